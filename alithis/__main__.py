@@ -1,0 +1,5 @@
+"""``python -m alithis``: the command line."""
+
+from alithis.cli import main
+
+main()

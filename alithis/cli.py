@@ -1,0 +1,526 @@
+"""The ``alithis`` command: it works on files and reads chains; `ape run` sends transactions.
+
+Exit status of every command: 0 done, 2 an error, said in one line. ``verify`` exits with 0 for
+included, 1 for absent and 2 for could not check. Heavy imports wait until a command needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alithis.errors import AlithisError
+
+if TYPE_CHECKING:
+    from alithis.manifest import Items, Manifest, Step
+    from alithis.storage import Store, StoredManifest
+    from alithis.verifier import Result, Target
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
+_ANY = click.Path(path_type=Path)
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_store_option = click.option(
+    "--store",
+    "store_folder",
+    type=_ANY,
+    envvar="ALITHIS_STORE",
+    help="The local store's folder [default: under the user's data directory; or ALITHIS_STORE].",
+)
+
+
+class _Commands(click.Group):
+    """A group whose commands turn Alithis's errors into one line and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AlithisError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2
+            raise failure from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="alithis")
+def cli() -> None:
+    """Proofs of where a machine-learning model's data came from.
+
+    \b
+    Examples:
+      alithis manifest photos/ -o photos.alithis     hash a dataset
+      alithis verify cat.jpg --manifest photos.alithis
+      alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x…
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _terminate)
+    cli()
+
+
+def _terminate(*_: object) -> None:
+    sys.exit(128 + signal.SIGTERM)  # as an exception, so that half-written output is removed
+
+
+@cli.command()
+@click.argument("source", type=_EXISTING)
+@click.option(
+    "-o", "--out", type=_ANY, help="The manifest to write [default: SOURCE's name + .alithis]."
+)
+@click.option(
+    "--form",
+    type=click.Choice(["bytes", "pixels"]),
+    default="bytes",
+    show_default=True,
+    help="Canonical form of a folder's files: as stored, or images decoded to pixels.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["L", "RGB", "RGBA"]),
+    help="With --form pixels: the colour mode  [default: RGB].",
+)
+@click.option("--labels", type=_EXISTING, help="For IDX images: the IDX file with their labels.")
+@click.option("--label-from-folder", is_flag=True, help="A file's parent folder is its label.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: one a processor].")
+@click.option("--name", help="The dataset's name [default: SOURCE's name].")
+@click.option("--description", default="", help="What it is, in a sentence or two.")
+@click.option("--license", "license_", help="SPDX identifier or URL.")
+@click.option("--creator", "creators", multiple=True, help="An author; may be repeated.")
+@click.option("--url", help="Its home page.")
+@click.option("--data-version", help="The dataset's version.")
+@click.option("--citation", help="How to cite it.")
+@click.option("--image", help="URI of a picture for wallets [default: a pattern of the root].")
+@click.option("--force", is_flag=True, help="Replace a manifest that exists.")
+@_json_option
+def manifest(
+    source: Path,
+    out: Path | None,
+    form: str,
+    mode: str | None,
+    labels: Path | None,
+    label_from_folder: bool,
+    workers: int | None,
+    name: str | None,
+    description: str,
+    license_: str | None,
+    creators: tuple[str, ...],
+    url: str | None,
+    data_version: str | None,
+    citation: str | None,
+    image: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Hash a dataset data point by data point, and write its manifest.
+
+    SOURCE is a folder (every file below it is a data point) or an IDX file (plain or .gz).
+
+    \b
+    Examples:
+      alithis manifest photos/ -o photos.alithis --label-from-folder
+      alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
+      alithis manifest scans/ --form pixels --mode L
+    """
+    from alithis import digest, readers
+    from alithis.manifest import build, check_target
+    from alithis.metadata import Description
+
+    if mode and form != "pixels":
+        raise click.UsageError("--mode goes with --form pixels")
+    target = out or Path(_stem(source) + ".alithis")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise click.UsageError(f"{target} lies inside {source}, and would become part of it")
+    check_target(target, replace=force)
+    start = time.perf_counter()
+    with digest.Pool(workers) as pool:
+        opened = readers.open_source(
+            source,
+            form=digest.Form("pixels", mode or "RGB") if form == "pixels" else digest.BYTES,
+            labels=labels,
+            label_from_folder=label_from_folder,
+        )
+        built = build(
+            _progress(opened.digested(pool), opened.count),
+            target,
+            description=Description(
+                name=name or _stem(source),
+                description=description,
+                license=license_,
+                creators=creators,
+                url=url,
+                version=data_version,
+                citation=citation,
+                image=image,
+            ),
+            form=opened.form,
+            pool=pool,
+            replace=force,
+        )
+    _show_manifest(built, target, time.perf_counter() - start, as_json=as_json)
+
+
+def _stem(source: Path) -> str:
+    return source.resolve().name.removesuffix(".gz") or "dataset"
+
+
+def _progress(batches: Iterable[Items], count: int) -> Iterator[Items]:
+    """Show how far hashing is: a bar on a terminal, a few lines in a log."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from _progress_lines(batches, count)
+        return
+    columns = ("hashing", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=count)
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch.paths))
+
+
+def _progress_lines(batches: Iterable[Items], count: int) -> Iterator[Items]:
+    done, spoken = 0, time.monotonic()
+    for batch in batches:
+        yield batch
+        done += len(batch.paths)
+        if time.monotonic() - spoken > 10:
+            click.echo(f"hashed {done:,} of {count:,} data points", err=True)
+            spoken = time.monotonic()
+
+
+def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bool) -> None:
+    from alithis.cid import Cid
+
+    data = built.metadata
+    facts = {
+        "manifest": str(target),
+        "name": data.name,
+        "items": data.items,
+        "size": data.size,
+        "root": data.root.hex(),
+        "metadata": data.digest.hex(),
+        "uri": "ipfs://" + Cid.raw(data.digest).base16,
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    repeats = data.items - data.size
+    click.echo(f"{target}: {data.items:,} data points in {seconds:.2f} s")
+    click.echo(
+        f"  leaves    {data.size:,} distinct" + (f", {repeats:,} repeats" if repeats else "")
+    )
+    click.echo(f"  root      {facts['root']}")
+    click.echo(f"  metadata  {facts['metadata']}")
+    click.echo(f"  token URI {facts['uri']}")
+
+
+@cli.command()
+@click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
+@click.argument("target", metavar="FILE|HASH")
+@click.option("-o", "--out", type=_ANY, help="The proof file to write [default: print it].")
+@click.option("--chain", type=click.IntRange(min=0), help="Chain id that the proof is to name.")
+@click.option("--registry", help="Registry address (0x…) that the proof is to name.")
+@click.option("--token", type=click.IntRange(min=1), help="Token id that the proof is to name.")
+def prove(
+    manifest_folder: Path,
+    target: str,
+    out: Path | None,
+    chain: int | None,
+    registry: str | None,
+    token: int | None,
+) -> None:
+    """Write a proof file: that a data point is in a manifest, or that it is absent.
+
+    FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form.
+
+    \b
+    Examples:
+      alithis prove photos.alithis cat.jpg -o cat.proof.json
+      alithis verify cat.proof.json --root … --size …
+    """
+    from alithis import proof
+    from alithis.manifest import Manifest
+    from alithis.verifier import Target
+
+    opened = Manifest.open(manifest_folder)
+    asked = Target.parse(target)
+    if asked.proof is not None:
+        raise click.UsageError(f"{target} is a proof file already; alithis verify checks it")
+    found = opened.prove(asked.leaf(opened.metadata.form))
+    subject = proof.Subject(opened.metadata.name, opened.metadata.digest, chain, registry, token)
+    data = proof.dump(found, subject)
+    proof.load(data)  # what --registry brings in must be readable again
+    if out is None:
+        click.echo(data, nl=False)
+        return
+    _write(out, data)
+    word = "inclusion" if isinstance(found, proof.Inclusion) else "absence"
+    click.echo(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    from alithis.errors import SourceError
+    from alithis.manifest import write_whole
+
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@cli.command()
+@click.argument("target", metavar="FILE|HASH|PROOF")
+@click.option(
+    "--manifest",
+    "manifests",
+    type=_MANIFEST,
+    multiple=True,
+    help="A manifest at hand; without --rpc, the one to verify against. May be repeated.",
+)
+@click.option("--root", help="The root the manifest or proof must have, 64 hexadecimal digits.")
+@click.option("--size", type=click.IntRange(min=1), help="The size that goes with --root.")
+@click.option("--rpc", envvar="ALITHIS_RPC", help="RPC endpoint of the chain [or ALITHIS_RPC].")
+@click.option(
+    "--registry", envvar="ALITHIS_REGISTRY", help="The registry's address [or ALITHIS_REGISTRY]."
+)
+@click.option("--chain", type=click.IntRange(min=0), help="Chain id the endpoint must serve.")
+@click.option(
+    "--token",
+    "tokens",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="A token to verify against; may be repeated [default: all, or the proof's].",
+)
+@_store_option
+@_json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    target: str,
+    manifests: tuple[Path, ...],
+    root: str | None,
+    size: int | None,
+    rpc: str | None,
+    registry: str | None,
+    chain: int | None,
+    tokens: tuple[int, ...],
+    store_folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Tell whether a data point is in a dataset or provably absent, and what was trained on it.
+
+    With --rpc and --registry, root and size come from the chain, and the manifests from the
+    local store or --manifest. Without, they come from --root and --size, or from the manifest
+    itself, which the report then says.
+
+    Exit status: 0 included, 1 absent, 2 could not check.
+
+    \b
+    Examples:
+      alithis verify cat.jpg --manifest photos.alithis
+      alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x… --token 1
+      alithis verify cat.proof.json --root 4f… --size 60000 --json
+    """
+    from alithis import verifier
+
+    asked = verifier.Target.parse(target)
+    if (root is None) != (size is None):
+        raise click.UsageError("--root and --size go together")
+    if rpc and registry and not root:
+        from alithis.registry import HttpTransport, Registry
+        from alithis.storage import Store
+
+        shelf = verifier.Shelf(Store(store_folder), manifests)
+        opened = Registry(HttpTransport(rpc), registry, chain)
+        results = verifier.verify_tokens(asked, opened, shelf, tokens or None)
+    elif manifests or root:
+        results = _verify_offline(asked, manifests, root, size)
+    else:
+        raise click.UsageError(
+            "against what? give --manifest DIR, or --rpc URL and --registry ADDRESS, "
+            "or, for a proof file, --root and --size"
+        )
+    _show_results(target, results, as_json=as_json)
+    ctx.exit(verifier.status(results))
+
+
+def _verify_offline(
+    asked: Target, manifests: tuple[Path, ...], root: str | None, size: int | None
+) -> list[Result]:
+    from alithis import verifier
+
+    committed = _root(root) if root else None
+    if manifests:
+        return [
+            verifier.verify_manifest(asked, folder, root=committed, size=size)
+            for folder in manifests
+        ]
+    if asked.proof is None or committed is None or size is None:
+        raise click.UsageError("--root and --size alone serve proof files; add --manifest DIR")
+    return [verifier.verify_proof(asked, root=committed, size=size)]
+
+
+def _root(text: str) -> bytes:
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        data = b""
+    if len(data) != 32:
+        raise click.UsageError("--root takes 64 hexadecimal digits")
+    return data
+
+
+def _show_results(target: str, results: list[Result], *, as_json: bool) -> None:
+    from alithis import verifier
+
+    if as_json:
+        click.echo(json.dumps(verifier.as_json(results), indent=1))
+        return
+    click.echo(target)
+    for result in results:
+        click.echo(verifier.as_text(result))
+    if not results:
+        click.echo("  the registry has no tokens yet: nothing to verify against")
+
+
+@cli.command()
+@click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
+@click.option("--withheld", is_flag=True, help="Accept that items.parquet was kept back.")
+@_json_option
+@click.pass_context
+def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bool) -> None:
+    """Recompute everything a manifest states: files, order, tree, items.
+
+    Exit status: 0 all holds, 2 something does not.
+
+    \b
+    Example:
+      alithis audit photos.alithis
+    """
+    from alithis.manifest import audit as recompute
+
+    steps = recompute(manifest_folder, withheld=withheld)
+    ok = all(step.ok for step in steps)
+    if as_json:
+        click.echo(json.dumps({"ok": ok, "steps": [_step(step) for step in steps]}, indent=1))
+    else:
+        click.echo(f"{manifest_folder}: {'sound' if ok else 'BROKEN'}")
+        for step in steps:
+            click.echo(f"  {'ok  ' if step.ok else 'FAIL'} {step.step:13} {step.detail}")
+    ctx.exit(0 if ok else 2)
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {"step": step.step, "ok": step.ok, "detail": step.detail}
+
+
+@cli.group()
+def store() -> None:
+    """Manifests in and out of the local store.
+
+    \b
+    Examples:
+      alithis store put photos.alithis
+      alithis store ls
+      alithis store get ipfs://f01551220… -o photos.alithis
+    """
+
+
+@store.command("put")
+@click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
+@_store_option
+@_json_option
+def store_put(manifest_folder: Path, store_folder: Path | None, as_json: bool) -> None:
+    """Copy a manifest's files into the store, each under its CID.
+
+    \b
+    Example:
+      alithis store put photos.alithis
+    """
+    opened = _open_store(store_folder)
+    cid = opened.put_manifest(manifest_folder)
+    if as_json:
+        click.echo(json.dumps({"cid": str(cid), "uri": "ipfs://" + cid.base16}, indent=1))
+    else:
+        click.echo(f"{manifest_folder}: stored as {cid}")
+
+
+def _open_store(folder: Path | None) -> Store:
+    from alithis.storage import Store
+
+    return Store(folder)
+
+
+@store.command("get")
+@click.argument("reference", metavar="CID|DIGEST")
+@click.option("-o", "--out", type=_ANY, required=True, help="The directory to write.")
+@_store_option
+@_json_option
+def store_get(reference: str, out: Path, store_folder: Path | None, as_json: bool) -> None:
+    """Copy a manifest out of the store; every file is checked against its digests.
+
+    The reference is the CID of its metadata.json (a token's URI) or that file's SHA-256.
+
+    \b
+    Example:
+      alithis store get ipfs://f01551220… -o photos.alithis
+    """
+    from alithis.cid import Cid
+
+    digest = reference.removeprefix("0x")
+    cid = Cid.parse(f"f01551220{digest.lower()}" if len(digest) == 64 else reference)
+    withheld = _open_store(store_folder).get_manifest(cid, out)
+    if as_json:
+        click.echo(json.dumps({"manifest": str(out), "withheld": withheld}, indent=1))
+        return
+    click.echo(f"{out}: written" + (f"; not in the store: {', '.join(withheld)}" * bool(withheld)))
+
+
+@store.command("ls")
+@_store_option
+@_json_option
+def store_ls(store_folder: Path | None, as_json: bool) -> None:
+    """List the manifests in the store.
+
+    \b
+    Example:
+      alithis store ls
+    """
+    listing = _open_store(store_folder).manifests()
+    if as_json:
+        manifests = [_stored(manifest) for manifest in listing.manifests]
+        click.echo(json.dumps({"manifests": manifests, "problems": listing.problems}, indent=1))
+        return
+    for manifest in listing.manifests:
+        click.echo(
+            f"{manifest.cid}  {manifest.kind:7}  {manifest.size:>12,} leaves"
+            f"  {manifest.bytes:>14,} bytes  {manifest.name}"
+        )
+    for problem in listing.problems:
+        click.echo(f"alithis: {problem}", err=True)
+    if not listing.manifests:
+        click.echo("no manifests; alithis store put MANIFEST adds one", err=True)
+
+
+def _stored(manifest: StoredManifest) -> dict[str, Any]:
+    return {
+        "cid": str(manifest.cid),
+        "name": manifest.name,
+        "kind": manifest.kind,
+        "size": manifest.size,
+        "bytes": manifest.bytes,
+        "withheld": manifest.withheld,
+    }

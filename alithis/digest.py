@@ -1,0 +1,370 @@
+"""Bytes, files and arrays → digests: the first step of everything else.
+
+The *canonical form* of a data point is what is hashed (docs/format.md, "Canonical forms"):
+
+``bytes``
+    the file or record as stored;
+``pixels``
+    the decoded raster's 8-bit samples in C order (row by row, samples interleaved). The
+    colour mode and, where it is the same for all, the width and height stand in the metadata.
+
+The digest is SHA-256 of the canonical form (FIPS 180-4). Files are hashed in worker processes,
+since Python threads are slower than one thread for small files; the result never depends on
+how many workers there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from alithis.errors import ChangedError, FormatError, MissingExtraError, SourceError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIZE = 32
+"""Bytes in a digest."""
+
+Buffer = bytes | bytearray | memoryview
+
+_BLOCK = 1 << 20
+_MODES = ("L", "RGB", "RGBA")
+_A = TypeVar("_A")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A canonical form: how a data point becomes the bytes that are hashed.
+
+    Attributes:
+        name: ``bytes`` or ``pixels``.
+        mode: for pixels, the colour mode: ``L``, ``RGB`` or ``RGBA``.
+        width: for pixels, the width in pixels where it is the same for all data points.
+        height: likewise the height.
+    """
+
+    name: str = "bytes"
+    mode: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no canonical form is."""
+        if self.name not in ("bytes", "pixels"):
+            raise FormatError(f"canonical form {self.name!r}: this release knows bytes and pixels")
+        if (self.name == "pixels") != (self.mode in _MODES):
+            raise FormatError(f"canonical form {self.name}: mode {self.mode!r} does not fit it")
+
+    def canonical(self, data: bytes) -> bytes:
+        """Return the canonical form of one stored data point.
+
+        Args:
+            data: the file or record as stored; for ``pixels``, an encoded image (PNG, …).
+
+        Raises:
+            SourceError: the data is no image, or cannot be brought to the mode without loss.
+        """
+        return data if self.name == "bytes" else self._pixels(data)
+
+    def require(self) -> None:
+        """Check that the libraries this form needs are there.
+
+        Raises:
+            MissingExtraError: Pillow is needed and not installed.
+        """
+        if self.name == "pixels":
+            _pillow()
+
+    def _pixels(self, data: bytes) -> bytes:
+        image_module = _pillow()
+        try:
+            with image_module.open(io.BytesIO(data)) as image:
+                image.load()
+                return _to_mode(image, str(self.mode)).tobytes()
+        except SourceError:
+            raise
+        except image_module.DecompressionBombError as error:
+            raise SourceError(f"image too large to decode: {error}") from error
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise SourceError("not an image that can be decoded") from error
+
+
+BYTES = Form()
+
+
+def of_bytes(data: Buffer) -> bytes:
+    """Return the SHA-256 of a buffer, 32 bytes."""
+    return hashlib.sha256(data).digest()
+
+
+def of_rows(data: Buffer, row: int) -> bytes:
+    """Return the digests of a buffer's rows, 32 bytes each, joined in order.
+
+    Args:
+        data: rows of equal length, one after the other.
+        row: bytes in a row, at least 1; the buffer's length is a multiple of it.
+    """
+    view = memoryview(data).cast("B")
+    sha256 = hashlib.sha256
+    return b"".join(
+        [sha256(view[start : start + row]).digest() for start in range(0, len(view), row)]
+    )
+
+
+def of_file(path: str | os.PathLike[str], form: Form = BYTES) -> tuple[bytes, int]:
+    """Hash one file.
+
+    Args:
+        path: a regular file; it is streamed, unless the form has to decode it.
+        form: the canonical form that is hashed.
+
+    Returns:
+        The digest, and the file's size in bytes.
+
+    Raises:
+        SourceError: the file cannot be read, or is not a regular one.
+        ChangedError: the file changed while it was read.
+    """
+    name = os.fspath(path)
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for its writer for ever.
+        handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    try:
+        return _of_open_file(handle, name, form)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    finally:
+        os.close(handle)
+
+
+def of_part(file: BinaryIO, offset: int, length: int) -> bytes:
+    """Return the SHA-256 of a part of an open file, 32 bytes; it is streamed.
+
+    Args:
+        file: opened for reading, seekable.
+        offset: where the part begins.
+        length: its bytes; the caller has checked that the file holds them.
+    """
+    hasher = hashlib.sha256()
+    file.seek(offset)
+    while length and (block := file.read(min(length, _BLOCK))):
+        hasher.update(block)
+        length -= len(block)
+    return hasher.digest()
+
+
+def _of_open_file(handle: int, name: str, form: Form) -> tuple[bytes, int]:
+    before = os.fstat(handle)
+    if not stat.S_ISREG(before.st_mode):
+        raise SourceError(f"{name}: not a regular file")
+    if form.name == "bytes":
+        digest, count = _stream(handle, before.st_size)
+    else:
+        data = b"".join(_blocks(handle))
+        count = len(data)
+        try:
+            digest = of_bytes(form.canonical(data))
+        except SourceError as error:
+            raise SourceError(f"{name}: {error}") from error
+    check_unchanged(name, before, os.fstat(handle), count)
+    return digest, count
+
+
+def check_unchanged(name: str, before: os.stat_result, after: os.stat_result, count: int) -> None:
+    """Check that a file stood still while it was read.
+
+    Args:
+        name: the file, for the error.
+        before: its status before the first read.
+        after: its status after the last.
+        count: bytes that were read.
+
+    Raises:
+        ChangedError: it did not.
+    """
+    moved = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+    if moved or count != before.st_size:
+        raise ChangedError(f"{name}: changed while it was read; hash it again when it is at rest")
+
+
+def _stream(handle: int, size: int) -> tuple[bytes, int]:
+    if size <= _BLOCK:  # the common case, without a loop and a buffer of its own
+        data = os.read(handle, size + 1)
+        if len(data) >= size:
+            return of_bytes(data), len(data)
+        os.lseek(handle, 0, os.SEEK_SET)
+    hasher, count = hashlib.sha256(), 0
+    for block in _blocks(handle):
+        hasher.update(block)
+        count += len(block)
+    return hasher.digest(), count
+
+
+def _blocks(handle: int) -> Iterator[bytes]:
+    while block := os.read(handle, _BLOCK):
+        yield block
+
+
+def of_files(
+    root: str, names: Sequence[str], form: Form, pool: Pool
+) -> Iterator[tuple[bytes, list[int]]]:
+    """Hash many files, in the workers of a pool.
+
+    Args:
+        root: the folder the names are relative to.
+        names: relative paths.
+        form: the canonical form that is hashed.
+        pool: the workers.
+
+    Yields:
+        For each run of names, in order: their digests joined, and their sizes in bytes.
+
+    Raises:
+        SourceError: as `of_file` does.
+    """
+    form.require()
+    step = max(1, min(64, len(names) // (pool.workers * 8)))
+    runs = ((root, names[start : start + step], form) for start in range(0, len(names), step))
+    yield from pool.map(_of_run, runs)
+
+
+def _of_run(run: tuple[str, Sequence[str], Form]) -> tuple[bytes, list[int]]:
+    root, names, form = run
+    digests, sizes = [], []
+    for name in names:
+        digest, size = of_file(f"{root}/{name}", form)
+        digests.append(digest)
+        sizes.append(size)
+    return b"".join(digests), sizes
+
+
+class Pool:
+    """Worker processes; a context manager. With one worker, work is done where it is asked for."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        """Plan the workers; they start with the first piece of work.
+
+        Args:
+            workers: how many; by default one for each processor this process may use.
+
+        Raises:
+            SourceError: the number is not positive.
+        """
+        self.workers = _processors() if workers is None else workers
+        if self.workers < 1:
+            raise SourceError(f"workers: {workers} is not a positive number")
+        self._executor: Executor | None = None
+
+    def __enter__(self) -> Pool:
+        """Return the pool."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the workers."""
+        if self._executor is not None:
+            self._executor.shutdown()
+
+    def map(self, work: Callable[[_A], _R], items: Iterable[_A]) -> Iterator[_R]:
+        """Apply a module-level function to each item; results come in the items' order.
+
+        No more than a few items a worker are taken ahead of the results that were consumed.
+
+        Raises:
+            SourceError: a worker was killed.
+        """
+        if self.workers == 1:
+            yield from map(work, items)
+            return
+        if self._executor is None:
+            self._executor = _executor(self.workers)
+        waiting: deque[Future[_R]] = deque()
+        try:
+            for item in items:
+                waiting.append(self._executor.submit(work, item))
+                if len(waiting) >= 4 * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenExecutor as error:
+            raise SourceError("a worker process was killed (out of memory?); run again") from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _executor(workers: int) -> Executor:
+    """Start worker processes.
+
+    A fork takes 10 ms, but one of a process with threads can deadlock: there loky starts fresh
+    interpreters, which takes 100 ms and, unlike the standard library's way, does not run the
+    caller's main module again (a notebook has none, a script may lack the guard).
+    """
+    if "fork" in multiprocessing.get_all_start_methods() and _threads() == 1:
+        context = multiprocessing.get_context("fork")
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    from loky import ProcessPoolExecutor as FreshExecutor
+    from loky.backend.context import get_context
+
+    context = get_context("loky")
+    fresh: Executor = FreshExecutor(workers, context=context, initializer=_ignore_interrupt)
+    return fresh
+
+
+def _threads() -> int:
+    try:  # counts the threads of C libraries too
+        return sum(1 for _ in Path("/proc/self/task").iterdir())
+    except OSError:
+        return threading.active_count() + 1
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+
+
+def _unreadable(name: str, error: OSError) -> SourceError:
+    return SourceError(f"{name}: cannot be read: {error.strerror}")
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtraError("Pillow", "images") from error
+    return Image
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Bring an image to a mode, if that loses nothing."""
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode == "LA":
+        image = image.convert("RGBA")
+    if image.mode not in _MODES:
+        raise SourceError(f"the image's mode {image.mode} has no 8-bit form in {mode}")
+    converted = image.convert(mode)
+    if image.mode != mode and converted.convert(image.mode).tobytes() != image.tobytes():
+        raise SourceError(f"the image is {image.mode}, and cannot become {mode} without loss")
+    return converted

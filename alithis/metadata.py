@@ -1,0 +1,424 @@
+"""metadata.json: what an artifact is, and what its manifest commits to.
+
+One JSON-LD document serves three readers: for machine-learning tools it is Croissant 1.1 (a
+dataset) or schema.org with FAIR4ML terms (a model); for wallets and explorers it is ERC-721
+token metadata; for Alithis the key ``alithis`` holds the commitment. The chain pins the SHA-256
+of its bytes. As one raw IPFS block (at most 256 KiB) its CID is that digest.
+
+Written documents are a function of what they say: no time, no machine. Read documents are
+untrusted: every value is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from alithis.digest import BYTES, SIZE, Form, of_bytes
+from alithis.errors import FormatError, VersionError
+
+FILE = "metadata.json"
+VERSION = 1
+MAX_BYTES = 256 * 1024
+"""A raw IPFS block is no larger, so the CID of a larger document would not be its SHA-256."""
+
+KINDS = ("dataset", "model")
+SCHEMES = ("sha256", "keyed")
+
+ITEMS, LEAVES = "items.parquet", "leaves"
+_NAMES = re.compile(r"leaves|items\.parquet|tiles/[1-6]")
+_MAX_SIZE = 1 << 48
+
+_CROISSANT = "http://mlcommons.org/croissant/1.1"
+_FORMATS = {ITEMS: "application/x-parquet"}
+_TYPES = {"leaf": "sc:Text", "path": "sc:Text", "size": "sc:Integer"}
+
+# The terms that Croissant 1.1 puts into its own namespace (its specification, appendix 1).
+_CROISSANT_TERMS = (
+    "arrayShape citeAs column containedIn equivalentProperty extract field fileObject "
+    "fileProperty fileSet format includes isArray isLiveDataset jsonPath key md5 parentField "
+    "path recordSet references regex repeated replace samplingRate separator source subField "
+    "transform"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the publisher says of an artifact, in words.
+
+    Attributes:
+        name: its name.
+        description: what it is, in a sentence or two.
+        license: an SPDX identifier or a URL.
+        creators: names of its authors.
+        url: its home page.
+        version: its version.
+        citation: how to cite it.
+        image: URI of a picture; without one, a pattern drawn from the root.
+    """
+
+    name: str
+    description: str = ""
+    license: str | None = None
+    creators: Sequence[str] = ()
+    url: str | None = None
+    version: str | None = None
+    citation: str | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the manifest.
+
+    Attributes:
+        name: its path in the manifest, POSIX.
+        cid: its CID.
+        sha256: SHA-256 of its bytes, 32 bytes.
+        size: its size in bytes.
+    """
+
+    name: str
+    cid: str
+    sha256: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A document, checked.
+
+    Attributes:
+        kind: ``dataset`` or ``model``.
+        name: the artifact's name, as its publisher states it.
+        form: the canonical form of its data points.
+        scheme: ``sha256`` or ``keyed``.
+        root: the committed tree hash, 32 bytes.
+        size: number of distinct leaves.
+        items: number of data points, repeats counted.
+        frontier: hashes of the maximal complete subtrees, left to right.
+        files: the manifest's other files.
+        document: the whole document.
+        digest: SHA-256 of its bytes, 32 bytes.
+    """
+
+    kind: str
+    name: str
+    form: Form
+    scheme: str
+    root: bytes
+    size: int
+    items: int
+    frontier: tuple[bytes, ...]
+    files: tuple[FileEntry, ...]
+    document: Mapping[str, Any] = field(repr=False)
+    digest: bytes
+
+    def file(self, name: str) -> FileEntry:
+        """Return the entry of a file.
+
+        Raises:
+            FormatError: the document names no such file.
+        """
+        for entry in self.files:
+            if entry.name == name:
+                return entry
+        raise FormatError(f"{FILE}: no file {name!r} in its distribution")
+
+
+def compose(
+    *,
+    kind: str,
+    description: Description,
+    form: Form,
+    root: bytes,
+    size: int,
+    items: int,
+    frontier: Sequence[bytes],
+    files: Sequence[FileEntry],
+    columns: Mapping[str, str],
+    facts: Mapping[str, Any] | None = None,
+    terms: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Write a document.
+
+    Args:
+        kind: ``dataset`` or ``model``.
+        description: the publisher's words.
+        form: the canonical form.
+        root: tree hash, 32 bytes.
+        size: number of distinct leaves.
+        items: number of data points.
+        frontier: the tree's.
+        files: the manifest's other files.
+        columns: further columns of items.parquet, each with its Croissant data type.
+        facts: further keys for the ``alithis`` object (a model's parameters, metrics, …).
+        terms: further JSON-LD terms of the document (``fair4ml:trainedOn``, …).
+
+    Returns:
+        The document's bytes; `load` reads them back.
+
+    Raises:
+        FormatError: the document would not be a valid one, or not fit one IPFS block.
+    """
+    document: dict[str, Any] = {"@context": _context(kind), **_type(kind)}
+    document |= _words(description, root)
+    document |= terms or {}
+    document["distribution"] = [_file_object(entry) for entry in files]
+    if kind == "dataset" and any(entry.name == ITEMS for entry in files):
+        document["recordSet"] = [_record_set({**_TYPES, **columns})]
+    document["alithis"] = {
+        "version": VERSION,
+        "kind": kind,
+        "scheme": "sha256",
+        "form": _form_object(form),
+        "root": root.hex(),
+        "size": size,
+        "items": items,
+        "frontier": [node.hex() for node in frontier],
+        **(facts or {}),
+    }
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{FILE}: a value cannot be written as JSON: {error}") from error
+    data = text.encode() + b"\n"
+    load(data)
+    return data
+
+
+def load(data: bytes) -> Metadata:
+    """Read and check a document.
+
+    Args:
+        data: the bytes of metadata.json.
+
+    Raises:
+        VersionError: the format version is not one this release knows.
+        FormatError: the document is not well-formed; the message names the key.
+    """
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"{FILE}: {len(data)} bytes; at most {MAX_BYTES} are allowed")
+    document = parse(data, FILE)
+    ours = _get(document, "alithis", dict)
+    version = _get(ours, "version", int)
+    if version != VERSION:
+        raise VersionError(
+            f"{FILE}: format version {version}; this release reads version {VERSION}: "
+            "upgrade alithis, or check where the file comes from"
+        )
+    size = _count(ours, "size")
+    frontier = _get(ours, "frontier", list)
+    if len(frontier) != size.bit_count():
+        _fail("frontier", f"has {len(frontier)} hashes, size {size} takes {size.bit_count()}")
+    return Metadata(
+        kind=_one_of(ours, "kind", KINDS),
+        name=_name(document),
+        form=_form(_get(ours, "form", dict)),
+        scheme=_one_of(ours, "scheme", SCHEMES),
+        root=_hash(ours.get("root"), "root"),
+        size=size,
+        items=_count(ours, "items"),
+        frontier=tuple(_hash(node, "frontier") for node in frontier),
+        files=_files(_get(document, "distribution", list)),
+        document=document,
+        digest=of_bytes(data),
+    )
+
+
+def parse(data: bytes, name: str) -> dict[str, Any]:
+    """Read a JSON object from bytes that nobody vouches for.
+
+    Args:
+        data: the bytes; the caller has bounded how many.
+        name: what the object is called in errors.
+
+    Raises:
+        FormatError: the bytes are not one JSON object, or a key of an object stands twice.
+    """
+    try:
+        document = json.loads(data.decode(), object_pairs_hook=_distinct, parse_constant=_fail_nan)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{name}: not JSON: {str(error).splitlines()[0]}") from error
+    if not isinstance(document, dict):
+        raise FormatError(f"{name}: not a JSON object")
+    return document
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return result
+
+
+def _fail_nan(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def _context(kind: str) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "@language": "en",
+        "@vocab": "https://schema.org/",
+        "sc": "https://schema.org/",
+        "cr": "http://mlcommons.org/croissant/",
+        "dct": "http://purl.org/dc/terms/",
+        "rai": "http://mlcommons.org/croissant/RAI/",
+        "alithis": {"@id": "urn:alithis:manifest", "@type": "@json"},
+        "conformsTo": "dct:conformsTo",
+        "data": {"@id": "cr:data", "@type": "@json"},
+        "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+        "description": {"@container": "@language"},
+        "examples": {"@id": "cr:examples", "@type": "@json"},
+        "name": {"@container": "@language"},
+    }
+    if kind == "model":
+        context["fair4ml"] = "https://w3id.org/fair4ml/"
+    return context | {term: f"cr:{term}" for term in _CROISSANT_TERMS.split()}
+
+
+def _type(kind: str) -> dict[str, Any]:
+    if kind == "model":
+        return {"@type": "fair4ml:MLModel"}
+    return {"@type": "sc:Dataset", "conformsTo": _CROISSANT}
+
+
+def _words(description: Description, root: bytes) -> dict[str, Any]:
+    words = {
+        "name": description.name,
+        "description": description.description or description.name,
+        "license": description.license,
+        "creator": [{"@type": "sc:Person", "name": name} for name in description.creators],
+        "url": description.url,
+        "version": description.version,
+        "citeAs": description.citation,
+        "image": description.image or _picture(root),
+        "external_url": description.url,
+    }
+    return {key: value for key, value in words.items() if value}
+
+
+def _picture(root: bytes) -> str:
+    """Draw a symmetric pattern of the root's bits, so that wallets have something to show."""
+    cells = "".join(
+        f"M{x} {y}h1v1h-1z" for y in range(8) for x in range(8) if root[y * 4 + min(x, 7 - x)] & 1
+    )
+    hue = int.from_bytes(root[:2], "big") % 360
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 -1 10 10" width="320" height="320">'
+        f'<path fill="hsl({hue},45%,94%)" d="M-1-1h10v10h-10z"/>'
+        f'<path fill="hsl({hue},60%,38%)" d="{cells}"/></svg>'
+    )
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _file_object(entry: FileEntry) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": entry.name,
+        "name": entry.name,
+        "contentUrl": f"ipfs://{entry.cid}",
+        "contentSize": f"{entry.size} B",
+        "encodingFormat": _FORMATS.get(entry.name, "application/octet-stream"),
+        "sha256": entry.sha256.hex(),
+    }
+
+
+def _record_set(columns: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "items",
+        "name": "items",
+        "description": "One record per data point, in the order of their leaves.",
+        "field": [
+            {
+                "@type": "cr:Field",
+                "@id": f"items/{column}",
+                "name": column,
+                "dataType": data_type,
+                "source": {"fileObject": {"@id": ITEMS}, "extract": {"column": column}},
+            }
+            for column, data_type in columns.items()
+        ],
+    }
+
+
+def _form_object(form: Form) -> dict[str, Any]:
+    values = {"mode": form.mode, "width": form.width, "height": form.height}
+    return {"name": form.name, "version": 1, **{k: v for k, v in values.items() if v is not None}}
+
+
+def _form(value: Mapping[str, Any]) -> Form:
+    name = _get(value, "name", str)
+    version = _get(value, "version", int)
+    if version != 1:
+        raise VersionError(f"{FILE}: canonical form {name} has version {version}; known: 1")
+    if name == BYTES.name:
+        return BYTES
+    width, height = (_count(value, key) if key in value else None for key in ("width", "height"))
+    return Form(name, _get(value, "mode", str), width, height)
+
+
+def _files(values: list[Any]) -> tuple[FileEntry, ...]:
+    if len(values) > 64:
+        _fail("distribution", f"names {len(values)} files; at most 64 are allowed")
+    files = tuple(_file(value) for value in values)
+    if len({entry.name for entry in files}) != len(files):
+        _fail("distribution", "names a file twice")
+    return files
+
+
+def _file(value: Any) -> FileEntry:
+    if not isinstance(value, dict):
+        _fail("distribution", "holds something that is no object")
+    name = _get(value, "name", str)
+    if not _NAMES.fullmatch(name):
+        _fail("distribution", f"names {name!r}, which is no file of a manifest")
+    size = re.fullmatch(r"(\d{1,18}) B", _get(value, "contentSize", str))
+    url = _get(value, "contentUrl", str)
+    if size is None or not re.fullmatch(r"ipfs://[0-9A-Za-z]{40,128}", url):
+        _fail("distribution", f"gives {name} no contentSize in bytes or no ipfs:// contentUrl")
+    sha256 = _hash(value.get("sha256"), "sha256")
+    return FileEntry(name, url.removeprefix("ipfs://"), sha256, int(size[1]))
+
+
+def _name(document: Mapping[str, Any]) -> str:
+    name: str = _get(document, "name", str)
+    if not 0 < len(name) <= 200 or not name.isprintable():
+        _fail("name", "is not 1 to 200 printable characters")
+    return name
+
+
+def _get(value: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
+    found = value.get(key)
+    if not isinstance(found, kind) or isinstance(found, bool):
+        _fail(key, "is missing" if found is None else f"is no {kind.__name__}")
+    return found
+
+
+def _count(value: Mapping[str, Any], key: str) -> int:
+    found: int = _get(value, key, int)
+    if not 0 < found <= _MAX_SIZE:
+        _fail(key, f"is {found}")
+    return found
+
+
+def _one_of(value: Mapping[str, Any], key: str, words: Sequence[str]) -> str:
+    found: str = _get(value, key, str)
+    if found not in words:
+        _fail(key, f"is {found!r}, not one of {', '.join(words)}")
+    return found
+
+
+def _hash(value: Any, key: str) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{2 * SIZE}}}", value):
+        _fail(key, "is not 64 lower-case hexadecimal digits")
+    return bytes.fromhex(value)
+
+
+def _fail(key: str, what: str) -> NoReturn:
+    raise FormatError(f"{FILE}: {key} {what}")

@@ -1,0 +1,1 @@
+"""Alithis beside its peers, in one run on one machine."""

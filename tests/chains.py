@@ -1,0 +1,91 @@
+"""A chain for the tests beside Ape's embedded one, and what is minted on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ape
+import pytest
+
+import ape_geth
+from alithis import digest, merkle
+from alithis.registry import Relation
+
+CALIBRATION = 314159
+READY_TIMEOUT = 20.0
+"""Seconds that anvil may take to listen: it takes 0.1."""
+
+LEAVES = tuple(sorted(digest.of_bytes(bytes([number])) for number in range(5)))
+COMMITMENT = (merkle.root(b"".join(LEAVES)), len(LEAVES), 0, digest.of_bytes(b"metadata"))
+"""IAlithis.Commitment over the leaves: root, size, scheme (Sha256), metadata digest."""
+TRAINED_ON = Relation.TRAINED_ON.number
+
+# anvil, tethered to its standard input: it ends when the pipe closes, if only because we died.
+TETHERED = 'exec 3<&0; (read -r _ <&3; kill $$) & exec "$@" 3<&- </dev/null'
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running anvil."""
+
+    uri: str
+
+    @property
+    def choice(self) -> str:
+        """The node in Calibration's place, as Ape's --network names it."""
+        return f"filecoin:calibration:{self.uri}"
+
+
+@contextmanager
+def run_anvil(*options: str, chain_id: int = CALIBRATION) -> Iterator[Node]:
+    """Runs anvil on a free port of loopback, until the block or this process ends."""
+    anvil = ape_geth.find_anvil()
+    if anvil is None:
+        pytest.fail("anvil is not installed: run 'make setup'", pytrace=False)
+    chain = ["--host", "127.0.0.1", "--port", "0", "--chain-id", str(chain_id)]
+    command = ["sh", "-c", TETHERED, "sh", anvil, *chain, *options]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield Node(f"http://{_listening(process, log.fileno())}")
+        finally:
+            process.stdin.close()
+            process.wait(10)
+
+
+def _listening(process: subprocess.Popen[bytes], log: int) -> str:
+    """The host and port that anvil says it listens on."""
+    deadline = time.monotonic() + READY_TIMEOUT
+    while time.monotonic() < deadline:
+        text = os.pread(log, 1 << 16, 0).decode(errors="replace")
+        _, found, rest = text.partition("Listening on ")
+        if found and "\n" in rest:
+            return rest.split()[0]
+        if process.poll() is not None:
+            pytest.fail(f"anvil ended with status {process.returncode}: {text}", pytrace=False)
+        time.sleep(0.02)
+    pytest.fail(f"anvil does not listen after {READY_TIMEOUT:.0f} s: {text}", pytrace=False)
+
+
+@contextmanager
+def per_example() -> Iterator[None]:
+    """Takes back what a Hypothesis example did to the chain: Ape isolates whole tests only.
+
+    Not ``chain.isolate()``, which swallows a failing assertion; nor ``chain.snapshot()``, whose
+    list of snapshots Ape's own isolation of tests relies on.
+    """
+    provider = ape.networks.provider
+    snapshot = provider.snapshot()
+    try:
+        yield
+    finally:
+        provider.restore(snapshot)
+        ape.chain.history.revert_to_block(ape.chain.blocks.height)

@@ -1,0 +1,83 @@
+"""Registries for the tests: on Ape's embedded chain, on a stand-in for Calibration, on its fork."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+# The stand-in has Calibration's chain id: what Ape remembers of its contracts must not reach the
+# user's own folder. A subprocess finds this one in its environment; `ape test` has read the
+# variable by now, and is told below.
+APE_DATA = Path(tempfile.mkdtemp(prefix="alithis-tests-"))
+atexit.register(shutil.rmtree, APE_DATA, ignore_errors=True)
+os.environ["APE_DATA_FOLDER"] = str(APE_DATA)
+
+import ape  # noqa: E402
+import pytest  # noqa: E402
+from ape.api import AccountAPI, ProviderAPI  # noqa: E402
+from ape.contracts import ContractInstance  # noqa: E402
+from chains import COMMITMENT, TRAINED_ON, Node, run_anvil  # noqa: E402
+
+from scripts._common import ProviderTransport, container  # noqa: E402
+
+ape.config.DATA_FOLDER = APE_DATA
+
+
+@pytest.fixture(scope="session")
+def owner(accounts) -> AccountAPI:
+    """Who deploys and mints."""
+    return accounts[0]
+
+
+@pytest.fixture(scope="module")
+def registry(owner) -> ContractInstance:
+    """A registry on the embedded chain, deployed from the exported artifact."""
+    return owner.deploy(container())
+
+
+@pytest.fixture(scope="module")
+def transport(registry) -> ProviderTransport:
+    """JSON-RPC of the chain that ``registry`` is on."""
+    return ProviderTransport(ape.networks.provider)
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Node]:
+    """A stand-in for Calibration, which mines each transaction at once."""
+    with run_anvil() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def upstream_choice(upstream) -> str:
+    """The stand-in, as Ape's --network names it."""
+    return upstream.choice
+
+
+@pytest.fixture(scope="session")
+def upstream_registry(upstream_choice, owner) -> str:
+    """Address of a registry on the stand-in, with a dataset (1) and a model trained on it (2)."""
+    with ape.networks.parse_network_choice(upstream_choice):
+        registry = owner.deploy(container(), required_confirmations=0)
+        for mint, links in ((registry.mintDataset, []), (registry.mintModel, [(1, TRAINED_ON)])):
+            mint(COMMITMENT, links, sender=owner, required_confirmations=0)
+        return registry.address
+
+
+@pytest.fixture(scope="module")
+def fork(upstream_choice, upstream_registry) -> Iterator[ProviderAPI]:
+    """A local fork of the stand-in: Ape's active provider while the module runs."""
+    with ExitStack() as stack:
+        stack.enter_context(ape.networks.parse_network_choice(upstream_choice))
+        yield stack.enter_context(ape.networks.fork(provider_name="foundry"))
+
+
+@pytest.fixture(scope="module")
+def fork_registry(fork, upstream_registry) -> ContractInstance:
+    """The stand-in's registry, seen on the fork."""
+    return container().at(upstream_registry)
