@@ -20,7 +20,7 @@ from alithis.cid import Cid
 from alithis.digest import BYTES, SIZE
 from alithis.errors import FormatError, SourceError
 from alithis.manifest import Items, Manifest, build
-from alithis.metadata import Description, parse
+from alithis.metadata import Description, Metadata, parse
 from alithis.readers import of_array
 
 if TYPE_CHECKING:
@@ -100,6 +100,22 @@ class Input:
         """Refuse an unknown relation."""
         if self.relation not in RELATIONS:
             raise FormatError(f"relation {self.relation!r}: one of {', '.join(RELATIONS)}")
+
+
+def stated_inputs(data: Metadata) -> list[Input]:
+    """Return what a model's metadata states as its inputs, without the transcripts.
+
+    Raises:
+        FormatError: it states them wrongly.
+    """
+    stated = data.document["alithis"].get("inputs", [])
+    try:
+        return [
+            Input(each["relation"], str(each["name"]), bytes.fromhex(each["metadata"]))
+            for each in stated
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{data.name}: its metadata states its inputs wrongly") from error
 
 
 def build_model(

@@ -221,14 +221,22 @@ def idx(path: Path, labels: Path | None = None) -> Source:
             not fit.
     """
     name = path.name.removesuffix(".gz")
-    values = None if labels is None else _idx_array(labels)
+    values = None if labels is None else idx_array(labels)
     if values is not None and values.ndim != 1:
         raise SourceError(f"{labels}: labels have one axis, not {values.ndim}")
     _check_name(str(path.parent), name)
-    return arrays(_idx_array(path), labels=values, name=name)  # type: ignore[arg-type]
+    return arrays(idx_array(path), labels=values, name=name)  # type: ignore[arg-type]
 
 
-def _idx_array(path: Path) -> NDArray[np.uint8]:
+def idx_array(path: Path) -> NDArray[np.uint8]:
+    """Read an IDX file into an array of the shape its header states.
+
+    Args:
+        path: an IDX file of unsigned bytes, plain or gzipped.
+
+    Raises:
+        SourceError: as `idx` does.
+    """
     import numpy as np
 
     data = _content(path)

@@ -1,0 +1,261 @@
+"""What minting a dataset and minting a model share."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scripts._common import ScriptError, approve, find_registry, signer, transport
+
+if TYPE_CHECKING:
+    from ape.api import AccountAPI, NetworkAPI
+    from ape.contracts import ContractInstance
+
+    from alithis.manifest import Manifest
+    from alithis.registry import Registry
+
+MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
+
+Link = tuple[int, str]
+"""A token's id, and the relation to it (``trained_on``, …)."""
+
+link_option = click.option(
+    "--link",
+    "links",
+    multiple=True,
+    metavar="RELATION=TOKEN",
+    help="An older token it was made from, such as trained_on=1; may be repeated.",
+)
+store_option = click.option(
+    "--store",
+    "store_folder",
+    type=click.Path(path_type=Path),
+    envvar="ALITHIS_STORE",
+    show_envvar=True,
+    help="The local store's folder.  [default: under the user's data directory]",
+)
+
+
+@dataclass(frozen=True)
+class Minted:
+    """A token that was minted."""
+
+    token: int
+    transaction: str
+    gas: int
+    uri: str
+
+
+def parse_links(texts: Sequence[str]) -> list[Link]:
+    """Reads --link options.
+
+    Raises:
+        ScriptError: One is not RELATION=TOKEN.
+    """
+    from alithis.registry import Relation
+
+    links = []
+    for text in texts:
+        match = re.fullmatch(r"([a-z_]+)=(\d{1,18})", text)
+        if not match or match[1] not in {relation.value for relation in Relation}:
+            relations = ", ".join(relation.value for relation in Relation)
+            raise ScriptError(
+                f"--link {text}: takes RELATION=TOKEN, the relation one of {relations}"
+            )
+        links.append((int(match[2]), match[1]))
+    return links
+
+
+def read_registry(contract: ContractInstance) -> Registry:
+    """The library's view of a registry, through Ape's provider.
+
+    Raises:
+        RegistryError: There is no registry at the address.
+    """
+    from alithis.registry import Registry
+
+    return Registry(transport(), contract.address)
+
+
+def run(
+    network: NetworkAPI,
+    folder: Path,
+    kind: str,
+    links: list[Link],
+    *,
+    alias: str | None,
+    address: str | None,
+    store_folder: Path | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """What the commands mint_dataset and mint_model do; their options are its arguments.
+
+    Raises:
+        ScriptError: The manifest, the account, the registry or the balance is not fit for it.
+    """
+    from alithis.storage import Store
+
+    manifest = open_sound(folder, kind)
+    account = signer(alias, network)
+    contract = find_registry(address, network, account)
+    registry = read_registry(contract)
+    links = [*input_links(registry, manifest), *links]
+    links = list(dict.fromkeys(links))
+    check_again(registry, manifest, account, yes=yes)
+    Store(store_folder).put_manifest(folder)
+    if not as_json:
+        announce(manifest, contract, links)
+    minted = mint(contract, manifest, links, account, yes=yes)
+    if as_json:
+        click.echo(json.dumps(as_object(minted, contract), indent=1))
+        return
+    click.echo(f"token {minted.token}")
+    click.echo(f"  transaction {minted.transaction}")
+    click.echo(f"  gas         {minted.gas:,}")
+    click.echo(f"  URI         {minted.uri}")
+
+
+def open_sound(folder: Path, kind: str) -> Manifest:
+    """Opens a manifest that an audit finds sound: a broken one costs no gas.
+
+    Args:
+        folder: The manifest.
+        kind: What it must be: ``dataset`` or ``model``.
+
+    Raises:
+        ScriptError: The audit fails, or it is of the other kind.
+    """
+    from alithis.manifest import Manifest, audit
+
+    for step in audit(folder):
+        if not step.ok:
+            raise ScriptError(f"{folder} is broken and was not minted: {step.step}: {step.detail}")
+    manifest = Manifest.open(folder)
+    if manifest.metadata.kind != kind:
+        raise ScriptError(
+            f"{folder} is a {manifest.metadata.kind}: use mint_{manifest.metadata.kind}"
+        )
+    return manifest
+
+
+def input_links(registry: Registry, manifest: Manifest) -> list[Link]:
+    """The tokens of what a model's metadata names as its inputs, oldest token of each first.
+
+    Raises:
+        ScriptError: An input has no token in the registry, or the metadata states none rightly.
+    """
+    from alithis.model import stated_inputs
+
+    tokens: dict[bytes, int] = {}
+    for record in registry.tokens():
+        if not record.withdrawn:
+            tokens.setdefault(record.metadata_digest, record.id)
+    links = []
+    for given in stated_inputs(manifest.metadata):
+        if given.metadata not in tokens:
+            raise ScriptError(
+                f"{given.relation} {given.name}: no token of registry {registry.address} has the "
+                f"metadata {given.metadata.hex()}; mint that first"
+            )
+        links.append((tokens[given.metadata], given.relation))
+    return links
+
+
+def check_again(registry: Registry, manifest: Manifest, account: AccountAPI, *, yes: bool) -> None:
+    """Asks before the same publisher mints the same commitment a second time.
+
+    Raises:
+        ScriptError: It was minted before, and nobody can be asked.
+        click.Abort: The user thinks better of it.
+    """
+    data = manifest.metadata
+    for record in registry.tokens():
+        commitment = (record.publisher, record.root, record.metadata_digest)
+        if commitment != (account.address, data.root, data.digest):
+            continue
+        said = f"{data.name} is token {record.id} already, by the same publisher"
+        if yes:
+            click.echo(f"{said}; minting it again", err=True)
+        elif not sys.stdin.isatty():
+            raise ScriptError(f"{said}: --yes mints it again")
+        else:
+            click.confirm(f"{said}. Mint it again?", abort=True, err=True)
+        return
+
+
+def mint(
+    contract: ContractInstance,
+    manifest: Manifest,
+    links: Sequence[Link],
+    account: AccountAPI,
+    *,
+    yes: bool = False,
+) -> Minted:
+    """Mints a manifest's token and waits for it.
+
+    Args:
+        contract: The registry.
+        manifest: What the token commits to.
+        links: The older tokens it was made from.
+        account: Its publisher, who pays.
+        yes: Whether not to ask on a live network.
+
+    Raises:
+        ApeException: The transaction fails; the contract's error says why.
+    """
+    from alithis.registry import Relation
+
+    data = manifest.metadata
+    send = contract.mintDataset if data.kind == "dataset" else contract.mintModel
+    arguments = _commitment(manifest), [(token, Relation(name).number) for token, name in links]
+    send.call(*arguments, sender=account)  # a refusal by the contract's rules costs nothing here
+    transaction = send.as_transaction(*arguments, sender=account.address)
+    approve(transaction, account, f"mint {data.name}", yes=yes)
+    receipt = account.call(transaction)
+    (minted,) = receipt.events.filter(contract.Minted)
+    return Minted(
+        token=minted.id,
+        transaction=receipt.txn_hash,
+        gas=receipt.gas_used,
+        uri=contract.tokenURI(minted.id),
+    )
+
+
+def _commitment(manifest: Manifest) -> tuple[bytes, int, int, bytes]:
+    from alithis.registry import Scheme
+
+    data = manifest.metadata
+    return data.root, data.size, Scheme(data.scheme).number, data.digest
+
+
+def announce(manifest: Manifest, contract: ContractInstance, links: Sequence[Link]) -> None:
+    """Says what a transaction is about to do."""
+    from ape import networks
+
+    data = manifest.metadata
+    click.echo(f"mint the {data.kind} {data.name} on {networks.provider.network_choice}")
+    click.echo(f"  registry  {contract.address}")
+    click.echo(f"  root      {data.root.hex()}")
+    click.echo(f"  size      {data.size:,} leaves, {data.items:,} data points")
+    click.echo(f"  metadata  {data.digest.hex()}")
+    for token, relation in links:
+        click.echo(f"  link      {relation} token {token}")
+
+
+def as_object(minted: Minted, contract: ContractInstance) -> dict[str, Any]:
+    """What --json prints."""
+    return {
+        "registry": contract.address,
+        "token": minted.token,
+        "transaction": minted.transaction,
+        "gas": minted.gas,
+        "uri": minted.uri,
+    }

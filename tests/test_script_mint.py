@@ -1,0 +1,189 @@
+"""`ape run mint_dataset` and `mint_model`: on the embedded chain, in this process."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from alithis import manifest as manifests
+from alithis import metadata, model, readers
+from alithis.cid import Cid
+from alithis.digest import Pool
+from alithis.registry import Registry
+from alithis.storage import Store
+from scripts import mint_dataset, mint_model
+from scripts._common import container, transport
+
+LOCAL = ["--network", "filecoin:local:test"]
+
+
+@pytest.fixture
+def registry(owner):
+    """A registry for each test: a command that connects ends Ape's isolation of tests."""
+    return owner.deploy(container())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A manifest of ten rows."""
+    return write(tmp_path / "rows.alithis", rows=10)
+
+
+def write(out, rows):
+    source = readers.arrays(np.arange(rows * 4, dtype="uint8").reshape(rows, 4), name="rows")
+    description = metadata.Description(out.stem)
+    with Pool(1) as pool:
+        manifests.build(source.digested(pool), out, description=description, form=source.form)
+    return out
+
+
+def write_model(out, *datasets):
+    weights = out.with_suffix(".bin")
+    weights.write_bytes(b"weights of " + out.name.encode())
+    inputs = [
+        model.Input("trained_on", opened.metadata.name, opened.metadata.digest)
+        for opened in map(manifests.Manifest.open, datasets)
+    ]
+    description = metadata.Description(out.stem)
+    model.build_model([weights], out, description=description, inputs=inputs)
+    return out
+
+
+@pytest.fixture
+def run(registry, tmp_path):
+    """Runs a command on the embedded chain, with a store of its own."""
+
+    def invoke(command, *args, status=0, known=True):
+        address = ["--registry", registry.address] if known else []
+        options = [*LOCAL, *address, "--store", str(tmp_path / "store"), *map(str, args)]
+        result = CliRunner(mix_stderr=False).invoke(command.cli, options)
+        assert result.exit_code == status, result.stdout + result.stderr
+        return result
+
+    return invoke
+
+
+def test_a_manifest_becomes_a_token_that_commits_to_it(run, folder, registry, owner):
+    printed = json.loads(run(mint_dataset, folder, "--json").stdout)
+
+    data = manifests.Manifest.open(folder).metadata
+    record = registry.record(printed["token"])
+    assert (record.root, record.size, record.metadataDigest) == (data.root, 10, data.digest)
+    assert record.publisher == owner
+    assert printed["uri"] == "ipfs://" + Cid.raw(data.digest).base16
+    assert printed["gas"] > 21_000
+
+
+def test_the_manifest_is_in_the_store_after_minting(run, folder, tmp_path):
+    run(mint_dataset, folder)
+
+    (stored,) = Store(tmp_path / "store").manifests().manifests
+    assert stored.cid == Cid.raw(manifests.Manifest.open(folder).metadata.digest)
+
+
+def test_plain_output_names_token_transaction_gas_and_uri(run, folder):
+    lines = run(mint_dataset, folder).stdout
+
+    assert all(word in lines for word in ("token 1", "transaction 0x", "gas", "URI"))
+
+
+def test_a_broken_manifest_is_refused_before_any_gas_is_spent(run, folder, registry):
+    leaves = folder / "leaves"
+    leaves.write_bytes(leaves.read_bytes()[:-1] + b"\0")
+
+    error = run(mint_dataset, folder, status=2).stderr
+
+    assert "is broken and was not minted: leaves" in error
+    assert registry.totalSupply() == 0
+
+
+def test_minting_the_same_commitment_again_takes_a_yes(run, folder, registry):
+    run(mint_dataset, folder)
+
+    refused = run(mint_dataset, folder, status=2)
+    assert "is token 1 already, by the same publisher" in refused.stderr
+    assert registry.totalSupply() == 1
+
+    assert json.loads(run(mint_dataset, folder, "--yes", "--json").stdout)["token"] == 2
+
+
+def test_another_publisher_may_mint_the_same_commitment(run, folder, registry, accounts):
+    run(mint_dataset, folder)
+    run(mint_dataset, folder, "--account", "TEST::1")
+
+    assert registry.record(2).publisher == accounts[1]
+
+
+def test_a_model_is_linked_to_the_tokens_of_its_inputs(run, folder, tmp_path, registry):
+    run(mint_dataset, folder)
+    run(mint_model, write_model(tmp_path / "model.alithis", folder))
+
+    (link,) = Registry(transport(), registry.address).links(2)
+    assert (link.target, link.relation) == (1, "trained_on")
+
+
+def test_a_model_whose_input_has_no_token_is_refused(run, folder, tmp_path, registry):
+    error = run(mint_model, write_model(tmp_path / "model.alithis", folder), status=2).stderr
+
+    assert "trained_on rows: no token of registry" in error
+    assert registry.totalSupply() == 0
+
+
+def test_links_are_given_by_relation_and_token(run, folder, tmp_path, registry):
+    run(mint_dataset, folder)
+    newer = write(tmp_path / "newer.alithis", rows=11)
+    run(mint_dataset, newer, "--link", "supersedes=1", "--link", "derived_from=1")
+
+    links = Registry(transport(), registry.address).links(2)
+    assert [(link.relation, link.target) for link in links] == [
+        ("supersedes", 1),
+        ("derived_from", 1),
+    ]
+    assert registry.record(1).supersededBy == 2
+
+
+@pytest.mark.parametrize("text", ["trained_on", "trained_on=x", "likes=1", "trained_on=-1", "=1"])
+def test_a_link_that_is_none_is_one_clear_line(run, folder, text):
+    error = run(mint_dataset, folder, "--link", text, status=2).stderr
+
+    assert error.startswith(f"Error: --link {text}: takes RELATION=TOKEN")
+    assert error.count("\n") == 1
+
+
+def test_a_link_that_the_contract_refuses_names_its_error(run, folder):
+    error = run(mint_dataset, folder, "--link", "derived_from=9", status=2).stderr
+
+    assert "the contract refuses: UnknownTarget(position=0, target=9)" in error
+
+
+@pytest.mark.parametrize(
+    ("command", "other"), [(mint_model, "mint_dataset"), (mint_dataset, "mint_model")]
+)
+def test_each_command_takes_its_own_kind(run, folder, tmp_path, command, other):
+    given = folder if command is mint_model else write_model(tmp_path / "model.alithis")
+
+    assert f"use {other}" in run(command, given, status=2).stderr
+
+
+def test_an_address_without_a_contract_is_refused(run, folder):
+    nobody = "0x" + "11" * 20
+    error = run(mint_dataset, folder, "--registry", nobody, known=False, status=2).stderr
+
+    assert f"there is no contract at {nobody}" in error
+
+
+def test_a_contract_that_is_no_registry_is_refused(run, folder, owner, project):
+    other = owner.deploy(project.GasProbe)
+
+    error = run(mint_dataset, folder, "--registry", other.address, known=False, status=2).stderr
+
+    assert other.address in error
+    assert "no Alithis registry" in error
+
+
+def test_an_unknown_account_is_refused(run, folder):
+    assert (
+        "there is no account 'nobody'"
+        in run(mint_dataset, folder, "--account", "nobody", status=2).stderr
+    )
