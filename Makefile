@@ -19,6 +19,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 # What Ape keeps of these commands stays here; an `ape run` of yours uses ~/.ape as ever.
 export APE_DATA_FOLDER := $(CURDIR)/$(VENV)/ape
+# solc-select, which slither brings, keeps a folder there, or else in your home.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # The environment names its folder in its scripts, so that one moved or half-made is made anew.

@@ -7,20 +7,23 @@ imports, and puts a configuration and an ecosystem of today in the place of the 
 also brings Foundry's local chain and forks to ``filecoin``, and finds ``anvil`` where
 ``make setup`` puts it.
 
-``filecoin:mainnet`` and ``filecoin:calibration``, with their public endpoints and the ``node``
-provider, come from ``evmchains``, which Ape reads.
+``filecoin:mainnet`` and ``filecoin:calibration`` and their public endpoints come from
+``evmchains``, which Ape reads.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sysconfig
-from collections.abc import Iterator
-from functools import cached_property
+import time
+from collections.abc import Iterable, Iterator
+from functools import cached_property, partial
 from typing import Any, ClassVar, cast
 
 from ape import plugins
 from ape.api.networks import LOCAL_NETWORK_NAME
+from ape.exceptions import TransactionError
 from ape.plugins.pluggy_patch import plugin_manager
 from ape_ethereum.ecosystem import (
     BaseEthereumConfig,
@@ -28,9 +31,12 @@ from ape_ethereum.ecosystem import (
     NetworkConfig,
     create_network_config,
 )
+from ape_ethereum.transactions import Receipt
 from ape_foundry.exceptions import FoundryNotInstalledError
 from ape_foundry.provider import FoundryForkProvider, FoundryProvider
 from ape_node.provider import Node as GethProvider
+from pydantic_settings import SettingsConfigDict
+from web3.exceptions import ContractCustomError
 
 # isort: split
 # The plugin takes ``GethProvider`` from this module, which must have it by now.
@@ -41,6 +47,8 @@ __all__ = ["Filecoin", "FilecoinConfig", "GethProvider", "find_anvil"]
 
 # An epoch lasts 30 s, and a message is executed one epoch after the one that includes it.
 _LIVE = {"block_time": 30, "required_confirmations": 1, "transaction_acceptance_timeout": 600}
+# Revert data with a selector of its own: neither Error(string) nor Panic(uint256).
+_CUSTOM_ERROR = r"0x(?!08c379a0|4e487b71)[0-9a-f]{8,}"
 
 
 class FilecoinConfig(BaseEthereumConfig):
@@ -50,10 +58,27 @@ class FilecoinConfig(BaseEthereumConfig):
         "mainnet": (314, 314),
         "calibration": (314159, 314159),
     }
+    model_config = SettingsConfigDict(extra="allow", env_prefix="APE_FILECOIN_")
     # Ape's own convention: nothing reaches a public chain unless it is named.
     default_network: str = LOCAL_NETWORK_NAME
     mainnet: NetworkConfig = create_network_config(**_LIVE)
     calibration: NetworkConfig = create_network_config(**_LIVE)
+
+
+class FilecoinReceipt(Receipt):
+    """A receipt whose sender's nonce may take an epoch or two to show.
+
+    A node has the receipt of a message before the state after it is its "latest", and public
+    endpoints are several nodes each. Ape would give up after 20 s, the transaction being done.
+    """
+
+    def _await_sender_nonce_increment(self) -> None:
+        sender, timeout = self.sender, self.provider.network.transaction_acceptance_timeout
+        deadline = time.monotonic() + timeout
+        while sender and self.provider.get_nonce(sender) <= (self.nonce or 0):
+            if time.monotonic() > deadline:
+                raise TransactionError(f"{sender}'s nonce did not increase within {timeout} s.")
+            time.sleep(1)
 
 
 class Filecoin(Ethereum):
@@ -66,6 +91,41 @@ class Filecoin(Ethereum):
     def config(self) -> FilecoinConfig:
         """The ``filecoin:`` section of ape-config.yaml."""
         return cast(FilecoinConfig, self.config_manager.get_config("filecoin"))
+
+    def decode_receipt(self, data: dict[str, Any]) -> FilecoinReceipt:
+        """Ape's receipt, which waits as long as Filecoin may take."""
+        receipt = super().decode_receipt(data)
+        fields = {name: getattr(receipt, name) for name in Receipt.model_fields}
+        return FilecoinReceipt.model_validate(fields)
+
+
+class _CustomErrors:
+    """Keeps what a call reverted with, which Ape drops: it is a custom error's name and values."""
+
+    def _make_request(self, rpc: str, parameters: Iterable[Any] | None = None) -> Any:
+        if rpc == "eth_call":
+            answer = self.web3.provider.make_request(rpc, parameters)
+            if "result" in answer:
+                return answer["result"]
+            data = answer["error"].get("data")
+            if isinstance(data, str) and re.fullmatch(_CUSTOM_ERROR, data):
+                raise ContractCustomError(data, data=data)
+        return super()._make_request(rpc, parameters)
+
+
+class FilecoinNode(_CustomErrors, GethProvider):
+    """A node that somebody runs: ``filecoin:calibration:node``, ``filecoin:local:http://…``."""
+
+    NAME: ClassVar[str] = "node"
+
+    def connect(self) -> None:
+        """Connects, and asks for receipts ten times an epoch; web3's 300 a public node refuses."""
+        super().connect()
+        eth = self.web3.eth
+        interval = max(self.network.block_time / 10, 0.1)
+        eth.wait_for_transaction_receipt = partial(
+            eth.wait_for_transaction_receipt, poll_latency=interval
+        )
 
 
 def find_anvil() -> str | None:
@@ -81,25 +141,31 @@ class _InstalledAnvil:
         return anvil
 
 
-class AnvilProvider(_InstalledAnvil, FoundryProvider):
+class AnvilProvider(_InstalledAnvil, _CustomErrors, FoundryProvider):
     """``filecoin:local:foundry``."""
 
     NAME: ClassVar[str] = "foundry"
 
 
-class AnvilForkProvider(_InstalledAnvil, FoundryForkProvider):
+class AnvilForkProvider(_InstalledAnvil, _CustomErrors, FoundryForkProvider):
     """``filecoin:calibration-fork:foundry`` and ``filecoin:mainnet-fork:foundry``."""
 
     NAME: ClassVar[str] = "foundry"
 
+    def build_command(self) -> list[str]:
+        """Keeps no cache: anvil's is by chain id and block, and tells no two Calibrations apart."""
+        return [*super().build_command(), "--no-storage-caching"]
 
-class _FoundryNetworks:
-    """The plugin that registers Foundry's providers for ``filecoin``."""
+
+class _Providers:
+    """The plugin that adds providers to ``filecoin``."""
 
     @staticmethod
     @plugins.register(plugins.ProviderPlugin)
     def providers() -> Iterator[tuple[str, str, Any]]:
         yield "filecoin", LOCAL_NETWORK_NAME, AnvilProvider
+        for network in (LOCAL_NETWORK_NAME, *FilecoinConfig.NETWORKS):
+            yield "filecoin", network, FilecoinNode
         for network in FilecoinConfig.NETWORKS:
             yield "filecoin", f"{network}-fork", AnvilForkProvider
 
@@ -113,4 +179,4 @@ def _mend() -> None:
 
 
 _mend()
-plugin_manager.register(_FoundryNetworks, name="alithis_filecoin")
+plugin_manager.register(_Providers, name="alithis_filecoin")

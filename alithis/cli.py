@@ -6,10 +6,13 @@ included, 1 for absent and 2 for could not check. Heavy imports wait until a com
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,15 +41,47 @@ _store_option = click.option(
 
 
 class _Commands(click.Group):
-    """A group whose commands turn Alithis's errors into one line and exit status 2."""
+    """A group whose failures are one line and exit status 2: click's own 1 would say absent."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            path = (error.ctx or ctx).command_path
+            message = error.format_message().rstrip(".")
+            raise _Failure(f"{message}; {path} --help shows how") from error
         except AlithisError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2
-            raise failure from error
+            raise _Failure(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise _Failure("interrupted", 128 + signal.SIGINT) from error
+        except BrokenPipeError:
+            _drop_output()
+            ctx.exit(2)
+
+
+class _Failure(click.ClickException):
+    """What is wrong, in one line."""
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(_printable(message.replace("\n", " ")))
+        self.exit_code = exit_code
+
+
+def _drop_output() -> None:
+    """Let go of the output that nobody reads, which Python would try to flush at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _printable(text: str) -> str:
+    """Show foreign text without what a terminal would obey, and what it has no characters for."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    click.echo(_printable(text), err=err)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +100,13 @@ def cli() -> None:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
-    cli()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a character
+    try:
+        cli()
+    except Exception:  # a defect of ours; Python's own exit status, 1, would say absent
+        traceback.print_exc()
+        sys.exit(2)
 
 
 def _terminate(*_: object) -> None:
@@ -91,7 +132,9 @@ def _terminate(*_: object) -> None:
 )
 @click.option("--labels", type=_EXISTING, help="For IDX images: the IDX file with their labels.")
 @click.option("--label-from-folder", is_flag=True, help="A file's parent folder is its label.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: one a processor].")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Processes [default: one a processor]."
+)
 @click.option("--name", help="The dataset's name [default: SOURCE's name].")
 @click.option("--description", default="", help="What it is, in a sentence or two.")
 @click.option("--license", "license_", help="SPDX identifier or URL.")
@@ -138,8 +181,7 @@ def manifest(
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
     target = out or Path(_stem(source) + ".alithis")
-    if target.resolve().is_relative_to(source.resolve()):
-        raise click.UsageError(f"{target} lies inside {source}, and would become part of it")
+    _check_places(target, source)
     check_target(target, replace=force)
     start = time.perf_counter()
     with digest.Pool(workers) as pool:
@@ -169,6 +211,16 @@ def manifest(
     _show_manifest(built, target, time.perf_counter() - start, as_json=as_json)
 
 
+def _check_places(target: Path, source: Path) -> None:
+    """Check that neither of the two would swallow the other."""
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise click.UsageError(
+            f"{target} lies inside {source}, and would become part of it: -o names another place"
+        )
+    if target.is_dir() and source.resolve().is_relative_to(target.resolve()):
+        raise click.UsageError(f"{source} lies inside {target}, and would vanish with it")
+
+
 def _stem(source: Path) -> str:
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
@@ -196,7 +248,7 @@ def _progress_lines(batches: Iterable[Items], count: int) -> Iterator[Items]:
         yield batch
         done += len(batch.paths)
         if time.monotonic() - spoken > 10:
-            click.echo(f"hashed {done:,} of {count:,} data points", err=True)
+            _say(f"hashed {done:,} of {count:,} data points", err=True)
             spoken = time.monotonic()
 
 
@@ -214,16 +266,14 @@ def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bo
         "uri": "ipfs://" + Cid.raw(data.digest).base16,
     }
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        _say(json.dumps(facts, indent=1))
         return
     repeats = data.items - data.size
-    click.echo(f"{target}: {data.items:,} data points in {seconds:.2f} s")
-    click.echo(
-        f"  leaves    {data.size:,} distinct" + (f", {repeats:,} repeats" if repeats else "")
-    )
-    click.echo(f"  root      {facts['root']}")
-    click.echo(f"  metadata  {facts['metadata']}")
-    click.echo(f"  token URI {facts['uri']}")
+    _say(f"{target}: {data.items:,} data points in {seconds:.2f} s")
+    _say(f"  leaves    {data.size:,} distinct" + (f", {repeats:,} repeats" if repeats else ""))
+    _say(f"  root      {facts['root']}")
+    _say(f"  metadata  {facts['metadata']}")
+    _say(f"  token URI {facts['uri']}")
 
 
 @cli.command()
@@ -258,7 +308,7 @@ def prove(
     asked = Target.parse(target)
     if asked.proof is not None:
         raise click.UsageError(f"{target} is a proof file already; alithis verify checks it")
-    found = opened.prove(asked.leaf(opened.metadata.form))
+    found = opened.prove(asked.leaf(opened.metadata))
     subject = proof.Subject(opened.metadata.name, opened.metadata.digest, chain, registry, token)
     data = proof.dump(found, subject)
     proof.load(data)  # what --registry brings in must be readable again
@@ -267,7 +317,7 @@ def prove(
         return
     _write(out, data)
     word = "inclusion" if isinstance(found, proof.Inclusion) else "absence"
-    click.echo(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
+    _say(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -339,18 +389,22 @@ def verify(
     asked = verifier.Target.parse(target)
     if (root is None) != (size is None):
         raise click.UsageError("--root and --size go together")
-    if rpc and registry and not root:
+    if rpc and registry and root is None:
         from alithis.registry import HttpTransport, Registry
         from alithis.storage import Store
 
         shelf = verifier.Shelf(Store(store_folder), manifests)
         opened = Registry(HttpTransport(rpc), registry, chain)
         results = verifier.verify_tokens(asked, opened, shelf, tokens or None)
+    elif any(map(_was_typed, ("rpc", "registry", "chain", "tokens"))):
+        raise click.UsageError(
+            "--rpc and --registry go together, and without --root; --chain and --token go with them"
+        )
     elif manifests or root:
         results = _verify_offline(asked, manifests, root, size)
     else:
         raise click.UsageError(
-            "against what? give --manifest DIR, or --rpc URL and --registry ADDRESS, "
+            "against what? Give --manifest DIR, or --rpc URL and --registry ADDRESS, "
             "or, for a proof file, --root and --size"
         )
     _show_results(target, results, as_json=as_json)
@@ -373,6 +427,11 @@ def _verify_offline(
     return [verifier.verify_proof(asked, root=committed, size=size)]
 
 
+def _was_typed(parameter: str) -> bool:
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 def _root(text: str) -> bytes:
     try:
         data = bytes.fromhex(text.removeprefix("0x"))
@@ -387,13 +446,13 @@ def _show_results(target: str, results: list[Result], *, as_json: bool) -> None:
     from alithis import verifier
 
     if as_json:
-        click.echo(json.dumps(verifier.as_json(results), indent=1))
+        _say(json.dumps(verifier.as_json(results), indent=1))
         return
-    click.echo(target)
+    _say(target.replace("\n", "\\n"))
     for result in results:
-        click.echo(verifier.as_text(result))
+        _say(verifier.as_text(result))
     if not results:
-        click.echo("  the registry has no tokens yet: nothing to verify against")
+        _say("  the registry has no tokens yet: nothing to verify against")
 
 
 @cli.command()
@@ -415,11 +474,11 @@ def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bo
     steps = recompute(manifest_folder, withheld=withheld)
     ok = all(step.ok for step in steps)
     if as_json:
-        click.echo(json.dumps({"ok": ok, "steps": [_step(step) for step in steps]}, indent=1))
+        _say(json.dumps({"ok": ok, "steps": [_step(step) for step in steps]}, indent=1))
     else:
-        click.echo(f"{manifest_folder}: {'sound' if ok else 'BROKEN'}")
+        _say(f"{manifest_folder}: {'sound' if ok else 'BROKEN'}")
         for step in steps:
-            click.echo(f"  {'ok  ' if step.ok else 'FAIL'} {step.step:13} {step.detail}")
+            _say(f"  {'ok  ' if step.ok else 'FAIL'} {step.step:13} {step.detail}")
     ctx.exit(0 if ok else 2)
 
 
@@ -453,9 +512,9 @@ def store_put(manifest_folder: Path, store_folder: Path | None, as_json: bool) -
     opened = _open_store(store_folder)
     cid = opened.put_manifest(manifest_folder)
     if as_json:
-        click.echo(json.dumps({"cid": str(cid), "uri": "ipfs://" + cid.base16}, indent=1))
+        _say(json.dumps({"cid": str(cid), "uri": "ipfs://" + cid.base16}, indent=1))
     else:
-        click.echo(f"{manifest_folder}: stored as {cid}")
+        _say(f"{manifest_folder}: stored as {cid}")
 
 
 def _open_store(folder: Path | None) -> Store:
@@ -484,9 +543,9 @@ def store_get(reference: str, out: Path, store_folder: Path | None, as_json: boo
     cid = Cid.parse(f"f01551220{digest.lower()}" if len(digest) == 64 else reference)
     withheld = _open_store(store_folder).get_manifest(cid, out)
     if as_json:
-        click.echo(json.dumps({"manifest": str(out), "withheld": withheld}, indent=1))
+        _say(json.dumps({"manifest": str(out), "withheld": withheld}, indent=1))
         return
-    click.echo(f"{out}: written" + (f"; not in the store: {', '.join(withheld)}" * bool(withheld)))
+    _say(f"{out}: written" + (f"; not in the store: {', '.join(withheld)}" * bool(withheld)))
 
 
 @store.command("ls")
@@ -502,17 +561,17 @@ def store_ls(store_folder: Path | None, as_json: bool) -> None:
     listing = _open_store(store_folder).manifests()
     if as_json:
         manifests = [_stored(manifest) for manifest in listing.manifests]
-        click.echo(json.dumps({"manifests": manifests, "problems": listing.problems}, indent=1))
+        _say(json.dumps({"manifests": manifests, "problems": listing.problems}, indent=1))
         return
     for manifest in listing.manifests:
-        click.echo(
+        _say(
             f"{manifest.cid}  {manifest.kind:7}  {manifest.size:>12,} leaves"
             f"  {manifest.bytes:>14,} bytes  {manifest.name}"
         )
     for problem in listing.problems:
-        click.echo(f"alithis: {problem}", err=True)
+        _say(f"alithis: {problem}", err=True)
     if not listing.manifests:
-        click.echo("no manifests; alithis store put MANIFEST adds one", err=True)
+        _say("no manifests; alithis store put MANIFEST adds one", err=True)
 
 
 def _stored(manifest: StoredManifest) -> dict[str, Any]:

@@ -6,7 +6,7 @@ The *canonical form* of a data point is what is hashed (docs/format.md, "Canonic
     the file or record as stored;
 ``pixels``
     the decoded raster's 8-bit samples in C order (row by row, samples interleaved). The
-    colour mode and, where it is the same for all, the width and height stand in the metadata.
+    colour mode and, where they are the same for all, the width and height stand in the metadata.
 
 The digest is SHA-256 of the canonical form (FIPS 180-4). Files are hashed in worker processes,
 since Python threads are slower than one thread for small files; the result never depends on
@@ -19,9 +19,11 @@ import hashlib
 import io
 import multiprocessing
 import os
+import re
 import signal
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
@@ -32,7 +34,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from alithis.errors import ChangedError, FormatError, MissingExtraError, SourceError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 SIZE = 32
 """Bytes in a digest."""
@@ -41,6 +43,10 @@ Buffer = bytes | bytearray | memoryview
 
 _BLOCK = 1 << 20
 _MODES = ("L", "RGB", "RGBA")
+_EXACT = ("1", "L", "LA", "P", "RGB", "RGBA")  # Pillow's modes that become one of them exactly
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may run programs (EPS)
+_ROUNDED = re.compile(r";16[BLN]|'ppm")  # how Pillow names decoders that cut samples to 8 bits
+_MAX_ENCODED = 1 << 30
 _A = TypeVar("_A")
 _R = TypeVar("_R")
 
@@ -65,8 +71,12 @@ class Form:
         """Refuse what no canonical form is."""
         if self.name not in ("bytes", "pixels"):
             raise FormatError(f"canonical form {self.name!r}: this release knows bytes and pixels")
-        if (self.name == "pixels") != (self.mode in _MODES):
-            raise FormatError(f"canonical form {self.name}: mode {self.mode!r} does not fit it")
+        if self.name == "bytes" and (self.mode, self.width, self.height) != (None, None, None):
+            raise FormatError("canonical form bytes: has no mode, width or height")
+        if self.name == "pixels" and self.mode not in _MODES:
+            raise FormatError(
+                f"canonical form pixels: mode {self.mode!r} is none of {', '.join(_MODES)}"
+            )
 
     def canonical(self, data: bytes) -> bytes:
         """Return the canonical form of one stored data point.
@@ -75,7 +85,8 @@ class Form:
             data: the file or record as stored; for ``pixels``, an encoded image (PNG, …).
 
         Raises:
-            SourceError: the data is no image, or cannot be brought to the mode without loss.
+            SourceError: the data is no image, has another width or height, or cannot be brought
+                to the mode without loss.
         """
         return data if self.name == "bytes" else self._pixels(data)
 
@@ -89,17 +100,27 @@ class Form:
             _pillow()
 
     def _pixels(self, data: bytes) -> bytes:
-        image_module = _pillow()
+        pillow = _pillow()
         try:
-            with image_module.open(io.BytesIO(data)) as image:
+            with pillow.open(io.BytesIO(data), formats=_FORMATS) as image:
+                self._check_size(*image.size)
+                _check_exact(image)
                 image.load()
                 return _to_mode(image, str(self.mode)).tobytes()
         except SourceError:
             raise
-        except image_module.DecompressionBombError as error:
+        except pillow.DecompressionBombError as error:
             raise SourceError(f"image too large to decode: {error}") from error
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+        except Exception as error:  # on damaged data the decoders raise nearly anything
             raise SourceError("not an image that can be decoded") from error
+
+    def _check_size(self, width: int, height: int) -> None:
+        wanted = (self.width or width, self.height or height)
+        if wanted != (width, height):
+            raise SourceError(
+                f"the image is {width} x {height} pixels, "
+                f"where all data points are {wanted[0]} x {wanted[1]}"
+            )
 
 
 BYTES = Form()
@@ -139,17 +160,33 @@ def of_file(path: str | os.PathLike[str], form: Form = BYTES) -> tuple[bytes, in
         ChangedError: the file changed while it was read.
     """
     name = os.fspath(path)
-    try:
-        # Without O_NONBLOCK, opening a FIFO would wait for its writer for ever.
-        handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise _unreadable(name, error) from error
+    handle = open_regular(name)
     try:
         return _of_open_file(handle, name, form)
     except OSError as error:
         raise _unreadable(name, error) from error
     finally:
         os.close(handle)
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """Open a regular file for reading.
+
+    Returns:
+        A file descriptor; the caller closes it.
+
+    Raises:
+        SourceError: the file cannot be opened, or is not a regular one.
+    """
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for its writer for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise _unreadable(os.fspath(path), error) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise SourceError(f"{os.fspath(path)}: not a regular file")
+    return handle
 
 
 def of_part(file: BinaryIO, offset: int, length: int) -> bytes:
@@ -170,19 +207,18 @@ def of_part(file: BinaryIO, offset: int, length: int) -> bytes:
 
 def _of_open_file(handle: int, name: str, form: Form) -> tuple[bytes, int]:
     before = os.fstat(handle)
-    if not stat.S_ISREG(before.st_mode):
-        raise SourceError(f"{name}: not a regular file")
     if form.name == "bytes":
         digest, count = _stream(handle, before.st_size)
-    else:
-        data = b"".join(_blocks(handle))
-        count = len(data)
-        try:
-            digest = of_bytes(form.canonical(data))
-        except SourceError as error:
-            raise SourceError(f"{name}: {error}") from error
-    check_unchanged(name, before, os.fstat(handle), count)
-    return digest, count
+        check_unchanged(name, before, os.fstat(handle), count)
+        return digest, count
+    if before.st_size > _MAX_ENCODED:
+        raise SourceError(f"{name}: {before.st_size} bytes are too many for an image")
+    data = b"".join(_blocks(handle, before.st_size))
+    check_unchanged(name, before, os.fstat(handle), len(data))
+    try:
+        return of_bytes(form.canonical(data)), len(data)
+    except SourceError as error:
+        raise SourceError(f"{name}: {error}") from error
 
 
 def check_unchanged(name: str, before: os.stat_result, after: os.stat_result, count: int) -> None:
@@ -209,15 +245,17 @@ def _stream(handle: int, size: int) -> tuple[bytes, int]:
             return of_bytes(data), len(data)
         os.lseek(handle, 0, os.SEEK_SET)
     hasher, count = hashlib.sha256(), 0
-    for block in _blocks(handle):
+    for block in _blocks(handle, size):
         hasher.update(block)
         count += len(block)
     return hasher.digest(), count
 
 
-def _blocks(handle: int) -> Iterator[bytes]:
-    while block := os.read(handle, _BLOCK):
+def _blocks(handle: int, size: int) -> Iterator[bytes]:
+    """Read a file to its end, or until it has more bytes than it should."""
+    while size >= 0 and (block := os.read(handle, _BLOCK)):
         yield block
+        size -= len(block)
 
 
 def of_files(
@@ -274,10 +312,13 @@ class Pool:
         """Return the pool."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop the workers."""
-        if self._executor is not None:
-            self._executor.shutdown()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop the workers; at once, if work was broken off."""
+        if self._executor is None:
+            return
+        if kind is not None:
+            _terminate_workers(self._executor)
+        self._executor.shutdown()
 
     def map(self, work: Callable[[_A], _R], items: Iterable[_A]) -> Iterator[_R]:
         """Apply a module-level function to each item; results come in the items' order.
@@ -320,14 +361,17 @@ def _executor(workers: int) -> Executor:
     interpreters, which takes 100 ms and, unlike the standard library's way, does not run the
     caller's main module again (a notebook has none, a script may lack the guard).
     """
+    parent = (os.getpid(),)
     if "fork" in multiprocessing.get_all_start_methods() and _threads() == 1:
-        context = multiprocessing.get_context("fork")
-        return ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+        fork = multiprocessing.get_context("fork")
+        return ProcessPoolExecutor(workers, fork, initializer=_begin_worker, initargs=parent)
     from loky import ProcessPoolExecutor as FreshExecutor
     from loky.backend.context import get_context
 
     context = get_context("loky")
-    fresh: Executor = FreshExecutor(workers, context=context, initializer=_ignore_interrupt)
+    fresh: Executor = FreshExecutor(
+        workers, context=context, initializer=_begin_worker, initargs=parent
+    )
     return fresh
 
 
@@ -338,12 +382,27 @@ def _threads() -> int:
         return threading.active_count() + 1
 
 
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+def _begin_worker(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end when it is gone: a queue alone would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _unreadable(name: str, error: OSError) -> SourceError:
-    return SourceError(f"{name}: cannot be read: {error.strerror}")
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _terminate_workers(executor: Any) -> None:
+    # Public as ProcessPoolExecutor.terminate_workers from Python 3.14 on.
+    for process in list((executor._processes or {}).values()):
+        process.terminate()
+
+
+def _unreadable(name: str, error: OSError | ValueError) -> SourceError:
+    return SourceError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
 
 
 def _pillow() -> Any:
@@ -354,16 +413,22 @@ def _pillow() -> Any:
     return Image
 
 
+def _check_exact(image: ImageFile.ImageFile) -> None:
+    """Refuse an image whose raster, as Pillow decodes it, is not all of it."""
+    if image.mode not in _EXACT:
+        raise SourceError(f"the image's mode {image.mode} has no exact 8-bit form")
+    if _ROUNDED.search(repr(image.tile[:1])):
+        raise SourceError("the image's samples have more than 8 bits")
+    if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a JPEG and previews
+        raise SourceError("the image has more than one frame")
+
+
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     """Bring an image to a mode, if that loses nothing."""
-    if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    elif image.mode == "1":
-        image = image.convert("L")
-    elif image.mode == "LA":
+    if image.mode == "LA" or "transparency" in image.info:
         image = image.convert("RGBA")
-    if image.mode not in _MODES:
-        raise SourceError(f"the image's mode {image.mode} has no 8-bit form in {mode}")
+    elif image.mode in ("P", "1"):
+        image = image.convert("RGB" if image.mode == "P" else "L")
     converted = image.convert(mode)
     if image.mode != mode and converted.convert(image.mode).tobytes() != image.tobytes():
         raise SourceError(f"the image is {image.mode}, and cannot become {mode} without loss")

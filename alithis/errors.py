@@ -14,6 +14,7 @@
     │   └── NotStoredError     … or does not hold the content
     ├── RegistryError          a chain, or a registry on it, that gives no usable answer
     │   ├── TransportError     no answer from the RPC endpoint, or none of use
+    │   │   └── RpcError       … but an error
     │   ├── ChainError         another chain than the one expected
     │   ├── NoRegistryError    no Alithis registry at the address
     │   └── NoTokenError       no such token
@@ -95,6 +96,21 @@ class RegistryError(AlithisError):
 
 class TransportError(RegistryError):
     """The RPC endpoint gives no answer, or none of use."""
+
+
+class RpcError(TransportError):
+    """The node answered, with an error.
+
+    Attributes:
+        code: the error's JSON-RPC code.
+        data: what a call reverted with, 0x-prefixed hexadecimal, or None.
+    """
+
+    def __init__(self, message: str, *, code: int, data: str | None = None) -> None:
+        """Keep the error's parts."""
+        super().__init__(message)
+        self.code = code
+        self.data = data
 
 
 class ChainError(RegistryError):

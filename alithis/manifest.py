@@ -10,24 +10,36 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import secrets
 import shutil
-import tempfile
+import stat
+import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from alithis import cid, merkle, metadata
-from alithis.digest import SIZE, Form, Pool
-from alithis.errors import AlithisError, FormatError, IntegrityError, SourceError
+from alithis.digest import SIZE, Buffer, Form, Pool, open_regular
+from alithis.errors import (
+    AlithisError,
+    FormatError,
+    IntegrityError,
+    ProofError,
+    RootMismatchError,
+    SourceError,
+    StorageError,
+)
 from alithis.metadata import ITEMS, LEAVES, Description, FileEntry, Metadata
 from alithis.proof import Exclusion, Inclusion, Proof
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
 _INTERPOLATIONS = 4  # guesses by value; a file that is still not found then is skewed: halve
@@ -35,6 +47,8 @@ _PARALLEL = 1 << 17  # leaves from which on the workers pay for themselves
 _ROW_GROUP = 1 << 17
 _BLOCK = 1 << 20
 _KEY = 1 << 64
+_MAX_GROUPS = 1 << 10  # runs of 256 hashes that are kept in memory: 17 MB
+_ENTRIES = {metadata.FILE, ITEMS, LEAVES, "tiles"}
 
 
 class Reader(Protocol):
@@ -122,7 +136,7 @@ def build(
         with appearing(out, replace=replace) as target:
             _write(target, items, description, form, kind, pool, facts, terms)
     except OSError as error:
-        raise SourceError(f"{out}: cannot be written: {error.strerror or error}") from error
+        raise _unwritable(out, error) from error
     return Manifest.open(out)
 
 
@@ -132,12 +146,31 @@ def check_target(out: Path, *, replace: bool) -> None:
     Raises:
         SourceError: it may not.
     """
-    if not out.exists() and not out.is_symlink():
+    try:
+        mode = out.lstat().st_mode
+    except FileNotFoundError:
+        _check_parent(out)
         return
-    if not (out / metadata.FILE).is_file():
+    except (OSError, ValueError) as error:
+        raise _unwritable(out, error) from error
+    if stat.S_ISLNK(mode):
+        raise SourceError(f"{out}: is a symbolic link; name the folder itself")
+    names = {entry.name for entry in out.iterdir()} if stat.S_ISDIR(mode) else set()
+    if metadata.FILE not in names or names - _ENTRIES:
         raise SourceError(f"{out}: exists and is no manifest; choose another place")
     if not replace:
         raise SourceError(f"{out}: exists; --force replaces it")
+    _check_parent(out)
+
+
+def _check_parent(out: Path) -> None:
+    parent = next((parent for parent in out.absolute().parents if os.path.lexists(parent)), out)
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise SourceError(f"{out}: cannot be written: {parent} is no folder one can write to")
+
+
+def _unwritable(path: Path, error: OSError | ValueError) -> SourceError:
+    return SourceError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
 class Manifest:
@@ -185,20 +218,18 @@ class Manifest:
             A proof that holds against the metadata's root and size.
 
         Raises:
+            ProofError: the leaf has not 32 bytes.
             IntegrityError: the manifest's files give no proof that holds.
+            FormatError: the manifest lacks one of them.
             StorageError: they cannot be read.
         """
+        merkle.check_leaf(leaf)
         index, found = self._find(leaf)
+        proof = self._inclusion(leaf, index) if found else self._exclusion(leaf, index)
         try:
-            proof = self._inclusion(leaf, index) if found else self._exclusion(leaf, index)
             proof.check(self.metadata.root, self.metadata.size)
-        except AlithisError as error:
-            raise IntegrityError(
-                f"{LEAVES} and tiles/ give no proof ({error}): the manifest is damaged or its "
-                "order is broken; alithis audit tells more",
-                expected=self.metadata.root,
-                found="another root",
-            ) from error
+        except ProofError as error:
+            raise _damage(error) from error
         return proof
 
     def leaves(self) -> Iterator[bytes]:
@@ -275,6 +306,8 @@ class Manifest:
             length = min(merkle.TILE, count - start) * SIZE
             reader = self._reader(f"tiles/{level}" if level else LEAVES, count * SIZE)
             data = _exactly(reader, start * SIZE, length)
+            if len(self._groups) == _MAX_GROUPS:
+                self._groups.clear()
             self._groups[level, number] = [
                 data[offset : offset + SIZE] for offset in range(0, length, SIZE)
             ]
@@ -287,6 +320,17 @@ class Manifest:
                 raise IntegrityError(f"bytes in {name}", expected=size, found=reader.size)
             self._readers[name] = reader
         return self._readers[name]
+
+
+def _damage(error: ProofError) -> IntegrityError:
+    """Say what a proof from a manifest's files, whose form is always right, says about them."""
+    if isinstance(error, RootMismatchError):
+        return IntegrityError(
+            f"root that {LEAVES} and tiles/ lead to (alithis audit tells where they are damaged)",
+            expected=error.expected,
+            found=error.calculated,
+        )
+    return IntegrityError(f"order of {LEAVES}", expected="ascending", found=str(error))
 
 
 def _exactly(reader: Reader, offset: int, length: int) -> bytes:
@@ -394,52 +438,90 @@ def _audit_items(path: Path, data: Metadata, leaves: bytes) -> Step:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=["leaf", "path"], partitioning=None)
+        with pq.ParquetFile(path) as file:
+            problem = _table_problem(file, data) or _rows_problem(file, leaves)
     except (pa.ArrowException, OSError) as error:
-        return Step("items", False, f"{path}: {str(error).splitlines()[0]}")
-    problem = _items_problem(table, data, leaves)
+        problem = str(error).splitlines()[0]
     if problem:
         return Step("items", False, f"{path}: {problem}")
     return Step("items", True, f"{data.items} rows, in the order of their leaves")
 
 
-def _items_problem(table: pa.Table, data: Metadata, leaves: bytes) -> str | None:
-    import numpy as np
+def _table_problem(file: pq.ParquetFile, data: Metadata) -> str | None:
     import pyarrow as pa
 
-    if table.num_columns != 2 or table.schema.field("leaf").type != pa.binary(SIZE):
-        return "has not the columns leaf (fixed_size_binary[32]) and path"
-    if table.num_rows != data.items:
-        return f"expected {data.items} rows, found {table.num_rows}"
-    if table["leaf"].null_count:
-        return "has rows without a leaf"
-    column = table["leaf"].combine_chunks()
-    start = column.offset * SIZE
-    values = column.buffers()[1][start : start + table.num_rows * SIZE]
-    rows = np.frombuffer(values, np.uint8).reshape(-1, SIZE)
-    if _distinct(rows) != leaves:
-        return f"its leaves are not those of {LEAVES}, in their order"
+    columns = [(column.name, column.type) for column in file.schema_arrow]
+    wanted = [("leaf", pa.binary(SIZE)), ("path", pa.string()), ("size", pa.int64())]
+    if columns[:3] != wanted or len({name for name, _ in columns}) != len(columns):
+        return "its columns do not begin with leaf (fixed_size_binary[32]), path, size"
+    if file.metadata.num_rows != data.items:
+        return f"expected {data.items} rows, found {file.metadata.num_rows}"
     return None
 
 
+def _rows_problem(file: pq.ParquetFile, leaves: bytes) -> str | None:
+    """Compare the rows with the leaves, in pieces: what a hostile file unpacks to is unknown."""
+    position, before = 0, (b"", "")
+    for batch in filter(len, file.iter_batches(_ROW_GROUP, columns=["leaf", "path"])):
+        if batch["leaf"].null_count or batch["path"].null_count:
+            return "a row lacks its leaf or its path"
+        rows = _fixed_rows(batch["leaf"])
+        fresh = _firsts(rows, before[0])
+        found = rows[fresh].tobytes()
+        if found != leaves[position : position + len(found)]:
+            return f"its leaves are not those of {LEAVES}, in their order"
+        if _is_disordered(batch["path"], fresh, before[1]):
+            return "rows with the same leaf do not stand in the order of their paths"
+        position += len(found)
+        before = (rows[-1].tobytes(), batch["path"][-1].as_py())
+    return None if position == len(leaves) else f"it lacks the last leaves of {LEAVES}"
+
+
+def _fixed_rows(column: pa.Array) -> NDArray[np.uint8]:
+    import numpy as np
+
+    start = column.offset * SIZE
+    values = column.buffers()[1][start : start + len(column) * SIZE]
+    return np.frombuffer(values, np.uint8).reshape(-1, SIZE)
+
+
+def _is_disordered(paths: pa.Array, fresh: NDArray[np.bool_], before: str) -> bool:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    if not fresh[0] and paths[0].as_py() < before:
+        return True
+    ties = np.flatnonzero(~fresh[1:])
+    return bool(pc.any(pc.less(paths.take(ties + 1), paths.take(ties))).as_py())
+
+
 class LocalFile:
-    """A reader of a local file."""
+    """A reader of a local file; it is closed with its last reference."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
 
         Raises:
-            FormatError: it is not there or cannot be read.
+            FormatError: it is not there, no regular file, or cannot be read.
         """
         try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise FormatError(f"{path}: {error.strerror}") from error
-        self.size = os.fstat(self._file.fileno()).st_size
+            self._handle = open_regular(path)
+        except SourceError as error:
+            raise FormatError(str(error)) from error
+        weakref.finalize(self, os.close, self._handle)
+        self._path = path
+        self.size = os.fstat(self._handle).st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes from an offset on."""
-        return os.pread(self._file.fileno(), length, offset)
+        """Return the bytes from an offset on; fewer, where the file ends.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        try:
+            return os.pread(self._handle, length, offset)
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot be read: {error.strerror}") from error
 
 
 @dataclass(slots=True)
@@ -458,8 +540,13 @@ def _gather(batches: Iterable[Items]) -> _Table:
         table.sizes += batch.sizes
         for name, values in batch.columns.items():
             table.columns.setdefault(name, []).extend(values)
-    if not table.paths:
+    count = len(table.paths)
+    if not count:
         raise SourceError("no data points: the source is empty")
+    if {len(table.sizes), *map(len, table.columns.values())} != {count} or (
+        len(table.digests) != count * SIZE
+    ):
+        raise SourceError(f"{count} data points, but not as many digests, sizes or labels")
     return table
 
 
@@ -475,7 +562,7 @@ def _write(
 ) -> None:
     rows, order = _sorted(items)
     leaves = _distinct(rows)
-    parallel = pool is not None and len(leaves) >= _PARALLEL * SIZE
+    parallel = pool is not None and leaves.nbytes >= _PARALLEL * SIZE
     tree = merkle.tree(leaves, pool.map) if pool and parallel else merkle.tree(leaves)
     columns = _write_items(target / ITEMS, items, rows, order)
     _write_bytes(target / LEAVES, leaves)
@@ -502,21 +589,24 @@ def _write(
 
 
 def _sorted(items: _Table) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """Order the data points by leaf, then path.
+    """Order the data points by leaf, then path, then what else tells two of them apart.
 
     Returns:
         The leaves as rows of 32 bytes in that order, and for each its index in the table.
     """
     import numpy as np
 
-    rows = np.frombuffer(bytes(items.digests), np.uint8).reshape(-1, SIZE)
+    rows = np.frombuffer(items.digests, np.uint8).reshape(-1, SIZE)
     keys = np.ascontiguousarray(rows[:, :8]).view(">u8").ravel().astype(np.uint64)
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     ties = np.flatnonzero(keys[1:] == keys[:-1])
+    others: tuple[Sequence[Any], ...] = (items.paths, items.sizes, *items.columns.values())
     for start, stop in _runs(ties):
-        run = sorted(order[start:stop], key=lambda at: (rows[at].tobytes(), items.paths[at]))
-        order[start:stop] = run
+        order[start:stop] = sorted(
+            order[start:stop].tolist(),
+            key=lambda at: (rows[at].tobytes(), *(column[at] for column in others)),
+        )
     return rows[order], order
 
 
@@ -530,11 +620,21 @@ def _runs(ties: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
             yield int(run[0]), int(run[-1]) + 2
 
 
-def _distinct(rows: NDArray[np.uint8]) -> bytes:
+def _distinct(rows: NDArray[np.uint8]) -> memoryview:
+    """Return the rows without their repeats; the same memory, where there are none."""
+    fresh = _firsts(rows, b"")
+    return (rows if fresh.all() else rows[fresh]).data.cast("B")
+
+
+def _firsts(rows: NDArray[np.uint8], before: bytes) -> NDArray[np.bool_]:
+    """Tell for each row whether it differs from the one before it."""
     import numpy as np
 
-    first = np.concatenate([[True], (rows[1:] != rows[:-1]).any(axis=1)])
-    return bytes(rows[first].tobytes())
+    words = rows.view(np.uint64)
+    fresh = np.ones(len(rows), bool)
+    fresh[:1] = rows[:1].tobytes() != before
+    np.any(words[1:] != words[:-1], axis=1, out=fresh[1:])
+    return fresh
 
 
 def _write_items(
@@ -545,26 +645,15 @@ def _write_items(
     Returns:
         The Croissant data types of the columns beyond leaf, path and size.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count = len(order)
-    take = pa.array(order)
-    arrays = {
-        "leaf": pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(SIZE), count, [None, pa.py_buffer(rows.tobytes())]
-        ),
-        "path": pa.array(items.paths, pa.string()).take(take),
-        "size": pa.array(items.sizes, pa.int64()).take(take),
-    }
-    for name, values in items.columns.items():
-        arrays[name] = pa.array(values).take(take)
-    table = pa.table(arrays)
+    table = _items_table(items, rows, order)
+    names = table.column_names
     pq.write_table(
         table,
         path,
-        compression={name: "none" if name == "leaf" else "snappy" for name in arrays},
-        use_dictionary=[name for name in arrays if name not in ("leaf", "path")],
+        compression={name: "none" if name == "leaf" else "snappy" for name in names},
+        use_dictionary=[name for name in names if name not in ("leaf", "path")],
         row_group_size=_ROW_GROUP,
         sorting_columns=pq.SortingColumn.from_ordering(
             table.schema, [("leaf", "ascending"), ("path", "ascending")]
@@ -572,13 +661,31 @@ def _write_items(
         write_page_index=True,
     )
     _sync(path)
-    return {name: _data_type(arrays[name]) for name in items.columns}
+    return {name: _data_type(table.schema.field(name).type) for name in items.columns}
 
 
-def _data_type(array: pa.Array) -> str:
+def _items_table(items: _Table, rows: NDArray[np.uint8], order: NDArray[np.intp]) -> pa.Table:
     import pyarrow as pa
 
-    return "sc:Integer" if pa.types.is_integer(array.type) else "sc:Text"
+    leaf = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(SIZE), len(rows), [None, pa.py_buffer(rows)]
+    )
+    try:
+        others = {
+            "path": pa.array(items.paths, pa.string()),
+            "size": pa.array(items.sizes, pa.int64()),
+            **{name: pa.array(values) for name, values in items.columns.items()},
+        }
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SourceError(f"{ITEMS}: a value that it cannot hold: {error}") from error
+    take = pa.array(order)
+    return pa.table({"leaf": leaf} | {name: array.take(take) for name, array in others.items()})
+
+
+def _data_type(arrow: pa.DataType) -> str:
+    import pyarrow as pa
+
+    return "sc:Integer" if pa.types.is_integer(arrow) else "sc:Text"
 
 
 def _entry(directory: Path, name: str) -> FileEntry:
@@ -587,12 +694,10 @@ def _entry(directory: Path, name: str) -> FileEntry:
 
 
 def _read_metadata(directory: Path) -> bytes:
-    path = directory / metadata.FILE
     try:
-        with path.open("rb") as file:
-            return file.read(metadata.MAX_BYTES + 1)
-    except OSError as error:
-        raise FormatError(f"{path}: {error.strerror}; is {directory} a manifest?") from error
+        return LocalFile(directory / metadata.FILE).read(0, metadata.MAX_BYTES + 1)
+    except FormatError as error:
+        raise FormatError(f"{error}; is {directory} a manifest?") from error
 
 
 @contextmanager
@@ -611,44 +716,71 @@ def appearing(out: Path, *, replace: bool) -> Iterator[Path]:
     Raises:
         SourceError: something stands at ``out`` that may not be replaced.
     """
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    prefix, suffix = f".{out.name}.", ".partial"
-    for leftover in out.parent.iterdir():
-        if leftover.name.startswith(prefix) and leftover.name.endswith(suffix):
-            _sweep(leftover)
-    partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=out.parent))
+    _sweep(out)
+    with _workplace(out) as place:
+        new = place / "new"
+        new.mkdir()
+        yield new
+        for directory in (new / "tiles", new):
+            if directory.is_dir():
+                _sync(directory)
+        check_target(out, replace=replace)
+        _put(new, out, place / "old")
+        _sync(out.parent)
+
+
+def _put(new: Path, out: Path, old: Path) -> None:
+    with suppress(FileNotFoundError):
+        out.rename(old)
     try:
-        with _locked(partial):
-            partial.chmod(0o755)
-            yield partial
-            for directory in (partial / "tiles", partial):
-                if directory.is_dir():
-                    _sync(directory)
-            check_target(out, replace=replace)
-            if out.exists():
-                shutil.move(out, partial.with_suffix(".old"))
-            partial.rename(out)
-            _sync(out.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(partial.with_suffix(".old"), ignore_errors=True)
-
-
-def _sweep(leftover: Path) -> None:
-    with _locked(leftover) as free:
-        if free:
-            shutil.rmtree(leftover, ignore_errors=True)
+        new.rename(out)
+    except OSError:
+        with suppress(FileNotFoundError):
+            old.rename(out)
+        raise
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[bool]:
-    """Hold a directory's lock, if nobody else does; gives whether it is held."""
-    handle = os.open(directory, os.O_RDONLY)
+def _workplace(out: Path) -> Iterator[Path]:
+    """Give a locked folder beside ``out``, for as long as the work lasts."""
+    place = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
+    place.mkdir()
+    handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # a file system without locks: nothing is swept there either
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Only locked it gets the name that a sweep looks for.
+        place = place.rename(f"{place}.partial")
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(handle)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what killed runs left; put back what one was about to replace."""
+    ours = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{16}}\.partial")
+    for place in [entry for entry in out.parent.iterdir() if ours.fullmatch(entry.name)]:
+        with suppress(OSError), _locked(place):
+            if not os.path.lexists(out):
+                with suppress(FileNotFoundError):
+                    (place / "old").rename(out)
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold a folder's lock.
+
+    Raises:
+        OSError: somebody else does, or there are no locks here.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
+        yield
     finally:
         os.close(handle)
 
@@ -656,10 +788,15 @@ def _locked(directory: Path) -> Iterator[bool]:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all, over one that may be there.
 
+    What is no file of its own, a link or a device, is written through.
+
     Raises:
         OSError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(data)
+        return
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         _write_bytes(partial, data)
         partial.replace(path)
@@ -668,7 +805,7 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
+def _write_bytes(path: Path, data: Buffer) -> None:
     with path.open("xb") as file:
         file.write(data)
         file.flush()

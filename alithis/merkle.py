@@ -224,7 +224,7 @@ def verify_inclusion(
         RootMismatchError: the path leads to another root.
         ProofError: the proof is not well-formed, as `root_from_path` says.
     """
-    _check_leaf(leaf)
+    check_leaf(leaf)
     calculated = root_from_path(leaf_hash(leaf), index, size, path)
     if calculated != root:
         raise RootMismatchError(expected=root, calculated=calculated)
@@ -255,8 +255,8 @@ def verify_exclusion(
     Raises:
         ProofError: a neighbour is missing, uncalled for, out of order or not proved.
     """
-    _check_leaf(leaf)
-    if not 0 <= index <= size:
+    check_leaf(leaf)
+    if not 0 <= index <= size or not 0 < size <= MAX_SIZE:
         raise ProofError(f"position {index} lies outside a tree of {size} leaves")
     for name, neighbour, neighbour_path, wanted in (
         ("left", left, left_path, index > 0),
@@ -291,6 +291,16 @@ def leaf_hashes(leaves: Buffer) -> list[bytes]:
     return [
         sha256(b"\x00" + view[start : start + SIZE]).digest() for start in range(0, len(view), SIZE)
     ]
+
+
+def check_leaf(leaf: bytes) -> None:
+    """Check that a leaf has the bytes of one.
+
+    Raises:
+        ProofError: it does not have 32.
+    """
+    if len(leaf) != SIZE:
+        raise ProofError(f"a leaf has 32 bytes, not {len(leaf)}")
 
 
 def _subtree(leaves: bytes) -> _Subtree:
@@ -336,11 +346,6 @@ def _count(leaves: Buffer) -> int:
 def _check_position(index: int, size: int) -> None:
     if not 0 <= index < size <= MAX_SIZE:
         raise ProofError(f"index {index} lies outside a tree of {size} leaves")
-
-
-def _check_leaf(leaf: bytes) -> None:
-    if len(leaf) != SIZE:
-        raise ProofError(f"a leaf has 32 bytes, not {len(leaf)}")
 
 
 def _check_length(index: int, size: int, path: Sequence[bytes]) -> None:

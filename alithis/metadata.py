@@ -15,11 +15,12 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
-from alithis.digest import BYTES, SIZE, Form, of_bytes
+from alithis.digest import SIZE, Form, of_bytes
 from alithis.errors import FormatError, VersionError
+from alithis.strict_json import parse
 
 FILE = "metadata.json"
 VERSION = 1
@@ -35,7 +36,8 @@ _MAX_SIZE = 1 << 48
 
 _CROISSANT = "http://mlcommons.org/croissant/1.1"
 _FORMATS = {ITEMS: "application/x-parquet"}
-_TYPES = {"leaf": "sc:Text", "path": "sc:Text", "size": "sc:Integer"}
+_TYPES = {"leaf": "sc:Text", "path": "sc:Text", "size": "sc:Integer"}  # no type is binary
+_JSON = {dict: "object", list: "list", str: "text", int: "whole number"}
 
 # The terms that Croissant 1.1 puts into its own namespace (its specification, appendix 1).
 _CROISSANT_TERMS = (
@@ -69,6 +71,11 @@ class Description:
     version: str | None = None
     citation: str | None = None
     image: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse early, before data points are hashed, what no document can hold."""
+        _check_name(self.name)
+        _text(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +189,7 @@ def compose(
         "frontier": [node.hex() for node in frontier],
         **(facts or {}),
     }
-    try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"{FILE}: a value cannot be written as JSON: {error}") from error
-    data = text.encode() + b"\n"
+    data = _text(document)
     load(data)
     return data
 
@@ -212,6 +215,9 @@ def load(data: bytes) -> Metadata:
             "upgrade alithis, or check where the file comes from"
         )
     size = _count(ours, "size")
+    items = _count(ours, "items")
+    if items < size:
+        _fail("items", f"is {items}, less than the {size} distinct leaves")
     frontier = _get(ours, "frontier", list)
     if len(frontier) != size.bit_count():
         _fail("frontier", f"has {len(frontier)} hashes, size {size} takes {size.bit_count()}")
@@ -222,7 +228,7 @@ def load(data: bytes) -> Metadata:
         scheme=_one_of(ours, "scheme", SCHEMES),
         root=_hash(ours.get("root"), "root"),
         size=size,
-        items=_count(ours, "items"),
+        items=items,
         frontier=tuple(_hash(node, "frontier") for node in frontier),
         files=_files(_get(document, "distribution", list)),
         document=document,
@@ -230,34 +236,11 @@ def load(data: bytes) -> Metadata:
     )
 
 
-def parse(data: bytes, name: str) -> dict[str, Any]:
-    """Read a JSON object from bytes that nobody vouches for.
-
-    Args:
-        data: the bytes; the caller has bounded how many.
-        name: what the object is called in errors.
-
-    Raises:
-        FormatError: the bytes are not one JSON object, or a key of an object stands twice.
-    """
+def _text(value: Any) -> bytes:
     try:
-        document = json.loads(data.decode(), object_pairs_hook=_distinct, parse_constant=_fail_nan)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{name}: not JSON: {str(error).splitlines()[0]}") from error
-    if not isinstance(document, dict):
-        raise FormatError(f"{name}: not a JSON object")
-    return document
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return result
-
-
-def _fail_nan(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON number")
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"{FILE}: a value cannot be written as JSON: {error}") from error
 
 
 def _context(kind: str) -> dict[str, Any]:
@@ -353,22 +336,24 @@ def _form_object(form: Form) -> dict[str, Any]:
 
 
 def _form(value: Mapping[str, Any]) -> Form:
-    name = _get(value, "name", str)
+    name = _one_of(value, "name", ("bytes", "pixels"))
     version = _get(value, "version", int)
     if version != 1:
         raise VersionError(f"{FILE}: canonical form {name} has version {version}; known: 1")
-    if name == BYTES.name:
-        return BYTES
+    mode = _get(value, "mode", str) if "mode" in value else None
     width, height = (_count(value, key) if key in value else None for key in ("width", "height"))
-    return Form(name, _get(value, "mode", str), width, height)
+    return Form(name, mode, width, height)
 
 
 def _files(values: list[Any]) -> tuple[FileEntry, ...]:
     if len(values) > 64:
         _fail("distribution", f"names {len(values)} files; at most 64 are allowed")
     files = tuple(_file(value) for value in values)
-    if len({entry.name for entry in files}) != len(files):
+    names = {entry.name for entry in files}
+    if len(names) != len(files):
         _fail("distribution", "names a file twice")
+    if LEAVES not in names:
+        _fail("distribution", f"names no file {LEAVES!r}")
     return files
 
 
@@ -377,7 +362,7 @@ def _file(value: Any) -> FileEntry:
         _fail("distribution", "holds something that is no object")
     name = _get(value, "name", str)
     if not _NAMES.fullmatch(name):
-        _fail("distribution", f"names {name!r}, which is no file of a manifest")
+        _fail("distribution", f"names {_short(name)}, which is no file of a manifest")
     size = re.fullmatch(r"(\d{1,18}) B", _get(value, "contentSize", str))
     url = _get(value, "contentUrl", str)
     if size is None or not re.fullmatch(r"ipfs://[0-9A-Za-z]{40,128}", url):
@@ -388,15 +373,19 @@ def _file(value: Any) -> FileEntry:
 
 def _name(document: Mapping[str, Any]) -> str:
     name: str = _get(document, "name", str)
+    _check_name(name)
+    return name
+
+
+def _check_name(name: str) -> None:
     if not 0 < len(name) <= 200 or not name.isprintable():
         _fail("name", "is not 1 to 200 printable characters")
-    return name
 
 
 def _get(value: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
     found = value.get(key)
     if not isinstance(found, kind) or isinstance(found, bool):
-        _fail(key, "is missing" if found is None else f"is no {kind.__name__}")
+        _fail(key, "is missing" if found is None else f"is no {_JSON[kind]}")
     return found
 
 
@@ -410,7 +399,7 @@ def _count(value: Mapping[str, Any], key: str) -> int:
 def _one_of(value: Mapping[str, Any], key: str, words: Sequence[str]) -> str:
     found: str = _get(value, key, str)
     if found not in words:
-        _fail(key, f"is {found!r}, not one of {', '.join(words)}")
+        _fail(key, f"is {_short(found)}, not one of {', '.join(words)}")
     return found
 
 
@@ -418,6 +407,10 @@ def _hash(value: Any, key: str) -> bytes:
     if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{2 * SIZE}}}", value):
         _fail(key, "is not 64 lower-case hexadecimal digits")
     return bytes.fromhex(value)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")
 
 
 def _fail(key: str, what: str) -> NoReturn:

@@ -7,8 +7,10 @@ dataset the *transcript*, the digests of the data points that were really fed.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +22,9 @@ from alithis.cid import Cid
 from alithis.digest import BYTES, SIZE
 from alithis.errors import FormatError, SourceError
 from alithis.manifest import Items, Manifest, build
-from alithis.metadata import Description, Metadata, parse
+from alithis.metadata import Description, Metadata
 from alithis.readers import of_array
+from alithis.strict_json import parse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +43,11 @@ _FAIR4ML = {
     "tested_on": "fair4ml:testedOn",
     "fine_tuned_from": "fair4ml:fineTunedFrom",
 }
+_TRANSCRIBED = RELATIONS[:3]  # those to datasets
 _MAX_HEADER = 100_000_000  # bytes; the safetensors library's own bound
+_MAX_AXES = 64
+_BATCH = 1 << 16
+_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +117,15 @@ def stated_inputs(data: Metadata) -> list[Input]:
     """
     stated = data.document["alithis"].get("inputs", [])
     try:
-        return [
-            Input(each["relation"], str(each["name"]), bytes.fromhex(each["metadata"]))
-            for each in stated
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+        return [_stated_input(**each) for each in stated]
+    except (TypeError, ValueError) as error:
         raise FormatError(f"{data.name}: its metadata states its inputs wrongly") from error
+
+
+def _stated_input(relation: str, name: str, metadata: str, **_: object) -> Input:
+    if not name.isprintable() or not re.fullmatch("[0-9a-f]{64}", metadata):
+        raise ValueError(metadata)
+    return Input(relation, name, bytes.fromhex(metadata))
 
 
 def build_model(
@@ -133,11 +143,11 @@ def build_model(
     """Write a model's manifest.
 
     Args:
-        weights: the model's files.
+        weights: the model's files, at least one, of different names.
         out: the directory to write.
         description: the publisher's words.
-        parameters: hyperparameters.
-        metrics: what was measured of it.
+        parameters: hyperparameters: what JSON can hold, and scalars of array libraries.
+        metrics: what was measured of it, likewise.
         inputs: what it was made from.
         environment: versions it was made with.
         complete: whether the training run came to its end.
@@ -147,9 +157,10 @@ def build_model(
         SourceError: a file cannot be read, or ``out`` not be written.
         FormatError: a safetensors file is damaged, or a value is no JSON.
     """
+    _check_names(weights)
     facts = {
-        "parameters": dict(parameters or {}),
-        "metrics": dict(metrics or {}),
+        "parameters": _plain("parameters", parameters or {}),
+        "metrics": _plain("metrics", metrics or {}),
         "inputs": [_as_object(each) for each in inputs],
         "environment": dict(environment or {}),
         "complete": complete,
@@ -183,7 +194,7 @@ class Run:
         self.description = Description(name, description, license)
         self._parameters: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
-        self._fed: list[tuple[Fed, Manifest, str]] = []
+        self._used: dict[tuple[str, bytes], tuple[Manifest, list[Fed]]] = {}
         self._weights: list[Path] = []
         self._complete = False
 
@@ -209,20 +220,32 @@ class Run:
             data: data points along axis 0, in the manifest's canonical form.
             manifest: the dataset's manifest.
             relation: ``trained_on``, ``validated_on`` or ``tested_on``.
+
+        Raises:
+            SourceError: the data is no array of data points.
+            FormatError: the manifest is no dataset's with plain digests as leaves, or the
+                relation another.
         """
         if not isinstance(manifest, Manifest):
             manifest = Manifest.open(Path(manifest))
-        Input(relation, manifest.metadata.name, manifest.metadata.digest)  # refuses early
+        stated = manifest.metadata
+        if relation not in _TRANSCRIBED:
+            raise FormatError(f"relation {relation!r}: one of {', '.join(_TRANSCRIBED)}")
+        if (stated.kind, stated.scheme) != ("dataset", "sha256"):
+            raise FormatError(
+                f"{stated.name}: a {stated.kind} with {stated.scheme} leaves; what is fed can be "
+                "compared with the sha256 leaves of a dataset only"
+            )
         fed = Fed(data)
-        self._fed.append((fed, manifest, relation))
+        self._used.setdefault((relation, stated.digest), (manifest, []))[1].append(fed)
         return fed
 
     def log_params(self, **parameters: Any) -> None:
-        """Record hyperparameters."""
+        """Record hyperparameters; `write` refuses what is no JSON, so that training goes on."""
         self._parameters |= parameters
 
     def log_metrics(self, **metrics: Any) -> None:
-        """Record what was measured."""
+        """Record what was measured; as with `log_params`."""
         self._metrics |= metrics
 
     def save_model(self, *weights: Path | str) -> None:
@@ -235,10 +258,10 @@ class Run:
             Input(
                 relation,
                 manifest.metadata.name,
-                manifest.metadata.digest,
-                Transcript.of(fed.digests(), manifest),
+                digest,
+                Transcript.of(b"".join(fed.digests() for fed in parts), manifest),
             )
-            for fed, manifest, relation in self._fed
+            for (relation, digest), (manifest, parts) in self._used.items()
         ]
 
     def write(self, out: Path, *, replace: bool = False) -> Manifest:
@@ -250,6 +273,7 @@ class Run:
 
         Raises:
             SourceError: no weights were saved, or something cannot be read or written.
+            FormatError: a parameter or metric is no JSON.
         """
         if not self._weights:
             raise SourceError(f"{self.description.name}: no weights; call save_model first")
@@ -267,14 +291,28 @@ class Run:
 
 
 class Fed:
-    """An array that remembers which of its rows were taken out."""
+    """An array that remembers which of its rows were taken out.
+
+    What it gives cannot be written to: the transcript digests what the array holds at the end,
+    which must be what was fed.
+    """
 
     def __init__(self, data: NDArray[Any]) -> None:
-        """Wrap an array; axis 0 counts data points."""
+        """Wrap an array; axis 0 counts data points.
+
+        Raises:
+            SourceError: it has no rows, or holds objects.
+        """
         import numpy as np
 
-        self._data = data
-        self._taken = np.zeros(len(data), bool)
+        self._data = np.asarray(data).view()
+        if self._data.dtype.hasobject or self._data.ndim < 1 or not self._data.size:
+            raise SourceError(
+                f"data points come as the rows of an array, not as {self._data.dtype} "
+                f"of shape {self._data.shape}"
+            )
+        self._data.flags.writeable = False
+        self._taken = np.zeros(len(self._data), bool)
 
     def __len__(self) -> int:
         """Return how many data points there are."""
@@ -283,7 +321,7 @@ class Fed:
     def __getitem__(self, key: Any) -> Any:
         """Return what the array returns, and remember the rows."""
         rows = self._data[key]
-        self._taken[key[0] if isinstance(key, tuple) else key] = True
+        self._taken[self._rows(key)] = True
         return rows
 
     def __iter__(self) -> Iterator[Any]:
@@ -299,7 +337,70 @@ class Fed:
 
     def digests(self) -> bytes:
         """Return the digests of the rows that were taken, 32 bytes each, joined."""
-        return of_array(self._data[self._taken]) if self._taken.any() else b""
+        import numpy as np
+
+        rows = np.flatnonzero(self._taken)
+        starts = range(0, len(rows), _BATCH)
+        return b"".join(of_array(self._data[rows[start : start + _BATCH]]) for start in starts)
+
+    def _rows(self, key: Any) -> Any:
+        """Return the part of a key that picks along axis 0."""
+        import numpy as np
+
+        first = key[0] if isinstance(key, tuple) and key else key
+        if isinstance(first, int | np.integer | slice | list):
+            return first
+        if isinstance(first, np.ndarray) and first.ndim:
+            axes = tuple(range(1, first.ndim))
+            return first.any(axis=axes) if first.dtype == bool else first
+        # None, an ellipsis, …: let NumPy say which row each element that it gives is of.
+        rows = np.arange(len(self)).reshape(-1, *[1] * (self._data.ndim - 1))
+        return np.broadcast_to(rows, self._data.shape)[key]
+
+
+def _check_names(weights: Sequence[Path]) -> None:
+    """Check that the items' paths will tell the files apart."""
+    names = [path.name for path in weights]
+    if not names:
+        raise SourceError("a model without weights: name the files that hold them")
+    for path in weights:
+        if names.count(path.name) > 1:
+            raise SourceError(f"{path}: two files of this name; rename one")
+        _check_text(f"the file name {path.name!r}", path.name)
+
+
+def _check_text(what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(f"{what} is not UTF-8") from error
+
+
+def _plain(name: str, value: Any, depth: int = 0) -> Any:
+    """Turn a value into what JSON can hold, or say which one cannot be turned."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # a scalar of NumPy, PyTorch, JAX, …
+    if isinstance(value, str):
+        _check_text(name, value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise FormatError(f"{name}: {value} is no JSON number: leave it out, or log it as text")
+    elif depth > _MAX_DEPTH:
+        raise FormatError(f"{name[:80]}…: nested more than {_MAX_DEPTH} deep")
+    elif isinstance(value, Mapping):
+        _check_keys(name, value)
+        return {key: _plain(f"{name}.{key}", each, depth + 1) for key, each in value.items()}
+    elif isinstance(value, list | tuple):
+        return [_plain(f"{name}[{at}]", each, depth + 1) for at, each in enumerate(value)]
+    elif value is not None and not isinstance(value, int | float):
+        raise FormatError(f"{name}: a {type(value).__name__} is no JSON value: log it as text")
+    return value
+
+
+def _check_keys(name: str, value: Mapping[Any, Any]) -> None:
+    for key in value:
+        if not isinstance(key, str):
+            raise FormatError(f"{name}: the key {key!r} is no text")
+        _check_text(f"{name}: the key {key!r}", key)
 
 
 def _weights(paths: Sequence[Path]) -> Iterator[Items]:
@@ -310,21 +411,39 @@ def _weights(paths: Sequence[Path]) -> Iterator[Items]:
             yield _tensors(path, size)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    first: int  # bytes from the header's end on
+    last: int
+
+
 def _tensors(path: Path, size: int) -> Items:
     """Digest a safetensors file tensor by tensor."""
-    digests, names, sizes, dtypes, shapes = [], [], [], [], []
-    with path.open("rb") as file:
-        before = os.fstat(file.fileno())
-        start, header = _header(path, file, size)
-        for name, entry in sorted(header.items()):
-            dtype, shape, first, last = _tensor(path, name, entry, size - start)
-            digests.append(digest.of_part(file, start + first, last - first))
-            names.append(f"{path.name}#{name}")
-            sizes.append(last - first)
-            dtypes.append(dtype)
-            shapes.append(shape)
-        digest.check_unchanged(str(path), before, os.fstat(file.fileno()), size)
-    return Items(b"".join(digests), names, sizes, {"dtype": dtypes, "shape": shapes})
+    try:
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            start, header = _header(path, file, size)
+            tensors = [_tensor(path, name, entry) for name, entry in header.items()]
+            _check_layout(path, tensors, size - start)
+            digests = [
+                digest.of_part(file, start + tensor.first, tensor.last - tensor.first)
+                for tensor in tensors
+            ]
+            digest.check_unchanged(str(path), before, os.fstat(file.fileno()), size)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    return Items(
+        b"".join(digests),
+        [f"{path.name}#{tensor.name}" for tensor in tensors],
+        [tensor.last - tensor.first for tensor in tensors],
+        {
+            "dtype": [tensor.dtype for tensor in tensors],
+            "shape": ["x".join(map(str, tensor.shape)) for tensor in tensors],
+        },
+    )
 
 
 def _header(path: Path, file: BinaryIO, size: int) -> tuple[int, dict[str, Any]]:
@@ -340,15 +459,42 @@ def _header(path: Path, file: BinaryIO, size: int) -> tuple[int, dict[str, Any]]
     return 8 + length, header
 
 
-def _tensor(path: Path, name: str, entry: Any, available: int) -> tuple[str, str, int, int]:
+def _tensor(path: Path, name: str, entry: Any) -> _Tensor:
+    _check_text(f"{path}: the tensor name {name[:80]!r}", name)
     try:
+        dtype, shape = entry["dtype"], tuple(entry["shape"])
         first, last = entry["data_offsets"]
-        dtype, shape = str(entry["dtype"]), "x".join(str(int(axis)) for axis in entry["shape"])
-        if not 0 <= int(first) <= int(last) <= available:
-            raise ValueError
+        numbers = (*shape, first, last)
+        whole = all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
+        if not whole or len(shape) > _MAX_AXES:
+            raise ValueError(numbers)
+        if 8 * (last - first) != _bits(dtype) * math.prod(shape):
+            raise ValueError(dtype)
     except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{path}: tensor {name!r} is described wrongly or cut short") from error
-    return dtype, shape, first, last
+        raise FormatError(f"{path}: tensor {name[:80]!r} is described wrongly") from error
+    return _Tensor(name, dtype, shape, first, last)
+
+
+def _bits(dtype: str) -> int:
+    """Return the bits of an element, which its type's name tells: F32, BF16, F8_E4M3, …."""
+    match = re.fullmatch(r"[A-Z]{1,2}([1-9]\d{0,2})(_[A-Z0-9]{1,12})?", dtype)
+    if match is None and dtype != "BOOL":
+        raise ValueError(dtype)
+    return int(match[1]) if match else 8
+
+
+def _check_layout(path: Path, tensors: Sequence[_Tensor], available: int) -> None:
+    """Check that the tensors fill the file, side by side, as the format demands."""
+    end = 0
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.first, tensor.last)):
+        if tensor.first != end:
+            raise FormatError(
+                f"{path}: tensor {tensor.name[:80]!r} begins at byte {tensor.first}, "
+                f"not where the one before it ends, at {end}"
+            )
+        end = tensor.last
+    if end != available:
+        raise FormatError(f"{path}: its tensors take {end} bytes, but it has {available}")
 
 
 def _as_object(given: Input) -> dict[str, Any]:

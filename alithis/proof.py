@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from alithis import merkle
 from alithis.digest import SIZE
 from alithis.errors import FormatError, VersionError
-from alithis.metadata import parse
+from alithis.strict_json import parse
 
 VERSION = 1
 MAX_BYTES = 64 * 1024

@@ -7,17 +7,19 @@ It never drops a data point: what cannot be read stops it, with the name of what
 from __future__ import annotations
 
 import gzip
+import io
+import math
 import os
-import stat
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from alithis import digest
-from alithis.digest import BYTES, Form, Pool
-from alithis.errors import SourceError
+from alithis.digest import BYTES, SIZE, Form, Pool
+from alithis.errors import ChangedError, SourceError
 from alithis.manifest import Items
 
 if TYPE_CHECKING:
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _GZIP = b"\x1f\x8b"
-_UBYTE = 0x08  # IDX type of unsigned bytes
-_MAX_DIMENSIONS = 4
+_UBYTES = b"\0\0\x08"  # an IDX file of unsigned bytes
+_MAX_AXES = 4
+_MAX_ITEMS, _MAX_ITEM = 1 << 28, 1 << 28  # an IDX header may announce no more items, bytes in one
 _MAX_DEPTH = 256
-_BATCH = 1 << 16
+_BATCH, _BLOCK = 1 << 16, 1 << 23  # rows and bytes that are digested at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +125,13 @@ def _files(root: str, below: str, above: tuple[tuple[int, int], ...]) -> Iterato
                 _check_name(root, name)
                 if entry.is_dir():
                     yield from _files(root, name, (*above, identity))
-                elif entry.is_file() or not _is_special(entry):
+                elif entry.is_file():
                     yield name
                 else:
+                    entry.stat()  # raises for a link that leads nowhere
                     raise SourceError(f"{root}/{name}: not a regular file")
     except OSError as error:
         raise SourceError(f"{error.filename or here}: cannot be read: {error.strerror}") from error
-
-
-def _is_special(entry: os.DirEntry[str]) -> bool:
-    return not stat.S_ISREG(entry.stat().st_mode)  # raises for a link that leads nowhere
 
 
 def _check_name(root: str, name: str) -> None:
@@ -166,51 +166,86 @@ def arrays(
     Raises:
         SourceError: the array has no rows or holds objects, or the labels do not fit it.
     """
-    import numpy as np
-
-    if data.dtype.hasobject:
-        raise SourceError(f"{name}: an array of Python objects has no bytes to hash")
+    _check_portable(data.dtype, name)
     if data.ndim < 1 or data.size == 0:
         raise SourceError(f"{name}: no rows in an array of shape {data.shape}")
-    if labels is not None and len(labels) != len(data):
-        raise SourceError(f"{name}: {len(labels)} labels for {len(data)} rows")
-    values = None if labels is None else np.asarray(labels).tolist()
+    values = _labels(labels, len(data), name)
 
     def digested(_: Pool) -> Iterator[Items]:
-        for start in range(0, len(data), _BATCH):
-            stop = min(start + _BATCH, len(data))
-            digests = of_array(data[start:stop])
-            size = data.nbytes // len(data)
-            columns = {} if values is None else {"label": values[start:stop]}
-            names = [f"{name}#{index}" for index in range(start, stop)]
-            yield Items(digests, names, [size] * (stop - start), columns)
+        starts = range(0, len(data), _BATCH)
+        digests = (of_array(data[start : start + _BATCH]) for start in starts)
+        return _rows(name, digests, data.nbytes // len(data), values)
 
-    return Source(_array_form(data), len(data), digested)
+    form = _raster(data.shape) if data.dtype.name == "uint8" else BYTES
+    return Source(form, len(data), digested)
 
 
 def of_array(data: NDArray[Any]) -> bytes:
     """Return the digests of an array's rows (axis 0), 32 bytes each, joined.
 
     Args:
-        data: at least one axis; a row is hashed as its little-endian bytes in C order.
+        data: at least one row; each is hashed as its little-endian bytes in C order, without
+            the gaps that a structured type may have.
+
+    Raises:
+        SourceError: the rows hold objects, or numbers whose bytes depend on the machine.
     """
     import numpy as np
 
-    rows = np.ascontiguousarray(data, data.dtype.newbyteorder("<"))
-    return digest.of_rows(rows.data.cast("B"), rows.nbytes // len(rows))
+    _check_portable(data.dtype, "array")
+    dtype = data.dtype
+    if dtype.names:
+        from numpy.lib.recfunctions import repack_fields
+
+        dtype = repack_fields(dtype, recurse=True)
+    rows = np.ascontiguousarray(data, dtype.newbyteorder("<"))
+    return digest.of_rows(rows.reshape(-1).view(np.uint8).data, rows.nbytes // len(rows))
 
 
-def _array_form(data: NDArray[Any]) -> Form:
-    if data.dtype.name != "uint8" or data.ndim not in (3, 4):
+def _check_portable(dtype: np.dtype[Any], name: str) -> None:
+    for field in dtype.names or ():
+        _check_portable(dtype[field].base, name)
+    if dtype.kind not in "biufcmMSUV" or dtype.char in "gG":  # long double
+        raise SourceError(f"{name}: {dtype} has no bytes that are the same on every machine")
+
+
+def _labels(labels: Sequence[Any] | None, count: int, name: str) -> list[Any] | None:
+    import numpy as np
+
+    if labels is None:
+        return None
+    values = np.asarray(labels)
+    if values.shape != (count,):
+        raise SourceError(f"{name}: labels of shape {values.shape} for {count} rows")
+    if values.dtype.kind not in "iuU":
+        raise SourceError(f"{name}: labels are integers or strings, not {values.dtype}")
+    return list(values.tolist())
+
+
+def _rows(
+    name: str, digests: Iterable[bytes], size: int, labels: list[Any] | None
+) -> Iterator[Items]:
+    start = 0
+    for joined in digests:
+        count = len(joined) // SIZE
+        stop = start + count
+        columns = {"label": labels[start:stop]} if labels else {}
+        yield Items(joined, [f"{name}#{at}" for at in range(start, stop)], [size] * count, columns)
+        start = stop
+
+
+def _raster(shape: Sequence[int]) -> Form:
+    """Return the form of unsigned bytes of a shape (items, height, width, channels)."""
+    mode = {(): "L", (3,): "RGB", (4,): "RGBA"}.get(tuple(shape[3:]))
+    if len(shape) < 3 or mode is None:
         return BYTES
-    mode = "L" if data.ndim == 3 else {3: "RGB", 4: "RGBA"}.get(data.shape[3])
-    if mode is None:
-        return BYTES
-    return Form("pixels", mode, width=int(data.shape[2]), height=int(data.shape[1]))
+    return Form("pixels", mode, width=int(shape[2]), height=int(shape[1]))
 
 
 def idx(path: Path, labels: Path | None = None) -> Source:
     """Take the items of an IDX file, MNIST's format, as data points.
+
+    They are read piece by piece as they are digested: only then a file that is cut short shows.
 
     Args:
         path: the IDX file of unsigned bytes, plain or gzipped; its first axis counts items.
@@ -221,11 +256,18 @@ def idx(path: Path, labels: Path | None = None) -> Source:
             not fit.
     """
     name = path.name.removesuffix(".gz")
-    values = None if labels is None else idx_array(labels)
-    if values is not None and values.ndim != 1:
-        raise SourceError(f"{labels}: labels have one axis, not {values.ndim}")
     _check_name(str(path.parent), name)
-    return arrays(idx_array(path), labels=values, name=name)  # type: ignore[arg-type]
+    with _opened_idx(path) as (shape, _):
+        count, size = shape[0], math.prod(shape[1:])
+    values = None if labels is None else _labels(idx_array(labels), count, str(labels))  # type: ignore[arg-type]
+
+    def digests() -> Iterator[bytes]:
+        with _opened_idx(path) as (again, blocks):
+            if again != shape:
+                raise ChangedError(f"{path}: changed since it was opened")
+            yield from (digest.of_rows(block, size) for block in blocks)
+
+    return Source(_raster(shape), count, lambda _: _rows(name, digests(), size, values))
 
 
 def idx_array(path: Path) -> NDArray[np.uint8]:
@@ -239,31 +281,62 @@ def idx_array(path: Path) -> NDArray[np.uint8]:
     """
     import numpy as np
 
-    data = _content(path)
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != _UBYTE:
+    data = bytearray()
+    with _opened_idx(path) as (shape, blocks):
+        for block in blocks:
+            data += block
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+@contextmanager
+def _opened_idx(path: Path) -> Iterator[tuple[list[int], Iterator[bytes]]]:
+    """Open an IDX file: its shape, and its items in blocks of whole ones."""
+    with _opened(path) as file:
+        shape = _idx_shape(path, file)
+        yield shape, _idx_blocks(path, file, shape)
+
+
+def _idx_shape(path: Path, file: io.BufferedIOBase) -> list[int]:
+    head = file.read(4)
+    if len(head) < 4 or head[:3] != _UBYTES:
         raise SourceError(f"{path}: no IDX file of unsigned bytes")
-    dimensions = data[3]
-    if not 1 <= dimensions <= _MAX_DIMENSIONS or len(data) < 4 + 4 * dimensions:
-        raise SourceError(f"{path}: an IDX header of {dimensions} axes")
-    shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, 4 + 4 * dimensions, 4)]
-    start, count = 4 + 4 * dimensions, 1
-    for axis in shape:
-        count *= axis
-    if len(data) - start != count:
+    axes = file.read(4 * head[3])
+    if not 1 <= head[3] <= _MAX_AXES or len(axes) < 4 * head[3]:
+        raise SourceError(f"{path}: an IDX header of {head[3]} axes, or one cut short")
+    shape = [int.from_bytes(axes[at : at + 4], "big") for at in range(0, len(axes), 4)]
+    count, size = shape[0], math.prod(shape[1:])
+    if not (0 < count <= _MAX_ITEMS and 0 < size <= _MAX_ITEM):
         raise SourceError(
-            f"{path}: the header says {count} bytes follow, there are {len(data) - start}: "
-            "cut short or damaged; fetch it again"
+            f"{path}: {count} items of {size} bytes; read are 1 to {_MAX_ITEMS} of 1 to {_MAX_ITEM}"
         )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    return shape
 
 
-def _content(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise SourceError(f"{path}: {'not a regular file' if path.exists() else 'not found'}")
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == _GZIP else data
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SourceError(f"{path}: damaged gzip data: {error}") from error
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+def _idx_blocks(path: Path, file: io.BufferedIOBase, shape: list[int]) -> Iterator[bytes]:
+    """Read no more than the header announces, whatever a gzipped file would unpack to."""
+    size, stated = math.prod(shape[1:]), math.prod(shape)
+    step = max(1, min(_BATCH, _BLOCK // size)) * size
+    for start in range(0, stated, step):
+        block = file.read(min(step, stated - start))
+        if start + len(block) < min(start + step, stated):
+            raise SourceError(
+                f"{path}: the header says {stated} bytes follow, there are {start + len(block)}: "
+                "cut short or damaged; fetch it again"
+            )
+        yield block
+    if file.read(1):
+        raise SourceError(f"{path}: more than the {stated} bytes follow that its header says")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    """Open a file, unpacked where it is gzipped; it must stand still until the end."""
+    with os.fdopen(digest.open_regular(path), "rb") as raw:
+        before = os.fstat(raw.fileno())
+        try:
+            yield gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP else raw
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise SourceError(f"{path}: damaged gzip data: {error}") from error
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+        digest.check_unchanged(str(path), before, os.fstat(raw.fileno()), before.st_size)

@@ -12,7 +12,6 @@ Sources: the Ethereum JSON-RPC specification, the Solidity contract ABI specific
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,12 +26,15 @@ from alithis.cid import Cid
 from alithis.contract import artifact
 from alithis.errors import (
     ChainError,
+    FormatError,
     NoRegistryError,
     NoTokenError,
     ProofError,
     RegistryError,
+    RpcError,
     TransportError,
 )
+from alithis.strict_json import parse
 
 # requests, eth-abi and eth-utils take a quarter of a second to load: they are imported where
 # they are used, so that commands which read no chain start at once.
@@ -156,21 +158,6 @@ class Event:
     index: int
 
 
-class RpcError(TransportError):
-    """The node answered, with an error.
-
-    Attributes:
-        code: the error's JSON-RPC code.
-        data: what a call reverted with, 0x-prefixed hexadecimal, or None.
-    """
-
-    def __init__(self, message: str, *, code: int, data: str | None = None) -> None:
-        """Keep the error's parts."""
-        super().__init__(message)
-        self.code = code
-        self.data = data
-
-
 class Transport(Protocol):
     """Carries requests to a node of the chain."""
 
@@ -269,14 +256,10 @@ class HttpTransport:
 
     def _parse(self, status: int, body: bytes) -> dict[str, Any]:
         try:
-            answer = json.loads(body.decode())
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise self._no_use(
-                "answers something that is not JSON-RPC" if status == 200 else _status(status)
-            )
-        return answer
+            return parse(body, "answer")
+        except FormatError as error:
+            said = "answers something that is not JSON-RPC" if status == 200 else _status(status)
+            raise self._no_use(said) from error
 
     def _rpc_error(self, error: Any) -> RpcError:
         fields = error if isinstance(error, dict) else {"message": error}
@@ -364,11 +347,17 @@ class Registry:
         """Yield the records of all tokens, in the order of their ids."""
         return self.records(self._ids(1))
 
-    def linked_from(self, id: int) -> tuple[tuple[int, Link], ...]:
-        """Return the newer tokens that link to a token, each with its link.
+    def all_links(self, first: int = 1) -> Iterator[tuple[int, tuple[Link, ...]]]:
+        """Yield the tokens from an id on, each with its links: one request for a hundred of them.
 
         Links are read from the contract's state, not from its events: public nodes serve the
         events of the last days only.
+        """
+        for id, value in self._batched("links", self._ids(first)):
+            yield id, _links(value)
+
+    def linked_from(self, id: int) -> tuple[tuple[int, Link], ...]:
+        """Return the newer tokens that link to a token, each with its link.
 
         Raises:
             NoTokenError: there is no such token.
@@ -377,8 +366,8 @@ class Registry:
             self._call("links", id)
         return tuple(
             (newer, link)
-            for newer, value in self._batched("links", self._ids(id + 1))
-            for link in _links(value)
+            for newer, links in self.all_links(id + 1)
+            for link in links
             if link.target == id
         )
 
@@ -575,6 +564,8 @@ class _Function:
 
     def decode(self, data: bytes) -> Any:
         """Return the function's only result."""
+        if _type(self.outputs[0]).endswith("[]"):
+            _check_length(data, self.name)
         (value,) = _decode(self.outputs, data, self.name)
         return value
 
@@ -685,6 +676,13 @@ def _decode(params: Sequence[Mapping[str, Any]], data: bytes, name: str) -> list
     return [_typed(param, value) for param, value in zip(params, values, strict=True)]
 
 
+def _check_length(data: bytes, name: str) -> None:
+    """Check the length that an encoded array states: eth-abi would count up to it, however long."""
+    offset, length = data[:_WORD], data[_WORD : 2 * _WORD]
+    if int.from_bytes(offset) != _WORD or int.from_bytes(length) * _WORD > len(data):
+        raise RegistryError(f"{name}: the node answers {_shown(data)}")
+
+
 def _typed(param: Mapping[str, Any], value: Any) -> Any:
     """Give a decoded value its type: enums and addresses in words, structs as dictionaries."""
     kind: str = param["type"]
@@ -771,14 +769,17 @@ def _nonexistent() -> str:
 
 
 def _checksummed(address: str) -> str:
-    from eth_utils.address import is_address, to_checksum_address
+    from eth_utils.address import to_checksum_address
 
-    if not re.fullmatch("0x[0-9a-fA-F]{40}", address) or not is_address(address):
-        raise RegistryError(
-            f"{_line(address)!r} is not an address: 0x and 40 hexadecimal digits, "
-            "capitals by EIP-55 or none"
-        )
-    return to_checksum_address(address)
+    digits = address.removeprefix("0x")
+    if re.fullmatch("0x[0-9a-fA-F]{40}", address):
+        checksummed = to_checksum_address(address)
+        if address == checksummed or digits in (digits.lower(), digits.upper()):
+            return checksummed
+    raise RegistryError(
+        f"{_line(address)!r} is not an address: 0x and 40 hexadecimal digits, "
+        "with EIP-55's capitals or all of one case"
+    )
 
 
 def _field(log: Any, name: str, *default: Any) -> Any:

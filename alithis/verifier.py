@@ -25,10 +25,18 @@ from typing import Any, Self
 from alithis import digest, metadata, proof
 from alithis.cid import Cid
 from alithis.digest import Form
-from alithis.errors import AlithisError, IntegrityError, NotStoredError, SourceError
+from alithis.errors import (
+    AlithisError,
+    IntegrityError,
+    NoTokenError,
+    NotStoredError,
+    ProofError,
+    SourceError,
+)
 from alithis.manifest import Manifest, Step
-from alithis.proof import Inclusion, Proof, Subject
-from alithis.registry import Kind, Record, Registry
+from alithis.metadata import Metadata
+from alithis.proof import Exclusion, Inclusion, Proof, Subject
+from alithis.registry import Kind, Link, Record, Registry
 from alithis.storage import Store
 
 INCLUDED, ABSENT, UNVERIFIABLE = "included", "absent", "unverifiable"
@@ -68,11 +76,15 @@ class Target:
             FormatError: it is a proof file, but not a well-formed one.
         """
         path = Path(text)
-        if path.is_file():
+        try:
+            is_file, exists = path.is_file(), path.exists()
+        except OSError as error:
+            raise SourceError(f"{text}: cannot be read: {error.strerror}") from error
+        if is_file:
             return cls._of_file(path)
         if re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", text):
             return cls(text, digest=bytes.fromhex(text.removeprefix("0x")))
-        if path.exists():
+        if exists:
             raise SourceError(f"{text}: not a regular file")
         raise SourceError(f"{text}: no such file, and not 64 hexadecimal digits (a SHA-256)")
 
@@ -87,19 +99,32 @@ class Target:
             return cls(str(path), proof=proof.load(head))
         return cls(str(path), path=path)
 
-    def leaf(self, form: Form) -> bytes:
-        """Return the target's leaf under a canonical form.
+    @property
+    def is_digest(self) -> bool:
+        """Whether a bare digest is asked about."""
+        return self._digest is not None
+
+    def leaf(self, stated: Metadata) -> bytes:
+        """Return the leaf that the target has in an artifact, if it has one there.
+
+        Args:
+            stated: the artifact's metadata, which says how its leaves are made.
 
         Raises:
-            SourceError: the file has no such form.
+            SourceError: the file has no such form, or the leaves take the publisher's key.
         """
         if self.proof is not None:
             return self.proof.leaf
+        if stated.scheme != "sha256":
+            raise SourceError(
+                f"the leaves are {stated.scheme}, and only their publisher can compute them: "
+                "ask for a proof file"
+            )
         if self._digest is not None:
             return self._digest
-        if form not in self._leaves:
-            self._leaves[form], _ = digest.of_file(str(self._path), form)
-        return self._leaves[form]
+        if stated.form not in self._leaves:
+            self._leaves[stated.form], _ = digest.of_file(str(self._path), stated.form)
+        return self._leaves[stated.form]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +135,23 @@ class Commitment:
         root: tree hash, 32 bytes.
         size: number of leaves.
         origin: where root and size come from, in words.
-        metadata: SHA-256 of metadata.json, where it is committed to.
+        kind: ``dataset`` or ``model``, where it is committed to.
+        scheme: ``sha256`` or ``keyed``, likewise.
+        metadata: SHA-256 of metadata.json, likewise.
         token: the token's id, where there is one.
         subject: what a proof file that is checked here may say it speaks of.
+        disordered: whether the leaves were shown not to ascend.
     """
 
     root: bytes
     size: int
     origin: str
+    kind: str | None = None
+    scheme: str | None = None
     metadata: bytes | None = None
     token: int | None = None
     subject: Subject = field(default_factory=Subject)
+    disordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +229,7 @@ def verify(target: Target, commitment: Commitment, open_manifest: Callable[[], M
         try:
             steps.append(Step(step, True, check(inquiry)))
         except AlithisError as error:
-            steps.append(Step(step, False, str(error)))
+            steps.append(Step(step, False, str(error).replace("\n", " ")))
             break
     return _result(inquiry, steps)
 
@@ -225,8 +256,8 @@ def _metadata(inquiry: _Inquiry) -> str:
         _check_subject(inquiry.target.subject, inquiry.commitment.subject)
         try:
             inquiry.opened()
-        except AlithisError:
-            return "not at hand, and not needed: the proof file brings the path"
+        except AlithisError as error:
+            return f"not needed, as the proof file brings the path ({error})"
     found, pinned = inquiry.opened().metadata.digest, inquiry.commitment.metadata
     if pinned is not None and found != pinned:
         raise IntegrityError("SHA-256 of metadata.json", expected=pinned, found=found)
@@ -239,31 +270,28 @@ def _check_subject(stated: Subject, subject: Subject) -> None:
         if said is None or here is None:
             continue
         if (said.lower() != here.lower()) if what == "registry" else (said != here):
-            raise IntegrityError(f"the {what} a proof may speak of here", expected=here, found=said)
+            raise IntegrityError(f"the proof file's {what}", expected=here, found=said)
 
 
 def _commitment(inquiry: _Inquiry) -> str:
     committed = inquiry.commitment
-    if inquiry.manifest is not None:
-        stated = inquiry.manifest.metadata
-        if stated.root != committed.root:
-            raise IntegrityError(
-                "root in metadata.json", expected=committed.root, found=stated.root
-            )
-        if stated.size != committed.size:
-            raise IntegrityError(
-                "size in metadata.json", expected=committed.size, found=stated.size
-            )
+    stated = inquiry.manifest.metadata if inquiry.manifest else None
+    for what in ("root", "size", "kind", "scheme") if stated else ():
+        expected, found = getattr(committed, what), getattr(stated, what)
+        if expected is not None and expected != found:
+            raise IntegrityError(f"{what} in metadata.json", expected=expected, found=found)
     return f"root {committed.root.hex()}, size {committed.size}"
 
 
 def _leaf(inquiry: _Inquiry) -> str:
-    if inquiry.target.proof is not None:
-        return f"{inquiry.target.proof.leaf.hex()}, from the proof file"
+    target = inquiry.target
+    if target.proof is not None:
+        keyed = "; only its publisher can tell what it is the leaf of"
+        said = f"{target.proof.leaf.hex()}, from the proof file"
+        return said + (keyed if inquiry.commitment.scheme == "keyed" else "")
     stated = inquiry.opened().metadata
-    if stated.scheme != "sha256":
-        raise SourceError(f"the leaves are {stated.scheme}: this release computes sha256 only")
-    return f"{inquiry.target.leaf(stated.form).hex()}, canonical form {stated.form.name}"
+    origin = "as given" if target.is_digest else f"canonical form {stated.form.name}"
+    return f"{target.leaf(stated).hex()}, {origin}"
 
 
 def _position(inquiry: _Inquiry) -> str:
@@ -271,10 +299,16 @@ def _position(inquiry: _Inquiry) -> str:
         found = inquiry.target.proof
     else:
         manifest = inquiry.opened()
-        found = manifest.prove(inquiry.target.leaf(manifest.metadata.form))
+        found = manifest.prove(inquiry.target.leaf(manifest.metadata))
     inquiry.proof = found
     if isinstance(found, Inclusion):
         return f"found at index {found.index} of {inquiry.commitment.size}"
+    if inquiry.commitment.disordered:
+        raise ProofError("not found, but the leaves were shown not to ascend: it may be anywhere")
+    return _between(found)
+
+
+def _between(found: Exclusion) -> str:
     left, right = found.left, found.right
     before = f"after {left.leaf.hex()[:12]}… at {left.index}" if left else "before all others"
     after = f"before {right.leaf.hex()[:12]}… at {right.index}" if right else "after all others"
@@ -332,11 +366,15 @@ def verify_manifest(
         FormatError: the directory holds no well-formed manifest.
     """
     manifest = Manifest.open(directory)
+    stated = manifest.metadata
     origin = "root and size as given"
     if root is None or size is None:
-        root, size = manifest.metadata.root, manifest.metadata.size
+        root, size = stated.root, stated.size
         origin = "root and size by the manifest's own word: not checked against a chain"
-    return verify(target, Commitment(root, size, origin), lambda: manifest)
+    commitment = Commitment(
+        root, size, origin, scheme=stated.scheme, subject=Subject(metadata=stated.digest)
+    )
+    return verify(target, commitment, lambda: manifest)
 
 
 def verify_proof(target: Target, *, root: bytes, size: int) -> Result:
@@ -365,28 +403,37 @@ class Shelf:
         """
         self._store = store
         opened = [Manifest.open(directory) for directory in directories]
-        self._manifests = {manifest.metadata.digest: manifest for manifest in opened}
+        self._at_hand = {manifest.metadata.digest: manifest for manifest in opened}
+        self._names: dict[bytes, str | None] = {}
 
     def open(self, digest: bytes) -> Manifest:
         """Open the manifest whose metadata.json has a SHA-256.
+
+        A stored one is opened anew each time, and not kept: a registry has more manifests than a
+        process may have open files.
 
         Raises:
             NotStoredError: it is in none of the places.
             FormatError: it is not a well-formed one.
         """
-        if digest not in self._manifests:
+        if digest in self._at_hand:
+            return self._at_hand[digest]
+        try:
             data = self._store.read_bytes(Cid.raw(digest), metadata.MAX_BYTES)
-            self._manifests[digest] = Manifest(
-                data, lambda entry: self._store.open(Cid.parse(entry.cid))
-            )
-        return self._manifests[digest]
+        except NotStoredError as error:
+            raise NotStoredError(
+                f"{error}; --manifest or alithis store put brings it there"
+            ) from error
+        return Manifest(data, lambda entry: self._store.open(Cid.parse(entry.cid)))
 
     def name(self, digest: bytes) -> str | None:
         """Return an artifact's name, if its metadata is at hand."""
-        try:
-            return self.open(digest).metadata.name
-        except AlithisError:
-            return None
+        if digest not in self._names:
+            try:
+                self._names[digest] = self.open(digest).metadata.name
+            except AlithisError:
+                self._names[digest] = None
+        return self._names[digest]
 
 
 def verify_tokens(
@@ -403,51 +450,59 @@ def verify_tokens(
     Raises:
         RegistryError: the chain gives no usable answer, or there is no such token.
     """
-    if tokens is None and target.proof is not None and target.subject.token is not None:
+    if tokens is None and target.subject.token is not None:
         tokens = [target.subject.token]
-    ids = range(1, registry.count() + 1) if tokens is None else tokens
-    records = registry.records(ids)
+    records = list(registry.tokens() if tokens is None else registry.records(tokens))
+    if tokens is None and target.subject.metadata is not None:
+        records = _committing(records, target.subject.metadata)
+    models = _models(registry, shelf, records)
     return [
-        _verify_token(target, registry, shelf, token, record)
-        for token, record in zip(ids, records, strict=True)
+        _verify_token(target, registry, shelf, record, models.get(record.id, ()))
+        for record in records
     ]
 
 
+def _committing(records: Iterable[Record], digest: bytes) -> list[Record]:
+    """Pick the tokens that a proof file speaks of."""
+    found = [record for record in records if record.metadata_digest == digest]
+    if not found:
+        raise NoTokenError(f"no token commits to the proof file's metadata {digest.hex()}")
+    return found
+
+
 def _verify_token(
-    target: Target, registry: Registry, shelf: Shelf, token: int, record: Record
+    target: Target, registry: Registry, shelf: Shelf, record: Record, models: Sequence[LinkedModel]
 ) -> Result:
-    where = f"token {token} of registry {registry.address} on chain {registry.chain_id}"
+    where = f"token {record.id} of registry {registry.address} on chain {registry.chain_id}"
     commitment = Commitment(
         root=record.root,
         size=record.size,
         origin=f"{where}, published by {record.publisher}",
+        kind=record.kind.value,
+        scheme=record.scheme.value,
         metadata=record.metadata_digest,
-        token=token,
-        subject=subject_of(registry, token, record),
+        token=record.id,
+        subject=subject_of(registry, record),
+        disordered=record.disordered,
     )
     result = verify(target, commitment, lambda: shelf.open(record.metadata_digest))
-    return replace(
-        result,
-        kind=record.kind.value,
-        marks=_marks(record),
-        models=_models(registry, shelf, token) if record.kind is Kind.DATASET else (),
-    )
+    return replace(result, kind=record.kind.value, marks=_marks(record), models=tuple(models))
 
 
-def subject_of(registry: Registry, token: int, record: Record) -> Subject:
+def subject_of(registry: Registry, record: Record) -> Subject:
     """Return how a proof file names a token."""
     return Subject(
         metadata=record.metadata_digest,
         chain=registry.chain_id,
         registry=registry.address,
-        token=token,
+        token=record.id,
     )
 
 
 def _marks(record: Record) -> tuple[str, ...]:
     marks = {
         "withdrawn by its publisher": record.withdrawn,
-        "disordered: its leaves were shown not to ascend, so absence proves nothing": (
+        "disordered: its leaves were shown not to ascend, so absence cannot be proved": (
             record.disordered
         ),
         f"superseded by token {record.superseded_by}": record.superseded_by,
@@ -455,19 +510,34 @@ def _marks(record: Record) -> tuple[str, ...]:
     return tuple(words for words, holds in marks.items() if holds)
 
 
-def _models(registry: Registry, shelf: Shelf, token: int) -> tuple[LinkedModel, ...]:
-    links = registry.linked_from(token)
-    records = registry.records([source for source, _ in links])
-    return tuple(
-        LinkedModel(
-            token=source,
-            name=shelf.name(record.metadata_digest),
-            relation=link.relation.value,
-            grade="stated",
-            publisher=record.publisher,
-        )
-        for (source, link), record in zip(links, records, strict=True)
-        if record.kind is Kind.MODEL
+def _models(
+    registry: Registry, shelf: Shelf, records: Iterable[Record]
+) -> dict[int, list[LinkedModel]]:
+    """Find the models linked to datasets, by one pass over the registry for all of them."""
+    datasets = {record.id for record in records if record.kind is Kind.DATASET}
+    links = [
+        (source, link)
+        for source, links in (registry.all_links(min(datasets) + 1) if datasets else ())
+        for link in links
+        if link.target in datasets
+    ]
+    sources = registry.records(sorted({source for source, _ in links}))
+    publishers = {record.id: record for record in sources if record.kind is Kind.MODEL}
+    models: dict[int, list[LinkedModel]] = {}
+    for source, link in links:
+        if source in publishers:
+            model = _linked_model(shelf, publishers[source], link)
+            models.setdefault(link.target, []).append(model)
+    return models
+
+
+def _linked_model(shelf: Shelf, record: Record, link: Link) -> LinkedModel:
+    return LinkedModel(
+        token=record.id,
+        name=shelf.name(record.metadata_digest),
+        relation=link.relation.value,
+        grade="stated",
+        publisher=record.publisher,
     )
 
 

@@ -29,7 +29,7 @@ contract Alithis is IAlithis, ERC721, Multicall {
         bool disordered;
     }
 
-    /// @dev Bounds the cost of the search for duplicates.
+    /// @dev So that any token's links can be read, and walked, within one call.
     uint256 private constant _MAX_LINKS = 256;
 
     /// @dev Version, raw codec and SHA-256 multihash header: with a digest behind it, the CID of a raw block.
@@ -80,14 +80,15 @@ contract Alithis is IAlithis, ERC721, Multicall {
     }
 
     /// @inheritdoc IAlithis
-    function links(uint256 id) external view returns (Link[] memory unpacked) {
+    function links(uint256 id) external view returns (Link[] memory) {
         _entry(id);
         PackedLink[] memory packed = _links[id];
-        unpacked = new Link[](packed.length);
+        Link[] memory unpacked = new Link[](packed.length);
         for (uint256 i = 0; i < packed.length; ++i) {
             uint64 bits = PackedLink.unwrap(packed[i]);
             unpacked[i] = Link({target: bits >> 16, relation: Relation(uint8(bits))});
         }
+        return unpacked;
     }
 
     /// @inheritdoc IAlithis
@@ -154,13 +155,14 @@ contract Alithis is IAlithis, ERC721, Multicall {
     function _link(uint256 id, Kind kind, address publisher, Link[] calldata links_) private {
         if (links_.length > _MAX_LINKS) revert TooManyLinks(links_.length, _MAX_LINKS);
         PackedLink[] memory packed = new PackedLink[](links_.length);
+        PackedLink[] memory seen = new PackedLink[](2 * links_.length);
         for (uint256 i = 0; i < links_.length; ++i) {
             (uint256 target, Relation relation) = (links_[i].target, links_[i].relation);
             if (target == 0 || target >= id) revert UnknownTarget(i, target);
             Kind targetKind = _kind(_entries[target]);
             if (!_relates(kind, relation, targetKind)) revert WrongRelation(i, kind, relation, targetKind);
             packed[i] = PackedLink.wrap((uint64(target) << 16) | uint64(relation));
-            if (_repeats(packed, i)) revert DuplicateLink(i, target, relation);
+            if (!_add(seen, packed[i])) revert DuplicateLink(i, target, relation);
             if (relation == Relation.Supersedes) _supersede(target, id, publisher);
             emit Linked(id, target, relation, i);
         }
@@ -193,11 +195,18 @@ contract Alithis is IAlithis, ERC721, Multicall {
             relation == Relation.TrainedOn || relation == Relation.ValidatedOn || relation == Relation.TestedOn;
     }
 
-    function _repeats(PackedLink[] memory packed, uint256 position) private pure returns (bool) {
-        uint64 bits = PackedLink.unwrap(packed[position]);
-        for (uint256 i = 0; i < position; ++i) {
-            if (PackedLink.unwrap(packed[i]) == bits) return true;
+    /// @notice Adds a link to a hash set with room to spare, unless it is there.
+    /// @param set Slots of the set, 0 where empty. A link is never 0, since ids count from 1.
+    /// @param link The link.
+    /// @return Whether it was added.
+    function _add(PackedLink[] memory set, PackedLink link) private pure returns (bool) {
+        uint64 bits = PackedLink.unwrap(link);
+        uint256 slot = uint256(keccak256(abi.encode(bits))) % set.length;
+        while (PackedLink.unwrap(set[slot]) != 0) {
+            if (PackedLink.unwrap(set[slot]) == bits) return false;
+            slot = (slot + 1) % set.length;
         }
-        return false;
+        set[slot] = link;
+        return true;
     }
 }

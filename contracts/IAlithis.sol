@@ -81,7 +81,7 @@ interface IAlithis {
     /// @param supersededBy Id of the token that replaces it; 0 while none does.
     /// @param withdrawn Whether it has been withdrawn.
     /// @param disordered Whether its leaves have been proved not to ascend, so that no proof of absence is worth anything.
-    // Never stored in this shape: the order is for who reads it.
+    // Never stored in this shape, so that its order may serve the reader.
     // solhint-disable-next-line gas-struct-packing
     struct Record {
         Kind kind;

@@ -27,9 +27,11 @@ library MerkleTree {
         // Below the level where the leaf's branch meets the last leaf's, every node has a sibling, on the side that the
         // bit of the index tells. From there on the branch is the tree's right edge: a node has a sibling where the bit
         // is set, always on the left, and is carried up unhashed where it is not.
-        uint256 meet = _bitLength(index ^ (size - 1));
-        if (path.length != meet + _bitCount(index >> meet)) return false;
-        return _climb(leaf, index | (type(uint256).max << meet), path) == root;
+        unchecked {
+            uint256 meet = _bitLength(index ^ (size - 1));
+            if (path.length != meet + _bitCount(index >> meet)) return false;
+            return _climb(leaf, index | (type(uint256).max << meet), path) == root;
+        }
     }
 
     /// @notice Hashes a leaf, then at each step what it has with the next sibling.
@@ -40,8 +42,8 @@ library MerkleTree {
     /// @return hash The hash at the path's end.
     function _climb(bytes32 leaf, uint256 sides, bytes32[] calldata path) private view returns (bytes32 hash) {
         // In Solidity alone a step costs half as much again.
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
+        // slither-disable-next-line assembly
+        assembly ("memory-safe") { // solhint-disable-line no-inline-assembly
             // The preimage is laid out past the free memory pointer, which stays where it is; each hash lands at 0x00.
             let node := mload(0x40)
             let left := add(node, 0x01)
@@ -69,7 +71,9 @@ library MerkleTree {
 
     // How many bits there are up to the highest that is set.
     function _bitLength(uint256 bits) private pure returns (uint256) {
-        return bits == 0 ? 0 : Math.log2(bits) + 1;
+        unchecked {
+            return bits == 0 ? 0 : Math.log2(bits) + 1;
+        }
     }
 
     // How many bits are set: each step clears the lowest.

@@ -7,6 +7,9 @@ the library until it is called.
 from __future__ import annotations
 
 import ast
+import base64
+import hashlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +21,20 @@ from ape.cli import ConnectedProviderCommand
 from alithis.errors import AlithisError, TransportError
 
 if TYPE_CHECKING:
-    from ape.api import AccountAPI, NetworkAPI, ProviderAPI
+    from ape.api import AccountAPI, NetworkAPI, ProviderAPI, TransactionAPI
     from ape.contracts import ContractContainer, ContractInstance
 
-    from alithis.registry import RpcError
+    from alithis.errors import RpcError
 
+MAINNET = 314
+CALIBRATION = 314159
 TEST_ACCOUNT = "TEST::"
+
+_LOG_LEVELS = ("debug", "info", "success", "warning", "error")
+_SAID_BETTER = {
+    "Missing URI": "no public endpoint of the network answers: name one, as in "
+    "--network filecoin:calibration:https://…, or set WEB3_PROVIDER_URI",
+}
 
 account_option = click.option(
     "--account",
@@ -58,14 +69,27 @@ class ScriptCommand(ConnectedProviderCommand):
         from ape.exceptions import ApeException
         from web3.exceptions import Web3Exception
 
+        _log_to_stderr()
         try:
             return super().invoke(ctx)
         except (AlithisError, ApeException, Web3Exception, requests.RequestException) as error:
             raise ScriptError(_one_line(error)) from error
 
 
+def _log_to_stderr() -> None:
+    """What Ape logs is not the script's output."""
+    for handler in logging.getLogger("ape").handlers:
+        if isinstance(getattr(handler, "echo_kwargs", None), dict):
+            handler.echo_kwargs = {level: {"err": True} for level in _LOG_LEVELS}
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    from ape.exceptions import CustomError
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, CustomError):
+        return f"the contract refuses: {error.name}({text})"
+    return _SAID_BETTER.get(text.partition(" for ")[0], text)
 
 
 def container() -> ContractContainer:
@@ -97,46 +121,42 @@ def signer(alias: str | None, network: NetworkAPI) -> AccountAPI:
         network: The connected network.
 
     Raises:
-        ScriptError: No account was named and nobody can be asked, or there is no such account.
+        ScriptError: No account was named and nobody can be asked, there is no such account, it
+            cannot be unlocked, or its key is public and the network live.
     """
     from ape import accounts
 
     if alias is None and network.is_dev:
         return accounts.test_accounts[0]
-    if alias is not None and alias.upper().startswith(TEST_ACCOUNT):
-        return _test_account(alias, network)
-    account = _pick_account(network) if alias is None else _load_account(alias)
+    account = _load_account(alias) if alias is not None else _pick_account(network)
+    if not network.is_dev and account.address in [
+        known.address for known in accounts.test_accounts
+    ]:
+        raise ScriptError(
+            f"{alias or account.address} has a public key: anyone can empty it on {network.choice}"
+        )
     if hasattr(account, "set_autosign"):
         _unlock(account)
     return account
 
 
-def _test_account(alias: str, network: NetworkAPI) -> AccountAPI:
-    from ape import accounts
-
-    if not network.is_dev:
-        raise ScriptError(f"{alias} has a public key: anyone can empty it on {network.choice}")
-    index = alias[len(TEST_ACCOUNT) :]
-    if not index.isdecimal() or int(index) >= len(accounts.test_accounts):
-        last = len(accounts.test_accounts) - 1
-        raise ScriptError(f"there is no account {alias}: they are TEST::0 to TEST::{last}")
-    return accounts.test_accounts[int(index)]
-
-
 def _pick_account(network: NetworkAPI) -> AccountAPI:
     from ape import accounts
+    from ape.api import TestAccountAPI
     from ape.cli import select_account
 
     if not list(accounts.aliases):
         raise ScriptError("Ape knows no account: make one with 'ape accounts generate ALIAS'")
     if not sys.stdin.isatty():
         raise ScriptError(f"who signs on {network.choice}? Give --account or set ALITHIS_ACCOUNT")
-    return select_account("Account that signs", key=lambda account: hasattr(account, "alias"))
+    return select_account("Who signs", key=lambda account: not isinstance(account, TestAccountAPI))
 
 
 def _load_account(alias: str) -> AccountAPI:
     from ape import accounts
 
+    if alias.upper().startswith(TEST_ACCOUNT):
+        return _test_account(alias)
     known = list(accounts.aliases)
     if alias not in known:
         hint = f"Ape knows {', '.join(known)}" if known else "'ape accounts generate' makes one"
@@ -144,16 +164,137 @@ def _load_account(alias: str) -> AccountAPI:
     return accounts.load(alias)
 
 
+def _test_account(alias: str) -> AccountAPI:
+    from ape import accounts
+
+    index = alias[len(TEST_ACCOUNT) :]
+    last = len(accounts.test_accounts) - 1
+    if not index.isdecimal() or int(index) > last:
+        raise ScriptError(f"there is no account {alias}: they are TEST::0 to TEST::{last}")
+    return accounts.test_accounts[int(index)]
+
+
 def _unlock(account: Any) -> None:
     """Asks for the passphrase, or reads APE_ACCOUNTS_<alias>_PASSPHRASE."""
     from ape.logging import LogLevel, logger
+    from ape_accounts.accounts import InvalidPasswordError
 
-    if f"APE_ACCOUNTS_{account.alias}_PASSPHRASE" not in os.environ and not sys.stdin.isatty():
+    variable = f"APE_ACCOUNTS_{account.alias}_PASSPHRASE"
+    if variable not in os.environ and not sys.stdin.isatty():
+        raise ScriptError(f"account '{account.alias}' is locked: set {variable}")
+    try:
+        with logger.at_level(LogLevel.ERROR):  # the script asks before it sends: no need to warn
+            account.set_autosign(True)
+    except InvalidPasswordError:
+        raise ScriptError(f"that is not the passphrase of account '{account.alias}'") from None
+
+
+# -- What it costs -----------------------------------------------------------------------------
+
+
+def approve(transaction: TransactionAPI, account: AccountAPI, action: str, *, yes: bool) -> None:
+    """On a live network, says what a transaction may cost, and asks; on a local chain, nothing.
+
+    Sets the transaction's gas and fees, so that it costs no more than was said.
+
+    Args:
+        transaction: As a contract's method or constructor makes it.
+        account: Who signs and pays.
+        action: What it does, as in "deploy a registry".
+        yes: Whether not to ask.
+
+    Raises:
+        ScriptError: The account cannot pay, the transaction would fail, or nobody can be asked.
+        click.Abort: The user thinks better of it.
+    """
+    provider = account.provider
+    if provider.network.is_dev:
+        return
+    fee = _price(transaction, account)
+    rows = {
+        "network": f"{provider.network.choice}, chain {provider.chain_id}, {_host(provider)}",
+        "account": f"{account.alias or ''} {account.address}".strip(),
+        "balance": format_fil(account.balance, provider.chain_id),
+        "gas": f"{transaction.gas_limit:,}",
+        "fee": f"at most {format_fil(fee, provider.chain_id)}",
+    }
+    click.echo(f"About to {action}:", err=True)
+    for name, value in rows.items():
+        click.echo(f"  {name:<9}{value}", err=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ScriptError(f"nobody can be asked whether to {action}: --yes does it unasked")
+    click.confirm("Go on?", abort=True, err=True)
+
+
+def _price(transaction: TransactionAPI, account: AccountAPI) -> int:
+    """Sets gas and fees; returns the most that it can cost, in attoFIL."""
+    provider = account.provider
+    name, balance = provider.network.choice, account.balance
+    if balance == 0:
+        raise ScriptError(f"{account.address} holds nothing on {name}: send it some FIL first")
+    call = {
+        "from": account.address,
+        "data": "0x" + transaction.data.hex().removeprefix("0x"),
+        "value": hex(transaction.value),
+    }
+    if transaction.receiver:
+        call["to"] = str(transaction.receiver)
+    # Without a price in it, a node does not mind the balance: that is compared below.
+    transaction.gas_limit = int(transport().request("eth_estimateGas", [call]), 16)
+    provider.prepare_transaction(transaction)
+    fee = transaction.gas_limit * transaction.max_fee
+    if fee + transaction.value > balance:
         raise ScriptError(
-            f"account '{account.alias}' is locked: set APE_ACCOUNTS_{account.alias}_PASSPHRASE"
+            f"{account.address} holds {format_fil(balance, provider.chain_id)} on {name}, "
+            f"and it may cost {format_fil(fee, provider.chain_id)}"
         )
-    with logger.at_level(LogLevel.ERROR):  # the script asks before it sends: no need to warn
-        account.set_autosign(True)
+    return int(fee)
+
+
+def format_fil(amount: int, chain_id: int) -> str:
+    """An amount of attoFIL in FIL, or in the test network's tFIL."""
+    from decimal import Decimal
+
+    unit = "FIL" if chain_id == MAINNET else "tFIL"
+    return f"{Decimal(amount).scaleb(-18):,.6f} {unit}"
+
+
+def _host(provider: ProviderAPI) -> str:
+    """The endpoint without what may be secret in its URL."""
+    from urllib.parse import urlsplit
+
+    return urlsplit(provider.connection_str or "").hostname or "a local node"
+
+
+def filecoin_address(address: str, chain_id: int) -> str | None:
+    """A contract's or key's address as Filecoin writes it: f410…, or t410… on a test network.
+
+    FIP-0048: protocol 4, the Ethereum Address Manager's namespace 10, then the 20 bytes and a
+    checksum over all of it, in lower-case base32.
+
+    Args:
+        address: 0x and 40 hexadecimal digits.
+        chain_id: The chain's id.
+
+    Returns:
+        The address, or None where the chain is not Filecoin's.
+    """
+    prefix = {MAINNET: "f410f", CALIBRATION: "t410f"}.get(chain_id)
+    if prefix is None:
+        return None
+    subaddress = bytes.fromhex(address.removeprefix("0x"))
+    protocol_and_namespace = bytes([4, 10])  # 10 is its own LEB128 encoding
+    checksum = hashlib.blake2b(protocol_and_namespace + subaddress, digest_size=4).digest()
+    encoded = base64.b32encode(subaddress + checksum).decode("ascii")
+    return prefix + encoded.rstrip("=").lower()
+
+
+def explorer_link(address: str, network: NetworkAPI) -> str | None:
+    """Where people look an address up, or None on a local chain or a fork."""
+    site = {"mainnet": "filfox.info", "calibration": "calibration.filfox.info"}.get(network.name)
+    return f"https://{site}/en/address/{address}" if site else None
 
 
 # -- Which registry ----------------------------------------------------------------------------
@@ -239,13 +380,14 @@ class ProviderTransport:
         """
         import requests
         from ape_test.provider import LocalProvider
+        from web3.exceptions import Web3Exception
 
         web3 = self._provider.web3
         if isinstance(self._provider, LocalProvider):
             return _request_embedded(web3.provider, method, params)
         try:
             response = web3.provider.make_request(method, params)
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, Web3Exception, OSError) as error:
             raise TransportError(f"{method}: no usable answer from the node: {error}") from error
         if error := response.get("error"):
             raise _rpc_error(error)
@@ -260,7 +402,7 @@ def transport() -> ProviderTransport:
 
 
 def _rpc_error(error: Mapping[str, Any]) -> RpcError:
-    from alithis.registry import RpcError
+    from alithis.errors import RpcError
 
     data = error.get("data")
     is_hex = isinstance(data, str) and data.startswith("0x")
@@ -278,7 +420,7 @@ def _request_embedded(tester: Any, method: str, params: list[Any]) -> Any:
     from eth_utils.exceptions import ValidationError
     from web3.providers.eth_tester.middleware import request_formatters, result_formatters
 
-    from alithis.registry import RpcError
+    from alithis.errors import RpcError
 
     namespace, _, name = method.partition("_")
     endpoint = tester.api_endpoints.get(namespace, {}).get(name)
@@ -332,7 +474,7 @@ def _block_number(tester: Any, block: str) -> int:
 
 def _revert(text: str) -> RpcError:
     """eth-tester states what a call reverted with by its repr, or decoded when it is a string."""
-    from alithis.registry import RpcError
+    from alithis.errors import RpcError
 
     if text[:2] not in ("b'", 'b"'):
         return RpcError(f"execution reverted: {text}", code=3)
@@ -343,7 +485,11 @@ def _revert(text: str) -> RpcError:
 def _plain(value: Any) -> Any:
     """A result in JSON-RPC's encoding: quantities and data as 0x-prefixed, lower-case hex."""
     if isinstance(value, Mapping):
-        return {name: _plain_field(name, field) for name, field in value.items()}
+        fields = dict(value)
+        if fields.get("type") == "mined":  # a log, of which a node says that it was not removed
+            del fields["type"]
+            fields["removed"] = False
+        return {name: _plain_field(name, field) for name, field in fields.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, bytes):

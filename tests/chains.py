@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import ape
 import pytest
@@ -16,6 +18,10 @@ import pytest
 import ape_geth
 from alithis import digest, merkle
 from alithis.registry import Relation
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("ALITHIS_", "APE_ACCOUNTS_", "APE_FILECOIN_", "WEB3_")
+"""Beginnings of variables that would change what a script does."""
 
 CALIBRATION = 314159
 READY_TIMEOUT = 20.0
@@ -73,6 +79,24 @@ def _listening(process: subprocess.Popen[bytes], log: int) -> str:
             pytest.fail(f"anvil ended with status {process.returncode}: {text}", pytrace=False)
         time.sleep(0.02)
     pytest.fail(f"anvil does not listen after {READY_TIMEOUT:.0f} s: {text}", pytrace=False)
+
+
+def run_script(
+    *arguments: str, stdin: int = subprocess.DEVNULL, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs `ape run …` in a process of its own, as a user does."""
+    ape_command = Path(sysconfig.get_path("scripts")) / "ape"
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(OURS)}
+    return subprocess.run(
+        [ape_command, "run", *arguments],
+        cwd=ROOT,
+        env={**inherited, **environment},
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 @contextmanager

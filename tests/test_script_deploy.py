@@ -1,0 +1,203 @@
+"""`ape run deploy`, in a process of its own: on the embedded chain, and on a live network.
+
+The live network is an anvil with Calibration's chain id, which mines every second.
+"""
+
+import json
+import os
+import pty
+import re
+from functools import partial
+
+import ape
+import pytest
+import requests
+from ape_accounts.accounts import import_account_from_private_key
+from chains import run_anvil, run_script
+
+from alithis.registry import HttpTransport, Registry
+from scripts._common import ScriptError, filecoin_address, find_registry
+
+PASSPHRASE = "correct horse"
+RICH, POOR = "alithis-rich", "alithis-poor"
+# As ape_geth has them, with the stand-in's clock.
+TIMES = json.dumps(
+    {"required_confirmations": 1, "block_time": 2, "transaction_acceptance_timeout": 60}
+)
+
+
+@pytest.fixture(scope="module")
+def live():
+    """The stand-in for Calibration."""
+    with run_anvil("--block-time", "1") as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def addresses(live):
+    """Two accounts that Ape keeps, one of them with money."""
+    keys = {RICH: "0x" + "a1" * 32, POOR: "0x" + "b2" * 32}
+    known = {
+        alias: import_account_from_private_key(alias, PASSPHRASE, key).address
+        for alias, key in keys.items()
+    }
+    rpc(live, "anvil_setBalance", known[RICH], hex(10**18))
+    return known
+
+
+@pytest.fixture
+def deploy(live, addresses):
+    """Runs `ape run deploy` on the stand-in."""
+
+    return partial(run_deploy, live)
+
+
+@pytest.fixture(scope="module")
+def deployed(live, addresses):
+    """What --json says of a registry on the stand-in."""
+    result = run_deploy(live, "--account", RICH, "--yes", "--json")
+    assert result.returncode == 0, result.stderr
+    assert "filecoin:calibration, chain 314159, 127.0.0.1" in result.stderr
+    assert "balance  1.000000 tFIL" in result.stderr
+    return json.loads(result.stdout)
+
+
+def run_deploy(live, *options, network=None, **environment):
+    unlocked = {f"APE_ACCOUNTS_{alias}_PASSPHRASE": PASSPHRASE for alias in (RICH, POOR)}
+    return run_script(
+        *("deploy", "--network", network or live.choice, *options),
+        **{"APE_FILECOIN_CALIBRATION": TIMES, **unlocked, **environment},
+    )
+
+
+def rpc(node, method, *params):
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return requests.post(node.uri, json=request, timeout=10).json()["result"]
+
+
+def refusal(result):
+    """The one line that a command that refused has said."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert line == result.stderr.splitlines()[-1]
+    return line.removeprefix("Error: ")
+
+
+def test_deploys_on_the_embedded_chain_as_it_stands():
+    result = run_script("deploy", "--network", "filecoin")
+    assert result.returncode == 0, result.stderr
+    rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert rows["network"] == "filecoin:local"
+    assert rows["registry"].startswith("0x")
+    assert "filecoin" not in rows  # no such address on a chain that is not Filecoin's
+
+
+def test_json_is_all_that_is_printed():
+    result = run_script("deploy", "--json", "--account", "TEST::1")
+    outcome = json.loads(result.stdout)
+    assert outcome["deployer"] == "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    assert outcome["filecoin_address"] is None
+    assert outcome["explorer"] is None
+
+
+def test_deploys_on_a_live_network(deployed, live, addresses):
+    registry = deployed["registry"]
+    assert Registry(HttpTransport(live.uri), registry, chain_id=314159).count() == 0
+    assert deployed["filecoin_address"] == filecoin_address(registry, 314159)
+    assert deployed["filecoin_address"].startswith("t410f")
+    assert deployed["explorer"] == f"https://calibration.filfox.info/en/address/{registry}"
+    assert deployed["deployer"] == addresses[RICH]
+    receipt = rpc(live, "eth_getTransactionReceipt", deployed["transaction"])
+    assert int(receipt["gasUsed"], 16) == deployed["gas"]
+    assert int(receipt["effectiveGasPrice"], 16) * deployed["gas"] == int(deployed["fee"])
+
+
+def test_last_deployment_is_the_registry_that_is_found(deployed, live, networks):
+    with networks.parse_network_choice(live.choice) as provider:
+        assert find_registry(None, provider.network).address == deployed["registry"]
+
+
+def test_deployment_that_the_chain_does_not_know_is_not_found(deployed, networks):
+    with run_anvil() as other, networks.parse_network_choice(other.choice) as provider:
+        with pytest.raises(ScriptError, match="no registry is known on filecoin:calibration"):
+            find_registry(None, provider.network)
+        with pytest.raises(ScriptError, match="there is no contract at 0x"):
+            find_registry(deployed["registry"], provider.network)
+
+
+def test_what_is_no_address_is_not_looked_for(networks):
+    with pytest.raises(ScriptError, match="'f410f' is not an address"):
+        find_registry("f410f", networks.provider.network)
+
+
+def test_asks_on_a_terminal_who_signs_and_whether_to(deploy, live, addresses):
+    def answer(*lines):
+        mine, theirs = pty.openpty()
+        try:
+            os.write(mine, "".join(f"{line}\n" for line in lines).encode())
+            return deploy(stdin=theirs)
+        finally:
+            os.close(mine)
+            os.close(theirs)
+
+    before = rpc(live, "eth_getTransactionCount", addresses[RICH], "latest")
+    declined = answer(RICH, "n")
+    assert declined.returncode == 1
+    assert "Aborted!" in declined.stderr
+    assert rpc(live, "eth_getTransactionCount", addresses[RICH], "latest") == before
+
+    agreed = answer(RICH, "y")
+    assert agreed.returncode == 0, agreed.stderr
+    assert f"account  {RICH} {addresses[RICH]}" in agreed.stderr
+    (registry,) = re.findall(r"registry +(0x\w{40})\n", agreed.stdout)
+    assert f"filecoin address  {filecoin_address(registry, 314159)}\n" in agreed.stdout
+
+
+def test_refuses_without_an_account(deploy):
+    assert "Give --account or set ALITHIS_ACCOUNT" in refusal(deploy())
+
+
+def test_refuses_an_unknown_account(deploy):
+    assert "there is no account 'nobody'" in refusal(deploy(ALITHIS_ACCOUNT="nobody"))
+
+
+@pytest.mark.parametrize("key", ["TEST::0", "imported"])
+def test_refuses_an_account_whose_key_is_public(deploy, key):
+    if key == "imported":
+        import_account_from_private_key(key, PASSPHRASE, ape.accounts.test_accounts[3].private_key)
+    assert "has a public key" in refusal(deploy("--account", key, "--yes"))
+
+
+def test_refuses_a_wrong_passphrase(deploy):
+    wrong = {f"APE_ACCOUNTS_{RICH}_PASSPHRASE": "wrong battery"}
+    assert "not the passphrase" in refusal(deploy("--account", RICH, "--yes", **wrong))
+
+
+def test_refuses_an_account_that_holds_nothing(deploy, addresses):
+    said = refusal(deploy("--account", POOR, "--yes"))
+    assert f"{addresses[POOR]} holds nothing on filecoin:calibration" in said
+
+
+def test_refuses_an_account_that_cannot_pay(deploy, live, addresses):
+    rpc(live, "anvil_setBalance", addresses[POOR], hex(10**12))
+    said = refusal(deploy("--account", POOR, "--yes"))
+    assert "holds 0.000001 tFIL on filecoin:calibration, and it may cost 0.0" in said
+    rpc(live, "anvil_setBalance", addresses[POOR], "0x0")
+
+
+def test_refuses_to_send_unasked(deploy):
+    said = refusal(deploy("--account", RICH))
+    assert "--yes does it unasked" in said
+
+
+def test_refuses_a_dead_endpoint(deploy):
+    said = refusal(deploy("--account", RICH, network="filecoin:calibration:http://127.0.0.1:9"))
+    assert "http://127.0.0.1:9" in said
+
+
+def test_refuses_another_chain_than_the_named_one(deploy, live):
+    said = refusal(deploy("--account", RICH, network=f"filecoin:mainnet:{live.uri}"))
+    assert "314159" in said
+    assert "314" in said.replace("314159", "")
