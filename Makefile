@@ -68,7 +68,7 @@ contract: setup ## compile the contract and export it into the library
 	$(BIN)/python tools/export_contract.py
 
 .PHONY: lock
-lock: $(STAMPS)/venv ## renew constraints.txt and package-lock.json
+lock: node ## renew constraints.txt and package-lock.json
 	$(PIP) uv
 	printf '%s\n' '$(LOCK_EXTRA)' | $(BIN)/uv pip compile --quiet --universal --all-extras \
 	  --python-version 3.11 --custom-compile-command 'make lock' \

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _EXISTING = click.Path(exists=True, path_type=Path)
 _MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
 _ANY = click.Path(path_type=Path)
+_CHAIN = click.IntRange(min=0)
+_TOKEN = click.IntRange(min=1)
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _store_option = click.option(
@@ -36,7 +38,8 @@ _store_option = click.option(
     "store_folder",
     type=_ANY,
     envvar="ALITHIS_STORE",
-    help="The local store's folder [default: under the user's data directory; or ALITHIS_STORE].",
+    metavar="FOLDER",
+    help="The local store  [default: ALITHIS_STORE, or a folder of the user's data directory].",
 )
 
 
@@ -116,7 +119,7 @@ def _terminate(*_: object) -> None:
 @cli.command()
 @click.argument("source", type=_EXISTING)
 @click.option(
-    "-o", "--out", type=_ANY, help="The manifest to write [default: SOURCE's name + .alithis]."
+    "-o", "--out", type=_ANY, help="The manifest to write  [default: SOURCE's name + .alithis]."
 )
 @click.option(
     "--form",
@@ -133,16 +136,16 @@ def _terminate(*_: object) -> None:
 @click.option("--labels", type=_EXISTING, help="For IDX images: the IDX file with their labels.")
 @click.option("--label-from-folder", is_flag=True, help="A file's parent folder is its label.")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Processes [default: one a processor]."
+    "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
-@click.option("--name", help="The dataset's name [default: SOURCE's name].")
+@click.option("--name", help="The dataset's name  [default: SOURCE's name].")
 @click.option("--description", default="", help="What it is, in a sentence or two.")
 @click.option("--license", "license_", help="SPDX identifier or URL.")
 @click.option("--creator", "creators", multiple=True, help="An author; may be repeated.")
 @click.option("--url", help="Its home page.")
 @click.option("--data-version", help="The dataset's version.")
 @click.option("--citation", help="How to cite it.")
-@click.option("--image", help="URI of a picture for wallets [default: a pattern of the root].")
+@click.option("--image", help="URI of a picture for wallets  [default: a pattern of the root].")
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
 @_json_option
 def manifest(
@@ -181,7 +184,10 @@ def manifest(
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
     target = out or Path(_stem(source) + ".alithis")
-    _check_places(target, source)
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise click.UsageError(
+            f"{target} lies inside {source}, and would become part of it: -o names another place"
+        )
     check_target(target, replace=force)
     start = time.perf_counter()
     with digest.Pool(workers) as pool:
@@ -209,16 +215,6 @@ def manifest(
             replace=force,
         )
     _show_manifest(built, target, time.perf_counter() - start, as_json=as_json)
-
-
-def _check_places(target: Path, source: Path) -> None:
-    """Check that neither of the two would swallow the other."""
-    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
-        raise click.UsageError(
-            f"{target} lies inside {source}, and would become part of it: -o names another place"
-        )
-    if target.is_dir() and source.resolve().is_relative_to(target.resolve()):
-        raise click.UsageError(f"{source} lies inside {target}, and would vanish with it")
 
 
 def _stem(source: Path) -> str:
@@ -279,10 +275,10 @@ def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bo
 @cli.command()
 @click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
 @click.argument("target", metavar="FILE|HASH")
-@click.option("-o", "--out", type=_ANY, help="The proof file to write [default: print it].")
-@click.option("--chain", type=click.IntRange(min=0), help="Chain id that the proof is to name.")
-@click.option("--registry", help="Registry address (0x…) that the proof is to name.")
-@click.option("--token", type=click.IntRange(min=1), help="Token id that the proof is to name.")
+@click.option("-o", "--out", type=_ANY, help="The proof file to write  [default: print it].")
+@click.option("--chain", type=_CHAIN, metavar="ID", help="Chain that the proof is to name.")
+@click.option("--registry", metavar="ADDRESS", help="Registry that the proof is to name.")
+@click.option("--token", type=_TOKEN, metavar="ID", help="Token that the proof is to name.")
 def prove(
     manifest_folder: Path,
     target: str,
@@ -291,7 +287,7 @@ def prove(
     registry: str | None,
     token: int | None,
 ) -> None:
-    """Write a proof file: that a data point is in a manifest, or that it is absent.
+    """Write a proof that a data point is in a manifest, or absent.
 
     FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form.
 
@@ -340,19 +336,23 @@ def _write(path: Path, data: bytes) -> None:
     multiple=True,
     help="A manifest at hand; without --rpc, the one to verify against. May be repeated.",
 )
-@click.option("--root", help="The root the manifest or proof must have, 64 hexadecimal digits.")
-@click.option("--size", type=click.IntRange(min=1), help="The size that goes with --root.")
-@click.option("--rpc", envvar="ALITHIS_RPC", help="RPC endpoint of the chain [or ALITHIS_RPC].")
+@click.option("--root", metavar="HASH", help="The root that the manifest or proof must have.")
+@click.option("--size", type=click.IntRange(min=1), metavar="N", help="The size, with --root.")
+@click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
 @click.option(
-    "--registry", envvar="ALITHIS_REGISTRY", help="The registry's address [or ALITHIS_REGISTRY]."
+    "--registry",
+    envvar="ALITHIS_REGISTRY",
+    metavar="ADDRESS",
+    help="The registry on the chain  [or ALITHIS_REGISTRY].",
 )
-@click.option("--chain", type=click.IntRange(min=0), help="Chain id the endpoint must serve.")
+@click.option("--chain", type=_CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
 @click.option(
     "--token",
     "tokens",
-    type=click.IntRange(min=1),
+    type=_TOKEN,
+    metavar="ID",
     multiple=True,
-    help="A token to verify against; may be repeated [default: all, or the proof's].",
+    help="A token to verify against; may be repeated  [default: all, or the proof's].",
 )
 @_store_option
 @_json_option
@@ -370,7 +370,9 @@ def verify(
     store_folder: Path | None,
     as_json: bool,
 ) -> None:
-    """Tell whether a data point is in a dataset or provably absent, and what was trained on it.
+    """Verify that a data point is in a dataset, or absent from it.
+
+    The report gives each step of the proof, and the models whose publishers link to the dataset.
 
     With --rpc and --registry, root and size come from the chain, and the manifests from the
     local store or --manifest. Without, they come from --root and --size, or from the manifest
@@ -461,7 +463,7 @@ def _show_results(target: str, results: list[Result], *, as_json: bool) -> None:
 @_json_option
 @click.pass_context
 def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bool) -> None:
-    """Recompute everything a manifest states: files, order, tree, items.
+    """Recompute all that a manifest states: files, order, tree, items.
 
     Exit status: 0 all holds, 2 something does not.
 

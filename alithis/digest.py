@@ -24,6 +24,7 @@ import signal
 import stat
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
@@ -102,7 +103,10 @@ class Form:
     def _pixels(self, data: bytes) -> bytes:
         pillow = _pillow()
         try:
-            with pillow.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with (
+                warnings.catch_warnings(action="ignore"),
+                pillow.open(io.BytesIO(data), formats=_FORMATS) as image,
+            ):
                 self._check_size(*image.size)
                 _check_exact(image)
                 image.load()

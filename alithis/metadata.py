@@ -208,7 +208,7 @@ def load(data: bytes) -> Metadata:
         raise FormatError(f"{FILE}: {len(data)} bytes; at most {MAX_BYTES} are allowed")
     document = parse(data, FILE)
     ours = _get(document, "alithis", dict)
-    version = _get(ours, "version", int)
+    version = _count(ours, "version")
     if version != VERSION:
         raise VersionError(
             f"{FILE}: format version {version}; this release reads version {VERSION}: "
@@ -337,7 +337,7 @@ def _form_object(form: Form) -> dict[str, Any]:
 
 def _form(value: Mapping[str, Any]) -> Form:
     name = _one_of(value, "name", ("bytes", "pixels"))
-    version = _get(value, "version", int)
+    version = _count(value, "version")
     if version != 1:
         raise VersionError(f"{FILE}: canonical form {name} has version {version}; known: 1")
     mode = _get(value, "mode", str) if "mode" in value else None
@@ -392,7 +392,7 @@ def _get(value: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
 def _count(value: Mapping[str, Any], key: str) -> int:
     found: int = _get(value, key, int)
     if not 0 < found <= _MAX_SIZE:
-        _fail(key, f"is {found}")
+        _fail(key, "is not 1 to 2^48")
     return found
 
 

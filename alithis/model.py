@@ -123,7 +123,7 @@ def stated_inputs(data: Metadata) -> list[Input]:
 
 
 def _stated_input(relation: str, name: str, metadata: str, **_: object) -> Input:
-    if not name.isprintable() or not re.fullmatch("[0-9a-f]{64}", metadata):
+    if not re.fullmatch("[0-9a-f]{64}", metadata) or not str.isprintable(name):
         raise ValueError(metadata)
     return Input(relation, name, bytes.fromhex(metadata))
 

@@ -138,10 +138,9 @@ def load(data: bytes) -> tuple[Proof, Subject]:
     document = parse(data, "proof")
     if document.get("alithis") != "proof":
         _fail("is no proof file")
-    if type(document.get("version")) is not int or document["version"] != VERSION:
-        raise VersionError(
-            f"proof: format version {document.get('version')!r}; this release reads {VERSION}"
-        )
+    version = _number(document.get("version"), "version")
+    if version != VERSION:
+        raise VersionError(f"proof: format version {version}; this release reads {VERSION}")
     leaf, index = _hash(document.get("leaf"), "leaf"), _number(document.get("index"), "index")
     inclusion, absence = document.get("inclusion"), document.get("absence")
     if isinstance(inclusion, dict) and absence is None:

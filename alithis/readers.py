@@ -167,7 +167,7 @@ def arrays(
         SourceError: the array has no rows or holds objects, or the labels do not fit it.
     """
     _check_portable(data.dtype, name)
-    if data.ndim < 1 or data.size == 0:
+    if data.ndim < 1 or data.nbytes == 0:
         raise SourceError(f"{name}: no rows in an array of shape {data.shape}")
     values = _labels(labels, len(data), name)
 

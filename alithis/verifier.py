@@ -27,6 +27,7 @@ from alithis.cid import Cid
 from alithis.digest import Form
 from alithis.errors import (
     AlithisError,
+    FormatError,
     IntegrityError,
     NoTokenError,
     NotStoredError,
@@ -40,6 +41,8 @@ from alithis.registry import Kind, Link, Record, Registry
 from alithis.storage import Store
 
 INCLUDED, ABSENT, UNVERIFIABLE = "included", "absent", "unverifiable"
+
+_BEGUN_PROOF = re.compile(rb'\s*\{\s*"alithis"\s*:\s*"proof"')
 
 
 class Target:
@@ -73,7 +76,7 @@ class Target:
 
         Raises:
             SourceError: it is neither.
-            FormatError: it is a proof file, but not a well-formed one.
+            FormatError: it is meant as a proof file, but not a well-formed one.
         """
         path = Path(text)
         try:
@@ -97,6 +100,11 @@ class Target:
             raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
         if proof.is_proof(head):
             return cls(str(path), proof=proof.load(head))
+        if _BEGUN_PROOF.match(head):  # as a data point it would be absent
+            raise FormatError(
+                f"{path}: begins as a proof file, but is damaged; if it is a data point, "
+                "give its SHA-256"
+            )
         return cls(str(path), path=path)
 
     @property
@@ -445,7 +453,8 @@ def verify_tokens(
         target: what is asked about.
         registry: the registry on its chain.
         shelf: where the tokens' manifests are.
-        tokens: the tokens; None for the one a proof file speaks of, else all of them.
+        tokens: the tokens; None for those a proof file speaks of, by their id or their metadata,
+            else all of them.
 
     Raises:
         RegistryError: the chain gives no usable answer, or there is no such token.

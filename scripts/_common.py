@@ -1,7 +1,7 @@
 """What the scripts share: who signs, which registry, and how the chain is read.
 
-Ape runs the top level of every script on each ``ape run``, so that nothing here imports Ape or
-the library until it is called.
+Ape runs the top level of every script on each ``ape run``: what takes time to import is imported
+where it is used.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from ape.cli import ConnectedProviderCommand
 
-from alithis.errors import AlithisError, TransportError
+from alithis.errors import AlithisError, RpcError, TransportError
 
 if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI, ProviderAPI, TransactionAPI
     from ape.contracts import ContractContainer, ContractInstance
-
-    from alithis.errors import RpcError
+    from ape.contracts.base import ContractMethodHandler
 
 MAINNET = 314
 CALIBRATION = 314159
@@ -129,9 +128,8 @@ def signer(alias: str | None, network: NetworkAPI) -> AccountAPI:
     if alias is None and network.is_dev:
         return accounts.test_accounts[0]
     account = _load_account(alias) if alias is not None else _pick_account(network)
-    if not network.is_dev and account.address in [
-        known.address for known in accounts.test_accounts
-    ]:
+    public = {known.address for known in accounts.test_accounts}
+    if not network.is_dev and account.address in public:
         raise ScriptError(
             f"{alias or account.address} has a public key: anyone can empty it on {network.choice}"
         )
@@ -192,6 +190,18 @@ def _unlock(account: Any) -> None:
 # -- What it costs -----------------------------------------------------------------------------
 
 
+def unsent(method: ContractMethodHandler, *arguments: Any, sender: AccountAPI) -> TransactionAPI:
+    """A call of a contract's method as a transaction, its gas and fees left to `approve`.
+
+    Ape's own ``as_transaction`` asks the node for them at once, which then minds the balance.
+    """
+    from ape.contracts.base import ContractTransaction
+
+    (abi,) = method.abis
+    call = ContractTransaction(abi, method.contract.address)
+    return call.serialize_transaction(*arguments, sender=sender)
+
+
 def approve(transaction: TransactionAPI, account: AccountAPI, action: str, *, yes: bool) -> None:
     """On a live network, says what a transaction may cost, and asks; on a local chain, nothing.
 
@@ -234,23 +244,37 @@ def _price(transaction: TransactionAPI, account: AccountAPI) -> int:
     name, balance = provider.network.choice, account.balance
     if balance == 0:
         raise ScriptError(f"{account.address} holds nothing on {name}: send it some FIL first")
-    call = {
-        "from": account.address,
-        "data": "0x" + transaction.data.hex().removeprefix("0x"),
-        "value": hex(transaction.value),
-    }
-    if transaction.receiver:
-        call["to"] = str(transaction.receiver)
-    # Without a price in it, a node does not mind the balance: that is compared below.
-    transaction.gas_limit = int(transport().request("eth_estimateGas", [call]), 16)
+    transaction.gas_limit = _estimate(transaction, account)
     provider.prepare_transaction(transaction)
     fee = transaction.gas_limit * transaction.max_fee
-    if fee + transaction.value > balance:
+    if fee > balance:
         raise ScriptError(
             f"{account.address} holds {format_fil(balance, provider.chain_id)} on {name}, "
             f"and it may cost {format_fil(fee, provider.chain_id)}"
         )
     return int(fee)
+
+
+def _estimate(transaction: TransactionAPI, account: AccountAPI) -> int:
+    """The gas that the node says it takes."""
+    # Without a price in it, the node does not mind the balance: the caller compares that.
+    call = {"from": account.address, "data": f"0x{bytes(transaction.data).hex()}"}
+    if transaction.receiver:
+        call["to"] = str(transaction.receiver)
+    try:
+        return int(transport().request("eth_estimateGas", [call]), 16)
+    except RpcError as error:
+        raise _custom_error(error, transaction) or error from None
+
+
+def _custom_error(error: RpcError, transaction: TransactionAPI) -> Exception | None:
+    """The contract's own error, by its name and with its values, if that is what the node says."""
+    from ape import networks
+    from eth_pydantic_types import HexBytes
+
+    if not (error.data and transaction.receiver):
+        return None
+    return networks.ecosystem.decode_custom_error(HexBytes(error.data), transaction.receiver)
 
 
 def format_fil(amount: int, chain_id: int) -> str:
@@ -402,8 +426,6 @@ def transport() -> ProviderTransport:
 
 
 def _rpc_error(error: Mapping[str, Any]) -> RpcError:
-    from alithis.errors import RpcError
-
     data = error.get("data")
     is_hex = isinstance(data, str) and data.startswith("0x")
     message = str(error.get("message", "the node gives no reason"))
@@ -419,8 +441,6 @@ def _request_embedded(tester: Any, method: str, params: list[Any]) -> Any:
     from eth_tester.exceptions import ValidationError as RequestError
     from eth_utils.exceptions import ValidationError
     from web3.providers.eth_tester.middleware import request_formatters, result_formatters
-
-    from alithis.errors import RpcError
 
     namespace, _, name = method.partition("_")
     endpoint = tester.api_endpoints.get(namespace, {}).get(name)
@@ -474,8 +494,6 @@ def _block_number(tester: Any, block: str) -> int:
 
 def _revert(text: str) -> RpcError:
     """eth-tester states what a call reverted with by its repr, or decoded when it is a string."""
-    from alithis.errors import RpcError
-
     if text[:2] not in ("b'", 'b"'):
         return RpcError(f"execution reverted: {text}", code=3)
     data: bytes = ast.literal_eval(text)

@@ -70,7 +70,8 @@ def hashed(photos):
 
 
 def run(*args, status=0):
-    result = CliRunner(mix_stderr=False).invoke(cli.cli, [str(arg) for arg in args])
+    runner = CliRunner(mix_stderr=False)
+    result = runner.invoke(cli.cli, [str(arg) for arg in args], prog_name="alithis")
     assert result.exit_code == status, result.stdout + result.stderr
     return result
 
@@ -120,9 +121,7 @@ class TestHelp:
     def test_says_what_the_command_does_and_shows_it(self, path, command):
         for option in ("--help", "-h"):
             text = run(*path[1:], option).stdout
-            assert f"Usage: {'alithis' if len(path) == 1 else 'cli ' + ' '.join(path[1:])}" in (
-                text.replace("Usage: cli [OPTIONS] COMMAND", "Usage: alithis")
-            )
+            assert text.startswith(f"Usage: {' '.join(path)} ")
             assert re.search(r"^  Examples?:\n    alithis ", text, re.MULTILINE)
             assert not [line for line in text.splitlines() if len(line) > 100]
 
@@ -176,9 +175,9 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("args", "said"),
         [
-            (["manifes"], "No such command 'manifes'; cli --help shows how"),
-            (["manifest"], "Missing argument 'SOURCE'; cli manifest --help shows how"),
-            (["manifest", "nowhere"], "Path 'nowhere' does not exist; cli manifest --help"),
+            (["manifes"], "No such command 'manifes'; alithis --help shows how"),
+            (["manifest"], "Missing argument 'SOURCE'; alithis manifest --help shows how"),
+            (["manifest", "nowhere"], "Path 'nowhere' does not exist; alithis manifest --help"),
             (["manifest", ".", "--form", "text"], "'text' is not one of 'bytes', 'pixels'"),
             (["manifest", ".", "--mode", "L"], "--mode goes with --form pixels"),
             (["manifest", ".", "--workers", "0"], "0 is not in the range 1<=x<=256"),
@@ -192,7 +191,7 @@ class TestUsage:
             (["verify", LOWEST, "--rpc", "http://127.0.0.1"], "--rpc and --registry go together"),
             (["verify", LOWEST, "--token", "0"], "0 is not in the range x>=1"),
             (["verify", "nothing", "--manifest", "."], "nothing: no such file, and not 64"),
-            (["store", "ge"], "No such command 'ge'; cli store --help shows how"),
+            (["store", "ge"], "No such command 'ge'; alithis store --help shows how"),
             (["store", "get", LOWEST], "Missing option '-o' / '--out'"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -338,7 +337,7 @@ class TestManifest:
 
         said = refused("manifest", hashed / "data", "-o", hashed, "--force")
 
-        assert "photos.alithis/data lies inside photos.alithis, and would vanish with it" in said
+        assert "photos.alithis: exists and is no manifest" in said
         assert (hashed / "data" / "precious").exists()
 
     @pytest.mark.parametrize(
@@ -420,9 +419,13 @@ def foreign_name(path):
     Path(os.fsdecode(bytes(path) + b"/\xff")).write_bytes(b"x")
 
 
+# Coverage, when it measures, has something to say on the standard error of each forked worker.
+ALONE = ("--workers", "1")
+
+
 class TestProgress:
     def test_a_bar_on_a_terminal(self, photos):
-        output, result = on_terminal("manifest", "photos", "-o", "out")
+        output, result = on_terminal("manifest", "photos", "-o", "out", *ALONE)
 
         assert result.returncode == 0
         assert "hashing" in output
@@ -435,14 +438,14 @@ class TestProgress:
     def test_a_failure_on_a_terminal_ends_the_bar_first(self, photos):
         (photos / "cats/a").unlink()
         (photos / "cats/a").symlink_to("/proc/self/mem")
-        output, result = on_terminal("manifest", "photos", "-o", "out")
+        output, result = on_terminal("manifest", "photos", "-o", "out", *ALONE)
 
         assert result.returncode == 2
         assert output.count("\x1b[?25l") == output.count("\x1b[?25h")
-        assert output.splitlines()[-1].startswith("Error: ")
+        assert "Error: photos/cats/a: cannot be read" in output.splitlines()[-1]
 
     def test_nothing_in_a_log_while_it_is_quick(self, photos):
-        result = process("manifest", "photos", "-o", "out")
+        result = process("manifest", "photos", "-o", "out", *ALONE)
 
         assert (result.returncode, result.stderr) == (0, "")
 
@@ -694,6 +697,15 @@ class TestVerifyOffline:
         assert "photos: unverifiable: could not check\n" in result.stdout
         assert "\n  FAIL position   " in result.stdout
 
+    def test_proof_file_cut_short(self, hashed):
+        """It must not pass for a data point, which would be absent."""
+        run("prove", hashed, of_bytes(b"a").hex(), "-o", "proof.json")
+        whole = Path("proof.json").read_bytes()
+        for length in (25, len(whole) // 2, len(whole) - 2):
+            Path("proof.json").write_bytes(whole[:length])
+            said = refused("verify", "proof.json", "--manifest", hashed)
+            assert said.startswith("Error: proof.json: begins as a proof file, but is damaged")
+
     def test_malformed_proof_file(self, hashed):
         Path("proof.json").write_text('{"alithis": "proof", "version": 1}')
         said = refused("verify", "proof.json", "--manifest", hashed)
@@ -758,12 +770,10 @@ class TestVerifyMnist:
         assert printed["items"] == 10_000
         return out
 
-    @pytest.mark.parametrize(
-        "convert", [Image.Image.copy, rgb := lambda image: image.convert("RGB")]
-    )
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
     @pytest.mark.parametrize("index", [0, 4321, 9999])
-    def test_included(self, mnist, images, index, convert):
-        convert(Image.fromarray(images[index])).save("image.png")
+    def test_included(self, mnist, images, index, mode):
+        Image.fromarray(images[index]).convert(mode).save("image.png")
         (result,) = run_json("verify", "image.png", "--manifest", mnist)["results"]
 
         assert result["verdict"] == "included"
@@ -986,7 +996,7 @@ class TestAudit:
 
     def test_no_manifest(self, photos):
         assert "is photos a manifest?" in run("audit", "photos", status=2).stdout
-        assert "File 'photos/cats/a'" in refused("audit", "photos/cats/a") or True
+        assert "'photos/cats/a' is a file" in refused("audit", "photos/cats/a")
 
 
 class TestStore:
@@ -1091,7 +1101,7 @@ class TestStore:
         (place / "file").write_text("mine")
 
         said = refused("store", "put", hashed, "--store", "file")
-        assert "in file: Not a directory" in said
+        assert "cannot store photos.alithis/items.parquet in file: " in said
 
 
 def size(name):
@@ -1137,7 +1147,7 @@ class TestStatus:
         assert process("-c", script, program=["sh"]).returncode == 1
 
     def test_a_terminal_that_lacks_characters(self, hashed):
-        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        environment = {**os.environ, "PYTHONIOENCODING": "iso-8859-1"}
         result = process("verify", LOWEST, "--manifest", hashed, env=environment)
 
         assert result.returncode == 1

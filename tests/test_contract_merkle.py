@@ -2,13 +2,15 @@
 
 import random
 from hashlib import sha256
+from itertools import count
 
 import pytest
 import reference
 from chains import per_example
+from eth.exceptions import Revert
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from solidity import MAX_SIZE, Kind, commitment, digest, helper, mint, refused
+from solidity import MAX_SIZE, Kind, commitment, digest, helper, mint, refused, refused_unexplained
 
 from alithis import merkle
 
@@ -219,3 +221,44 @@ def test_overlong_path_is_refused_before_it_is_hashed(registry, owner):
         return used
 
     assert gas(49) == gas(5_000) < gas(48)
+
+
+class TestPrecompile:
+    """A chain whose SHA-256 precompile fails gets no answer, neither true nor false."""
+
+    ADDRESS = (2).to_bytes(20)
+
+    @pytest.fixture
+    def precompiles(self, registry, monkeypatch):
+        """The embedded chain's precompiles by address, to be changed for a test."""
+        evm = registry.provider.evm_backend.chain.get_vm().get_state_class().computation_class
+        monkeypatch.setattr(evm, "_precompiles", dict(evm.get_precompiles()))
+        return evm.get_precompiles()
+
+    @pytest.fixture
+    def proof(self, registry, owner):
+        tree = leaves(4)
+        token = mint_tree(registry, owner, reference.mth(tree), 4)
+        return token, tree[1], 1, reference.path(1, tree)
+
+    def test_that_works(self, registry, proof, precompiles):
+        assert registry.verifyInclusion(*proof)
+
+    def test_that_is_missing(self, registry, proof, precompiles):
+        del precompiles[self.ADDRESS]
+        with refused_unexplained():
+            registry.verifyInclusion(*proof)
+
+    @pytest.mark.parametrize("failing", range(3))
+    def test_that_fails_once(self, registry, proof, precompiles, failing):
+        sha256 = precompiles[self.ADDRESS]
+        calls = count()
+
+        def fail_once(computation):
+            if next(calls) == failing:
+                raise Revert(b"")
+            return sha256(computation)
+
+        precompiles[self.ADDRESS] = fail_once
+        with refused_unexplained():
+            registry.verifyInclusion(*proof)

@@ -13,10 +13,10 @@ import ape
 import pytest
 import requests
 from ape_accounts.accounts import import_account_from_private_key
-from chains import run_anvil, run_script
+from chains import COMMITMENT, TRAINED_ON, run_anvil, run_script
 
 from alithis.registry import HttpTransport, Registry
-from scripts._common import ScriptError, filecoin_address, find_registry
+from scripts._common import ScriptError, approve, filecoin_address, find_registry, unsent
 
 PASSPHRASE = "correct horse"
 RICH, POOR = "alithis-rich", "alithis-poor"
@@ -185,6 +185,16 @@ def test_refuses_an_account_that_cannot_pay(deploy, live, addresses):
     said = refusal(deploy("--account", POOR, "--yes"))
     assert "holds 0.000001 tFIL on filecoin:calibration, and it may cost 0.0" in said
     rpc(live, "anvil_setBalance", addresses[POOR], "0x0")
+
+
+def test_transaction_that_would_fail_is_refused_by_the_contracts_error(deployed, live, networks):
+    with networks.parse_network_choice(live.choice) as provider:
+        registry = find_registry(deployed["registry"], provider.network)
+        account = ape.accounts.load(RICH)
+        links = [(9, TRAINED_ON)]
+        transaction = unsent(registry.mintModel, COMMITMENT, links, sender=account)
+        with pytest.raises(registry.UnknownTarget):
+            approve(transaction, account, "mint a model", yes=True)
 
 
 def test_refuses_to_send_unasked(deploy):

@@ -134,6 +134,12 @@ def test_anvil_is_found_though_the_environment_is_not_activated(monkeypatch):
     assert version.stdout.startswith(b"anvil")
 
 
+def test_node_is_recent_enough():
+    node = install_solc.find_node()
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+    assert int(version.stdout.removeprefix("v").partition(".")[0]) >= 20
+
+
 def test_anvil_that_does_not_start_is_a_failure_that_says_why():
     with (
         pytest.raises(pytest.fail.Exception, match=r"anvil ended with status 2: .*--nonsense"),
