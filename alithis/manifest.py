@@ -28,7 +28,6 @@ from alithis.errors import (
     AlithisError,
     FormatError,
     IntegrityError,
-    ProofError,
     RootMismatchError,
     SourceError,
     StorageError,
@@ -132,12 +131,13 @@ def build(
     """
     check_target(out, replace=replace)
     items = _gather(batches)
+    place = out.resolve()  # the current folder may be what is replaced
     try:
-        with appearing(out, replace=replace) as target:
+        with appearing(place, replace=replace) as target:
             _write(target, items, description, form, kind, pool, facts, terms)
     except OSError as error:
         raise _unwritable(out, error) from error
-    return Manifest.open(out)
+    return Manifest.open(place)
 
 
 def check_target(out: Path, *, replace: bool) -> None:
@@ -228,8 +228,12 @@ class Manifest:
         proof = self._inclusion(leaf, index) if found else self._exclusion(leaf, index)
         try:
             proof.check(self.metadata.root, self.metadata.size)
-        except ProofError as error:
-            raise _damage(error) from error
+        except RootMismatchError as error:
+            raise IntegrityError(
+                f"root that {LEAVES} and tiles/ lead to (alithis audit tells what is damaged)",
+                expected=error.expected,
+                found=error.calculated,
+            ) from error
         return proof
 
     def leaves(self) -> Iterator[bytes]:
@@ -322,17 +326,6 @@ class Manifest:
         return self._readers[name]
 
 
-def _damage(error: ProofError) -> IntegrityError:
-    """Say what a proof from a manifest's files, whose form is always right, says about them."""
-    if isinstance(error, RootMismatchError):
-        return IntegrityError(
-            f"root that {LEAVES} and tiles/ lead to (alithis audit tells where they are damaged)",
-            expected=error.expected,
-            found=error.calculated,
-        )
-    return IntegrityError(f"order of {LEAVES}", expected="ascending", found=str(error))
-
-
 def _exactly(reader: Reader, offset: int, length: int) -> bytes:
     data = reader.read(offset, length)
     if len(data) != length:
@@ -364,6 +357,10 @@ def audit(directory: Path, *, withheld: bool = False) -> list[Step]:
     if not all(step.ok for step in steps):
         return steps
     leaves = (directory / LEAVES).read_bytes()
+    count, rest = divmod(len(leaves), SIZE)
+    steps.append(_same("size", data.size, f"{len(leaves)} bytes" if rest else count))
+    if not steps[-1].ok:
+        return steps
     steps += [_audit_order(leaves), *_audit_tree(directory, data, leaves)]
     if any(entry.name == ITEMS for entry in present):
         steps.append(_audit_items(directory / ITEMS, data, leaves))
@@ -388,8 +385,6 @@ def _audit_file(directory: Path, entry: FileEntry) -> Step:
 
 
 def _audit_order(leaves: bytes) -> Step:
-    if len(leaves) % SIZE or not leaves:
-        return Step("order", False, f"{LEAVES}: {len(leaves)} bytes are no rows of 32")
     broken = _not_ascending(leaves)
     if broken is None:
         return Step("order", True, f"{len(leaves) // SIZE} leaves ascend and differ")
@@ -411,7 +406,6 @@ def _not_ascending(leaves: bytes) -> int | None:
 
 def _audit_tree(directory: Path, data: Metadata, leaves: bytes) -> Iterator[Step]:
     tree = merkle.tree(leaves)
-    yield _same("size", data.size, tree.size)
     yield _same("root", data.root.hex(), tree.root.hex())
     yield _same("frontier", _join(data.frontier), _join(tree.frontier))
     named = sorted(entry.name for entry in data.files if entry.name.startswith("tiles/"))
@@ -707,7 +701,7 @@ def appearing(out: Path, *, replace: bool) -> Iterator[Path]:
     What a killed run left beside ``out`` is swept: a run that lives holds a lock on its own.
 
     Args:
-        out: where the directory is to appear.
+        out: where the directory is to appear; an absolute path.
         replace: whether a manifest that stands there may be replaced.
 
     Yields:
@@ -716,7 +710,6 @@ def appearing(out: Path, *, replace: bool) -> Iterator[Path]:
     Raises:
         SourceError: something stands at ``out`` that may not be replaced.
     """
-    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     _sweep(out)
     with _workplace(out) as place:

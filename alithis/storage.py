@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Listing:
 
 
 class StoredFile:
-    """Reads a stored file by range; a context manager.
+    """Reads a stored file by range; a context manager, closed with its last reference at latest.
 
     Ranges are not checked against the CID, which only the whole content can be: who reads them
     checks them by Merkle proofs.
@@ -97,6 +98,7 @@ class StoredFile:
         """
         self._path = path
         self._file = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)
         self.size = os.fstat(self._file.fileno()).st_size
 
     def __enter__(self) -> StoredFile:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import solidity
 from click.testing import CliRunner
 
 from alithis import manifest as manifests
@@ -173,8 +174,8 @@ def test_an_address_without_a_contract_is_refused(run, folder):
     assert f"there is no contract at {nobody}" in error
 
 
-def test_a_contract_that_is_no_registry_is_refused(run, folder, owner, project):
-    other = owner.deploy(project.GasProbe)
+def test_a_contract_that_is_no_registry_is_refused(run, folder, owner):
+    other = owner.deploy(solidity.helper("GasProbe"))
 
     error = run(mint_dataset, folder, "--registry", other.address, known=False, status=2).stderr
 
