@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts._common import ScriptError, approve, find_registry, signer, transport
+from scripts._common import ScriptError, approve, find_registry, signer, transport, unsent
 
 if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
@@ -216,8 +216,7 @@ def mint(
     data = manifest.metadata
     send = contract.mintDataset if data.kind == "dataset" else contract.mintModel
     arguments = _commitment(manifest), [(token, Relation(name).number) for token, name in links]
-    send.call(*arguments, sender=account)  # a refusal by the contract's rules costs nothing here
-    transaction = send.as_transaction(*arguments, sender=account.address)
+    transaction = unsent(send, *arguments, sender=account)
     approve(transaction, account, f"mint {data.name}", yes=yes)
     receipt = account.call(transaction)
     (minted,) = receipt.events.filter(contract.Minted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sysconfig
@@ -11,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ape
 import pytest
+import requests
 
 import ape_geth
 from alithis import digest, merkle
@@ -31,6 +34,14 @@ LEAVES = tuple(sorted(digest.of_bytes(bytes([number])) for number in range(5)))
 COMMITMENT = (merkle.root(b"".join(LEAVES)), len(LEAVES), 0, digest.of_bytes(b"metadata"))
 """IAlithis.Commitment over the leaves: root, size, scheme (Sha256), metadata digest."""
 TRAINED_ON = Relation.TRAINED_ON.number
+
+PASSPHRASE = "correct horse"
+RICH, POOR = "alithis-rich", "alithis-poor"
+"""Accounts that Ape keeps; the first has money on the stand-in for a live network."""
+# As ape_geth has them, with the stand-in's clock.
+TIMES = json.dumps(
+    {"required_confirmations": 1, "block_time": 2, "transaction_acceptance_timeout": 60}
+)
 
 # anvil, tethered to its standard input: it ends when the pipe closes, if only because we died.
 TETHERED = 'exec 3<&0; (read -r _ <&3; kill $$) & exec "$@" 3<&- </dev/null'
@@ -99,12 +110,28 @@ def run_script(
     )
 
 
+def run_live(
+    node: Node, command: str, *options: str, network: str | None = None, **environment: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs `ape run COMMAND` on the node in Calibration's place, its accounts unlocked."""
+    unlocked = {f"APE_ACCOUNTS_{alias}_PASSPHRASE": PASSPHRASE for alias in (RICH, POOR)}
+    return run_script(
+        *(command, "--network", network or node.choice, *options),
+        **{"APE_FILECOIN_CALIBRATION": TIMES, **unlocked, **environment},
+    )
+
+
+def rpc(node: Node, method: str, *params: Any) -> Any:
+    """The node's answer to one JSON-RPC request."""
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return requests.post(node.uri, json=request, timeout=10).json()["result"]
+
+
 @contextmanager
 def per_example() -> Iterator[None]:
-    """Takes back what a Hypothesis example did to the chain: Ape isolates whole tests only.
+    """Takes back what a test, or a Hypothesis example, did to the chain.
 
-    Not ``chain.isolate()``, which swallows a failing assertion; nor ``chain.snapshot()``, whose
-    list of snapshots Ape's own isolation of tests relies on.
+    Not ``chain.isolate()``, which swallows a failing assertion.
     """
     provider = ape.networks.provider
     snapshot = provider.snapshot()

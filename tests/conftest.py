@@ -21,11 +21,33 @@ import ape  # noqa: E402
 import pytest  # noqa: E402
 from ape.api import AccountAPI, ProviderAPI  # noqa: E402
 from ape.contracts import ContractInstance  # noqa: E402
-from chains import COMMITMENT, TRAINED_ON, Node, run_anvil  # noqa: E402
+from ape_accounts.accounts import import_account_from_private_key  # noqa: E402
+from chains import (  # noqa: E402
+    COMMITMENT,
+    PASSPHRASE,
+    POOR,
+    RICH,
+    TRAINED_ON,
+    Node,
+    per_example,
+    rpc,
+    run_anvil,
+)
 
 from scripts._common import ProviderTransport, container  # noqa: E402
 
 ape.config.DATA_FOLDER = APE_DATA
+
+
+@pytest.fixture(autouse=True)
+def isolated() -> Iterator[None]:
+    """Each test leaves the chain as it found it.
+
+    In place of Ape's own isolation (pyproject.toml turns it off), which gives up silently, and
+    for the rest of the run, when a single snapshot fails.
+    """
+    with per_example():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +66,24 @@ def registry(owner) -> ContractInstance:
 def transport(registry) -> ProviderTransport:
     """JSON-RPC of the chain that ``registry`` is on."""
     return ProviderTransport(ape.networks.provider)
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Node]:
+    """A stand-in for Calibration as it is lived with: it mines a block every second."""
+    with run_anvil("--block-time", "1") as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def addresses(live) -> dict[str, str]:
+    """Two accounts that Ape keeps, one of them with money on the stand-in."""
+    for alias, key in ((RICH, "0x" + "a1" * 32), (POOR, "0x" + "b2" * 32)):
+        if alias not in ape.accounts.aliases:
+            import_account_from_private_key(alias, PASSPHRASE, key)
+    known = {alias: ape.accounts.load(alias).address for alias in (RICH, POOR)}
+    rpc(live, "anvil_setBalance", known[RICH], hex(10**18))
+    return known
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import stat
@@ -32,7 +34,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import digests, leaf_sets
 
-from alithis import cid, manifest, merkle, metadata
+from alithis import cid, manifest, merkle, metadata, proof
 from alithis.digest import BYTES, Form, Pool
 from alithis.errors import (
     FormatError,
@@ -44,6 +46,8 @@ from alithis.errors import (
 from alithis.manifest import Items, Manifest, audit, build, check_target, write_whole
 from alithis.metadata import Description, FileEntry
 from alithis.proof import Inclusion
+from alithis.readers import folder
+from alithis.strict_json import MAX_DEPTH
 
 SAMPLE = Description("sample")
 
@@ -571,6 +575,16 @@ class TestKilled:
         make(out)
         assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
+    def test_old_manifest_stays_where_its_replacement_was_killed(self, tmp_path, slow):
+        out = make(tmp_path / "m", numbered(5))
+        process = slow(out)
+        process.kill()
+        process.wait(60)
+        assert Manifest.open(out).metadata.size == 5
+        make(out, numbered(7), replace=True)
+        assert Manifest.open(out).metadata.size == 7
+        assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
     def test_run_that_lives_is_not_swept(self, tmp_path, slow):
         slow(tmp_path / "m")
         living = partials(tmp_path)
@@ -617,33 +631,23 @@ class TestKilled:
         make(tmp_path / "m")
         assert partials(tmp_path) == [leftover.name]
 
-    def test_full_disk(self, tmp_path):
-        """A limit on files' size stands for it: the write fails half-way in the same manner."""
-        program = (
-            "import resource, sys\n"
-            "from pathlib import Path\n"
-            "from alithis.digest import BYTES\n"
-            "from alithis.manifest import Items, build\n"
-            "from alithis.metadata import Description\n"
-            "count = 20_000\n"
-            "batch = Items(b''.join(n.to_bytes(32, 'big') for n in range(count)),"
-            " [str(n) for n in range(count)], [1] * count)\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
-            "try: build([batch], Path(sys.argv[1]), description=Description('x'), form=BYTES)\n"
-            "except Exception as error: print(type(error).__name__, error)\n"
-        )
-        for limit in (100, 650_000):  # within items.parquet, within leaves
-            result = subprocess.run(
-                [sys.executable, "-c", program, tmp_path / "m", str(limit)],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert result.stdout.startswith("SourceError ")
-            assert "m: cannot be written: " in result.stdout
-            assert "File too large" in result.stdout
-            assert result.stdout.count("\n") == 1
-            assert list(tmp_path.iterdir()) == []
+    @pytest.mark.parametrize("limit", [100, 500_000])
+    def test_full_disk(self, tmp_path, limit):
+        """A limit on the size of files stands for it: a write fails half-way in the same manner."""
+        count = 25_000
+        leaves = b"".join(number.to_bytes(32, "big") for number in range(count))
+        batch = Items(leaves, ["x"] * count, [1] * count)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with pytest.raises(
+                SourceError, match=r"m: cannot be written: .*File too large"
+            ) as caught:
+                make(tmp_path / "m", batch)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "\n" not in str(caught.value)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestWriteWhole:
@@ -942,9 +946,9 @@ class TestDamagedFiles:
         """Its answers hold against its root, true or not: the order is the auditor's to judge."""
         memory = InMemory(uniform(count)[::-1])
         found = [memory.opened().prove(leaf) for leaf in memory.leaves]
-        for proof in found:
-            proof.check(memory.tree.root, memory.tree.size)
-        assert not all(isinstance(proof, Inclusion) for proof in found)
+        for each in found:
+            each.check(memory.tree.root, memory.tree.size)
+        assert not all(isinstance(each, Inclusion) for each in found)
 
     @pytest.mark.parametrize("name", ["leaves", "tiles/1"])
     @pytest.mark.parametrize("change", [-32, -1, 1, 32])
@@ -1330,3 +1334,134 @@ class TestAuditOfItems:
                 writer.write_table(piece, row_group_size=len(piece) or None)
         restate(folder)
         assert failed(folder) == {}
+
+
+# -- docs/format.md and its vectors ----------------------------------------------------------------
+
+HERE = Path(__file__).parent
+FORMAT = (HERE.parent / "docs" / "format.md").read_text()
+EXAMPLE = json.loads((HERE / "vectors" / "manifest.json").read_text())["example"]
+
+
+def block(text: str, language: str = "") -> str:
+    """A fenced block, as docs/format.md has it."""
+    return f"\n```{language}\n{text}\n```\n"
+
+
+class TestFormat:
+    """The specification's example is what the code gives, and what its vectors say."""
+
+    @pytest.fixture(scope="class")
+    def garden(self, tmp_path_factory):
+        root = tmp_path_factory.mktemp("format")
+        for name, content in EXAMPLE["files"].items():
+            (root / "garden" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "garden" / name).write_text(content)
+        source = folder(root / "garden")
+        with Pool(1) as pool:
+            description = Description("Garden")
+            build(source.digested(pool), root / "m", description=description, form=source.form)
+        return root / "m"
+
+    def test_files(self, garden):
+        assert block("  ".join(EXAMPLE["files"])) in FORMAT
+        assert {row["path"]: row["leaf"].hex() for row in rows_of(garden)} == EXAMPLE["digests"]
+
+    def test_rows(self, garden):
+        rows = [[row["leaf"].hex(), row["path"]] for row in rows_of(garden)]
+        assert rows == EXAMPLE["rows"]
+        assert block("\n".join("  ".join(row) for row in rows)) in FORMAT
+
+    def test_tree(self, garden):
+        leaves = (garden / "leaves").read_bytes()
+        assert leaves.hex() == "".join(EXAMPLE["leaves"])
+        hashes = [node.hex() for node in merkle.leaf_hashes(leaves)]
+        assert hashes == EXAMPLE["leaf_hashes"]
+        tree = merkle.tree(leaves)
+        assert tree.root.hex() == EXAMPLE["root"]
+        assert [node.hex() for node in tree.frontier] == EXAMPLE["frontier"]
+        inner = [merkle.root(leaves[start:stop]).hex() for start, stop in [(0, 64), (64, 128)]]
+        assert inner == [EXAMPLE["nodes"]["1,0"], EXAMPLE["nodes"]["1,1"]]
+        assert EXAMPLE["nodes"]["2,0"] == merkle.root(leaves[:128]).hex() == EXAMPLE["frontier"][0]
+        lines = [f"leaf hash {at}  {node}" for at, node in enumerate(hashes)]
+        lines += [f"node 0–1     {inner[0]}", f"node 2–3     {inner[1]}"]  # noqa: RUF001
+        lines += [f"node 0–3     {EXAMPLE['nodes']['2,0']}", f"root 0–4     {tree.root.hex()}"]  # noqa: RUF001
+        assert block("\n".join(lines)) in FORMAT
+
+    def test_metadata(self, garden):
+        document = json.loads((garden / "metadata.json").read_text())
+        ours = '"alithis": ' + json.dumps(document["alithis"], indent=1)
+        assert block(ours, "json") in FORMAT
+        (leaves,) = (each for each in document["distribution"] if each["name"] == "leaves")
+        assert block(json.dumps(leaves, indent=1), "json") in FORMAT
+        assert (document["alithis"]["size"], document["alithis"]["items"]) == (
+            EXAMPLE["size"],
+            EXAMPLE["items"],
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "content"), [("inclusion", "pear\n"), ("absence", EXAMPLE["absence"]["content"])]
+    )
+    def test_proofs(self, garden, name, content):
+        found = Manifest.open(garden).prove(sha256(content.encode()))
+        assert found.leaf.hex() == EXAMPLE[name]["leaf"]
+        assert found.index == EXAMPLE[name]["index"]
+        written = proof.dump(found, proof.Subject("Garden"))
+        assert block(written.decode().rstrip("\n"), "json") in FORMAT
+        loaded, _ = proof.load(written)
+        loaded.check(bytes.fromhex(EXAMPLE["root"]), EXAMPLE["size"])
+        document = json.loads(written)
+        if name == "inclusion":
+            assert document["inclusion"]["path"] == EXAMPLE["inclusion"]["path"]
+        else:
+            sides = {side: EXAMPLE["absence"][side] for side in ("left", "right")}
+            assert document["absence"] == {
+                side: {"leaf": value["leaf"], "path": value["path"]}
+                for side, value in sides.items()
+            }
+
+    def test_every_hash_in_it_is_of_the_example(self):
+        known = json.dumps(EXAMPLE)
+        stray = {word for word in re.findall(r"\b[0-9a-f]{64}\b", FORMAT) if word not in known}
+        assert stray == {sha256(bytes.fromhex("".join(EXAMPLE["leaves"]))).hex()}
+
+    def test_bounds(self):
+        assert metadata.MAX_BYTES == 262_144
+        assert proof.MAX_BYTES == 64 << 10
+        assert merkle.MAX_SIZE == 2**48
+        assert "at most 256 KiB (262,144 bytes)" in FORMAT
+        assert "at most 64 KiB" in FORMAT
+        assert "at most 2^48" in FORMAT
+        assert f"nested more than {MAX_DEPTH} deep" in FORMAT
+
+
+class TestReleasedManifest:
+    """What was published stays readable for ever."""
+
+    PATH = HERE / "vectors" / "manifest"
+
+    def test_is_sound(self):
+        assert failed(self.PATH) == {}
+
+    def test_answers(self):
+        opened = Manifest.open(self.PATH)
+        assert (opened.metadata.name, opened.metadata.size) == ("numbers", 300)
+        for number in range(300):
+            assert isinstance(opened.prove(sha256(str(number).encode())), Inclusion)
+        assert not isinstance(opened.prove(sha256(b"300")), Inclusion)
+
+    def test_leaves_tiles_and_commitment_come_out_the_same_today(self, tmp_path):
+        """The bytes of items.parquet depend on the release of pyarrow."""
+        names = [f"{number:03}" for number in range(300)]
+        contents = {name: str(int(name)).encode() for name in names}
+        made = make(tmp_path / "m", items(contents, label=[int(name) % 10 for name in names]))
+        for name in ("leaves", "tiles/1"):
+            assert (made / name).read_bytes() == (self.PATH / name).read_bytes()
+        ours, theirs = Manifest.open(made).metadata, Manifest.open(self.PATH).metadata
+        assert (ours.root, ours.size, ours.items, ours.frontier) == (
+            theirs.root,
+            theirs.size,
+            theirs.items,
+            theirs.frontier,
+        )
+        assert rows_of(made) == rows_of(self.PATH)

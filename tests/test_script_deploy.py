@@ -11,68 +11,37 @@ from functools import partial
 
 import ape
 import pytest
-import requests
 from ape_accounts.accounts import import_account_from_private_key
-from chains import COMMITMENT, TRAINED_ON, run_anvil, run_script
+from chains import (
+    COMMITMENT,
+    PASSPHRASE,
+    POOR,
+    RICH,
+    TRAINED_ON,
+    rpc,
+    run_anvil,
+    run_live,
+    run_script,
+)
 
 from alithis.registry import HttpTransport, Registry
 from scripts._common import ScriptError, approve, filecoin_address, find_registry, unsent
-
-PASSPHRASE = "correct horse"
-RICH, POOR = "alithis-rich", "alithis-poor"
-# As ape_geth has them, with the stand-in's clock.
-TIMES = json.dumps(
-    {"required_confirmations": 1, "block_time": 2, "transaction_acceptance_timeout": 60}
-)
-
-
-@pytest.fixture(scope="module")
-def live():
-    """The stand-in for Calibration."""
-    with run_anvil("--block-time", "1") as node:
-        yield node
-
-
-@pytest.fixture(scope="module")
-def addresses(live):
-    """Two accounts that Ape keeps, one of them with money."""
-    keys = {RICH: "0x" + "a1" * 32, POOR: "0x" + "b2" * 32}
-    known = {
-        alias: import_account_from_private_key(alias, PASSPHRASE, key).address
-        for alias, key in keys.items()
-    }
-    rpc(live, "anvil_setBalance", known[RICH], hex(10**18))
-    return known
 
 
 @pytest.fixture
 def deploy(live, addresses):
     """Runs `ape run deploy` on the stand-in."""
-
-    return partial(run_deploy, live)
+    return partial(run_live, live, "deploy")
 
 
 @pytest.fixture(scope="module")
 def deployed(live, addresses):
     """What --json says of a registry on the stand-in."""
-    result = run_deploy(live, "--account", RICH, "--yes", "--json")
+    result = run_live(live, "deploy", "--account", RICH, "--yes", "--json")
     assert result.returncode == 0, result.stderr
     assert "filecoin:calibration, chain 314159, 127.0.0.1" in result.stderr
     assert "balance  1.000000 tFIL" in result.stderr
     return json.loads(result.stdout)
-
-
-def run_deploy(live, *options, network=None, **environment):
-    unlocked = {f"APE_ACCOUNTS_{alias}_PASSPHRASE": PASSPHRASE for alias in (RICH, POOR)}
-    return run_script(
-        *("deploy", "--network", network or live.choice, *options),
-        **{"APE_FILECOIN_CALIBRATION": TIMES, **unlocked, **environment},
-    )
-
-
-def rpc(node, method, *params):
-    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    return requests.post(node.uri, json=request, timeout=10).json()["result"]
 
 
 def refusal(result):

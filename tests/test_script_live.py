@@ -1,0 +1,65 @@
+"""The way to a live network, whole: deploy, mint, and verify over plain JSON-RPC."""
+
+import json
+
+import pytest
+from chains import RICH, run_live
+from click.testing import CliRunner
+from test_script_mint import write, write_model
+
+from alithis.cli import cli
+from alithis.manifest import Manifest
+from alithis.storage import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def test_a_dataset_and_a_model_are_minted_and_verified_on_a_live_network(
+    live, addresses, tmp_path, store
+):
+    def run(command, *options):
+        result = run_live(live, command, "--account", RICH, "--yes", "--json", *options)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    dataset = write(tmp_path / "rows.alithis", rows=60)
+    model = write_model(tmp_path / "model.alithis", dataset)
+    leaf = next(Manifest.open(dataset).leaves()).hex()
+
+    registry = run("deploy")["registry"]
+    # The registry is the one that Ape remembers.
+    minted = run("mint_dataset", str(dataset), "--store", str(store.root))
+    assert (minted["registry"], minted["token"]) == (registry, 1)
+    assert run("mint_model", str(model), "--store", str(store.root))["token"] == 2
+
+    chain = ["--rpc", live.uri, "--registry", registry, "--chain", "314159"]
+    result = CliRunner().invoke(
+        cli, ["verify", leaf, *chain, "--store", str(store.root), "--token", "1", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.output)["results"]
+    assert (found["verdict"], found["index"], found["size"]) == ("included", 0, 60)
+    assert [(model["token"], model["relation"]) for model in found["models"]] == [(2, "trained_on")]
+
+
+def test_nothing_is_sent_unasked(live, addresses, tmp_path):
+    run_live(live, "deploy", "--account", RICH, "--yes")
+    dataset = write(tmp_path / "rows.alithis", rows=10)
+    result = run_live(
+        live, "mint_dataset", str(dataset), "--account", RICH, "--store", str(tmp_path / "store")
+    )
+
+    assert result.returncode == 2
+    assert "About to mint rows:" in result.stderr
+    assert "fee" in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("--yes does it unasked")
+
+
+def test_a_live_network_gets_no_sample(live, addresses):
+    result = run_live(live, "mint_dataset", "--account", RICH, "--yes")
+
+    assert result.returncode == 2
+    assert "which MANIFEST?" in result.stderr
