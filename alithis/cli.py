@@ -107,6 +107,10 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a character
     try:
         cli()
+    except OSError as error:  # nothing but the output is left: files have errors of ours
+        _drop_output()
+        click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
+        sys.exit(2)
     except Exception:  # a defect of ours; Python's own exit status, 1, would say absent
         traceback.print_exc()
         sys.exit(2)
@@ -201,7 +205,7 @@ def manifest(
             _progress(opened.digested(pool), opened.count),
             target,
             description=Description(
-                name=name or _stem(source),
+                name=_stem(source) if name is None else name,
                 description=description,
                 license=license_,
                 creators=creators,
@@ -409,7 +413,7 @@ def verify(
             "against what? Give --manifest DIR, or --rpc URL and --registry ADDRESS, "
             "or, for a proof file, --root and --size"
         )
-    _show_results(target, results, as_json=as_json)
+    _show_results(asked, results, as_json=as_json)
     ctx.exit(verifier.status(results))
 
 
@@ -444,13 +448,15 @@ def _root(text: str) -> bytes:
     return data
 
 
-def _show_results(target: str, results: list[Result], *, as_json: bool) -> None:
+def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> None:
     from alithis import verifier
 
     if as_json:
-        _say(json.dumps(verifier.as_json(results), indent=1))
+        _say(json.dumps(verifier.as_json(asked, results), indent=1))
         return
-    _say(target.replace("\n", "\\n"))
+    name = asked.name.replace("\n", "\\n")
+    # Whoever asks about a file must not take a proof that poses as one for its answer.
+    _say(f"{name}: a proof file, about another data point" if asked.proof else name)
     for result in results:
         _say(verifier.as_text(result))
     if not results:

@@ -347,9 +347,6 @@ class Pool:
                 yield waiting.popleft().result()
         except BrokenExecutor as error:
             raise SourceError("a worker process was killed (out of memory?); run again") from error
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _processors() -> int:

@@ -148,6 +148,7 @@ def check_target(out: Path, *, replace: bool) -> None:
     """
     try:
         mode = out.lstat().st_mode
+        names = {entry.name for entry in out.iterdir()} if stat.S_ISDIR(mode) else set()
     except FileNotFoundError:
         _check_parent(out)
         return
@@ -155,7 +156,6 @@ def check_target(out: Path, *, replace: bool) -> None:
         raise _unwritable(out, error) from error
     if stat.S_ISLNK(mode):
         raise SourceError(f"{out}: is a symbolic link; name the folder itself")
-    names = {entry.name for entry in out.iterdir()} if stat.S_ISDIR(mode) else set()
     if metadata.FILE not in names or names - _ENTRIES:
         raise SourceError(f"{out}: exists and is no manifest; choose another place")
     if not replace:
@@ -204,9 +204,11 @@ class Manifest:
         Raises:
             FormatError: it is none, or not a well-formed one.
         """
-        return cls(
-            _read_metadata(directory), lambda entry: LocalFile(directory.joinpath(entry.name))
-        )
+        data = _read_metadata(directory)
+        try:
+            return cls(data, lambda entry: LocalFile(directory / entry.name))
+        except FormatError as error:
+            raise type(error)(f"{directory}: {error}") from error
 
     def prove(self, leaf: bytes) -> Proof:
         """Prove that a leaf is included, or that it is absent.

@@ -182,6 +182,9 @@ def inclusion_path(leaves: Buffer, index: int) -> list[bytes]:
 def root_from_path(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """Return the root that a path leads to (RFC 9162 section 2.1.3.2).
 
+    The RFC also skips the levels without a sibling, so that it ends at the top just when the
+    path does; here the path's length is checked first, and to the result they do not matter.
+
     Args:
         leaf_hash: hash of the leaf, 32 bytes.
         index: the leaf's position, from 0.
@@ -200,8 +203,6 @@ def root_from_path(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes
             raise ProofError(f"a path's hashes have 32 bytes, not {len(sibling)}")
         if first & 1 or first == last:
             result = node_hash(sibling, result)
-            while not first & 1:
-                first, last = first >> 1, last >> 1
         else:
             result = node_hash(result, sibling)
         first, last = first >> 1, last >> 1

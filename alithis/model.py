@@ -264,7 +264,7 @@ class Run:
             for (relation, digest), (manifest, parts) in self._used.items()
         ]
 
-    def write(self, out: Path, *, replace: bool = False) -> Manifest:
+    def write(self, out: Path | str, *, replace: bool = False) -> Manifest:
         """Write the model's manifest.
 
         Args:
@@ -279,7 +279,7 @@ class Run:
             raise SourceError(f"{self.description.name}: no weights; call save_model first")
         return build_model(
             self._weights,
-            out,
+            Path(out),
             description=self.description,
             parameters=self._parameters,
             metrics=self._metrics,

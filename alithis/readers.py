@@ -96,14 +96,15 @@ def folder(path: Path, *, form: Form = BYTES, label_from_folder: bool = False) -
     names = sorted(_files(os.fspath(path), "", ()))
     if not names:
         raise SourceError(f"{path}: no files in it")
-    labels = [_label(path, name) for name in names] if label_from_folder else None
+    labels = [_label(path, _utf8(name)) for name in names] if label_from_folder else None
 
     def digested(pool: Pool) -> Iterator[Items]:
         start = 0
         for digests, sizes in digest.of_files(os.fspath(path), names, form, pool):
             stop = start + len(sizes)
             columns = {"label": labels[start:stop]} if labels else {}
-            yield Items(digests, names[start:stop], sizes, columns)
+            paths = [_utf8(name) for name in names[start:stop]]
+            yield Items(digests, paths, sizes, columns)
             start = stop
 
     return Source(form, len(names), digested)
@@ -136,11 +137,16 @@ def _files(root: str, below: str, above: tuple[tuple[int, int], ...]) -> Iterato
 
 def _check_name(root: str, name: str) -> None:
     try:
-        name.encode()
-    except UnicodeEncodeError as error:
+        _utf8(name)
+    except UnicodeDecodeError as error:
         raise SourceError(
             f"{root}/{os.fsencode(name)!r}: the name is not UTF-8; rename it"
         ) from error
+
+
+def _utf8(name: str) -> str:
+    """Read a file name's bytes as UTF-8, whatever the locale takes them for."""
+    return os.fsencode(name).decode()
 
 
 def _label(path: Path, name: str) -> str:

@@ -504,7 +504,10 @@ class Registry:
     def _is_registry(self) -> bool:
         interface = bytes.fromhex(artifact()["interfaceId"].removeprefix("0x"))
         try:
-            return bool(self._call("supportsInterface", interface))
+            # ERC-165: a contract that claims 0xffffffff too would say yes to anything.
+            return bool(self._call("supportsInterface", interface)) and not self._call(
+                "supportsInterface", b"\xff\xff\xff\xff"
+            )
         except TransportError as error:
             if getattr(error, "code", None) is None:
                 raise

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import time
 import weakref
 from collections.abc import Iterable, Iterator
@@ -37,6 +36,7 @@ from alithis.errors import (
     SourceError,
     StorageError,
 )
+from alithis.manifest import LocalFile, Manifest, appearing
 from alithis.metadata import FileEntry, Metadata
 
 ENVIRONMENT = "ALITHIS_STORE"
@@ -288,7 +288,8 @@ class Store:
         """
         folder = Path(directory)
         data = _read_source(folder / metadata.FILE, metadata.MAX_BYTES)
-        for entry in metadata.load(data).files:
+        described = Manifest(data, lambda entry: LocalFile(folder / entry.name)).metadata
+        for entry in described.files:
             path = folder / entry.name
             if entry.name != metadata.ITEMS or os.path.lexists(path):
                 _check(entry, self._put(blocks(path), str(path), Cid.parse(entry.cid)))
@@ -321,7 +322,7 @@ class Store:
             raise StorageError(f"{target}: exists already; name a new directory")
         cid = manifest if isinstance(manifest, Cid) else Cid.raw(manifest)
         described = self._metadata(cid)
-        with _storage_errors(f"cannot write {target}"), _new_directory(target) as folder:
+        with _storage_errors(f"cannot write {target}"), appearing(target, replace=False) as folder:
             self.get_file(cid, folder / metadata.FILE)
             for entry in described.files:
                 if self._holds(entry):
@@ -442,11 +443,11 @@ def _check(entry: FileEntry, found: FileDigests) -> None:
     """Check what the CID does not: the other figures that metadata.json gives of a file."""
     if found.sha256 != entry.sha256:
         raise IntegrityError(
-            f"{metadata.FILE}: SHA-256 of {entry.name}", expected=found.sha256, found=entry.sha256
+            f"{metadata.FILE}: SHA-256 of {entry.name}", expected=entry.sha256, found=found.sha256
         )
     if found.size != entry.size:
         raise IntegrityError(
-            f"{metadata.FILE}: size of {entry.name}", expected=found.size, found=entry.size
+            f"{metadata.FILE}: size of {entry.name}", expected=entry.size, found=found.size
         )
 
 
@@ -485,19 +486,6 @@ def _settle(temporary: Path, file: BinaryIO, place: Path) -> None:
     os.fsync(file.fileno())
     temporary.replace(place)
     _sync_directory(place.parent)
-
-
-@contextmanager
-def _new_directory(target: Path) -> Iterator[Path]:
-    """Make a directory under a passing name, and give it its own when all went well."""
-    folder = target.parent / f".{secrets.token_hex(16)}.part"
-    folder.mkdir()
-    try:
-        yield folder
-        folder.rename(target)
-        _sync_directory(target.parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_directory(path: Path) -> None:

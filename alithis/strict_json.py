@@ -15,6 +15,9 @@ from alithis.errors import FormatError
 MAX_DEPTH = 32
 """Nesting allowed: more than any document of ours has."""
 
+MAX_DIGITS = 100
+"""Digits allowed in a whole number: more than 2^256 has."""
+
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)  # or a string, to skip
 
 
@@ -32,7 +35,12 @@ def parse(data: bytes, name: str) -> dict[str, Any]:
     if not _is_shallow(data):
         raise FormatError(f"{name}: JSON nested more than {MAX_DEPTH} deep")
     try:
-        document = json.loads(data.decode(), object_pairs_hook=_distinct, parse_constant=_refuse)
+        document = json.loads(
+            data.decode(),
+            object_pairs_hook=_distinct,
+            parse_constant=_refuse,
+            parse_int=_integer,
+        )
     except ValueError as error:
         raise FormatError(f"{name}: not JSON: {str(error).splitlines()[0]}") from error
     if not isinstance(document, dict):
@@ -61,6 +69,12 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a key stands twice in one object")
     return result
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 def _refuse(word: str) -> NoReturn:

@@ -42,7 +42,7 @@ from alithis.storage import Store
 
 INCLUDED, ABSENT, UNVERIFIABLE = "included", "absent", "unverifiable"
 
-_BEGUN_PROOF = re.compile(rb'\s*\{\s*"alithis"\s*:\s*"proof"')
+_MEANT_AS_PROOF = re.compile(rb'"alithis"\s*:\s*"proof"')
 
 
 class Target:
@@ -78,6 +78,8 @@ class Target:
             SourceError: it is neither.
             FormatError: it is meant as a proof file, but not a well-formed one.
         """
+        if not text:
+            raise SourceError("an empty name: give a file, or 64 hexadecimal digits (a SHA-256)")
         path = Path(text)
         try:
             is_file, exists = path.is_file(), path.exists()
@@ -100,12 +102,18 @@ class Target:
             raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
         if proof.is_proof(head):
             return cls(str(path), proof=proof.load(head))
-        if _BEGUN_PROOF.match(head):  # as a data point it would be absent
+        if _MEANT_AS_PROOF.search(head):  # as a data point it would be absent
             raise FormatError(
-                f"{path}: begins as a proof file, but is damaged; if it is a data point, "
-                "give its SHA-256"
+                f"{path}: looks like a damaged proof file; if it is a data point, give its SHA-256"
             )
         return cls(str(path), path=path)
+
+    @property
+    def kind(self) -> str:
+        """What is asked about: ``file``, ``digest`` or ``proof``."""
+        if self.proof is not None:
+            return "proof"
+        return "digest" if self.is_digest else "file"
 
     @property
     def is_digest(self) -> bool:
@@ -550,9 +558,10 @@ def _linked_model(shelf: Shelf, record: Record, link: Link) -> LinkedModel:
     )
 
 
-def as_json(results: Iterable[Result]) -> dict[str, Any]:
+def as_json(target: Target, results: Iterable[Result]) -> dict[str, Any]:
     """Return results the way ``alithis verify --json`` prints them."""
-    return {"results": [_as_object(result) for result in results]}
+    asked = {"name": target.name, "kind": target.kind}
+    return {"target": asked, "results": [_as_object(result) for result in results]}
 
 
 def _as_object(result: Result) -> dict[str, Any]:

@@ -85,10 +85,21 @@ def _log_to_stderr() -> None:
 def _one_line(error: Exception) -> str:
     from ape.exceptions import CustomError
 
-    text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, CustomError):
-        return f"the contract refuses: {error.name}({text})"
+        return f"the contract refuses: {error.name}({_words(error.inputs)})"
+    text = " ".join(str(error).split()) or type(error).__name__
     return _SAID_BETTER.get(text.partition(" for ")[0], text)
+
+
+def _words(inputs: Mapping[str, Any]) -> str:
+    """A contract error's values, its enums in words."""
+    from alithis.registry import Kind, Relation
+
+    enums = {"kind": Kind, "targetKind": Kind, "relation": Relation}
+    return ", ".join(
+        f"{name}={list(enums[name])[value] if name in enums else value}"
+        for name, value in inputs.items()
+    )
 
 
 def container() -> ContractContainer:
@@ -278,11 +289,12 @@ def _custom_error(error: RpcError, transaction: TransactionAPI) -> Exception | N
 
 
 def format_fil(amount: int, chain_id: int) -> str:
-    """An amount of attoFIL in FIL, or in the test network's tFIL."""
+    """An amount of attoFIL in FIL, or in the test network's tFIL: six places, or all it takes."""
     from decimal import Decimal
 
     unit = "FIL" if chain_id == MAINNET else "tFIL"
-    return f"{Decimal(amount).scaleb(-18):,.6f} {unit}"
+    value = Decimal(amount).scaleb(-18)
+    return f"{value:,.6f} {unit}" if not 0 < amount < 10**12 else f"{value:f} {unit}"
 
 
 def _host(provider: ProviderAPI) -> str:

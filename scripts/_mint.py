@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ape.contracts import ContractInstance
 
     from alithis.manifest import Manifest
-    from alithis.registry import Registry
+    from alithis.model import Input
+    from alithis.registry import Record, Registry
 
 MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -107,8 +108,7 @@ def run(
     account = signer(alias, network)
     contract = find_registry(address, network, account)
     registry = read_registry(contract)
-    links = [*input_links(registry, manifest), *links]
-    links = list(dict.fromkeys(links))
+    links = list(dict.fromkeys([*input_links(registry, manifest, links), *links]))
     check_again(registry, manifest, account, yes=yes)
     Store(store_folder).put_manifest(folder)
     if not as_json:
@@ -146,31 +146,50 @@ def open_sound(folder: Path, kind: str) -> Manifest:
     return manifest
 
 
-def input_links(registry: Registry, manifest: Manifest) -> list[Link]:
-    """The tokens of what a model's metadata names as its inputs, oldest token of each first.
+def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] = ()) -> list[Link]:
+    """The tokens of what a model's metadata names as its inputs: for each its publisher's oldest.
+
+    Args:
+        registry: Where they are looked up, by metadata digest.
+        manifest: The model's.
+        chosen: Links the user gave: one of them to a token of an input decides for that input.
 
     Raises:
-        ScriptError: An input has no token in the registry, or the metadata states none rightly.
+        ScriptError: An input has no token in the registry, or several publishers minted it, or
+            the metadata states its inputs wrongly.
     """
     from alithis.model import stated_inputs
 
-    tokens: dict[bytes, int] = {}
+    tokens: dict[bytes, list[Record]] = {}
     for record in registry.tokens():
-        if not record.withdrawn:
-            tokens.setdefault(record.metadata_digest, record.id)
+        if not record.withdrawn and not record.disordered:
+            tokens.setdefault(record.metadata_digest, []).append(record)
     links = []
     for given in stated_inputs(manifest.metadata):
-        if given.metadata not in tokens:
-            raise ScriptError(
-                f"{given.relation} {given.name}: no token of registry {registry.address} has the "
-                f"metadata {given.metadata.hex()}; mint that first"
-            )
-        links.append((tokens[given.metadata], given.relation))
+        records = tokens.get(given.metadata, [])
+        if not {(record.id, given.relation) for record in records} & set(chosen):
+            links.append((_only(records, given, registry), given.relation))
     return links
 
 
+def _only(records: Sequence[Record], given: Input, registry: Registry) -> int:
+    """The token of an input, unless it may be a copier's: anybody can mint what is public."""
+    if not records:
+        raise ScriptError(
+            f"{given.relation} {given.name}: no token of registry {registry.address} has the "
+            f"metadata {given.metadata.hex()}; mint that first"
+        )
+    if len({record.publisher for record in records}) > 1:
+        several = ", ".join(f"{record.id} by {record.publisher}" for record in records)
+        raise ScriptError(
+            f"{given.name} was minted by several publishers (token {several}): "
+            f"choose with --link {given.relation}=TOKEN"
+        )
+    return records[0].id
+
+
 def check_again(registry: Registry, manifest: Manifest, account: AccountAPI, *, yes: bool) -> None:
-    """Asks before the same publisher mints the same commitment a second time.
+    """Asks before the same publisher mints the same data points a second time.
 
     Raises:
         ScriptError: It was minted before, and nobody can be asked.
@@ -178,10 +197,11 @@ def check_again(registry: Registry, manifest: Manifest, account: AccountAPI, *, 
     """
     data = manifest.metadata
     for record in registry.tokens():
-        commitment = (record.publisher, record.root, record.metadata_digest)
-        if commitment != (account.address, data.root, data.digest):
+        minted = (record.publisher, record.kind, record.root, record.size)
+        if minted != (account.address, data.kind, data.root, data.size):
             continue
-        said = f"{data.name} is token {record.id} already, by the same publisher"
+        same = "" if record.metadata_digest == data.digest else ", with other metadata"
+        said = f"{data.name} is token {record.id} already, by the same publisher{same}"
         if yes:
             click.echo(f"{said}; minting it again", err=True)
         elif not sys.stdin.isatty():

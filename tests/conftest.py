@@ -43,8 +43,9 @@ ape.config.DATA_FOLDER = APE_DATA
 def isolated() -> Iterator[None]:
     """Each test leaves the chain as it found it.
 
-    In place of Ape's own isolation (pyproject.toml turns it off), which gives up silently, and
-    for the rest of the run, when a single snapshot fails.
+    In place of Ape's own isolation (pyproject.toml turns it off), which looks fixtures up by name
+    alone: one that has a namesake of wider scope in another module is set up before the snapshot,
+    and what it does to the chain stays.
     """
     with per_example():
         yield

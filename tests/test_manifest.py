@@ -392,6 +392,14 @@ class TestTarget:
             build(unread(), tmp_path / out, description=SAMPLE, form=BYTES)
         assert "\n" not in str(caught.value)
 
+    def test_folder_that_cannot_be_listed(self, tmp_path, monkeypatch):
+        def failing(_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(Path, "iterdir", failing)
+        with pytest.raises(SourceError, match="cannot be written: Permission denied"):
+            check_target(tmp_path, replace=True)
+
     @pytest.mark.parametrize("replace", [False, True])
     def test_root_of_the_file_system(self, replace):
         with pytest.raises(SourceError, match="/: exists and is no manifest"):

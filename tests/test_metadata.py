@@ -282,7 +282,7 @@ class TestMalformed:
     @pytest.mark.parametrize("number", [b"9" * 4000, b"1e400", b"3e0", b"-0"])
     def test_numbers_that_only_json_can_say(self, number):
         data = composed().replace(b'"size": 3,', b'"size": ' + number + b",")
-        with pytest.raises(FormatError, match="size is") as caught:
+        with pytest.raises(FormatError, match=r"size is|a number of 4000 digits") as caught:
             metadata.load(data)
         assert len(str(caught.value)) < 300
 

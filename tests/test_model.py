@@ -276,7 +276,7 @@ class TestHostileSafetensors:
             {**F4, "shape": ["1"]},
             {**F4, "shape": [2]},
             {**F4, "shape": [1 << 40, 1 << 40]},
-            {**F4, "shape": [10**400]},
+            {**F4, "shape": [10**90]},
             {**F4, "dtype": None},
             {**F4, "dtype": 32},
             {**F4, "dtype": ["F32"]},

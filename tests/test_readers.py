@@ -7,6 +7,8 @@ import hashlib
 import os
 import socket
 import struct
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -608,3 +610,25 @@ class TestOpenSource:
         (tmp_path / "notes.txt").write_text("hello, world")
         with pytest.raises(SourceError, match=r"notes\.txt: no IDX file of unsigned bytes"):
             open_source(tmp_path / "notes.txt")
+
+
+def test_names_are_utf_8_whatever_the_locale(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "ünï 日本.jpg").write_bytes(b"a")
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from alithis import readers\n"
+        "from alithis.digest import Pool\n"
+        "with Pool(1) as pool:\n"
+        "    (items,) = readers.folder(Path(sys.argv[1])).digested(pool)\n"
+        "sys.stdout.buffer.write(items.paths[0].encode())\n"
+    )
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], env=plain, capture_output=True, check=True
+    )
+
+    assert result.stdout.decode() == "ünï 日本.jpg"

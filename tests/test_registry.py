@@ -1115,3 +1115,12 @@ def test_numbers_are_the_contracts():
     assert [scheme.number for scheme in Scheme] == [0, 1]
     assert Relation.SUPERSEDES.number == 6
     assert f"{Relation.TRAINED_ON}" == "trained_on"
+
+
+def test_a_contract_that_says_yes_to_everything_is_no_registry(upstream):
+    """ERC-165: what claims the interface 0xffffffff has not understood the question."""
+    agreeing, transport = "0x" + "1a" * 20, HttpTransport(upstream.uri)
+    transport.request("anvil_setCode", [agreeing, "0x600160005260206000f3"])  # returns 1, always
+
+    with pytest.raises(NoRegistryError, match="the contract is no Alithis registry"):
+        Registry(transport, agreeing)

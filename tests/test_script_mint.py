@@ -158,6 +158,41 @@ def test_a_link_that_the_contract_refuses_names_its_error(run, folder):
     assert "the contract refuses: UnknownTarget(position=0, target=9)" in error
 
 
+def test_the_contracts_refusal_is_said_in_words(run, folder):
+    run(mint_dataset, folder)
+    error = run(mint_dataset, folder, "--yes", "--link", "trained_on=1", status=2).stderr
+
+    line = error.splitlines()[-1]
+    assert line.startswith("Error: the contract refuses: WrongRelation(")
+    assert all(
+        words in line for words in ("kind=dataset", "relation=trained_on", "targetKind=dataset")
+    )
+
+
+def test_the_same_data_points_with_other_metadata_are_asked_about(run, folder, tmp_path):
+    run(mint_dataset, folder)
+    renamed = write(tmp_path / "renamed.alithis", rows=10)
+
+    error = run(mint_dataset, renamed, status=2).stderr
+
+    assert "renamed is token 1 already, by the same publisher, with other metadata" in error
+
+
+def test_an_input_that_several_publishers_minted_is_for_the_user_to_choose(
+    run, folder, tmp_path, registry
+):
+    run(mint_dataset, folder)
+    run(mint_dataset, folder, "--account", "TEST::1")
+    made = write_model(tmp_path / "model.alithis", folder)
+
+    error = run(mint_model, made, status=2).stderr
+    assert "was minted by several publishers" in error
+    assert "choose with --link trained_on=TOKEN" in error
+
+    run(mint_model, made, "--link", "trained_on=2")
+    assert [(link.target, link.relation) for link in registry.links(3)] == [(2, 1)]
+
+
 @pytest.mark.parametrize(
     ("command", "other"), [(mint_model, "mint_dataset"), (mint_dataset, "mint_model")]
 )

@@ -562,10 +562,30 @@ class TestManifests:
         assert target.is_symlink() or target.exists()
         assert kind != "file" or target.read_bytes() == b"mine"
 
-    def test_target_in_no_folder(self, store, manifest, tmp_path):
+    def test_target_below_a_file(self, store, manifest, tmp_path):
         cid = store.put_manifest(manifest)
+        (tmp_path / "file").write_bytes(b"")
         with pytest.raises(StorageError, match="cannot write"):
-            store.get_manifest(cid, tmp_path / "gone" / "copy")
+            store.get_manifest(cid, tmp_path / "file" / "copy")
+
+    def test_what_a_killed_get_left_is_swept_by_the_next(self, store, manifest, tmp_path):
+        cid = store.put_manifest(manifest)
+        leftover = tmp_path / ".copy.0123456789abcdef.partial"
+        (leftover / "new").mkdir(parents=True)
+
+        store.get_manifest(cid, tmp_path / "copy")
+
+        assert not leftover.exists()
+
+    def test_a_frontier_that_does_not_fold_is_not_stored(self, store, manifest):
+        path = manifest / "metadata.json"
+        document = json.loads(path.read_bytes())
+        document["alithis"]["root"] = "00" * 32
+        path.write_text(json.dumps(document))
+
+        with pytest.raises(FormatError, match="the frontier does not fold to the root"):
+            store.put_manifest(manifest)
+        assert store.manifests().manifests == ()
 
     def test_bad_entries_do_not_hide_the_good_ones(self, store, manifest, tmp_path):
         good = store.put_manifest(manifest)

@@ -348,6 +348,25 @@ def test_examples_do_not_end_the_isolation_of_their_test(registry, owner, time):
     assert registry.totalSupply() == 1
 
 
+class TestNamesakeOfWiderScope:
+    @pytest.fixture(scope="class")
+    def minted(self, registry, owner):
+        registry.mintDataset(COMMITMENT, [], sender=owner)
+
+    def test_stays_for_the_class(self, registry, minted):
+        assert registry.totalSupply() == 1
+
+
+class TestNamesake:
+    @pytest.fixture
+    def minted(self, registry, owner):
+        registry.mintDataset(COMMITMENT, [], sender=owner)
+
+    @pytest.mark.parametrize("time", ["first", "second"])
+    def test_is_taken_back_after_each_test(self, registry, minted, time):
+        assert registry.totalSupply() == 1
+
+
 # -- The chain through a transport -----------------------------------------------------------------
 
 

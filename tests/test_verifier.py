@@ -840,7 +840,7 @@ class TestTarget:
     @pytest.mark.parametrize("text", ["", "nothing", "ab" * 31, "0x" + "ab" * 33, "ag" * 32])
     def test_neither_file_nor_digest(self, text, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        said = "not a regular file" if text == "" else "no such file, and not 64 hexadecimal digits"
+        said = "not 64 hexadecimal digits" if text else "an empty name"
         with pytest.raises(SourceError, match=said):
             Target.parse(text)
 
@@ -969,7 +969,9 @@ class TestShowing:
     def test_json(self, reader, shelf, accounts):
         results = ask(reader, shelf, hashed(LEAVES[9]), 1, 2)
 
-        document = json.loads(json.dumps(verifier.as_json(results)))
+        document = json.loads(json.dumps(verifier.as_json(hashed(LEAVES[9]), results)))
+
+        assert document["target"]["kind"] == "digest"
 
         first, second = document["results"]
         assert first["steps"][0].keys() == {"step", "ok", "detail"}

@@ -1,0 +1,64 @@
+"""What README.md shows is what there is."""
+
+import re
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from alithis import cli, manifest, metadata, readers
+from alithis.digest import Pool
+from scripts import demo, deploy, mint_dataset, mint_model
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+SCRIPTS = {
+    "demo": demo.cli,
+    "deploy": deploy.cli,
+    "mint_dataset": mint_dataset.cli,
+    "mint_model": mint_model.cli,
+}
+
+
+def test_the_training_snippet_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = np.arange(6 * 4, dtype="uint8").reshape(6, 2, 2)
+    source = readers.arrays(images, name="images")
+    description = metadata.Description("mnist-train")
+    with Pool(1) as pool:
+        manifest.build(
+            source.digested(pool),
+            Path("mnist-train.alithis"),
+            description=description,
+            form=source.form,
+        )
+    Path("digits.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+    exec(snippet, {"train_images": images})
+
+    data = manifest.Manifest.open(Path("digits.alithis")).metadata
+    assert (data.kind, data.name) == ("model", "digits")
+    assert data.document["alithis"]["metrics"] == {"accuracy": 0.92}
+
+
+def commands():
+    """Each command line that the README shows."""
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+        for line in block.splitlines():
+            words = line.partition("#")[0].split()
+            if words[:1] in (["alithis"], ["ape"]):
+                yield pytest.param(words, id=" ".join(words))
+
+
+@pytest.mark.parametrize("words", commands())
+def test_each_command_shown_exists_with_the_options_shown(words):
+    if words[:2] == ["ape", "run"]:
+        command, rest = SCRIPTS[words[2]], words[3:]
+    else:
+        command, rest = cli.cli, words[1:]
+        while isinstance(command, click.Group):
+            command, rest = command.commands[rest[0]], rest[1:]
+    known = {option for parameter in command.params for option in parameter.opts}
+
+    assert {word for word in rest if word.startswith("-")} <= known | {"--network"}
