@@ -164,20 +164,20 @@ def of_file(path: str | os.PathLike[str], form: Form = BYTES) -> tuple[bytes, in
         ChangedError: the file changed while it was read.
     """
     name = os.fspath(path)
-    handle = open_regular(name)
+    handle, before = open_regular(name)
     try:
-        return _of_open_file(handle, name, form)
+        return _of_open_file(handle, before, name, form)
     except OSError as error:
         raise _unreadable(name, error) from error
     finally:
         os.close(handle)
 
 
-def open_regular(path: str | os.PathLike[str]) -> int:
+def open_regular(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
     """Open a regular file for reading.
 
     Returns:
-        A file descriptor; the caller closes it.
+        A file descriptor, which the caller closes, and the file's status.
 
     Raises:
         SourceError: the file cannot be opened, or is not a regular one.
@@ -187,10 +187,11 @@ def open_regular(path: str | os.PathLike[str]) -> int:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise _unreadable(os.fspath(path), error) from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         os.close(handle)
         raise SourceError(f"{os.fspath(path)}: not a regular file")
-    return handle
+    return handle, status
 
 
 def of_part(file: BinaryIO, offset: int, length: int) -> bytes:
@@ -209,8 +210,7 @@ def of_part(file: BinaryIO, offset: int, length: int) -> bytes:
     return hasher.digest()
 
 
-def _of_open_file(handle: int, name: str, form: Form) -> tuple[bytes, int]:
-    before = os.fstat(handle)
+def _of_open_file(handle: int, before: os.stat_result, name: str, form: Form) -> tuple[bytes, int]:
     if form.name == "bytes":
         digest, count = _stream(handle, before.st_size)
         check_unchanged(name, before, os.fstat(handle), count)

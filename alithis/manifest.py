@@ -501,12 +501,12 @@ class LocalFile:
             FormatError: it is not there, no regular file, or cannot be read.
         """
         try:
-            self._handle = open_regular(path)
+            self._handle, status = open_regular(path)
         except SourceError as error:
             raise FormatError(str(error)) from error
         weakref.finalize(self, os.close, self._handle)
         self._path = path
-        self.size = os.fstat(self._handle).st_size
+        self.size = status.st_size
 
     def read(self, offset: int, length: int) -> bytes:
         """Return the bytes from an offset on; fewer, where the file ends.

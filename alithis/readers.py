@@ -261,8 +261,8 @@ def idx(path: Path, labels: Path | None = None) -> Source:
         SourceError: a file cannot be read, is no IDX file or is cut short, or the labels do
             not fit.
     """
-    name = path.name.removesuffix(".gz")
-    _check_name(str(path.parent), name)
+    _check_name(str(path.parent), path.name)
+    name = _utf8(path.name).removesuffix(".gz")
     with _opened_idx(path) as (shape, _):
         count, size = shape[0], math.prod(shape[1:])
     values = None if labels is None else _labels(idx_array(labels), count, str(labels))  # type: ignore[arg-type]
@@ -337,12 +337,12 @@ def _idx_blocks(path: Path, file: io.BufferedIOBase, shape: list[int]) -> Iterat
 @contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file, unpacked where it is gzipped; it must stand still until the end."""
-    with os.fdopen(digest.open_regular(path), "rb") as raw:
-        before = os.fstat(raw.fileno())
+    handle, before = digest.open_regular(path)
+    with os.fdopen(handle, "rb") as raw:
         try:
             yield gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP else raw
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise SourceError(f"{path}: damaged gzip data: {error}") from error
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
-        digest.check_unchanged(str(path), before, os.fstat(raw.fileno()), before.st_size)
+        digest.check_unchanged(str(path), before, os.fstat(handle), before.st_size)

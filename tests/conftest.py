@@ -33,10 +33,15 @@ from chains import (  # noqa: E402
     rpc,
     run_anvil,
 )
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 from scripts._common import ProviderTransport, container  # noqa: E402
 
 ape.config.DATA_FOLDER = APE_DATA
+
+# No test depends on how fast the machine is.
+settings.register_profile("alithis", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("alithis")
 
 
 @pytest.fixture(autouse=True)

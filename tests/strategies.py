@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 # How long an example takes is the machine's business.
-settings.register_profile("alithis", deadline=None)
-settings.load_profile("alithis")
 
 digests = st.binary(min_size=32, max_size=32)
 """32 bytes, as SHA-256 gives them."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import strategies  # noqa: F401  (examples have no deadline)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image

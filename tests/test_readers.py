@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import strategies  # noqa: F401  (examples have no deadline)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -612,23 +613,24 @@ class TestOpenSource:
             open_source(tmp_path / "notes.txt")
 
 
-def test_names_are_utf_8_whatever_the_locale(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    (folder / "ünï 日本.jpg").write_bytes(b"a")
+@pytest.mark.parametrize("reader", ["folder", "idx"])
+def test_names_are_utf_8_whatever_the_locale(tmp_path, reader):
+    name = "ünï 日本.jpg" if reader == "folder" else "ünï 日本"
+    (tmp_path / name).write_bytes(header(1, 1) + b"a")
+    place = tmp_path if reader == "folder" else tmp_path / name
     script = (
         "import sys\n"
         "from pathlib import Path\n"
         "from alithis import readers\n"
         "from alithis.digest import Pool\n"
         "with Pool(1) as pool:\n"
-        "    (items,) = readers.folder(Path(sys.argv[1])).digested(pool)\n"
+        "    (items,) = readers.open_source(Path(sys.argv[1])).digested(pool)\n"
         "sys.stdout.buffer.write(items.paths[0].encode())\n"
     )
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
     result = subprocess.run(
-        [sys.executable, "-c", script, str(folder)], env=plain, capture_output=True, check=True
+        [sys.executable, "-c", script, str(place)], env=plain, capture_output=True, check=True
     )
 
-    assert result.stdout.decode() == "ünï 日本.jpg"
+    assert result.stdout.decode() == (name if reader == "folder" else f"{name}#0")
