@@ -48,6 +48,15 @@ class Relation(IntEnum):
     SUPERSEDES = 6
 
 
+class ClaimStatus(IntEnum):
+    """IAlithis.ClaimStatus."""
+
+    OPEN = 0
+    REJECTED = 1
+    ACCEPTED = 2
+    REMOVED = 3
+
+
 def digest(name: str) -> bytes:
     """Some 32 bytes, the same for the same name."""
     return sha256(name.encode()).digest()
