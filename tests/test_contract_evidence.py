@@ -7,6 +7,7 @@ from chains import per_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from solidity import (
+    MADE_FROM,
     ClaimStatus,
     Kind,
     Relation,
@@ -473,14 +474,6 @@ class TestWithdraw:
         supersede(registry, seller)
         record = registry.record(DATASET)
         assert (record.supersededBy, record.claims, record.withdrawn) == (4, 1, True)
-
-
-MADE_FROM = {
-    Relation.DERIVED_FROM,
-    Relation.TRAINED_ON,
-    Relation.FINE_TUNED_FROM,
-    Relation.DISTILLED_FROM,
-}
 
 
 def ancestors(links, number):

@@ -11,11 +11,12 @@ from eth_abi import encode
 from eth_utils import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import explore
 
 from alithis import merkle
 from alithis.errors import RpcError
 from alithis.registry import Kind, Registry, Relation
-from scripts._common import ProviderTransport, find_registry
+from scripts._common import ProviderTransport, container, find_registry
 
 DATASET, MODEL = 1, 2
 DERIVED_FROM = Relation.DERIVED_FROM.number
@@ -153,3 +154,7 @@ def test_lineage_as_long_as_one_call_walks(fork_registry, node):
         error = fork_registry.LineageTooLarge.abi.selector
         values = encode(["uint256"] * 3, [last, first, 1024])
         assert raised.value.data == f"0x{(keccak(text=error)[:4] + values).hex()}"
+
+
+def test_any_history_on_the_fork(accounts):
+    explore(accounts[5].deploy(container()), accounts, histories=3)
