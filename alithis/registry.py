@@ -46,9 +46,9 @@ MAX_ANSWER = 16 << 20
 MAX_SCAN = 1 << 20
 """Tokens that a scan of the whole registry goes through at most."""
 
-_MAX_RETURN = 2 << 20  # bytes that one eth_call returns: 100 tokens' links are 1.6 MiB at most
+_MAX_RETURN = 3 << 20  # bytes that one eth_call returns: 100 tokens' links are 2.4 MiB at most
 _MAX_QUERIES = 20_000  # eth_getLogs in one reading of events
-_BATCH = 100  # tokens in one eth_call
+_BATCH = 100  # tokens, or claims, in one eth_call
 _WORD = 32
 _URI = re.compile(r"ipfs://f01551220[0-9a-f]{64}")
 
@@ -88,6 +88,22 @@ class Relation(_Term):
     SUPERSEDES = "supersedes"
 
 
+class ClaimStatus(_Term):
+    """How a claim has been answered: an answer only ever moves down this list."""
+
+    OPEN = "open"
+    REJECTED = "rejected"
+    ACCEPTED = "accepted"
+    REMOVED = "removed"
+
+
+class Grade(StrEnum):
+    """How far a link is evidenced by the chain."""
+
+    STATED = "stated"
+    COUNTERSIGNED = "countersigned"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What the chain holds of a token.
@@ -104,6 +120,9 @@ class Record:
         superseded_by: the token that replaces it, or None.
         withdrawn: whether it has been withdrawn.
         disordered: whether its leaves have been proved not to ascend.
+        attestations: how many times somebody proved to the contract that a leaf is in it.
+        claims: how many claims there are; their numbers are 1 to this.
+        open_claims: how many of them are unanswered.
     """
 
     id: int
@@ -117,6 +136,9 @@ class Record:
     superseded_by: int | None
     withdrawn: bool
     disordered: bool
+    attestations: int = 0
+    claims: int = 0
+    open_claims: int = 0
 
     @property
     def metadata_cid(self) -> Cid:
@@ -131,10 +153,38 @@ class Link:
     Attributes:
         target: the older token.
         relation: how the artifact came from it.
+        countersigned: whether the target's owner confirmed it, and no owner took that back.
     """
 
     target: int
     relation: Relation
+    countersigned: bool = False
+
+    @property
+    def grade(self) -> Grade:
+        """How far it is evidenced by the chain."""
+        return Grade.COUNTERSIGNED if self.countersigned else Grade.STATED
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What somebody says against the use of a data point of a token.
+
+    Attributes:
+        token: the token.
+        number: the claim's, among those of the token, from 1.
+        leaf: the data point's leaf, 32 bytes, proved to be in the token's tree.
+        claimant: address of who filed it.
+        time: when, in seconds since 1970 by the block's clock.
+        status: how the token's owner answered.
+    """
+
+    token: int
+    number: int
+    leaf: bytes
+    claimant: str
+    time: int
+    status: ClaimStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +421,40 @@ class Registry:
             if link.target == id
         )
 
+    def claims(self, id: int) -> tuple[Claim, ...]:
+        """Return the claims against a token, in their order.
+
+        Claims are read from the contract's state, which lacks their texts: these are in the
+        events ``Claimed`` and ``ClaimAnswered`` alone.
+
+        Raises:
+            NoTokenError: there is no such token.
+        """
+        count = self.record(id).claims
+        if count > MAX_SCAN:
+            raise RegistryError(f"{count} claims against token {id} are too many to go through")
+        function = _interface().functions["claimOf"]
+        numbers = range(1, count + 1)
+        calls = (function.encode(id, number) for number in numbers)
+        values = map(function.decode, self._many(calls))
+        return tuple(
+            _claim(id, number, value) for number, value in zip(numbers, values, strict=True)
+        )
+
+    def is_derived_from(self, id: int, ancestor: int) -> bool:
+        """Ask the contract whether links lead from a token to an older one it was made from.
+
+        Raises:
+            NoTokenError: there is no such token.
+            RpcError: more tokens lie between the two than the contract walks through.
+        """
+        with _token(id, ancestor):
+            return bool(self._call("isDerivedFrom", id, ancestor))
+
+    def nonce(self, publisher: str) -> int:
+        """Return a publisher's next nonce, which the next mint it signs must be over."""
+        return int(self._call("nonces", _checksummed(publisher)))
+
     def token_uri(self, id: int) -> str:
         """Return the URI of a token's metadata: ``ipfs://f01551220`` and its SHA-256.
 
@@ -405,12 +489,43 @@ class Registry:
             NoTokenError: there is no such token.
             ProofError: the leaf, index or path cannot even be written down for the contract.
         """
-        if any(len(value) != _WORD for value in (leaf, *path)):
-            raise ProofError("a leaf, and each hash of a path, has 32 bytes")
-        if not 0 <= index < 1 << 256:
-            raise ProofError(f"index {index} is out of range")
+        _check_proof(index, leaf, *path)
         with _token(id):
             return bool(self._call("verifyInclusion", id, leaf, index, list(path)))
+
+    def verify_exclusion(
+        self,
+        id: int,
+        leaf: bytes,
+        index: int,
+        left: bytes | None,
+        left_path: Sequence[bytes],
+        right: bytes | None,
+        right_path: Sequence[bytes],
+    ) -> bool:
+        """Ask the contract whether a leaf is absent from a token's tree.
+
+        Args:
+            id: the token.
+            leaf: 32 bytes.
+            index: where it would stand: 0 to the tree's size.
+            left: the leaf before it, or None at the left edge.
+            left_path: its inclusion path, leaf to root; empty at the left edge.
+            right: the leaf after it, or None at the right edge.
+            right_path: its inclusion path, leaf to root; empty at the right edge.
+
+        Returns:
+            Whether it is; False for every leaf once the token is known to be disordered.
+
+        Raises:
+            NoTokenError: there is no such token.
+            ProofError: the proof cannot even be written down for the contract.
+        """
+        left, right = left or bytes(_WORD), right or bytes(_WORD)
+        _check_proof(index, leaf, left, right, *left_path, *right_path)
+        proof = (leaf, index, left, list(left_path), right, list(right_path))
+        with _token(id):
+            return bool(self._call("verifyExclusion", id, *proof))
 
     def events(
         self,
@@ -526,9 +641,14 @@ class Registry:
         remaining = iter(ids)
         while batch := list(itertools.islice(remaining, _BATCH)):
             with _token(*batch):
-                returned = self._returned("multicall", [function.encode(id) for id in batch])
-            parts = _split(returned, len(batch))
+                parts = list(self._many(function.encode(id) for id in batch))
             yield from zip(batch, map(function.decode, parts), strict=True)
+
+    def _many(self, calls: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield what calls return, with one request for a hundred of them."""
+        remaining = iter(calls)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            yield from _split(self._returned("multicall", batch), len(batch))
 
     def _call(self, name: str, *args: Any) -> Any:
         return _interface().functions[name].decode(self._returned(name, *args))
@@ -550,7 +670,7 @@ class Registry:
 
 _TOO_LARGE = -32005  # EIP-1474: limit exceeded
 _INTERNAL = -32603
-_TERMS = {term.__name__: tuple(term) for term in (Kind, Scheme, Relation)}
+_TERMS = {term.__name__: tuple(term) for term in (Kind, Scheme, Relation, ClaimStatus)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -722,11 +842,35 @@ def _record(id: int, value: Mapping[str, Any]) -> Record:
         superseded_by=value["supersededBy"] or None,
         withdrawn=value["withdrawn"],
         disordered=value["disordered"],
+        attestations=value["attestations"],
+        claims=value["claims"],
+        open_claims=value["openClaims"],
     )
 
 
 def _links(values: Iterable[Mapping[str, Any]]) -> tuple[Link, ...]:
-    return tuple(Link(value["target"], value["relation"]) for value in values)
+    return tuple(
+        Link(value["target"], value["relation"], value["countersigned"]) for value in values
+    )
+
+
+def _claim(id: int, number: int, value: Mapping[str, Any]) -> Claim:
+    return Claim(
+        token=id,
+        number=number,
+        leaf=value["leaf"],
+        claimant=value["claimant"],
+        time=value["time"],
+        status=value["status"],
+    )
+
+
+def _check_proof(index: int, *hashes: bytes) -> None:
+    """Check what cannot even be written down for the contract."""
+    if any(len(value) != _WORD for value in hashes):
+        raise ProofError("a leaf, and each hash of a path, has 32 bytes")
+    if not 0 <= index < 1 << 256:
+        raise ProofError(f"index {index} is out of range")
 
 
 def _split(data: bytes, count: int) -> list[bytes]:

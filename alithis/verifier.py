@@ -37,7 +37,7 @@ from alithis.errors import (
 from alithis.manifest import Manifest, Step
 from alithis.metadata import Metadata
 from alithis.proof import Exclusion, Inclusion, Proof, Subject
-from alithis.registry import Kind, Link, Record, Registry
+from alithis.registry import Grade, Kind, Link, Record, Registry
 from alithis.storage import Store
 
 INCLUDED, ABSENT, UNVERIFIABLE = "included", "absent", "unverifiable"
@@ -178,7 +178,8 @@ class LinkedModel:
         token: the model's token id.
         name: its name by its metadata; None where that is not at hand.
         relation: ``trained_on``, ``tested_on``, ….
-        grade: how far the link is evidenced: ``stated``.
+        grade: how far the link is evidenced: ``stated``, or ``countersigned`` by the dataset's
+            owner.
         publisher: the address that minted the model.
     """
 
@@ -518,11 +519,12 @@ def subject_of(registry: Registry, record: Record) -> Subject:
 
 def _marks(record: Record) -> tuple[str, ...]:
     marks = {
-        "withdrawn by its publisher": record.withdrawn,
+        "withdrawn by its owner": record.withdrawn,
         "disordered: its leaves were shown not to ascend, so absence cannot be proved": (
             record.disordered
         ),
         f"superseded by token {record.superseded_by}": record.superseded_by,
+        f"claims against it that nobody has answered: {record.open_claims}": record.open_claims,
     }
     return tuple(words for words, holds in marks.items() if holds)
 
@@ -553,7 +555,7 @@ def _linked_model(shelf: Shelf, record: Record, link: Link) -> LinkedModel:
         token=record.id,
         name=shelf.name(record.metadata_digest),
         relation=link.relation.value,
-        grade="stated",
+        grade=link.grade.value,
         publisher=record.publisher,
     )
 
@@ -570,6 +572,12 @@ def _as_object(result: Result) -> dict[str, Any]:
     return values
 
 
+_EVIDENCE = {
+    Grade.STATED.value: "stated by its publisher",
+    Grade.COUNTERSIGNED.value: "countersigned by the dataset's owner, published by",
+}
+
+
 def as_text(result: Result) -> str:
     """Return a result the way ``alithis verify`` prints it: the verdict, then a line a step."""
     token = f" (token {result.token})" if result.token is not None else ""
@@ -580,7 +588,7 @@ def as_text(result: Result) -> str:
     lines += [f"  note {mark}" for mark in result.marks]
     lines += [
         f"  model {model.name or 'unnamed'} (token {model.token}): {model.relation}, "
-        f"{model.grade} by its publisher {model.publisher}"
+        f"{_EVIDENCE[model.grade]} {model.publisher}"
         for model in result.models
     ]
     return "\n".join([head, *lines])

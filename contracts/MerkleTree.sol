@@ -34,6 +34,37 @@ library MerkleTree {
         }
     }
 
+    /// @notice Whether a leaf is absent from a tree whose leaves ascend: its neighbours stand side by side.
+    /// @dev At an edge of the tree the neighbour that there is not is zero, and its path empty: an absence has one proof.
+    /// @param root Merkle tree hash.
+    /// @param size Number of leaves in the tree, not zero.
+    /// @param leaf The absent leaf.
+    /// @param index Where it would stand: how many leaves are below it.
+    /// @param left The leaf at `index - 1`.
+    /// @param leftPath Its inclusion path.
+    /// @param right The leaf at `index`.
+    /// @param rightPath Its inclusion path.
+    /// @return Whether the leaf is strictly between its neighbours, and these stand where they should.
+    function verifyExclusion(
+        bytes32 root,
+        uint256 size,
+        bytes32 leaf,
+        uint256 index,
+        bytes32 left,
+        bytes32[] calldata leftPath,
+        bytes32 right,
+        bytes32[] calldata rightPath
+    ) internal view returns (bool) {
+        if (index > size) return false;
+        // Orders first: what costs least may spare the hashing.
+        if (index == 0 ? left != 0 || leftPath.length != 0 : left >= leaf) return false;
+        if (index == size ? right != 0 || rightPath.length != 0 : right <= leaf) return false;
+        unchecked {
+            if (index != 0 && !verifyInclusion(root, size, left, index - 1, leftPath)) return false;
+        }
+        return index == size || verifyInclusion(root, size, right, index, rightPath);
+    }
+
     /// @notice Hashes a leaf, then at each step what it has with the next sibling.
     /// @dev Leaf hash: SHA-256(0x00 ‖ leaf). Node hash: SHA-256(0x01 ‖ left ‖ right).
     /// @param leaf The leaf.

@@ -48,6 +48,20 @@ class Relation(IntEnum):
     SUPERSEDES = 6
 
 
+class ClaimStatus(IntEnum):
+    """IAlithis.ClaimStatus."""
+
+    OPEN = 0
+    REJECTED = 1
+    ACCEPTED = 2
+    REMOVED = 3
+
+
+MADE_FROM = {Relation.DERIVED_FROM, Relation.TRAINED_ON}
+MADE_FROM |= {Relation.FINE_TUNED_FROM, Relation.DISTILLED_FROM}
+"""Relations that isDerivedFrom follows."""
+
+
 def digest(name: str) -> bytes:
     """Some 32 bytes, the same for the same name."""
     return sha256(name.encode()).digest()

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+from eth_abi import encode
+from eth_utils import keccak
 
 from alithis.contract import artifact
 
@@ -54,14 +56,56 @@ def test_stale_artifact_is_written_anew(export, elsewhere, fresh):
     assert export.main(["--check"]) == 0
 
 
+PUSH1, PUSH32 = 0x60, 0x7F
+
+
+def immutables(code):
+    """Places of the immutables in a compiled contract: what it pushes is zero until it is deployed.
+
+    A zero that is meant is pushed by PUSH0.
+    """
+    place = 0
+    while place < len(code):
+        width = code[place] - PUSH1 + 1 if PUSH1 <= code[place] <= PUSH32 else 0
+        if width == 32 and not any(code[place + 1 : place + 33]):
+            yield slice(place + 1, place + 33)
+        place += 1 + width
+
+
+def short_string(text):
+    """OpenZeppelin's ShortString: the text, and in the last byte how many bytes it has."""
+    return text.encode().ljust(31, b"\0") + bytes([len(text)])
+
+
+def domain_separator(chain_id, address):
+    """EIP-712's, of the domain that IAlithis names."""
+    types = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+    hashes = [keccak(text=text) for text in (types, "Alithis", "1")]
+    return keccak(
+        encode(["bytes32"] * 3 + ["uint256", "address"], [*hashes, chain_id, str(address)])
+    )
+
+
 def test_artifact_deploys_the_code_it_says(registry):
-    """Apart from the one immutable, the block of the deployment, which is zero in the artifact."""
+    """Apart from the immutables, which are zero in the artifact: the domain, and the block."""
+    chain_id = registry.provider.chain_id
     code = registry.provider.get_code(registry.address)
-    push = b"\x7f"  # PUSH32
-    block = registry.deploymentBlock().to_bytes(32)
-    assert code.count(push + block) == 1
-    expected = bytes.fromhex(artifact()["deployedBytecode"].removeprefix("0x"))
-    assert code.replace(push + block, push + bytes(32)) == expected
+    compiled = bytes.fromhex(artifact()["deployedBytecode"].removeprefix("0x"))
+    places = list(immutables(compiled))
+    assert {bytes(code[place]) for place in places} == {
+        registry.deploymentBlock().to_bytes(32),
+        domain_separator(chain_id, registry.address),
+        chain_id.to_bytes(32),
+        bytes.fromhex(registry.address[2:]).rjust(32, b"\0"),
+        keccak(text="Alithis"),
+        keccak(text="1"),
+        short_string("Alithis"),
+        short_string("1"),
+    }
+    blanked = bytearray(code)
+    for place in places:
+        blanked[place] = bytes(32)
+    assert bytes(blanked) == compiled
 
 
 def test_compiler_is_the_pinned_one():

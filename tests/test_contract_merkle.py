@@ -1,6 +1,7 @@
-"""verifyInclusion on-chain against RFC 9162's reference, and against whoever alters a proof."""
+"""Proofs on-chain against RFC 9162's reference, the library, and whoever alters a proof."""
 
 import random
+from functools import cache
 from hashlib import sha256
 from itertools import count
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from solidity import MAX_SIZE, Kind, commitment, digest, helper, mint, refused, refused_unexplained
 
 from alithis import merkle
+from alithis.errors import ProofError
 
 SEEDS = st.integers(0, 2**32)
 
@@ -262,3 +264,221 @@ class TestPrecompile:
         precompiles[self.ADDRESS] = fail_once
         with refused_unexplained():
             registry.verifyInclusion(*proof)
+
+
+NONE = (bytes(32), [])
+"""The neighbour that there is not, at an edge of the tree, and its path."""
+
+
+def neighbour(leaves, index):
+    """The leaf at an index and its path, or NONE outside the tree."""
+    return (leaves[index], reference.path(index, leaves)) if 0 <= index < len(leaves) else NONE
+
+
+def exclusion(leaves, index, leaf):
+    """A proof (leaf, index, left, left path, right, right path) for whoever holds the tree."""
+    return (leaf, index, *neighbour(leaves, index - 1), *neighbour(leaves, index))
+
+
+def between(leaves, index, rng):
+    """A leaf that would stand at an index: the least, the greatest or any other of them."""
+    low = int.from_bytes(leaves[index - 1]) + 1 if index else 0
+    high = int.from_bytes(leaves[index]) - 1 if index < len(leaves) else 2**256 - 1
+    return rng.choice([low, high, rng.randint(low, high)]).to_bytes(32)
+
+
+def absent_all(registry, token, proofs):
+    """What verifyExclusion says of each proof, in one call."""
+    calls = [registry.verifyExclusion.encode_input(token, *proof) for proof in proofs]
+    return [int.from_bytes(answer) == 1 for answer in registry.multicall.call(calls)]
+
+
+def library_says(root, size, proof):
+    """Whether the library takes an exclusion proof, whose missing neighbour is None to it."""
+    leaf, index, left, left_path, right, right_path = proof
+    left = None if (left, left_path) == NONE else left
+    right = None if (right, right_path) == NONE else right
+    try:
+        merkle.verify_exclusion(root, size, leaf, index, left, left_path, right, right_path)
+    except ProofError:
+        return False
+    return True
+
+
+def exclusion_forgeries(rng, leaves, index, leaf, path):
+    """Altered proofs of absence, by the name of the attack. ``path`` gives a leaf's path."""
+    size = len(leaves)
+
+    def at(place):
+        return (leaves[place], path(place)) if 0 <= place < size else NONE
+
+    left, right = at(index - 1), at(index)
+    for place in (index - 1, index):
+        if 0 <= place < size:
+            name = "left" if place < index else "right"
+            present = leaves[place]
+            yield f"equal-{name}", (present, index, *left, *right)
+            yield f"present-{name}-hidden-below", (present, place, *at(place - 1), *right)
+            yield f"present-{name}-hidden-above", (present, place + 1, *left, *at(place + 1))
+            yield f"skipped-{name}-below", (present, place, *at(place - 1), *at(place + 1))
+            yield f"skipped-{name}-above", (present, place + 1, *at(place - 1), *at(place + 1))
+            yield f"wrong-first-edge-at-{name}", (present, 0, *NONE, *at(place + 1))
+            yield f"wrong-last-edge-at-{name}", (present, size, *at(place - 1), *NONE)
+            yield f"no-neighbours-of-{name}", (present, index, *NONE, *NONE)
+    for other in {0, 1, index - 1, index + 1, index + 2, size - 1, size, size + 1} - {index}:
+        if other >= 0:
+            yield f"index-{other}", (leaf, other, *left, *right)
+            yield f"neighbours-of-{other}", (leaf, index, *at(other - 1), *at(other))
+            yield f"all-of-{other}", (leaf, other, *at(other - 1), *at(other))
+    for bit in (48, 64, 255):
+        yield f"index-plus-2^{bit}", (leaf, index + (1 << bit), *left, *right)
+    yield "index-of-2^256-1", (leaf, 2**256 - 1, *left, *right)
+    yield "no-neighbours", (leaf, index, *NONE, *NONE)
+    yield "no-neighbours-at-0", (leaf, 0, *NONE, *NONE)
+    yield "no-neighbours-at-the-end", (leaf, size, *NONE, *NONE)
+    yield "swapped", (leaf, index, *right, *left)
+    yield "left-twice", (leaf, index, *left, *left)
+    yield "right-twice", (leaf, index, *right, *right)
+    if left != NONE:
+        yield "below-the-left", (between(leaves, index - 1, rng), index, *left, *right)
+        yield "left-withheld", (leaf, index, *NONE, *right)
+        yield "left-without-path", (leaf, index, left[0], [bytes(32)] * 3, *right)
+        yield "left-invented", (leaf, index, bytes(32), left[1], *right)
+    else:
+        yield "uncalled-for-left", (leaf, 0, digest("garbage"), [], *right)
+        yield "uncalled-for-left-path", (leaf, 0, bytes(32), [bytes(32)], *right)
+        yield "last-for-left", (leaf, 0, *at(size - 1), *right)
+    if right != NONE:
+        yield "above-the-right", (between(leaves, index + 1, rng), index, *left, *right)
+        yield "right-withheld", (leaf, index, *left, *NONE)
+        yield "right-without-path", (leaf, index, *left, right[0], [bytes(32)] * 3)
+        yield "right-invented", (leaf, index, *left, b"\xff" * 32, right[1])
+    else:
+        yield "uncalled-for-right", (leaf, size, *left, digest("garbage"), [])
+        yield "uncalled-for-right-path", (leaf, size, *left, bytes(32), [bytes(32)])
+        yield "first-for-right", (leaf, size, *left, *at(0))
+    for name, side, place in (("left", left, index - 1), ("right", right, index)):
+        if side == NONE:
+            continue
+        for attack, (forged, _, forged_path) in path_forgeries(rng, leaves, place, side[1]):
+            sides = (forged, forged_path, *right) if side is left else (*left, forged, forged_path)
+            yield f"{name}-{attack}", (leaf, index, *sides)
+
+
+def path_forgeries(rng, leaves, place, path):
+    """The forgeries of an inclusion that keep the index, which in an exclusion is implied."""
+    named = forgeries(rng, leaves, place, path) if len(leaves) <= 300 else ()
+    yield from ((name, proof) for name, proof in named if proof[1] == place)
+
+
+@settings(max_examples=20, deadline=None)
+@given(size=st.integers(1, 300), seed=SEEDS)
+@example(size=1, seed=0)
+@example(size=2, seed=0)
+@example(size=256, seed=0)
+@example(size=257, seed=0)
+def test_whatever_is_not_in_a_tree_is_absent(registry, owner, size, seed):
+    rng, tree = random.Random(seed), leaves(size, seed)
+    places = {0, size, *rng.sample(range(size + 1), min(size + 1, 8))}
+    proofs = [exclusion(tree, index, between(tree, index, rng)) for index in sorted(places)]
+    with per_example():
+        token = mint_tree(registry, owner, reference.mth(tree), size)
+        assert absent_all(registry, token, proofs) == [True] * len(proofs)
+        assert all(library_says(reference.mth(tree), size, proof) for proof in proofs)
+
+
+@settings(max_examples=15, deadline=None)
+@given(size=st.integers(1, 300), seed=SEEDS, data=st.data())
+@example(size=1, seed=0, data=None)
+@example(size=2, seed=1, data=None)
+@example(size=3, seed=2, data=None)
+def test_every_forged_absence_is_rejected_by_both(registry, owner, size, seed, data):
+    rng, tree = random.Random(seed), leaves(size, seed)
+    index = data.draw(st.sampled_from([0, size]) | st.integers(0, size)) if data else seed % 2
+    leaf = between(tree, index, rng)
+
+    def path(place):
+        return reference.path(place, tree)
+
+    named = dict(exclusion_forgeries(rng, tree, index, leaf, path))
+    true = exclusion(tree, index, leaf)
+    forged = {name: proof for name, proof in named.items() if proof != true}
+    assert len(forged) > 15
+    with per_example():
+        token = mint_tree(registry, owner, reference.mth(tree), size)
+        answers = absent_all(registry, token, forged.values())
+        assert [name for name, held in zip(forged, answers, strict=True) if held] == []
+        root = reference.mth(tree)
+        assert [name for name in forged if library_says(root, size, forged[name])] == []
+
+
+@settings(max_examples=10, deadline=None)
+@given(size=st.integers(2, 60), seed=SEEDS, data=st.data())
+def test_neighbours_of_another_token_are_none(registry, owner, size, seed, data):
+    """Two trees that share all leaves but one: what the other's proof hides is in this one."""
+    rng, tree = random.Random(seed), leaves(size, seed)
+    index = data.draw(st.integers(0, size - 1))
+    smaller = [*tree[:index], *tree[index + 1 :]]
+    proof = exclusion(smaller, index, tree[index])
+    other_root, root = reference.mth(smaller), reference.mth(tree)
+    with per_example():
+        other = mint_tree(registry, owner, other_root, size - 1)
+        token = mint_tree(registry, owner, root, size)
+        assert absent_all(registry, other, [proof]) == [True]
+        assert absent_all(registry, token, [proof]) == [False]
+        assert library_says(other_root, size - 1, proof)
+        assert not library_says(root, size, proof)
+        absent = exclusion(tree, index, between(tree, index, rng))
+        assert absent_all(registry, other, [absent]) == [library_says(other_root, size - 1, absent)]
+
+
+@pytest.mark.parametrize("size", [100_000, 131_072])
+def test_absence_from_large_trees(registry, owner, size):
+    rng, tree = random.Random(size), leaves(size)
+    joined = b"".join(tree)
+    built = merkle.tree(joined)
+
+    @cache
+    def path(place):
+        return merkle.inclusion_path(joined, place)
+
+    token = mint_tree(registry, owner, built.root, size)
+    for index in (0, 1, size // 2, 65_536, size):
+        leaf = between(tree, index, rng)
+        sides = [(tree[at], path(at)) if 0 <= at < size else NONE for at in (index - 1, index)]
+        true = (leaf, index, *sides[0], *sides[1])
+        assert absent_all(registry, token, [true]) == [True]
+        forged = dict(exclusion_forgeries(rng, tree, index, leaf, path))
+        forged = {name: proof for name, proof in forged.items() if proof != true}
+        answers = absent_all(registry, token, forged.values())
+        assert [name for name, held in zip(forged, answers, strict=True) if held] == []
+        assert [name for name in forged if library_says(built.root, size, forged[name])] == []
+
+
+def test_leaf_of_zeros_is_a_leaf_like_any_other(registry, owner):
+    """Zero means that there is no neighbour at an edge only, where none is looked at."""
+    tree = [bytes(32), b"\xff" * 32]
+    token = mint_tree(registry, owner, reference.mth(tree), 2)
+    leaf = digest("leaf")
+    assert registry.verifyExclusion(token, *exclusion(tree, 1, leaf))
+    assert not registry.verifyExclusion(token, bytes(32), *exclusion(tree, 1, leaf)[1:])
+    assert not registry.verifyExclusion(token, bytes(32), 0, *NONE, *neighbour(tree, 0))
+    assert not registry.verifyExclusion(token, b"\xff" * 32, 2, *neighbour(tree, 1), *NONE)
+
+
+@pytest.mark.parametrize("length", [49, 300, 5_000])
+def test_cost_of_overlong_neighbours_is_bounded(registry, owner, length):
+    probe = owner.deploy(helper("GasProbe"))
+    tree = leaves(3)
+    token = mint_tree(registry, owner, reference.mth(tree), 3)
+    long = [bytes(32)] * length
+    proof = (between(tree, 1, random.Random(0)), 1, tree[0], long, tree[1], long)
+    output, gas = probe.measure(registry, registry.verifyExclusion.encode_input(token, *proof))
+    assert int.from_bytes(output) == 0
+    assert gas < 10_000
+
+
+@pytest.mark.parametrize("number", [0, 1, 2**256 - 1])
+def test_absence_from_a_token_that_does_not_exist(registry, number):
+    with refused(registry.ERC721NonexistentToken, tokenId=number):
+        registry.verifyExclusion(number, bytes(32), 0, *NONE, *NONE)

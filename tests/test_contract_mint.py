@@ -43,7 +43,7 @@ def events(receipt):
     return [(event.event_name, dict(event.event_arguments)) for event in receipt.events]
 
 
-def minted(number, publisher, kind, commitment):
+def minted(number, publisher, kind, commitment, time):
     root, size, scheme, metadata = commitment
     return (
         "Minted",
@@ -55,6 +55,7 @@ def minted(number, publisher, kind, commitment):
             "scheme": scheme,
             "size": size,
             "metadataDigest": metadata,
+            "time": time,
         },
     )
 
@@ -124,9 +125,10 @@ class TestRecord:
             assert record.publisher == stranger
             assert record.time == receipt.timestamp
             assert (record.supersededBy, record.withdrawn, record.disordered) == (0, False, False)
+            assert (record.attestations, record.claims, record.openClaims) == (0, 0, 0)
             assert links(registry, 1) == []
             assert events(receipt) == [
-                minted(1, stranger, kind, commitment),
+                minted(1, stranger, kind, commitment, receipt.timestamp),
                 transferred(1, ZERO_ADDRESS, stranger),
             ]
 
@@ -134,7 +136,7 @@ class TestRecord:
         given = [(1, Relation.TESTED_ON), (2, Relation.SUPERSEDES), (1, Relation.TRAINED_ON)]
         receipt = mint(registry, Kind.MODEL, commitment(), given, sender=owner)
         assert events(receipt) == [
-            minted(3, owner, Kind.MODEL, commitment()),
+            minted(3, owner, Kind.MODEL, commitment(), receipt.timestamp),
             linked(3, 1, Relation.TESTED_ON, 0),
             superseded(2, 3),
             linked(3, 2, Relation.SUPERSEDES, 1),
@@ -348,6 +350,7 @@ class TestToken:
             pytest.param("0x01ffc9a7", id="IERC165"),
             pytest.param("0x80ac58cd", id="IERC721"),
             pytest.param("0x5b5e139f", id="IERC721Metadata"),
+            pytest.param("0x84b0196e", id="IERC5267"),
             pytest.param(artifact()["interfaceId"], id="IAlithis"),
         ],
     )

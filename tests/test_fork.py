@@ -1,18 +1,25 @@
 """On a local fork of Calibration: what is there already is seen, and nothing reaches it."""
 
+from types import SimpleNamespace
+
 import ape
 import pytest
 import requests
 from ape.exceptions import ContractLogicError
 from chains import COMMITMENT, LEAVES, TRAINED_ON, per_example
+from eth_abi import encode
+from eth_utils import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machine import explore
 
 from alithis import merkle
+from alithis.errors import RpcError
 from alithis.registry import Kind, Registry, Relation
-from scripts._common import ProviderTransport, find_registry
+from scripts._common import ProviderTransport, container, find_registry
 
 DATASET, MODEL = 1, 2
+DERIVED_FROM = Relation.DERIVED_FROM.number
 PATHS = [merkle.inclusion_path(b"".join(LEAVES), index) for index in range(len(LEAVES))]
 
 hashes = st.binary(min_size=32, max_size=32).filter(any)
@@ -112,3 +119,42 @@ def test_inclusion_is_verified_on_the_fork(fork_registry, index):
 def test_no_other_leaf_is_included(fork_registry, index, leaf):
     included = fork_registry.verifyInclusion(DATASET, leaf, index, PATHS[index])
     assert included == (leaf == LEAVES[index])
+
+
+@pytest.fixture
+def node(fork, fork_registry, owner):
+    """Sends and calls without Ape, which traces step by step: a thousand tokens take minutes."""
+
+    def send(data):
+        transaction = {"from": owner.address, "to": fork_registry.address, "data": data}
+        sent = fork.web3.eth.send_transaction(transaction)
+        assert fork.web3.eth.wait_for_transaction_receipt(sent)["status"] == 1
+
+    def call(data):
+        request = {"to": fork_registry.address, "data": data.to_0x_hex()}
+        return ProviderTransport(fork).request("eth_call", [request, "latest"])
+
+    return SimpleNamespace(send=send, call=call)
+
+
+def test_lineage_as_long_as_one_call_walks(fork_registry, node):
+    """Here, and not on the embedded chain, where a thousand tokens take minutes too."""
+    asked = fork_registry.isDerivedFrom.encode_input
+    with per_example():
+        first = fork_registry.totalSupply() + 1
+        last = first + 1025
+        links = [[], *([(target, DERIVED_FROM)] for target in range(first, last))]
+        calls = [fork_registry.mintDataset.encode_input(COMMITMENT, given) for given in links]
+        for start in range(0, len(calls), 150):
+            node.send(fork_registry.multicall.encode_input(calls[start : start + 150]))
+        assert int(node.call(asked(last - 1, first)), 16) == 1, "1,024 tokens on the way"
+        assert int(node.call(asked(last, first + 1)), 16) == 1
+        with pytest.raises(RpcError) as raised:
+            node.call(asked(last, first))
+        error = fork_registry.LineageTooLarge.abi.selector
+        values = encode(["uint256"] * 3, [last, first, 1024])
+        assert raised.value.data == f"0x{(keccak(text=error)[:4] + values).hex()}"
+
+
+def test_any_history_on_the_fork(accounts):
+    explore(accounts[5].deploy(container()), accounts, histories=3)

@@ -29,7 +29,10 @@ from alithis.errors import (
     TransportError,
 )
 from alithis.registry import (
+    Claim,
+    ClaimStatus,
     Event,
+    Grade,
     HttpTransport,
     Kind,
     Link,
@@ -43,6 +46,11 @@ from alithis.registry import (
 CALIBRATION = 314159
 LEAVES = sorted(of_bytes(bytes([number])) for number in range(5))
 ROOT = merkle.root(b"".join(LEAVES))
+BETWEEN = [
+    bytes(32),
+    *((int.from_bytes(leaf) + 1).to_bytes(32) for leaf in LEAVES),
+]
+"""Leaves that are absent: before the first, and right behind each."""
 NOBODY = "0x" + "11" * 20
 ZERO = "0x" + "00" * 20
 
@@ -102,6 +110,9 @@ class TestReading:
             superseded_by=None,
             withdrawn=False,
             disordered=False,
+            attestations=0,
+            claims=0,
+            open_claims=0,
         )
         assert reader.record(2).scheme is Scheme.KEYED
         assert reader.record(3).kind is Kind.MODEL
@@ -182,8 +193,15 @@ class TestReading:
             Registry.owner_of,
             lambda reader, id: reader.verify_inclusion(id, bytes(32), 0, []),
             lambda reader, id: list(reader.records([1, id, 2])),
+            Registry.claims,
+            lambda reader, id: reader.is_derived_from(id, 1),
+            lambda reader, id: reader.is_derived_from(1, id),
+            lambda reader, id: reader.verify_exclusion(id, bytes(32), 0, None, [], None, []),
         ],
-        ids=["record", "links", "linked_from", "token_uri", "owner_of", "verify", "records"],
+        ids=[
+            *("record", "links", "linked_from", "token_uri", "owner_of", "verify", "records"),
+            *("claims", "derived", "ancestor", "exclusion"),
+        ],
     )
     def test_no_such_token(self, reader, read, id):
         with pytest.raises(NoTokenError, match=f"holds no token {id}"):
@@ -202,6 +220,105 @@ class TestReading:
         assert [record.metadata_digest for record in records] == [
             of_bytes(b"metadata %d" % number) for number in range(25)
         ]
+
+
+class TestEvidence:
+    """What is set beside a record once it is minted."""
+
+    PATHS = tuple(merkle.inclusion_path(b"".join(LEAVES), index) for index in range(5))
+
+    def test_countersigned_link(self, reader, registry, owner):
+        registry.countersign(3, 1, sender=owner)
+        countersigned = Link(1, Relation.VALIDATED_ON, countersigned=True)
+        stated = [Link(2, Relation.TRAINED_ON), Link(1, Relation.TESTED_ON)]
+        assert reader.links(3) == (stated[0], countersigned, stated[1])
+        assert [link.grade for link in reader.links(3)] == ["stated", "countersigned", "stated"]
+        assert (3, countersigned) in reader.linked_from(1)
+        registry.retractCountersignature(3, 1, sender=owner)
+        assert reader.links(3)[1].grade is Grade.STATED
+
+    def test_attestations(self, reader, registry, accounts):
+        for index in range(3):
+            registry.attest(1, LEAVES[index], index, self.PATHS[index], sender=accounts[4])
+        assert [reader.record(id).attestations for id in (1, 2)] == [3, 0]
+
+    def test_claims(self, reader, registry, owner, accounts, monkeypatch):
+        monkeypatch.setattr(registries, "_BATCH", 2)
+        times = [
+            registry.claim(
+                1, LEAVES[index], index, self.PATHS[index], "why", sender=accounts[index]
+            ).timestamp
+            for index in range(3)
+        ]
+        registry.answerClaim(1, 2, ClaimStatus.ACCEPTED.number, "so", sender=owner)
+        statuses = [ClaimStatus.OPEN, ClaimStatus.ACCEPTED, ClaimStatus.OPEN]
+        assert reader.claims(1) == tuple(
+            Claim(1, number + 1, LEAVES[number], accounts[number].address, times[number], status)
+            for number, status in enumerate(statuses)
+        )
+        assert (reader.record(1).claims, reader.record(1).open_claims) == (3, 2)
+        assert reader.claims(2) == ()
+
+    def test_texts_are_in_the_events(self, reader, registry, owner):
+        registry.claim(1, LEAVES[0], 0, self.PATHS[0], "why", sender=owner)
+        registry.answerClaim(1, 1, ClaimStatus.REJECTED.number, "no", sender=owner)
+        (claimed,) = reader.events("Claimed", claimant=owner.address)
+        (answered,) = reader.events("ClaimAnswered", id=1, number=1)
+        assert (claimed.args["uri"], answered.args["uri"]) == ("why", "no")
+        assert answered.args["answer"] is ClaimStatus.REJECTED
+
+    def test_withdrawn(self, reader, registry, owner):
+        registry.withdraw(1, "gone", sender=owner)
+        assert [reader.record(id).withdrawn for id in (1, 2)] == [True, False]
+
+    def test_disordered(self, reader, registry, owner):
+        swapped = [LEAVES[1], LEAVES[0]]
+        root = merkle.root(b"".join(swapped))
+        paths = [merkle.inclusion_path(b"".join(swapped), index) for index in (0, 1)]
+        registry.mintDataset((root, 2, 0, of_bytes(b"metadata")), [], sender=owner)
+        absence = (5, LEAVES[4], 2, swapped[1], paths[1], None, ())
+        assert reader.verify_exclusion(*absence)
+        registry.reportDisorder(5, 0, swapped[0], paths[0], 1, swapped[1], paths[1], sender=owner)
+        assert reader.record(5).disordered
+        assert not reader.verify_exclusion(*absence)
+
+    @pytest.mark.parametrize("index", range(6))
+    def test_verify_exclusion(self, reader, index):
+        sides = [
+            (LEAVES[at], self.PATHS[at]) if 0 <= at < 5 else (None, ()) for at in (index - 1, index)
+        ]
+        assert reader.verify_exclusion(1, BETWEEN[index], index, *sides[0], *sides[1])
+        assert not reader.verify_exclusion(1, LEAVES[0], index, *sides[0], *sides[1])
+
+    def test_exclusion_that_cannot_be_asked_about(self, reader):
+        for proof in (
+            (b"short", 0, None, [], None, []),
+            (bytes(32), -1, None, [], None, []),
+            (bytes(32), 0, b"short", [], None, []),
+            (bytes(32), 0, None, [], None, [b"short"]),
+        ):
+            with pytest.raises(ProofError):
+                reader.verify_exclusion(1, *proof)
+
+    def test_is_derived_from(self, reader):
+        assert reader.is_derived_from(4, 1)
+        assert not reader.is_derived_from(1, 4)
+
+    def test_nonce(self, reader, registry, owner):
+        assert reader.nonce(owner.address) == 0
+        registry.revokeNonce(sender=owner)
+        assert reader.nonce(owner.address) == 1
+        with pytest.raises(RegistryError, match="is not an address"):
+            reader.nonce("somebody")
+
+    def test_more_claims_than_can_be(self, reader, transport, monkeypatch):
+        monkeypatch.setattr(registries, "MAX_SCAN", 0)
+        lying = copy.copy(reader)
+        lying._transport = Lying(
+            transport, selector("record"), lambda real: f"{real[:-128]}{1:064x}{real[-64:]}"
+        )
+        with pytest.raises(RegistryError, match="1 claims against token 1 are too many"):
+            lying.claims(1)
 
 
 class Counting:
@@ -285,7 +402,7 @@ class TestEvents:
         ]
         assert all((one.block, one.index) < (two.block, two.index) for one, two in pairwise(events))
 
-    def test_minted(self, reader, owner):
+    def test_minted(self, reader, registry, owner):
         event = next(reader.events("Minted"))
         block = ape.chain.blocks[event.block]
         assert event == Event(
@@ -298,6 +415,7 @@ class TestEvents:
                 "scheme": Scheme.SHA256,
                 "size": 5,
                 "metadataDigest": of_bytes(b"metadata 1"),
+                "time": registry.record(1).time,
             },
             block=block.number,
             block_hash=bytes(HexBytes(block.hash)),
@@ -457,7 +575,7 @@ LIES = {
     "no digit": lambda real: real[:-1] + "g",
     "newline": lambda real: real + "\n",
     "ones": lambda _: "0x" + "ff" * 320,
-    "3 MiB": lambda _: "0x" + "00" * (3 << 20),
+    "4 MiB": lambda _: "0x" + "00" * (4 << 20),
     "giant length": lambda real: real[:66] + "f" * 64 + real[130:],
     "giant offset": lambda real: real[:2] + "f" * 64 + real[66:],
 }
@@ -469,6 +587,12 @@ READS = [
     ("tokenURI", lambda reader: reader.token_uri(3)),
     ("ownerOf", lambda reader: reader.owner_of(3)),
     ("verifyInclusion", lambda reader: reader.verify_inclusion(3, bytes(32), 0, [])),
+    (
+        "verifyExclusion",
+        lambda reader: reader.verify_exclusion(3, bytes(32), 0, None, [], bytes(32), []),
+    ),
+    ("isDerivedFrom", lambda reader: reader.is_derived_from(3, 1)),
+    ("nonces", lambda reader: reader.nonce(NOBODY)),
     ("multicall", lambda reader: list(reader.tokens())),
     ("multicall", lambda reader: reader.linked_from(1)),
 ]
@@ -477,7 +601,7 @@ BAD_RESULTS = [
     pytest.param(function, read, lie, id=f"{function}-{name}")
     for function, read in READS
     for name, lie in LIES.items()
-    if name != "giant offset" or function not in ("totalSupply", "deploymentBlock")
+    if name != "giant offset" or function not in ("totalSupply", "deploymentBlock", "nonces")
 ]
 
 
@@ -506,8 +630,9 @@ class TestLies:
             lying.record(3)
 
     def test_link_of_an_unknown_relation(self, reader, transport):
+        # The last link's words: target, relation, whether it is countersigned.
         lying = self.lying(
-            reader, transport, selector("links"), lambda real: real[:-64] + f"{7:064x}"
+            reader, transport, selector("links"), lambda real: real[:-128] + f"{7:064x}{0:064x}"
         )
         with pytest.raises(RegistryError, match="Relation 7 "):
             lying.links(3)

@@ -233,7 +233,14 @@ class TestMarks:
         lying = Record(reader, withdrawn=1)
         result = ask_one(lying, shelf, hashed(LEAVES[0]))
 
-        assert (result.verdict, result.marks) == (INCLUDED, ("withdrawn by its publisher",))
+        assert (result.verdict, result.marks) == (INCLUDED, ("withdrawn by its owner",))
+
+    def test_open_claims(self, reader, shelf):
+        result = ask_one(Record(reader, claims=3, open_claims=2), shelf, hashed(LEAVES[0]))
+
+        assert result.verdict == INCLUDED
+        assert result.marks == ("claims against it that nobody has answered: 2",)
+        assert ask_one(Record(reader, claims=3), shelf, hashed(LEAVES[0])).marks == ()
 
     def test_disorder_leaves_inclusion_and_takes_absence(self, reader, shelf):
         lying = Record(reader, disordered=1)
@@ -258,6 +265,7 @@ class Record(Registry):
     FIELDS = (
         *("kind", "scheme", "size", "root", "metadata_digest"),
         *("publisher", "time", "superseded_by", "withdrawn", "disordered"),
+        *("attestations", "claims", "open_claims"),
     )
 
     def __init__(self, honest, **lies):
@@ -284,6 +292,16 @@ class TestModels:
             LinkedModel(4, "tuned", "validated_on", "stated", publisher),
         )
         assert second.models == (LinkedModel(3, "classifier", "tested_on", "stated", publisher),)
+
+    def test_countersigned_by_the_dataset_s_owner(self, reader, shelf, registry, owner):
+        registry.countersign(3, 0, sender=owner)
+        first, second = ask(reader, shelf, hashed(LOWEST), 1, 2)
+
+        assert [model.grade for model in first.models] == ["countersigned", "stated"]
+        assert [model.grade for model in second.models] == ["stated"]
+        publisher = first.models[0].publisher
+        said = f"trained_on, countersigned by the dataset's owner, published by {publisher}"
+        assert said in verifier.as_text(first)
 
     def test_a_model_without_metadata_at_hand_has_no_name(self, reader, photos, tmp_path):
         shelf = Shelf(Store(tmp_path), [photos, photos.with_name("tuned")])
