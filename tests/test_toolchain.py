@@ -28,7 +28,9 @@ from tools import install_solc
 TOTAL_SUPPLY = "0x" + keccak(text="totalSupply()")[:4].hex()
 RECORD = "0x" + keccak(text="record(uint256)")[:4].hex()
 NONEXISTENT = "0x" + keccak(text="ERC721NonexistentToken(uint256)")[:4].hex()
-MINTED = "0x" + keccak(text="Minted(uint256,bytes32,address,uint8,uint8,uint64,bytes32)").hex()
+MINTED = (
+    "0x" + keccak(text="Minted(uint256,bytes32,address,uint8,uint8,uint64,bytes32,uint64)").hex()
+)
 
 
 # -- Networks ------------------------------------------------------------------------------------
@@ -457,8 +459,9 @@ def test_logs(chain):
         assert log["transactionHash"] == receipt.txn_hash
         assert int(log["logIndex"], 16) == 0
         assert log["removed"] is False
-        values = decode(["uint8", "uint8", "uint64", "bytes32"], bytes.fromhex(log["data"][2:]))
-        assert values == (0, 0, COMMITMENT[1], COMMITMENT[3])
+        types = ["uint8", "uint8", "uint64", "bytes32", "uint64"]
+        values = decode(types, bytes.fromhex(log["data"][2:]))
+        assert values == (0, 0, COMMITMENT[1], COMMITMENT[3], receipt.timestamp)
         block = chain.request("eth_getBlockByNumber", [log["blockNumber"], False])
         assert log["blockHash"] == block["hash"]
 
