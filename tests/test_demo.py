@@ -1,24 +1,12 @@
 """The main job, as a newcomer runs it: `ape run …`, each in a process of its own."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from chains import run_script
 
 from scripts import demo
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def ape_run(*args):
-    program = [str(Path(sys.executable).parent / "ape"), "run", *args]
-    return subprocess.run(
-        program, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300, check=False
-    )
-
 
 def test_the_demo_proves_a_training_image_included_and_a_drawing_absent(tmp_path):
-    result = ape_run("demo", "--store", str(tmp_path))
+    result = run_script("demo", "--store", str(tmp_path))
 
     assert result.returncode == 0, result.stderr
     included, _, absent = result.stdout.partition("build/demo/drawing.png")
@@ -31,7 +19,7 @@ def test_the_demo_proves_a_training_image_included_and_a_drawing_absent(tmp_path
 
 
 def test_mint_dataset_with_nothing_given_mints_the_sample(tmp_path):
-    result = ape_run("mint_dataset", "--store", str(tmp_path))
+    result = run_script("mint_dataset", "--store", str(tmp_path))
 
     assert result.returncode == 0, result.stderr
     assert "mint the dataset mnist-train on filecoin:local:test" in result.stdout
