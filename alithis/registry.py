@@ -136,9 +136,9 @@ class Record:
     superseded_by: int | None
     withdrawn: bool
     disordered: bool
-    attestations: int = 0
-    claims: int = 0
-    open_claims: int = 0
+    attestations: int
+    claims: int
+    open_claims: int
 
     @property
     def metadata_cid(self) -> Cid:
