@@ -3,13 +3,24 @@
 import random
 from functools import cache
 from hashlib import sha256
+from itertools import count
 
 import pytest
 import reference
 from chains import per_example
+from eth.exceptions import OutOfGas
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from solidity import MAX_SIZE, Kind, commitment, digest, helper, mint, refused
+from solidity import (
+    MAX_SIZE,
+    Kind,
+    commitment,
+    digest,
+    helper,
+    mint,
+    refused,
+    refused_unexplained,
+)
 
 from alithis import merkle
 from alithis.errors import ProofError
@@ -223,6 +234,60 @@ def test_overlong_path_is_refused_before_it_is_hashed(registry, owner):
     assert gas(49) == gas(5_000) < gas(48)
 
 
+def test_small_trees_one_by_one(registry, owner):
+    """All leaves and all forgeries of a few: quick, and the same in every run."""
+    for size in (1, 2, 3, 5, 6):
+        tree = leaves(size)
+        token = mint_tree(registry, owner, reference.mth(tree), size)
+        true = [(tree[index], index, reference.path(index, tree)) for index in range(size)]
+        assert verify_all(registry, [(token, *proof) for proof in true]) == [True] * size
+        rng = random.Random(size)
+        forged = [proof for each in true for _, proof in forgeries(rng, tree, *each[1:])]
+        assert not any(verify_all(registry, [(token, *proof) for proof in forged]))
+
+
+class TestPrecompile:
+    """The chain hashes. Were it to fail, no answer must come of it, not even false."""
+
+    SHA_256 = (2).to_bytes(20)
+
+    @pytest.fixture
+    def verify(self, registry, owner):
+        tree = leaves(5)
+        token = mint_tree(registry, owner, reference.mth(tree), 5)
+        proof = (token, tree[2], 2, reference.path(2, tree))
+        assert registry.verifyInclusion(*proof)
+        return lambda: registry.verifyInclusion(*proof)
+
+    @pytest.fixture
+    def precompiles(self, registry, monkeypatch):
+        """The chain's precompiled contracts by their addresses."""
+        chain = registry.provider.tester.ethereum_tester.backend.chain
+        computation = chain.get_vm().get_state_class().computation_class
+        monkeypatch.setattr(computation, "_precompiles", dict(computation._precompiles))
+        return computation._precompiles
+
+    def test_missing(self, precompiles, verify):
+        del precompiles[self.SHA_256]
+        with refused_unexplained():
+            verify()
+
+    @pytest.mark.parametrize("failing", range(4))
+    def test_failing_once(self, precompiles, verify, failing):
+        """The leaf's hash, or that of any node above it."""
+        sha_256, calls = precompiles[self.SHA_256], count()
+
+        def fail_once(computation):
+            if next(calls) == failing:
+                raise OutOfGas
+            return sha_256(computation)
+
+        precompiles[self.SHA_256] = fail_once
+        with refused_unexplained():
+            verify()
+        assert next(calls) == 4, "it went on with the rest, and minded all the same"
+
+
 NONE = (bytes(32), [])
 """The neighbour that there is not, at an edge of the tree, and its path."""
 
@@ -387,6 +452,24 @@ def test_neighbours_of_another_token_are_none(registry, owner, size, seed, data)
         assert not library_says(root, size, proof)
         absent = exclusion(tree, index, between(tree, index, rng))
         assert absent_all(registry, other, [absent]) == [library_says(other_root, size - 1, absent)]
+
+
+def test_absence_from_small_trees_one_by_one(registry, owner):
+    """All places, and all forgeries: quick, and the same in every run."""
+    rng = random.Random(0)
+    for size in (1, 2, 3, 4):
+        tree = leaves(size)
+        token = mint_tree(registry, owner, reference.mth(tree), size)
+
+        def path(place, tree=tree):
+            return reference.path(place, tree)
+
+        for index in range(size + 1):
+            leaf = between(tree, index, rng)
+            true = exclusion(tree, index, leaf)
+            named = exclusion_forgeries(rng, tree, index, leaf, path)
+            proofs = [true, *(proof for _, proof in named if proof != true)]
+            assert absent_all(registry, token, proofs) == [True] + [False] * (len(proofs) - 1)
 
 
 @pytest.mark.parametrize("size", [100_000, 131_072])
