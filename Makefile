@@ -46,6 +46,14 @@ test: setup ## run the tests (ARGS=... for pytest), and hold the coverage
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+.PHONY: histories
+histories: setup ## run long random histories of the contract (HISTORIES=200)
+	ALITHIS_HISTORIES=$(or $(HISTORIES),200) $(BIN)/ape test tests/test_contract_machine.py
+
+.PHONY: mutants
+mutants: setup ## mutate MerkleTree.sol, and show that the tests kill every mutant
+	$(BIN)/python tools/mutants.py
+
 .PHONY: lint
 lint: setup $(STAMPS)/lint ## ruff, mypy, import-linter, solhint, slither
 	$(BIN)/ruff check .

@@ -55,8 +55,8 @@ library MerkleTree {
         bytes32 right,
         bytes32[] calldata rightPath
     ) internal view returns (bool) {
-        if (index > size) return false;
-        // Orders first: what costs least may spare the hashing.
+        // Orders first: what costs least may spare the hashing. An index past the size needs a left neighbour that is
+        // past the end.
         if (index == 0 ? left != 0 || leftPath.length != 0 : left >= leaf) return false;
         if (index == size ? right != 0 || rightPath.length != 0 : right <= leaf) return false;
         unchecked {

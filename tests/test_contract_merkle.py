@@ -8,10 +8,19 @@ from itertools import count
 import pytest
 import reference
 from chains import per_example
-from eth.exceptions import Revert
+from eth.exceptions import OutOfGas
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from solidity import MAX_SIZE, Kind, commitment, digest, helper, mint, refused, refused_unexplained
+from solidity import (
+    MAX_SIZE,
+    Kind,
+    commitment,
+    digest,
+    helper,
+    mint,
+    refused,
+    refused_unexplained,
+)
 
 from alithis import merkle
 from alithis.errors import ProofError
@@ -225,45 +234,58 @@ def test_overlong_path_is_refused_before_it_is_hashed(registry, owner):
     assert gas(49) == gas(5_000) < gas(48)
 
 
-class TestPrecompile:
-    """A chain whose SHA-256 precompile fails gets no answer, neither true nor false."""
+def test_small_trees_one_by_one(registry, owner):
+    """All leaves and all forgeries of a few: quick, and the same in every run."""
+    for size in (1, 2, 3, 5, 6):
+        tree = leaves(size)
+        token = mint_tree(registry, owner, reference.mth(tree), size)
+        true = [(tree[index], index, reference.path(index, tree)) for index in range(size)]
+        assert verify_all(registry, [(token, *proof) for proof in true]) == [True] * size
+        rng = random.Random(size)
+        forged = [proof for each in true for _, proof in forgeries(rng, tree, *each[1:])]
+        assert not any(verify_all(registry, [(token, *proof) for proof in forged]))
 
-    ADDRESS = (2).to_bytes(20)
+
+class TestPrecompile:
+    """The chain hashes. Were it to fail, no answer must come of it, not even false."""
+
+    SHA_256 = (2).to_bytes(20)
+
+    @pytest.fixture
+    def verify(self, registry, owner):
+        tree = leaves(5)
+        token = mint_tree(registry, owner, reference.mth(tree), 5)
+        proof = (token, tree[2], 2, reference.path(2, tree))
+        assert registry.verifyInclusion(*proof)
+        return lambda: registry.verifyInclusion(*proof)
 
     @pytest.fixture
     def precompiles(self, registry, monkeypatch):
-        """The embedded chain's precompiles by address, to be changed for a test."""
-        evm = registry.provider.evm_backend.chain.get_vm().get_state_class().computation_class
-        monkeypatch.setattr(evm, "_precompiles", dict(evm.get_precompiles()))
-        return evm.get_precompiles()
+        """The chain's precompiled contracts by their addresses."""
+        chain = registry.provider.tester.ethereum_tester.backend.chain
+        computation = chain.get_vm().get_state_class().computation_class
+        monkeypatch.setattr(computation, "_precompiles", dict(computation._precompiles))
+        return computation._precompiles
 
-    @pytest.fixture
-    def proof(self, registry, owner):
-        tree = leaves(4)
-        token = mint_tree(registry, owner, reference.mth(tree), 4)
-        return token, tree[1], 1, reference.path(1, tree)
-
-    def test_that_works(self, registry, proof, precompiles):
-        assert registry.verifyInclusion(*proof)
-
-    def test_that_is_missing(self, registry, proof, precompiles):
-        del precompiles[self.ADDRESS]
+    def test_missing(self, precompiles, verify):
+        del precompiles[self.SHA_256]
         with refused_unexplained():
-            registry.verifyInclusion(*proof)
+            verify()
 
-    @pytest.mark.parametrize("failing", range(3))
-    def test_that_fails_once(self, registry, proof, precompiles, failing):
-        sha256 = precompiles[self.ADDRESS]
-        calls = count()
+    @pytest.mark.parametrize("failing", range(4))
+    def test_failing_once(self, precompiles, verify, failing):
+        """The leaf's hash, or that of any node above it."""
+        sha_256, calls = precompiles[self.SHA_256], count()
 
         def fail_once(computation):
             if next(calls) == failing:
-                raise Revert(b"")
-            return sha256(computation)
+                raise OutOfGas
+            return sha_256(computation)
 
-        precompiles[self.ADDRESS] = fail_once
+        precompiles[self.SHA_256] = fail_once
         with refused_unexplained():
-            registry.verifyInclusion(*proof)
+            verify()
+        assert next(calls) == 4, "it went on with the rest, and minded all the same"
 
 
 NONE = (bytes(32), [])
@@ -430,6 +452,24 @@ def test_neighbours_of_another_token_are_none(registry, owner, size, seed, data)
         assert not library_says(root, size, proof)
         absent = exclusion(tree, index, between(tree, index, rng))
         assert absent_all(registry, other, [absent]) == [library_says(other_root, size - 1, absent)]
+
+
+def test_absence_from_small_trees_one_by_one(registry, owner):
+    """All places, and all forgeries: quick, and the same in every run."""
+    rng = random.Random(0)
+    for size in (1, 2, 3, 4):
+        tree = leaves(size)
+        token = mint_tree(registry, owner, reference.mth(tree), size)
+
+        def path(place, tree=tree):
+            return reference.path(place, tree)
+
+        for index in range(size + 1):
+            leaf = between(tree, index, rng)
+            true = exclusion(tree, index, leaf)
+            named = exclusion_forgeries(rng, tree, index, leaf, path)
+            proofs = [true, *(proof for _, proof in named if proof != true)]
+            assert absent_all(registry, token, proofs) == [True] + [False] * (len(proofs) - 1)
 
 
 @pytest.mark.parametrize("size", [100_000, 131_072])
