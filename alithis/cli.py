@@ -225,8 +225,11 @@ def _stem(source: Path) -> str:
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
 
-def _progress(batches: Iterable[Items], count: int) -> Iterator[Items]:
-    """Show how far hashing is: a bar on a terminal, a few lines in a log."""
+def _progress(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
+    """Show how far hashing is: a bar on a terminal, a few lines in a log.
+
+    Without a count, the bar only tells how many data points were hashed.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -242,13 +245,14 @@ def _progress(batches: Iterable[Items], count: int) -> Iterator[Items]:
             bar.advance(task, len(batch.paths))
 
 
-def _progress_lines(batches: Iterable[Items], count: int) -> Iterator[Items]:
+def _progress_lines(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
+    of = "" if count is None else f" of {count:,}"
     done, spoken = 0, time.monotonic()
     for batch in batches:
         yield batch
         done += len(batch.paths)
         if time.monotonic() - spoken > 10:
-            _say(f"hashed {done:,} of {count:,} data points", err=True)
+            _say(f"hashed {done:,}{of} data points", err=True)
             spoken = time.monotonic()
 
 

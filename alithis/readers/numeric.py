@@ -1,8 +1,4 @@
-"""Where data points come from: a folder, IDX files, NumPy arrays.
-
-A reader knows its canonical form and gives batches of digested data points (`manifest.Items`).
-It never drops a data point: what cannot be read stops it, with the name of what is wrong.
-"""
+"""Arrays: in memory, and in IDX files, MNIST's format."""
 
 from __future__ import annotations
 
@@ -11,16 +7,16 @@ import io
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alithis import digest
-from alithis.digest import BYTES, SIZE, Form, Pool
+from alithis.digest import BYTES, Form, Pool
 from alithis.errors import ChangedError, SourceError
 from alithis.manifest import Items
+from alithis.readers.source import Source, check_name, fingerprint, numbered, stamp, utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,130 +26,7 @@ _GZIP = b"\x1f\x8b"
 _UBYTES = b"\0\0\x08"  # an IDX file of unsigned bytes
 _MAX_AXES = 4
 _MAX_ITEMS, _MAX_ITEM = 1 << 28, 1 << 28  # an IDX header may announce no more items, bytes in one
-_MAX_DEPTH = 256
 _BATCH, _BLOCK = 1 << 16, 1 << 23  # rows and bytes that are digested at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Data points that can be digested.
-
-    Attributes:
-        form: their canonical form.
-        count: how many there are.
-        digested: gives them digested, in batches, with the workers of a pool.
-    """
-
-    form: Form
-    count: int
-    digested: Callable[[Pool], Iterator[Items]]
-
-
-def open_source(
-    path: Path,
-    *,
-    form: Form = BYTES,
-    labels: Path | None = None,
-    label_from_folder: bool = False,
-) -> Source:
-    """Open what a path holds: a folder, or an IDX file (plain or gzipped).
-
-    Args:
-        path: the folder or file.
-        form: the canonical form of a folder's files; an IDX file has its own.
-        labels: for IDX images, the IDX file with their labels.
-        label_from_folder: for a folder, whether each file's parent folder is its label.
-
-    Raises:
-        SourceError: the path cannot be read, is empty, or is none of these.
-    """
-    if path.is_dir():
-        if labels:
-            raise SourceError(f"{labels}: labels go with an IDX file; {path} is a folder")
-        return folder(path, form=form, label_from_folder=label_from_folder)
-    if label_from_folder:
-        raise SourceError(f"{path}: is no folder, so no folder names a label")
-    if form != BYTES:
-        raise SourceError(f"{path}: an IDX file's form is pixels already")
-    return idx(path, labels)
-
-
-def folder(path: Path, *, form: Form = BYTES, label_from_folder: bool = False) -> Source:
-    """Take every file below a folder as a data point.
-
-    Symbolic links are followed.
-
-    Args:
-        path: the folder.
-        form: the files' canonical form.
-        label_from_folder: whether a file's parent folder is its label.
-
-    Raises:
-        SourceError: the folder is empty or cannot be listed, links run in a circle, a name is
-            not UTF-8, something is neither file nor folder, or a file has no label.
-    """
-    form.require()
-    names = sorted(_files(os.fspath(path), "", ()))
-    if not names:
-        raise SourceError(f"{path}: no files in it")
-    labels = [_label(path, _utf8(name)) for name in names] if label_from_folder else None
-
-    def digested(pool: Pool) -> Iterator[Items]:
-        start = 0
-        for digests, sizes in digest.of_files(os.fspath(path), names, form, pool):
-            stop = start + len(sizes)
-            columns = {"label": labels[start:stop]} if labels else {}
-            paths = [_utf8(name) for name in names[start:stop]]
-            yield Items(digests, paths, sizes, columns)
-            start = stop
-
-    return Source(form, len(names), digested)
-
-
-def _files(root: str, below: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    """List the files below a folder; ``above`` identifies the folders on the way to it."""
-    here = f"{root}/{below}" if below else root
-    try:
-        status = Path(here).stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            raise SourceError(f"{here}: a symbolic link leads back to a folder above it")
-        if len(above) > _MAX_DEPTH:
-            raise SourceError(f"{here}: more than {_MAX_DEPTH} folders deep")
-        with os.scandir(here) as entries:
-            for entry in entries:
-                name = f"{below}/{entry.name}" if below else entry.name
-                _check_name(root, name)
-                if entry.is_dir():
-                    yield from _files(root, name, (*above, identity))
-                elif entry.is_file():
-                    yield name
-                else:
-                    entry.stat()  # raises for a link that leads nowhere
-                    raise SourceError(f"{root}/{name}: not a regular file")
-    except OSError as error:
-        raise SourceError(f"{error.filename or here}: cannot be read: {error.strerror}") from error
-
-
-def _check_name(root: str, name: str) -> None:
-    try:
-        _utf8(name)
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{root}/{os.fsencode(name)!r}: the name is not UTF-8; rename it"
-        ) from error
-
-
-def _utf8(name: str) -> str:
-    """Read a file name's bytes as UTF-8, whatever the locale takes them for."""
-    return os.fsencode(name).decode()
-
-
-def _label(path: Path, name: str) -> str:
-    label = PurePosixPath(name).parent.name
-    if not label:
-        raise SourceError(f"{path / name}: lies in no folder that could be its label")
-    return label
 
 
 def arrays(
@@ -177,10 +50,10 @@ def arrays(
         raise SourceError(f"{name}: no rows in an array of shape {data.shape}")
     values = _labels(labels, len(data), name)
 
-    def digested(_: Pool) -> Iterator[Items]:
-        starts = range(0, len(data), _BATCH)
-        digests = (of_array(data[start : start + _BATCH]) for start in starts)
-        return _rows(name, digests, data.nbytes // len(data), values)
+    def digested(_: Pool, first: int = 0) -> Iterator[Items]:
+        for start in range(first, len(data), _BATCH):
+            digests = of_array(data[start : start + _BATCH])
+            yield numbered(name, start, digests, data.nbytes // len(data), values)
 
     form = _raster(data.shape) if data.dtype.name == "uint8" else BYTES
     return Source(form, len(data), digested)
@@ -228,18 +101,6 @@ def _labels(labels: Sequence[Any] | None, count: int, name: str) -> list[Any] | 
     return list(values.tolist())
 
 
-def _rows(
-    name: str, digests: Iterable[bytes], size: int, labels: list[Any] | None
-) -> Iterator[Items]:
-    start = 0
-    for joined in digests:
-        count = len(joined) // SIZE
-        stop = start + count
-        columns = {"label": labels[start:stop]} if labels else {}
-        yield Items(joined, [f"{name}#{at}" for at in range(start, stop)], [size] * count, columns)
-        start = stop
-
-
 def _raster(shape: Sequence[int]) -> Form:
     """Return the form of unsigned bytes of a shape (items, height, width, channels)."""
     mode = {(): "L", (3,): "RGB", (4,): "RGBA"}.get(tuple(shape[3:]))
@@ -261,19 +122,30 @@ def idx(path: Path, labels: Path | None = None) -> Source:
         SourceError: a file cannot be read, is no IDX file or is cut short, or the labels do
             not fit.
     """
-    _check_name(str(path.parent), path.name)
-    name = _utf8(path.name).removesuffix(".gz")
+    check_name(str(path.parent), path.name)
+    name = utf8(path.name).removesuffix(".gz")
     with _opened_idx(path) as (shape, _):
         count, size = shape[0], math.prod(shape[1:])
     values = None if labels is None else _labels(idx_array(labels), count, str(labels))  # type: ignore[arg-type]
 
-    def digests() -> Iterator[bytes]:
+    def digested(_: Pool, first: int = 0) -> Iterator[Items]:
+        start = 0
         with _opened_idx(path) as (again, blocks):
             if again != shape:
                 raise ChangedError(f"{path}: changed since it was opened")
-            yield from (digest.of_rows(block, size) for block in blocks)
+            for block in blocks:
+                stop, skip = start + len(block) // size, max(0, first - start)
+                if start + skip < stop:
+                    rest = memoryview(block)[skip * size :]
+                    yield numbered(name, start + skip, digest.of_rows(rest, size), size, values)
+                start = stop
 
-    return Source(_raster(shape), count, lambda _: _rows(name, digests(), size, values))
+    facts = fingerprint("idx", *(_facts(each) for each in (path, labels) if each))
+    return Source(_raster(shape), count, digested, facts)
+
+
+def _facts(path: Path) -> tuple[str, tuple[int, int]]:
+    return str(path.resolve()), stamp(path.stat())
 
 
 def idx_array(path: Path) -> NDArray[np.uint8]:
