@@ -111,9 +111,9 @@ def _is_simple(value: Any) -> bool:
     if kind is str or value is None or kind is bool:
         return True
     if kind is int:
-        return -SAFE <= value <= SAFE
-    if kind is float:
-        return bool(0.0001 <= abs(value) < SAFE and not value.is_integer())
+        return bool(-SAFE <= value <= SAFE)
+    if isinstance(value, float):
+        return 0.0001 <= abs(value) < SAFE and not value.is_integer()
     if kind is dict:
         keys = "".join(value) if all(type(key) is str for key in value) else "\uffff"
         return keys.isascii() and all(map(_is_simple, value.values()))

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from alithis.digest import SIZE, Form, Pool
@@ -112,6 +113,30 @@ def check_name(root: str, name: str) -> None:
         raise SourceError(
             f"{root}/{os.fsencode(name)!r}: the name is not UTF-8; rename it"
         ) from error
+
+
+def parent_folder(where: str, name: str) -> str:
+    """Return the name of the folder that a data point lies in: its label.
+
+    Raises:
+        SourceError: it lies in none.
+    """
+    label = PurePosixPath(name).parent.name
+    if not label:
+        raise SourceError(f"{where}/{name}: lies in no folder that could be its label")
+    return label
+
+
+def first_folder(where: str, name: str) -> str:
+    """Return the first folder on a data point's path: its split.
+
+    Raises:
+        SourceError: there is none.
+    """
+    split, slash, _ = name.partition("/")
+    if not slash:
+        raise SourceError(f"{where}/{name}: lies in no folder that could be its split")
+    return split
 
 
 def numbered(
