@@ -20,6 +20,7 @@ SAFE = (1 << 53) - 1
 
 _MAX_MARKS = 1000  # to put a run of marks in order takes the square of its length
 _ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+_USUAL = set(map(chr, range(128)))  # characters that were looked at, and are no marks
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,8 +44,8 @@ def text(value: str) -> bytes:
 
 
 def _check_characters(value: str) -> None:
-    characters = set(value)
-    for char in characters:
+    unusual = set(value) - _USUAL
+    for char in unusual:
         category = unicodedata.category(char)
         if category == "Cs":
             raise SourceError(f"the text holds U+{ord(char):04X}, half of a surrogate pair")
@@ -53,7 +54,8 @@ def _check_characters(value: str) -> None:
                 f"the text holds U+{ord(char):04X}, which Unicode {unicodedata.unidata_version} "
                 "does not know: take a newer Python, or the form bytes"
             )
-    marks = "".join(filter(unicodedata.combining, characters))
+    marks = "".join(filter(unicodedata.combining, unusual))
+    _USUAL.update(unusual.difference(marks))
     if marks and re.search(f"[{re.escape(marks)}]{{{_MAX_MARKS + 1}}}", value):
         raise SourceError(f"the text holds a run of more than {_MAX_MARKS} combining marks")
 
@@ -217,6 +219,21 @@ def sample_of(data: bytes) -> bytes:
             'no sample: {"extension": "SHA-256 in hexadecimal", …} for each of its files'
         )
     return sample(members)
+
+
+def fragment(value: Any) -> str:
+    """Return a value inside a record as canonical JSON.
+
+    Raises:
+        SourceError: as `record` does.
+    """
+    if value is None:
+        return "null"
+    if type(value) is str:
+        return quoted(value)
+    if type(value) is int and -SAFE <= value <= SAFE:
+        return str(value)
+    return record(value).decode()
 
 
 def quoted(value: str) -> str:
