@@ -221,6 +221,18 @@ def sample_of(data: bytes) -> bytes:
     return sample(members)
 
 
+def row_pattern(names: Iterable[str]) -> tuple[list[str], str]:
+    """Return how rows of these columns are written, cell by cell.
+
+    Returns:
+        The names in the order of the members (RFC 8785, section 3.2.3), and a pattern that takes
+        the cells' canonical JSON in that order.
+    """
+    order = sorted(names, key=lambda name: name.encode("utf-16-be"))
+    members = (quoted(name).replace("%", "%%") + ":%s" for name in order)
+    return order, "{" + ",".join(members) + "}"
+
+
 def fragment(value: Any) -> str:
     """Return a value inside a record as canonical JSON.
 

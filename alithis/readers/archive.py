@@ -145,10 +145,9 @@ class _Reader:
         """Yield the data points from the first wanted one on."""
         file: Any
         with self._place.open() as file, _readable(self._place):
-            head = file.read(262)
+            head = file.peek(262)[:262]
             packed = is_packed(head)
-            is_zip = not packed and head[257:] != b"ustar" and zipfile.is_zipfile(file)
-            file.seek(0)
+            is_zip = head.startswith(b"PK") and head[257:] != b"ustar"
             if is_zip:
                 members, apart = self._zip_members(file), True
             else:
@@ -311,9 +310,9 @@ class _Reader:
     def _folders(self, name: str) -> dict[str, str]:
         columns = {}
         if self._options.label_from_folder:
-            columns["label"] = parent_folder(self._place.where, name)
+            columns["label"] = parent_folder(name)
         if self._options.split_from_folder:
-            columns["split"] = first_folder(self._place.where, self._prefix + name)
+            columns["split"] = first_folder(self._prefix + name)
         return columns
 
     def _batches(self, points: Iterable[_Point]) -> Iterator[Items]:

@@ -14,7 +14,7 @@ from alithis import canonical
 from alithis.digest import Form, of_bytes
 from alithis.errors import SourceError
 from alithis.manifest import Items
-from alithis.readers.source import Skips
+from alithis.readers.source import Skips, first_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,13 +36,19 @@ class Choice:
             ``bytes`` for one of bytes, and ``record`` for rows.
         column: the column that holds the data points; None for rows.
         columns: of rows, the columns that make up the record; None for all.
-        keep: columns that are carried, and what they are called in items.parquet.
+        keep: columns that are carried: what they are called in items.parquet, and here.
+        split_from_folder: whether the first folder on a file's path is the split of its rows.
     """
 
     form: Form | None = None
     column: str | None = None
     columns: tuple[str, ...] | None = None
     keep: tuple[tuple[str, str], ...] = ()
+    split_from_folder: bool = False
+
+    def split_of(self, name: str) -> list[tuple[str, str]]:
+        """Return the column ``split`` of a file's rows, if there is to be one."""
+        return [("split", first_folder(name))] if self.split_from_folder else []
 
     def needed(self, names: Sequence[str]) -> list[str] | None:
         """Return the columns to read of a table of these; None for all of them."""
@@ -83,6 +89,19 @@ def form_of(choice: Choice, schema: pa.Schema, where: str) -> Form:
         f"{where}: column {choice.column} is {kind}, neither bytes nor text: "
         f"take it as a record (--columns {choice.column})"
     )
+
+
+def only(forms: Sequence[Form]) -> Form:
+    """Return the form of all files, which is one.
+
+    Raises:
+        SourceError: a column holds bytes in one file and text in another.
+    """
+    form, *others = dict.fromkeys(forms)
+    if others:
+        raise SourceError(f"the files do not agree: {form.name} and {others[0].name}; give --form")
+    form.require()
+    return form
 
 
 def _check_schema(schema: pa.Schema, where: str) -> None:
@@ -171,6 +190,7 @@ def digested(
     columns: dict[str, Any] = {
         as_: _kept(_column(table, each), numbers) for as_, each in choice.keep
     }
+    columns |= {each: [split] * len(numbers) for each, split in choice.split_of(name)}
     paths = [f"{name}#{start + at}" for at in numbers]
     return Items(b"".join(digests), paths, sizes, columns), skipped
 
@@ -301,18 +321,11 @@ def records(table: pa.RecordBatch, columns: Sequence[str] | None = None) -> list
     Raises:
         SourceError: a value has no JSON form.
     """
-    names = sorted(table.schema.names if columns is None else columns, key=_utf16)
+    names, pattern = canonical.row_pattern(table.schema.names if columns is None else columns)
     if not names:
         raise SourceError("a table without columns")
-    members = (canonical.quoted(name).replace("%", "%%") + ":%s" for name in names)
-    pattern = "{" + ",".join(members) + "}"
     cells = [_fragments(table.column(name), name) for name in names]
     return [(pattern % row).encode() for row in zip(*cells, strict=True)]
-
-
-def _utf16(name: str) -> bytes:
-    """Order names as RFC 8785 does (section 3.2.3)."""
-    return name.encode("utf-16-be")
 
 
 def _fragments(array: pa.Array, name: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from alithis import digest
@@ -29,6 +29,7 @@ def folder(
     form: Form = BYTES,
     label_from_folder: bool = False,
     split_from_folder: bool = False,
+    found: Sequence[tuple[str, tuple[int, int]]] | None = None,
 ) -> Source:
     """Take every file below a folder as a data point.
 
@@ -39,6 +40,7 @@ def folder(
         form: the files' canonical form.
         label_from_folder: whether a file's parent folder is its label.
         split_from_folder: whether the first folder on a file's path is its split.
+        found: its files, where they were listed before.
 
     Raises:
         SourceError: the folder is empty or cannot be listed, links run in a circle, a name is
@@ -46,9 +48,7 @@ def folder(
             could be its label or split.
     """
     form.require()
-    found = sorted(_files(os.fspath(path), "", ()))
-    if not found:
-        raise SourceError(f"{path}: no files in it")
+    found = listed(path) if found is None else found
     names = [name for name, _ in found]
     known = dict[str, list[str]]()
     for column, asked, part in (
@@ -56,7 +56,7 @@ def folder(
         ("split", split_from_folder, first_folder),
     ):
         if asked:
-            known[column] = [part(str(path), utf8(name)) for name in names]
+            known[column] = [part(utf8(name)) for name in names]
 
     def digested(pool: Pool, first: int = 0) -> Iterator[Items]:
         start = first
@@ -69,6 +69,18 @@ def folder(
 
     facts = fingerprint("folder", str(path.resolve()), form, list(known), found)
     return Source(form, len(names), digested, facts)
+
+
+def listed(path: Path) -> list[tuple[str, tuple[int, int]]]:
+    """List the files below a folder, in order: path in it, and stamp.
+
+    Raises:
+        SourceError: there are none, or as `folder` does.
+    """
+    found = sorted(_files(os.fspath(path), "", ()))
+    if not found:
+        raise SourceError(f"{path}: no files in it")
+    return found
 
 
 def _files(

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
-import os
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from alithis import digest
 from alithis.digest import BYTES, Form, Pool
 from alithis.errors import ChangedError, SourceError
 from alithis.manifest import Items
-from alithis.readers.source import Source, check_name, fingerprint, numbered, stamp, utf8
+from alithis.readers.places import LocalFile, Place, readable, unpacked
+from alithis.readers.source import Source, fingerprint, numbered
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_GZIP = b"\x1f\x8b"
 _UBYTES = b"\0\0\x08"  # an IDX file of unsigned bytes
 _MAX_AXES = 4
 _MAX_ITEMS, _MAX_ITEM = 1 << 28, 1 << 28  # an IDX header may announce no more items, bytes in one
@@ -45,17 +41,17 @@ def arrays(
     Raises:
         SourceError: the array has no rows or holds objects, or the labels do not fit it.
     """
-    _check_portable(data.dtype, name)
+    check_portable(data.dtype, name)
     if data.ndim < 1 or data.nbytes == 0:
         raise SourceError(f"{name}: no rows in an array of shape {data.shape}")
-    values = _labels(labels, len(data), name)
+    values = check_labels(labels, len(data), name)
 
     def digested(_: Pool, first: int = 0) -> Iterator[Items]:
         for start in range(first, len(data), _BATCH):
             digests = of_array(data[start : start + _BATCH])
             yield numbered(name, start, digests, data.nbytes // len(data), values)
 
-    form = _raster(data.shape) if data.dtype.name == "uint8" else BYTES
+    form = raster(data.shape) if data.dtype.name == "uint8" else BYTES
     return Source(form, len(data), digested)
 
 
@@ -71,7 +67,7 @@ def of_array(data: NDArray[Any]) -> bytes:
     """
     import numpy as np
 
-    _check_portable(data.dtype, "array")
+    check_portable(data.dtype, "array")
     dtype = data.dtype
     if dtype.names:
         from numpy.lib.recfunctions import repack_fields
@@ -81,14 +77,26 @@ def of_array(data: NDArray[Any]) -> bytes:
     return digest.of_rows(rows.reshape(-1).view(np.uint8).data, rows.nbytes // len(rows))
 
 
-def _check_portable(dtype: np.dtype[Any], name: str) -> None:
+def check_portable(dtype: np.dtype[Any], name: str) -> None:
+    """Check that values of a type have the same bytes on every machine.
+
+    Raises:
+        SourceError: they have not.
+    """
     for field in dtype.names or ():
-        _check_portable(dtype[field].base, name)
+        check_portable(dtype[field].base, name)
     if dtype.kind not in "biufcmMSUV" or dtype.char in "gG":  # long double
         raise SourceError(f"{name}: {dtype} has no bytes that are the same on every machine")
 
 
-def _labels(labels: Sequence[Any] | None, count: int, name: str) -> list[Any] | None:
+def check_labels(
+    labels: Sequence[Any] | NDArray[Any] | None, count: int, name: str
+) -> list[Any] | None:
+    """Return labels as a list, one for each row.
+
+    Raises:
+        SourceError: they are not as many, or neither integers nor strings.
+    """
     import numpy as np
 
     if labels is None:
@@ -101,7 +109,7 @@ def _labels(labels: Sequence[Any] | None, count: int, name: str) -> list[Any] | 
     return list(values.tolist())
 
 
-def _raster(shape: Sequence[int]) -> Form:
+def raster(shape: Sequence[int]) -> Form:
     """Return the form of unsigned bytes of a shape (items, height, width, channels)."""
     mode = {(): "L", (3,): "RGB", (4,): "RGBA"}.get(tuple(shape[3:]))
     if len(shape) < 3 or mode is None:
@@ -122,17 +130,22 @@ def idx(path: Path, labels: Path | None = None) -> Source:
         SourceError: a file cannot be read, is no IDX file or is cut short, or the labels do
             not fit.
     """
-    check_name(str(path.parent), path.name)
-    name = utf8(path.name).removesuffix(".gz")
-    with _opened_idx(path) as (shape, _):
-        count, size = shape[0], math.prod(shape[1:])
-    values = None if labels is None else _labels(idx_array(labels), count, str(labels))  # type: ignore[arg-type]
+    return idx_file(LocalFile.at(path), None if labels is None else LocalFile.at(labels))
 
-    def digested(_: Pool, first: int = 0) -> Iterator[Items]:
+
+def idx_file(place: Place, labels: Place | None = None) -> Source:
+    """Take the items of an IDX file as data points, wherever it is: see `idx`."""
+    name = place.name.removesuffix(".gz")
+    with _opened_idx(place) as (shape, _):
+        count, size = shape[0], math.prod(shape[1:])
+    values: Any = None if labels is None else _array(labels)
+    values = check_labels(values, count, "" if labels is None else labels.where)
+
+    def digested(_: Pool, /, first: int = 0) -> Iterator[Items]:
         start = 0
-        with _opened_idx(path) as (again, blocks):
+        with _opened_idx(place) as (again, blocks):
             if again != shape:
-                raise ChangedError(f"{path}: changed since it was opened")
+                raise ChangedError(f"{place.where}: changed since it was opened")
             for block in blocks:
                 stop, skip = start + len(block) // size, max(0, first - start)
                 if start + skip < stop:
@@ -140,12 +153,8 @@ def idx(path: Path, labels: Path | None = None) -> Source:
                     yield numbered(name, start + skip, digest.of_rows(rest, size), size, values)
                 start = stop
 
-    facts = fingerprint("idx", *(_facts(each) for each in (path, labels) if each))
-    return Source(_raster(shape), count, digested, facts)
-
-
-def _facts(path: Path) -> tuple[str, tuple[int, int]]:
-    return str(path.resolve()), stamp(path.stat())
+    facts = fingerprint("idx", [(each.where, each.stamp) for each in (place, labels) if each])
+    return Source(raster(shape), count, digested, facts)
 
 
 def idx_array(path: Path) -> NDArray[np.uint8]:
@@ -157,40 +166,46 @@ def idx_array(path: Path) -> NDArray[np.uint8]:
     Raises:
         SourceError: as `idx` does.
     """
+    return _array(LocalFile.at(path))
+
+
+def _array(place: Place) -> NDArray[np.uint8]:
     import numpy as np
 
     data = bytearray()
-    with _opened_idx(path) as (shape, blocks):
+    with _opened_idx(place) as (shape, blocks):
         for block in blocks:
             data += block
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 @contextmanager
-def _opened_idx(path: Path) -> Iterator[tuple[list[int], Iterator[bytes]]]:
+def _opened_idx(place: Place) -> Iterator[tuple[list[int], Iterator[bytes]]]:
     """Open an IDX file: its shape, and its items in blocks of whole ones."""
-    with _opened(path) as file:
-        shape = _idx_shape(path, file)
-        yield shape, _idx_blocks(path, file, shape)
+    with place.open() as raw, readable(place.where):
+        file = unpacked(raw)
+        shape = _idx_shape(place.where, file)
+        yield shape, _idx_blocks(place.where, file, shape)
 
 
-def _idx_shape(path: Path, file: io.BufferedIOBase) -> list[int]:
+def _idx_shape(where: str, file: BinaryIO) -> list[int]:
     head = file.read(4)
     if len(head) < 4 or head[:3] != _UBYTES:
-        raise SourceError(f"{path}: no IDX file of unsigned bytes")
+        raise SourceError(f"{where}: no IDX file of unsigned bytes")
     axes = file.read(4 * head[3])
     if not 1 <= head[3] <= _MAX_AXES or len(axes) < 4 * head[3]:
-        raise SourceError(f"{path}: an IDX header of {head[3]} axes, or one cut short")
+        raise SourceError(f"{where}: an IDX header of {head[3]} axes, or one cut short")
     shape = [int.from_bytes(axes[at : at + 4], "big") for at in range(0, len(axes), 4)]
     count, size = shape[0], math.prod(shape[1:])
     if not (0 < count <= _MAX_ITEMS and 0 < size <= _MAX_ITEM):
         raise SourceError(
-            f"{path}: {count} items of {size} bytes; read are 1 to {_MAX_ITEMS} of 1 to {_MAX_ITEM}"
+            f"{where}: {count} items of {size} bytes; "
+            f"read are 1 to {_MAX_ITEMS} of 1 to {_MAX_ITEM}"
         )
     return shape
 
 
-def _idx_blocks(path: Path, file: io.BufferedIOBase, shape: list[int]) -> Iterator[bytes]:
+def _idx_blocks(where: str, file: BinaryIO, shape: list[int]) -> Iterator[bytes]:
     """Read no more than the header announces, whatever a gzipped file would unpack to."""
     size, stated = math.prod(shape[1:]), math.prod(shape)
     step = max(1, min(_BATCH, _BLOCK // size)) * size
@@ -198,23 +213,9 @@ def _idx_blocks(path: Path, file: io.BufferedIOBase, shape: list[int]) -> Iterat
         block = file.read(min(step, stated - start))
         if start + len(block) < min(start + step, stated):
             raise SourceError(
-                f"{path}: the header says {stated} bytes follow, there are {start + len(block)}: "
+                f"{where}: the header says {stated} bytes follow, there are {start + len(block)}: "
                 "cut short or damaged; fetch it again"
             )
         yield block
     if file.read(1):
-        raise SourceError(f"{path}: more than the {stated} bytes follow that its header says")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Open a file, unpacked where it is gzipped; it must stand still until the end."""
-    handle, before = digest.open_regular(path)
-    with os.fdopen(handle, "rb") as raw:
-        try:
-            yield gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == _GZIP else raw
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise SourceError(f"{path}: damaged gzip data: {error}") from error
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
-        digest.check_unchanged(str(path), before, os.fstat(handle), before.st_size)
+        raise SourceError(f"{where}: more than the {stated} bytes follow that its header says")

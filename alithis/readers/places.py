@@ -47,7 +47,7 @@ class Place(Protocol):
         """Whether worker processes can open it."""
 
     def open(self) -> Any:
-        """Open it for reading: a context manager that gives a seekable file.
+        """Open it for reading: a context manager that gives a buffered file.
 
         Raises:
             SourceError: it cannot be read.
@@ -82,10 +82,10 @@ class LocalFile:
         return self.path
 
     @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
+    def open(self) -> Iterator[Any]:
         """Open it: see `Place.open`."""
         handle, before = digest.open_regular(self.path)
-        with os.fdopen(handle, "rb", buffering=_BLOCK) as file:
+        with io.BufferedReader(io.FileIO(handle), _BLOCK) as file:
             if stamp(before) != self.stamp:
                 raise ChangedError(f"{self.path}: changed since it was opened")
             with readable(self.path):
@@ -110,13 +110,12 @@ def readable(where: str) -> Iterator[None]:
         raise SourceError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
-def unpacked(file: BinaryIO) -> Any:
+def unpacked(file: Any) -> Any:
     """Return what a file holds, unpacked where it is packed (gzip, bzip2, xz, Zstandard).
 
     What it holds is known by its first bytes. The result is read forward only.
     """
-    head = file.read(6)
-    file.seek(0)
+    head = file.peek(6)
     if head.startswith(GZIP):
         return gzip.GzipFile(fileobj=file)
     if head.startswith(BZIP2):

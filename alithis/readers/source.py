@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePosixPath
@@ -49,6 +49,7 @@ class Skips:
 
     count: int = 0
     names: list[tuple[str, str]] = field(default_factory=list)
+    _settled: tuple[int, int] = (0, 0)
 
     def add(self, name: str, reason: str) -> None:
         """Note one."""
@@ -61,10 +62,14 @@ class Skips:
         self.count += other.count
         self.names += other.names[: MAX_NAMES - len(self.names)]
 
+    def settle(self) -> None:
+        """Keep for good what was noted until now, before the source is read."""
+        self._settled = (self.count, len(self.names))
+
     def clear(self) -> None:
-        """Begin anew: what is read twice is counted once."""
-        self.count = 0
-        self.names.clear()
+        """Begin to read: what is read twice is counted once."""
+        self.count, names = self._settled
+        del self.names[names:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Source:
             times of change, options); empty where there is none, as for arrays in memory. Work
             that broke off is continued on a source of the same identity only.
         skipped: what was passed over so far.
+        about: what the source says of itself: ``name``, ``url``.
     """
 
     form: Form
@@ -86,6 +92,7 @@ class Source:
     digested: Digested
     identity: str = ""
     skipped: Skips = field(default_factory=Skips)
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 def fingerprint(*facts: Any) -> str:
@@ -118,7 +125,7 @@ def check_name(root: str, name: str) -> None:
         ) from error
 
 
-def parent_folder(where: str, name: str) -> str:
+def parent_folder(name: str) -> str:
     """Return the name of the folder that a data point lies in: its label.
 
     Raises:
@@ -126,11 +133,11 @@ def parent_folder(where: str, name: str) -> str:
     """
     label = PurePosixPath(name).parent.name
     if not label:
-        raise SourceError(f"{where}/{name}: lies in no folder that could be its label")
+        raise SourceError(f"{name}: lies in no folder that could be its label")
     return label
 
 
-def first_folder(where: str, name: str) -> str:
+def first_folder(name: str) -> str:
     """Return the first folder on a data point's path: its split.
 
     Raises:
@@ -138,7 +145,7 @@ def first_folder(where: str, name: str) -> str:
     """
     split, slash, _ = name.partition("/")
     if not slash:
-        raise SourceError(f"{where}/{name}: lies in no folder that could be its split")
+        raise SourceError(f"{name}: lies in no folder that could be its split")
     return split
 
 

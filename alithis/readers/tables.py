@@ -69,7 +69,7 @@ def parquet(places: Sequence[Place], choice: Choice) -> Source:
         with _parquet_file(place) as file:
             forms.append(columns.form_of(choice, file.schema_arrow, place.where))
             pieces += _pieces(place, file.metadata, choice)
-    form = _only(forms)
+    form = columns.only(forms)
     skipped = Skips()
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
@@ -82,19 +82,6 @@ def parquet(places: Sequence[Place], choice: Choice) -> Source:
     rows = sum(piece.stop - piece.start for piece in pieces) if whole else None
     facts = fingerprint("parquet", [(each.where, each.stamp) for each in places], choice)
     return Source(form, rows, digested, facts, skipped)
-
-
-def _only(forms: Sequence[Form]) -> Form:
-    """Return the form of all files, which is one.
-
-    Raises:
-        SourceError: a column holds bytes in one file and text in another.
-    """
-    form, *others = dict.fromkeys(forms)
-    if others:
-        raise SourceError(f"the files do not agree: {form.name} and {others[0].name}; give --form")
-    form.require()
-    return form
 
 
 @contextmanager
@@ -210,7 +197,7 @@ def arrow(places: Sequence[Place], choice: Choice) -> Source:
         with _arrow_file(place) as file:
             forms.append(columns.form_of(choice, file.schema, place.where))
     facts = fingerprint("arrow", [(each.where, each.stamp) for each in places], choice)
-    return of_batches(lambda: _arrow_batches(places), choice, _only(forms), facts)
+    return of_batches(lambda: _arrow_batches(places), choice, columns.only(forms), facts)
 
 
 def of_batches(
