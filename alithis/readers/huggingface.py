@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from alithis.errors import MissingExtraError, SourceError
+from alithis import strict_json
+from alithis.errors import FormatError, MissingExtraError, SourceError
 from alithis.readers import columns
 from alithis.readers.columns import Choice
 from alithis.readers.places import LocalFile
@@ -55,12 +55,9 @@ def _state(path: Path) -> dict[str, Any]:
     with LocalFile.at(path).open() as file:
         data = file.read(_MAX_STATE)
     try:
-        state = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: not JSON") from error
-    if not isinstance(state, dict):
-        raise SourceError(f"{path}: not a JSON object")
-    return state
+        return strict_json.parse(data, str(path))
+    except FormatError as error:
+        raise SourceError(str(error)) from error
 
 
 def _strings(values: Any, path: Path) -> list[str]:

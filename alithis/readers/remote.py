@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -156,8 +157,8 @@ def _name(full: str, root: str, where: str) -> str:
 
 def _stamp(info: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what tells whether a file changed: its size, and the best else that is known."""
-    known = next((str(info[key]) for key in _CHANGES if info.get(key)), "")
-    return info.get("size"), known
+    known = next((info[key] for key in _CHANGES if info.get(key)), "")
+    return info.get("size"), str(known.timestamp() if isinstance(known, datetime) else known)
 
 
 @contextmanager
