@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
     from ape.contracts import ContractInstance
 
+    from alithis.inputs import Input
     from alithis.manifest import Manifest
-    from alithis.model import Input
     from alithis.registry import Record, Registry
 
 MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -158,7 +158,7 @@ def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] =
         ScriptError: An input has no token in the registry, or several publishers minted it, or
             the metadata states its inputs wrongly.
     """
-    from alithis.model import stated_inputs
+    from alithis.inputs import stated_inputs
 
     tokens: dict[bytes, list[Record]] = {}
     for record in registry.tokens():
