@@ -510,7 +510,10 @@ def verify_tokens(
         records = _committing(records, target.subject.metadata)
     models = _models(registry, shelf, records)
     return [
-        _verify_token(target, registry, shelf, record, models.get(record.id, ()))
+        replace(
+            verify_token(target, registry, shelf, record),
+            models=tuple(models.get(record.id, ())),
+        )
         for record in records
     ]
 
@@ -523,9 +526,15 @@ def _committing(records: Iterable[Record], digest: bytes) -> list[Record]:
     return found
 
 
-def _verify_token(
-    target: Target, registry: Registry, shelf: Shelf, record: Record, models: Sequence[LinkedModel]
-) -> Result:
+def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Record) -> Result:
+    """Verify a target against one token, without looking for the models linked to it.
+
+    Args:
+        target: what is asked about.
+        registry: the registry on its chain.
+        shelf: where the token's manifest is.
+        record: the token's.
+    """
     where = f"token {record.id} of registry {registry.address} on chain {registry.chain_id}"
     commitment = Commitment(
         root=record.root,
@@ -539,7 +548,7 @@ def _verify_token(
         disordered=record.disordered,
     )
     result = verify(target, commitment, lambda: shelf.open(record.metadata_digest))
-    return replace(result, kind=record.kind.value, marks=_marks(record), models=tuple(models))
+    return replace(result, kind=record.kind.value, marks=_marks(record))
 
 
 def subject_of(registry: Registry, record: Record) -> Subject:
