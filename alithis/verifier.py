@@ -433,13 +433,19 @@ class Statement:
         except FormatError:
             return cls(stated.name)
 
-    def transcript(self, relation: str, dataset: Record) -> Transcript | None:
-        """Return what it states to have been fed of a dataset, unless the counts cannot be."""
+    def transcript(self, relation: str, metadata: bytes, size: int) -> Transcript | None:
+        """Return what it states to have been fed of a dataset, unless the counts cannot be.
+
+        Args:
+            relation: of the model to the dataset.
+            metadata: SHA-256 of the dataset's metadata.json, 32 bytes.
+            size: the dataset's number of leaves.
+        """
         for given in self.inputs:
             recorded = given.transcript
-            if recorded is None or recorded.seen + recorded.unseen != dataset.size:
+            if recorded is None or recorded.seen + recorded.unseen != size:
                 continue
-            if (given.relation, given.metadata) == (relation, dataset.metadata_digest):
+            if (given.relation, given.metadata) == (relation, metadata):
                 return recorded
         return None
 
@@ -596,12 +602,13 @@ def _models(
 
 def _linked_model(shelf: Shelf, record: Record, link: Link, dataset: Record) -> LinkedModel:
     statement = shelf.statement(record.metadata_digest)
-    transcript = statement.transcript(link.relation.value, dataset)
+    relation, committed = link.relation.value, dataset.metadata_digest
+    transcript = statement.transcript(relation, committed, dataset.size)
     grade = "transcript" if transcript and not link.countersigned else link.grade.value
     return LinkedModel(
         token=record.id,
         name=statement.name,
-        relation=link.relation.value,
+        relation=relation,
         grade=grade,
         publisher=record.publisher,
         transcript=transcript,
