@@ -60,6 +60,7 @@ def test_each_command_shown_exists_with_the_options_shown(words):
         command, rest = cli.cli, words[1:]
     while isinstance(command, click.Group):
         command, rest = command.commands[rest[0]], rest[1:]
-    known = {option for parameter in command.params for option in parameter.opts}
+    options = (parameter.opts + parameter.secondary_opts for parameter in command.params)
+    known = {option for each in options for option in each}
 
     assert {word for word in rest if word.startswith("-")} <= known | {"--network"}
