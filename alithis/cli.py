@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -24,6 +25,7 @@ from alithis.errors import AlithisError
 if TYPE_CHECKING:
     from alithis.index import Edge, Index, Lineage, Progress
     from alithis.manifest import Items, Manifest, Step
+    from alithis.readers import Skips
     from alithis.registry import Registry
     from alithis.storage import Store, StoredManifest
     from alithis.verifier import Result, Shelf, Target
@@ -33,6 +35,21 @@ _MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
 _ANY = click.Path(path_type=Path)
 _CHAIN = click.IntRange(min=0)
 _TOKEN = click.IntRange(min=1)
+_KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
+    "folder",
+    "archive",
+    "webdataset",
+    "parquet",
+    "arrow",
+    "jsonl",
+    "csv",
+    "tsv",
+    "text",
+    "numpy",
+    "idx",
+    "listing",
+    "huggingface",
+)
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _store_option = click.option(
@@ -122,25 +139,51 @@ def _terminate(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)  # as an exception, so that half-written output is removed
 
 
+class _SourceType(click.Path):
+    """A path that exists, or a URL."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value and not value.startswith("file://"):
+            return value
+        return super().convert(str(value).removeprefix("file://"), param, ctx)
+
+
 @cli.command()
-@click.argument("source", type=_EXISTING)
+@click.argument("source", type=_SourceType(exists=True, path_type=Path))
 @click.option(
     "-o", "--out", type=_ANY, help="The manifest to write  [default: SOURCE's name + .alithis]."
 )
 @click.option(
+    "--type",
+    "kind",
+    type=click.Choice(_KINDS),
+    help="What SOURCE is  [default: told by its content and its ending].",
+)
+@click.option(
     "--form",
-    type=click.Choice(["bytes", "pixels"]),
-    default="bytes",
-    show_default=True,
-    help="Canonical form of a folder's files: as stored, or images decoded to pixels.",
+    type=click.Choice(["bytes", "pixels", "text", "record"]),
+    help="Canonical form  [default: bytes; of a column of strings text, of rows record].",
 )
 @click.option(
     "--mode",
     type=click.Choice(["L", "RGB", "RGBA"]),
     help="With --form pixels: the colour mode  [default: RGB].",
 )
-@click.option("--labels", type=_EXISTING, help="For IDX images: the IDX file with their labels.")
+@click.option("--column", metavar="COL", help="A data point is a value of this column, not a row.")
+@click.option(
+    "--columns", metavar="COL", multiple=True, help="Of a row take this column; may be repeated."
+)
+@click.option(
+    "--per",
+    type=click.Choice(["member", "sample"]),
+    help="In archives a data point is a file, or the files of one key (WebDataset).",
+)
+@click.option("--label", metavar="COL", help="The column with the labels.")
+@click.option("--split", metavar="COL", help="The column that tells train from test.")
+@click.option("--keep", metavar="COL", multiple=True, help="Carry this column; may be repeated.")
+@click.option("--labels", type=_EXISTING, help="For IDX or .npy: the file with their labels.")
 @click.option("--label-from-folder", is_flag=True, help="A file's parent folder is its label.")
+@click.option("--split-from-folder", is_flag=True, help="A path's first folder is its split.")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
@@ -155,12 +198,20 @@ def _terminate(*_: object) -> None:
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
 @_json_option
 def manifest(
-    source: Path,
+    source: Path | str,
     out: Path | None,
-    form: str,
+    kind: str | None,
+    form: str | None,
     mode: str | None,
+    column: str | None,
+    columns: tuple[str, ...],
+    per: str | None,
+    label: str | None,
+    split: str | None,
+    keep: tuple[str, ...],
     labels: Path | None,
     label_from_folder: bool,
+    split_from_folder: bool,
     workers: int | None,
     name: str | None,
     description: str,
@@ -175,13 +226,28 @@ def manifest(
 ) -> None:
     """Hash a dataset data point by data point, and write its manifest.
 
-    SOURCE is a folder (every file below it is a data point) or an IDX file (plain or .gz).
+    SOURCE is a folder or file on this machine, or the URL of one (https, s3, hf, gs, …):
+    files, tar, zip, WebDataset, Parquet, Arrow, JSON Lines, CSV, text, NumPy, IDX, a dataset
+    saved by Hugging Face's library, or the first Alithis' JSON list of digests. A data point
+    is a file, a row or a line, by default. A folder of shards is read shard by shard.
 
     \b
     Examples:
       alithis manifest photos/ -o photos.alithis --label-from-folder
-      alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
       alithis manifest scans/ --form pixels --mode L
+      alithis manifest photos.tar.gz                       a file in it, a data point
+      alithis manifest shards/ --per sample --label cls    WebDataset
+      alithis manifest shards/ --column jpg                of each sample the .jpg
+      alithis manifest data.parquet                        rows, as records
+      alithis manifest data.parquet --column image --label label
+      alithis manifest s3://bucket/data/ --type parquet --columns id --columns text
+      alithis manifest corpus.jsonl.gz --column text --keep source
+      alithis manifest table.csv --split subset
+      alithis manifest corpus.txt                          lines
+      alithis manifest images.npz --column x --label y
+      alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
+      alithis manifest saved/ --column image               of Hugging Face's library
+      alithis manifest https://example.org/list.json       the first Alithis' list
     """
     from alithis import digest, readers
     from alithis.manifest import build, check_target
@@ -190,7 +256,11 @@ def manifest(
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
     target = out or Path(_stem(source) + ".alithis")
-    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+    if (
+        isinstance(source, Path)
+        and source.is_dir()
+        and target.resolve().is_relative_to(source.resolve())
+    ):
         raise click.UsageError(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
@@ -199,19 +269,27 @@ def manifest(
     with digest.Pool(workers) as pool:
         opened = readers.open_source(
             source,
-            form=digest.Form("pixels", mode or "RGB") if form == "pixels" else digest.BYTES,
+            kind=kind,
+            form=digest.Form(form, mode or "RGB" if form == "pixels" else None) if form else None,
+            column=column,
+            columns=columns or None,
+            per_sample=None if per is None else per == "sample",
+            label=label,
+            split=split,
+            keep=keep,
             labels=labels,
             label_from_folder=label_from_folder,
+            split_from_folder=split_from_folder,
         )
         built = build(
             _progress(opened.digested(pool), opened.count),
             target,
             description=Description(
-                name=_stem(source) if name is None else name,
+                name=opened.about.get("name", _stem(source)) if name is None else name,
                 description=description,
                 license=license_,
                 creators=creators,
-                url=url,
+                url=url or opened.about.get("url"),
                 version=data_version,
                 citation=citation,
                 image=image,
@@ -220,15 +298,23 @@ def manifest(
             pool=pool,
             replace=force,
         )
-    _show_manifest(built, target, time.perf_counter() - start, as_json=as_json)
+    seconds = time.perf_counter() - start
+    _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
 
 
-def _stem(source: Path) -> str:
+def _stem(source: Path | str) -> str:
+    if isinstance(source, str):
+        parts = urlsplit(source)
+        name = parts.path.rstrip("/").rpartition("/")[2] or parts.netloc.rpartition("@")[2]
+        return name.removesuffix(".gz") or "dataset"
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
 
-def _progress(batches: Iterable[Items], count: int) -> Iterator[Items]:
-    """Show how far hashing is: a bar on a terminal, a few lines in a log."""
+def _progress(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
+    """Show how far hashing is: a bar on a terminal, a few lines in a log.
+
+    Without a count, the bar only tells how many data points were hashed.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -244,17 +330,20 @@ def _progress(batches: Iterable[Items], count: int) -> Iterator[Items]:
             bar.advance(task, len(batch.paths))
 
 
-def _progress_lines(batches: Iterable[Items], count: int) -> Iterator[Items]:
+def _progress_lines(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
+    of = "" if count is None else f" of {count:,}"
     done, spoken = 0, time.monotonic()
     for batch in batches:
         yield batch
         done += len(batch.paths)
         if time.monotonic() - spoken > 10:
-            _say(f"hashed {done:,} of {count:,} data points", err=True)
+            _say(f"hashed {done:,}{of} data points", err=True)
             spoken = time.monotonic()
 
 
-def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bool) -> None:
+def _show_manifest(
+    built: Manifest, target: Path, skipped: Skips, seconds: float, *, as_json: bool
+) -> None:
     from alithis.cid import Cid
 
     data = built.metadata
@@ -266,6 +355,7 @@ def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bo
         "root": data.root.hex(),
         "metadata": data.digest.hex(),
         "uri": "ipfs://" + Cid.raw(data.digest).base16,
+        "skipped": {"count": skipped.count, "names": [list(each) for each in skipped.names]},
     }
     if as_json:
         _say(json.dumps(facts, indent=1))
@@ -273,6 +363,9 @@ def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bo
     repeats = data.items - data.size
     _say(f"{target}: {data.items:,} data points in {seconds:.2f} s")
     _say(f"  leaves    {data.size:,} distinct" + (f", {repeats:,} repeats" if repeats else ""))
+    if skipped.count:
+        names = "; ".join(f"{name}: {reason}" for name, reason in skipped.names[:3])
+        _say(f"  skipped   {skipped.count:,} ({names}{'; …' * (skipped.count > 3)})")
     _say(f"  root      {facts['root']}")
     _say(f"  metadata  {facts['metadata']}")
     _say(f"  token URI {facts['uri']}")
