@@ -18,10 +18,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from alithis import digest, merkle
+from alithis.builder import build
 from alithis.cid import Cid
 from alithis.digest import BYTES, SIZE
 from alithis.errors import FormatError, SourceError
-from alithis.manifest import Items, Manifest, build
+from alithis.manifest import Items, Manifest
 from alithis.metadata import Description, Metadata
 from alithis.readers import of_array
 from alithis.strict_json import parse

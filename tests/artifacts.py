@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from alithis import digest, manifest, metadata
+from alithis import builder, digest, metadata
 from alithis.manifest import Items, Manifest
 from alithis.registry import Scheme
 
@@ -20,7 +20,7 @@ def build(out: Path, contents: Sequence[bytes], *, kind: str = "dataset") -> Man
         [len(content) for content in contents],
     )
     description = metadata.Description(out.stem)
-    return manifest.build([items], out, description=description, form=digest.BYTES, kind=kind)
+    return builder.build([items], out, description=description, form=digest.BYTES, kind=kind)
 
 
 def commitment(data: metadata.Metadata, **other: object) -> tuple[bytes, int, int, bytes]:

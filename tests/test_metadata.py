@@ -19,7 +19,7 @@ from alithis import metadata, readers
 from alithis.cid import Cid
 from alithis.digest import BYTES, Form, Pool
 from alithis.errors import FormatError, VersionError
-from alithis.manifest import build
+from alithis.builder import build
 from alithis.metadata import Description, FileEntry
 
 ROOT = hashlib.sha256(b"root").digest()

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from alithis import digest, merkle, metadata, model, readers
+from alithis.audit import audit
+from alithis.builder import build as build_manifest
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, SourceError
-from alithis.manifest import Manifest, audit
-from alithis.manifest import build as build_manifest
+from alithis.manifest import Manifest
 from alithis.metadata import Description
 from alithis.model import Fed, Input, Run, Transcript, build_model, stated_inputs
 from alithis.proof import Inclusion
