@@ -54,8 +54,12 @@ def everything(source, first=0, workers=1):
     with Pool(workers) as pool:
         batches = list(source.digested(pool, first))
     return [
-        (batch.digests[32 * at : 32 * at + 32], path, batch.sizes[at])
-        + tuple((name, values[at]) for name, values in batch.columns.items())
+        (
+            batch.digests[32 * at : 32 * at + 32],
+            path,
+            batch.sizes[at],
+            *((name, values[at]) for name, values in batch.columns.items()),
+        )
         for batch in batches
         for at, path in enumerate(batch.paths)
     ]

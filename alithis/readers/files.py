@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from alithis import digest
 from alithis.digest import BYTES, Form, Pool
 from alithis.errors import SourceError
 from alithis.manifest import Items
-from alithis.readers.source import Source, check_name, fingerprint, stamp, utf8
+from alithis.readers.source import (
+    Source,
+    check_name,
+    fingerprint,
+    first_folder,
+    parent_folder,
+    stamp,
+    utf8,
+)
 
 _MAX_DEPTH = 256
 
 
-def folder(path: Path, *, form: Form = BYTES, label_from_folder: bool = False) -> Source:
+def folder(
+    path: Path,
+    *,
+    form: Form = BYTES,
+    label_from_folder: bool = False,
+    split_from_folder: bool = False,
+) -> Source:
     """Take every file below a folder as a data point.
 
     Symbolic links are followed.
@@ -24,28 +38,36 @@ def folder(path: Path, *, form: Form = BYTES, label_from_folder: bool = False) -
         path: the folder.
         form: the files' canonical form.
         label_from_folder: whether a file's parent folder is its label.
+        split_from_folder: whether the first folder on a file's path is its split.
 
     Raises:
         SourceError: the folder is empty or cannot be listed, links run in a circle, a name is
-            not UTF-8, something is neither file nor folder, or a file has no label.
+            not UTF-8, something is neither file nor folder, or a file lies in no folder that
+            could be its label or split.
     """
     form.require()
     found = sorted(_files(os.fspath(path), "", ()))
     if not found:
         raise SourceError(f"{path}: no files in it")
     names = [name for name, _ in found]
-    labels = [_label(path, utf8(name)) for name in names] if label_from_folder else None
+    known = dict[str, list[str]]()
+    for column, asked, part in (
+        ("label", label_from_folder, parent_folder),
+        ("split", split_from_folder, first_folder),
+    ):
+        if asked:
+            known[column] = [part(str(path), utf8(name)) for name in names]
 
     def digested(pool: Pool, first: int = 0) -> Iterator[Items]:
         start = first
         for digests, sizes in digest.of_files(os.fspath(path), names[first:], form, pool):
             stop = start + len(sizes)
-            columns = {"label": labels[start:stop]} if labels else {}
+            columns = {column: values[start:stop] for column, values in known.items()}
             paths = [utf8(name) for name in names[start:stop]]
             yield Items(digests, paths, sizes, columns)
             start = stop
 
-    facts = fingerprint("folder", str(path.resolve()), form, label_from_folder, found)
+    facts = fingerprint("folder", str(path.resolve()), form, list(known), found)
     return Source(form, len(names), digested, facts)
 
 
@@ -74,10 +96,3 @@ def _files(
                     raise SourceError(f"{root}/{name}: not a regular file")
     except OSError as error:
         raise SourceError(f"{error.filename or here}: cannot be read: {error.strerror}") from error
-
-
-def _label(path: Path, name: str) -> str:
-    label = PurePosixPath(name).parent.name
-    if not label:
-        raise SourceError(f"{path / name}: lies in no folder that could be its label")
-    return label

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import Any, Protocol, TypeVar
 
 from alithis.digest import SIZE, Form, Pool
 from alithis.errors import SourceError
 from alithis.manifest import Items
+
+_Piece = TypeVar("_Piece")
 
 MAX_NAMES = 100_000
 """Names of skipped things that are kept; all are counted."""
@@ -114,6 +118,30 @@ def check_name(root: str, name: str) -> None:
         ) from error
 
 
+def parent_folder(where: str, name: str) -> str:
+    """Return the name of the folder that a data point lies in: its label.
+
+    Raises:
+        SourceError: it lies in none.
+    """
+    label = PurePosixPath(name).parent.name
+    if not label:
+        raise SourceError(f"{where}/{name}: lies in no folder that could be its label")
+    return label
+
+
+def first_folder(where: str, name: str) -> str:
+    """Return the first folder on a data point's path: its split.
+
+    Raises:
+        SourceError: there is none.
+    """
+    split, slash, _ = name.partition("/")
+    if not slash:
+        raise SourceError(f"{where}/{name}: lies in no folder that could be its split")
+    return split
+
+
 def numbered(
     name: str, start: int, digests: bytes, size: int, labels: Sequence[Any] | None
 ) -> Items:
@@ -130,3 +158,60 @@ def numbered(
     columns = {"label": labels[start:stop]} if labels else {}
     paths = [f"{name}#{at}" for at in range(start, stop)]
     return Items(digests, paths, [size] * len(paths), columns)
+
+
+def in_pieces(
+    pieces: Iterable[_Piece],
+    work: Callable[[_Piece], tuple[Items, Skips]],
+    count: Callable[[_Piece], tuple[int, Skips]],
+    *,
+    pool: Pool | None,
+    first: int,
+    skipped: Skips,
+) -> Iterator[Items]:
+    """Digest a source piece by piece, from data point number ``first`` on.
+
+    Args:
+        pieces: parts of the source, in order.
+        work: a module-level function that digests one.
+        count: counts the data points of one, at less cost; for pieces before the first.
+        pool: workers; None where the pieces cannot leave this process.
+        first: how many data points to leave out.
+        skipped: takes what was passed over, in the pieces left out too.
+    """
+    rest = iter(pieces)
+    while first:
+        piece = next(rest, None)
+        if piece is None:
+            return
+        found, passed = count(piece)
+        if found > first:
+            rest = chain([piece], rest)
+            break
+        skipped.extend(passed)
+        first -= found
+    for items, passed in pool.map(work, rest) if pool else map(work, rest):
+        skipped.extend(passed)
+        yield _from(items, first)
+        first = 0
+
+
+def _from(items: Items, first: int) -> Items:
+    if not first:
+        return items
+    columns = {name: values[first:] for name, values in items.columns.items()}
+    return Items(items.digests[first * SIZE :], items.paths[first:], items.sizes[first:], columns)
+
+
+def joined(parts: Sequence[Items]) -> Items:
+    """Return several batches as one; their paths, sizes and columns are lists."""
+    names = parts[0].columns if parts else {}
+    columns: dict[str, Any] = {
+        name: [each for part in parts for each in part.columns[name]] for name in names
+    }
+    return Items(
+        b"".join(part.digests for part in parts),
+        [path for part in parts for path in part.paths],
+        [size for part in parts for size in part.sizes],
+        columns,
+    )
