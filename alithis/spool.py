@@ -170,7 +170,7 @@ class Spool:
     def _add(self, batch: Items) -> None:
         names, count = list(batch.columns), len(batch.paths)
         if self._names is None:
-            self._names = names
+            self._names = _checked(names)
         lengths = {len(batch.sizes), len(batch.digests) / SIZE, *map(len, batch.columns.values())}
         if lengths != {count} or names != self._names:
             raise SourceError(f"{count} data points, but not as many digests, sizes or labels")
@@ -334,6 +334,13 @@ def _write_chunk(folder: Path, number: int, table: pa.Table) -> _Chunk:
     path = partial.rename(folder / f"{number:06}-{len(table)}-{sha256}.arrow")
     sync(folder)
     return _Chunk(path, number, len(table), sha256)
+
+
+def _checked(names: list[str]) -> list[str]:
+    for name in names:
+        if name in _OURS:
+            raise SourceError(f"{ITEMS}: a column {name!r} beside its own; give it another name")
+    return names
 
 
 def _table(pieces: Sequence[Items], names: Sequence[str]) -> pa.Table:
