@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,9 +23,11 @@ import click
 from alithis.errors import AlithisError
 
 if TYPE_CHECKING:
+    from alithis.builder import Stream
+    from alithis.digest import Pool
     from alithis.index import Edge, Index, Lineage, Progress
-    from alithis.manifest import Items, Manifest, Step
-    from alithis.readers import Skips
+    from alithis.manifest import Manifest, Step
+    from alithis.readers import Skips, Source
     from alithis.registry import Registry
     from alithis.storage import Store, StoredManifest
     from alithis.verifier import Result, Shelf, Target
@@ -196,6 +198,7 @@ class _SourceType(click.Path):
 @click.option("--citation", help="How to cite it.")
 @click.option("--image", help="URI of a picture for wallets  [default: a pattern of the root].")
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
+@click.option("--restart", is_flag=True, help="Do not go on where a run was broken off.")
 @_json_option
 def manifest(
     source: Path | str,
@@ -222,6 +225,7 @@ def manifest(
     citation: str | None,
     image: str | None,
     force: bool,
+    restart: bool,
     as_json: bool,
 ) -> None:
     """Hash a dataset data point by data point, and write its manifest.
@@ -230,6 +234,9 @@ def manifest(
     files, tar, zip, WebDataset, Parquet, Arrow, JSON Lines, CSV, text, NumPy, IDX, a dataset
     saved by Hugging Face's library, or the first Alithis' JSON list of digests. A data point
     is a file, a row or a line, by default. A folder of shards is read shard by shard.
+
+    A run that is broken off leaves what it has done in a folder beside OUT; the same command goes
+    on from there.
 
     \b
     Examples:
@@ -249,9 +256,10 @@ def manifest(
       alithis manifest saved/ --column image               of Hugging Face's library
       alithis manifest https://example.org/list.json       the first Alithis' list
     """
-    from alithis import digest, readers
-    from alithis.manifest import build, check_target
+    from alithis import digest, display, readers
+    from alithis.builder import build
     from alithis.metadata import Description
+    from alithis.place import check_target
 
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
@@ -266,7 +274,7 @@ def manifest(
         )
     check_target(target, replace=force)
     start = time.perf_counter()
-    with digest.Pool(workers) as pool:
+    with digest.Pool(workers) as pool, display.shown() as progress:
         opened = readers.open_source(
             source,
             kind=kind,
@@ -282,7 +290,7 @@ def manifest(
             split_from_folder=split_from_folder,
         )
         built = build(
-            _progress(opened.digested(pool), opened.count),
+            _stream(opened, pool),
             target,
             description=Description(
                 name=opened.about.get("name", _stem(source)) if name is None else name,
@@ -295,8 +303,9 @@ def manifest(
                 image=image,
             ),
             form=opened.form,
-            pool=pool,
             replace=force,
+            progress=progress,
+            restart=restart,
         )
     seconds = time.perf_counter() - start
     _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
@@ -310,35 +319,10 @@ def _stem(source: Path | str) -> str:
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
 
-def _progress(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
-    """Show how far hashing is: a bar on a terminal, a few lines in a log.
+def _stream(source: Source, pool: Pool) -> Stream:
+    from alithis.builder import Stream
 
-    Without a count, the bar only tells how many data points were hashed.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from _progress_lines(batches, count)
-        return
-    columns = ("hashing", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=count)
-        for batch in batches:
-            yield batch
-            bar.advance(task, len(batch.paths))
-
-
-def _progress_lines(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
-    of = "" if count is None else f" of {count:,}"
-    done, spoken = 0, time.monotonic()
-    for batch in batches:
-        yield batch
-        done += len(batch.paths)
-        if time.monotonic() - spoken > 10:
-            _say(f"hashed {done:,}{of} data points", err=True)
-            spoken = time.monotonic()
+    return Stream(source.identity, partial(source.digested, pool), source.count)
 
 
 def _show_manifest(
@@ -418,7 +402,7 @@ def prove(
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     from alithis.errors import SourceError
-    from alithis.manifest import write_whole
+    from alithis.place import write_whole
 
     try:
         write_whole(path, data)
@@ -560,21 +544,51 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
 
 @cli.command()
 @click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
-@click.option("--withheld", is_flag=True, help="Accept that items.parquet was kept back.")
+@click.option("--withheld", is_flag=True, help="Accept that the items were kept back.")
+@click.option("--source", type=_EXISTING, help="Hash this again, and compare data point by point.")
+@click.option("--labels", type=_EXISTING, help="With --source: as alithis manifest takes it.")
+@click.option("--label-from-folder", is_flag=True, help="With --source: likewise.")
+@click.option("--workers", type=click.IntRange(1, 256), help="With --source: likewise.")
+@click.option("--croissant", is_flag=True, help="Have mlcroissant judge the metadata too.")
 @_json_option
 @click.pass_context
-def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bool) -> None:
-    """Recompute all that a manifest states: files, order, tree, items.
+def audit(
+    ctx: click.Context,
+    manifest_folder: Path,
+    withheld: bool,
+    source: Path | None,
+    labels: Path | None,
+    label_from_folder: bool,
+    workers: int | None,
+    croissant: bool,
+    as_json: bool,
+) -> None:
+    """Recompute all that a manifest states: metadata, files, order, tree, items.
+
+    With --source, the data is hashed again in the manifest's canonical form, and what the source
+    lacks, has beyond the manifest, or has otherwise is counted and named. Give the options that
+    the manifest was made with.
 
     Exit status: 0 all holds, 2 something does not.
 
     \b
-    Example:
+    Examples:
       alithis audit photos.alithis
+      alithis audit photos.alithis --source photos/ --label-from-folder
     """
-    from alithis.manifest import audit as recompute
+    from alithis import digest, display
+    from alithis.audit import audit as recompute
 
-    steps = recompute(manifest_folder, withheld=withheld)
+    with digest.Pool(workers) as pool, display.shown() as progress:
+        opened = _audited_source(manifest_folder, source, labels, label_from_folder)
+        steps = recompute(
+            manifest_folder,
+            withheld=withheld,
+            source=_stream(opened, pool) if opened else None,
+            form=opened.form if opened else None,
+            mlcroissant=croissant,
+            progress=progress,
+        )
     ok = all(step.ok for step in steps)
     if as_json:
         _say(json.dumps({"ok": ok, "steps": [_step(step) for step in steps]}, indent=1))
@@ -583,6 +597,23 @@ def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bo
         for step in steps:
             _say(f"  {'ok  ' if step.ok else 'FAIL'} {step.step:13} {step.detail}")
     ctx.exit(0 if ok else 2)
+
+
+def _audited_source(
+    manifest_folder: Path, source: Path | None, labels: Path | None, label_from_folder: bool
+) -> Source | None:
+    from alithis import readers
+    from alithis.digest import BYTES
+    from alithis.manifest import Manifest
+
+    if source is None:
+        if labels or label_from_folder:
+            raise click.UsageError("--labels and --label-from-folder go with --source")
+        return None
+    form = Manifest.open(manifest_folder).metadata.form if source.is_dir() else BYTES
+    return readers.open_source(
+        source, form=form, labels=labels, label_from_folder=label_from_folder
+    )
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from alithis import cid, digest, manifest, merkle, metadata
+from alithis import builder, cid, digest, merkle, metadata
 from alithis.manifest import Items, Manifest
 from alithis.registry import Scheme
 
@@ -22,7 +22,7 @@ def build(
         [len(content) for content in contents],
     )
     description = metadata.Description(out.stem)
-    return manifest.build(
+    return builder.build(
         [items], out, description=description, form=digest.BYTES, kind=kind, facts=facts
     )
 
