@@ -111,6 +111,7 @@ class Metadata:
         files: the manifest's other files.
         document: the whole document.
         digest: SHA-256 of its bytes, 32 bytes.
+        key_check: with the scheme ``keyed``, what tells its publisher's key from others, 32 bytes.
     """
 
     kind: str
@@ -124,6 +125,7 @@ class Metadata:
     files: tuple[FileEntry, ...]
     document: Mapping[str, Any] = field(repr=False)
     digest: bytes
+    key_check: bytes | None = None
 
     def file(self, name: str) -> FileEntry:
         """Return the entry of a file.
@@ -148,6 +150,7 @@ def compose(
     frontier: Sequence[bytes],
     files: Sequence[FileEntry],
     columns: Mapping[str, str],
+    key_check: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
     terms: Mapping[str, Any] | None = None,
 ) -> bytes:
@@ -163,6 +166,7 @@ def compose(
         frontier: the tree's.
         files: the manifest's other files.
         columns: further columns of items.parquet, each with its Croissant data type.
+        key_check: of the publisher's key that the leaves were made with; None for plain digests.
         facts: further keys for the ``alithis`` object (a model's parameters, metrics, …).
         terms: further JSON-LD terms of the document (``fair4ml:trainedOn``, …).
 
@@ -181,7 +185,7 @@ def compose(
     document["alithis"] = {
         "version": VERSION,
         "kind": kind,
-        "scheme": "sha256",
+        **_scheme(key_check),
         "form": _form_object(form),
         "root": root.hex(),
         "size": size,
@@ -221,11 +225,12 @@ def load(data: bytes) -> Metadata:
     frontier = _get(ours, "frontier", list)
     if len(frontier) != size.bit_count():
         _fail("frontier", f"has {len(frontier)} hashes, size {size} takes {size.bit_count()}")
+    scheme = _one_of(ours, "scheme", SCHEMES)
     return Metadata(
         kind=_one_of(ours, "kind", KINDS),
         name=_name(document),
         form=_form(_get(ours, "form", dict)),
-        scheme=_one_of(ours, "scheme", SCHEMES),
+        scheme=scheme,
         root=_hash(ours.get("root"), "root"),
         size=size,
         items=items,
@@ -233,7 +238,14 @@ def load(data: bytes) -> Metadata:
         files=_files(_get(document, "distribution", list)),
         document=document,
         digest=of_bytes(data),
+        key_check=_hash(ours.get("keyCheck"), "keyCheck") if scheme == "keyed" else None,
     )
+
+
+def _scheme(key_check: bytes | None) -> dict[str, str]:
+    if key_check is None:
+        return {"scheme": "sha256"}
+    return {"scheme": "keyed", "keyCheck": key_check.hex()}
 
 
 def _text(value: Any) -> bytes:
