@@ -1,7 +1,8 @@
 """The ``alithis`` command: it works on files and reads chains; `ape run` sends transactions.
 
 Exit status of every command: 0 done, 2 an error, said in one line. ``verify`` exits with 0 for
-included, 1 for absent and 2 for could not check. Heavy imports wait until a command needs them.
+included, 1 for absent and 2 for could not check, ``overlap`` with 1 for more than is allowed.
+Heavy imports wait until a command needs them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ import click
 from alithis.errors import AlithisError
 
 if TYPE_CHECKING:
+    from alithis.digest import Pool
+    from alithis.keyed import PublisherKey
     from alithis.manifest import Items, Manifest, Step
+    from alithis.overlap import Side
     from alithis.storage import Store, StoredManifest
     from alithis.verifier import Result, Target
 
@@ -33,6 +37,12 @@ _CHAIN = click.IntRange(min=0)
 _TOKEN = click.IntRange(min=1)
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_key_option = click.option(
+    "--key-file",
+    type=_ANY,
+    metavar="FILE",
+    help="The publisher's key, for a dataset with keyed leaves.",
+)
 _store_option = click.option(
     "--store",
     "store_folder",
@@ -150,6 +160,12 @@ def _terminate(*_: object) -> None:
 @click.option("--data-version", help="The dataset's version.")
 @click.option("--citation", help="How to cite it.")
 @click.option("--image", help="URI of a picture for wallets  [default: a pattern of the root].")
+@click.option(
+    "--key-file",
+    type=_ANY,
+    metavar="FILE",
+    help="Make keyed leaves with the key in FILE; a new key, if there is no such file.",
+)
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
 @_json_option
 def manifest(
@@ -168,6 +184,7 @@ def manifest(
     data_version: str | None,
     citation: str | None,
     image: str | None,
+    key_file: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -175,11 +192,15 @@ def manifest(
 
     SOURCE is a folder (every file below it is a data point) or an IDX file (plain or .gz).
 
+    With --key-file what is published tells nothing of a data point, unless its publisher shows
+    it: for private data, and for data that can be guessed (docs/privacy.md).
+
     \b
     Examples:
       alithis manifest photos/ -o photos.alithis --label-from-folder
       alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
       alithis manifest scans/ --form pixels --mode L
+      alithis manifest patients/ --key-file ~/keys/patients.key
     """
     from alithis import digest, readers
     from alithis.manifest import build, check_target
@@ -193,6 +214,8 @@ def manifest(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
     check_target(target, replace=force)
+    key = _publishers_key(key_file, source, target) if key_file else None
+    seen = _Seen()
     start = time.perf_counter()
     with digest.Pool(workers) as pool:
         opened = readers.open_source(
@@ -202,7 +225,7 @@ def manifest(
             label_from_folder=label_from_folder,
         )
         built = build(
-            _progress(opened.digested(pool), opened.count),
+            seen.watch(_keyed(_progress(opened.digested(pool), opened.count), key, pool)),
             target,
             description=Description(
                 name=_stem(source) if name is None else name,
@@ -217,8 +240,84 @@ def manifest(
             form=opened.form,
             pool=pool,
             replace=force,
+            key_check=key.check if key else None,
         )
     _show_manifest(built, target, time.perf_counter() - start, as_json=as_json)
+    _advise(built, target, seen)
+
+
+def _publishers_key(key_file: Path, source: Path, target: Path) -> PublisherKey:
+    """Read or make the key, at a place where it is neither hashed nor published."""
+    from alithis.keyed import obtain_key
+
+    for folder in (source, target):
+        if key_file.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(f"{key_file} lies inside {folder}: keep the key elsewhere")
+    key, made = obtain_key(key_file)
+    if made:
+        _say(f"{key_file}: made a new key; keep a copy, as nothing can replace it", err=True)
+    return key
+
+
+_KEYED_AT_ONCE = 1 << 13  # data points; fewer are done where they are
+
+
+def _keyed(batches: Iterable[Items], key: PublisherKey | None, pool: Pool) -> Iterator[Items]:
+    """Put keyed leaves in the place of digests."""
+    from dataclasses import replace
+
+    for batch in batches:
+        if key is None:
+            yield batch
+            continue
+        step = 32 * _KEYED_AT_ONCE
+        parts = [batch.digests[at : at + step] for at in range(0, len(batch.digests), step)]
+        leaves = pool.map(key.leaves, parts) if len(parts) > 1 else map(key.leaves, parts)
+        yield replace(batch, digests=b"".join(leaves))
+
+
+class _Seen:
+    """Counts the data points, and how many of them are short: what a guesser would ask first."""
+
+    SHORT, SMALL = 64, 1024  # bytes
+
+    def __init__(self) -> None:
+        self.count = self.short = self.small = 0
+
+    def watch(self, batches: Iterable[Items]) -> Iterator[Items]:
+        """Pass batches through, and count."""
+        for batch in batches:
+            self.count += len(batch.sizes)
+            self.short += sum(size <= self.SHORT for size in batch.sizes)
+            self.small += sum(size <= self.SMALL for size in batch.sizes)
+            yield batch
+
+
+_FEW = 1 << 32  # different data points that are tried within seconds
+
+
+def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
+    """Warn where what is published tells more than its publisher may think (docs/privacy.md)."""
+    data = built.metadata
+    if data.scheme == "keyed":
+        _say(
+            f"note: {target}/items.parquet holds names, sizes and labels as they are: "
+            "keep it back if they are private",
+            err=True,
+        )
+        return
+    repeats = data.items - data.size
+    if seen.short * 100 >= seen.count:
+        reason = f"{seen.short:,} of {seen.count:,} data points have at most {seen.SHORT} bytes"
+    elif seen.small * 2 >= seen.count and seen.count**2 < 2 * _FEW * repeats:
+        reason = f"{repeats:,} of {seen.count:,} data points are repeats: few different ones exist"
+    else:
+        return
+    _say(
+        f"warning: {reason}. Whoever guesses one can see that it is there; "
+        "if they are private, publish with --key-file instead (docs/privacy.md)",
+        err=True,
+    )
 
 
 def _stem(source: Path) -> str:
@@ -277,38 +376,50 @@ def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bo
 
 
 @cli.command()
-@click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
+@click.argument("place", metavar="MANIFEST|URL")
 @click.argument("target", metavar="FILE|HASH")
 @click.option("-o", "--out", type=_ANY, help="The proof file to write  [default: print it].")
+@_key_option
 @click.option("--chain", type=_CHAIN, metavar="ID", help="Chain that the proof is to name.")
 @click.option("--registry", metavar="ADDRESS", help="Registry that the proof is to name.")
 @click.option("--token", type=_TOKEN, metavar="ID", help="Token that the proof is to name.")
 def prove(
-    manifest_folder: Path,
+    place: str,
     target: str,
     out: Path | None,
+    key_file: Path | None,
     chain: int | None,
     registry: str | None,
     token: int | None,
 ) -> None:
     """Write a proof that a data point is in a manifest, or absent.
 
-    FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form.
+    FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form. The
+    manifest is a folder, or the URL of one, which is read by HTTP range.
+
+    Of keyed leaves, --key-file opens this one: the proof holds its item key, and tells nothing
+    of the others.
 
     \b
     Examples:
       alithis prove photos.alithis cat.jpg -o cat.proof.json
-      alithis verify cat.proof.json --root … --size …
+      alithis prove https://example.org/photos.alithis cat.jpg -o cat.proof.json
+      alithis prove patients.alithis scan.png --key-file patients.key -o scan.proof.json
+      alithis verify cat.jpg --proof cat.proof.json --root … --size …
     """
+    from dataclasses import replace
+
     from alithis import proof
-    from alithis.manifest import Manifest
+    from alithis.ranges import open_manifest
     from alithis.verifier import Target
 
-    opened = Manifest.open(manifest_folder)
-    asked = Target.parse(target)
+    opened = open_manifest(place)
+    asked = Target.parse(target, key=_read_key(key_file))
     if asked.proof is not None:
         raise click.UsageError(f"{target} is a proof file already; alithis verify checks it")
     found = opened.prove(asked.leaf(opened.metadata))
+    if isinstance(found, proof.Inclusion):
+        found = replace(found, opening=asked.opening(opened.metadata))
     subject = proof.Subject(opened.metadata.name, opened.metadata.digest, chain, registry, token)
     data = proof.dump(found, subject)
     proof.load(data)  # what --registry brings in must be readable again
@@ -318,6 +429,12 @@ def prove(
     _write(out, data)
     word = "inclusion" if isinstance(found, proof.Inclusion) else "absence"
     _say(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
+
+
+def _read_key(path: Path | None) -> PublisherKey | None:
+    from alithis.keyed import read_key
+
+    return None if path is None else read_key(path)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -335,11 +452,13 @@ def _write(path: Path, data: bytes) -> None:
 @click.argument("target", metavar="FILE|HASH|PROOF")
 @click.option(
     "--manifest",
-    "manifests",
-    type=_MANIFEST,
+    "places",
     multiple=True,
-    help="A manifest at hand; without --rpc, the one to verify against. May be repeated.",
+    metavar="DIR|URL",
+    help="A manifest, here or at a URL; without --rpc, the one to verify against. Repeatable.",
 )
+@click.option("--proof", "proof_file", type=_EXISTING, help="A proof file about FILE.")
+@_key_option
 @click.option("--root", metavar="HASH", help="The root that the manifest or proof must have.")
 @click.option("--size", type=click.IntRange(min=1), metavar="N", help="The size, with --root.")
 @click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
@@ -364,7 +483,9 @@ def _write(path: Path, data: bytes) -> None:
 def verify(
     ctx: click.Context,
     target: str,
-    manifests: tuple[Path, ...],
+    places: tuple[str, ...],
+    proof_file: Path | None,
+    key_file: Path | None,
     root: str | None,
     size: int | None,
     rpc: str | None,
@@ -382,35 +503,40 @@ def verify(
     local store or --manifest. Without, they come from --root and --size, or from the manifest
     itself, which the report then says.
 
+    With --proof it is checked that the proof is about FILE. Against keyed leaves this takes a
+    proof from their publisher, or the publisher's key.
+
     Exit status: 0 included, 1 absent, 2 could not check.
 
     \b
     Examples:
       alithis verify cat.jpg --manifest photos.alithis
       alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x… --token 1
-      alithis verify cat.proof.json --root 4f… --size 60000 --json
+      alithis verify cat.jpg --manifest https://example.org/photos.alithis
+      alithis verify cat.jpg --proof cat.proof.json --root 4f… --size 60000 --json
+      alithis verify scan.png --manifest patients.alithis --key-file patients.key
     """
     from alithis import verifier
 
-    asked = verifier.Target.parse(target)
+    asked = verifier.Target.parse(target, proof_file=proof_file, key=_read_key(key_file))
     if (root is None) != (size is None):
         raise click.UsageError("--root and --size go together")
     if rpc and registry and root is None:
         from alithis.registry import HttpTransport, Registry
         from alithis.storage import Store
 
-        shelf = verifier.Shelf(Store(store_folder), manifests)
+        shelf = verifier.Shelf(Store(store_folder), _at_hand(places))
         opened = Registry(HttpTransport(rpc), registry, chain)
         results = verifier.verify_tokens(asked, opened, shelf, tokens or None)
     elif any(map(_was_typed, ("rpc", "registry", "chain", "tokens"))):
         raise click.UsageError(
             "--rpc and --registry go together, and without --root; --chain and --token go with them"
         )
-    elif manifests or root:
-        results = _verify_offline(asked, manifests, root, size)
+    elif places or root:
+        results = _verify_offline(asked, places, root, size)
     else:
         raise click.UsageError(
-            "against what? Give --manifest DIR, or --rpc URL and --registry ADDRESS, "
+            "against what? Give --manifest DIR or URL, or --rpc URL and --registry ADDRESS, "
             "or, for a proof file, --root and --size"
         )
     _show_results(asked, results, as_json=as_json)
@@ -418,19 +544,42 @@ def verify(
 
 
 def _verify_offline(
-    asked: Target, manifests: tuple[Path, ...], root: str | None, size: int | None
+    asked: Target, places: tuple[str, ...], root: str | None, size: int | None
 ) -> list[Result]:
     from alithis import verifier
 
     committed = _root(root) if root else None
-    if manifests:
+    if places:
         return [
-            verifier.verify_manifest(asked, folder, root=committed, size=size)
-            for folder in manifests
+            verifier.unopened(place, found)
+            if isinstance(found, AlithisError)
+            else verifier.verify_manifest(asked, found, root=committed, size=size)
+            for place, found in _opened(places)
         ]
     if asked.proof is None or committed is None or size is None:
         raise click.UsageError("--root and --size alone serve proof files; add --manifest DIR")
     return [verifier.verify_proof(asked, root=committed, size=size)]
+
+
+def _opened(places: tuple[str, ...]) -> Iterator[tuple[str, Manifest | AlithisError]]:
+    """Open manifests; where there are several, one that cannot be opened does not end it."""
+    from alithis.ranges import open_manifest
+
+    for place in places:
+        try:
+            yield place, open_manifest(place)
+        except AlithisError as error:
+            if len(places) == 1:
+                raise
+            yield place, error
+
+
+def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
+    for _, found in _opened(places):
+        if isinstance(found, AlithisError):
+            _say(f"alithis: {found}", err=True)
+        else:
+            yield found
 
 
 def _was_typed(parameter: str) -> bool:
@@ -456,11 +605,91 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
         return
     name = asked.name.replace("\n", "\\n")
     # Whoever asks about a file must not take a proof that poses as one for its answer.
-    _say(f"{name}: a proof file, about another data point" if asked.proof else name)
+    _say(f"{name}: a proof file, about another data point" if asked.kind == "proof" else name)
     for result in results:
         _say(verifier.as_text(result))
     if not results:
         _say("  the registry has no tokens yet: nothing to verify against")
+
+
+@cli.command()
+@click.argument("left", metavar="A")
+@click.argument("right", metavar="B")
+@click.option("--list", "listed", is_flag=True, help="List the shared data points.")
+@click.option(
+    "--fail-over",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Exit with status 1 if they share more than N data points.",
+)
+@_json_option
+@click.pass_context
+def overlap(
+    ctx: click.Context, left: str, right: str, listed: bool, fail_over: int | None, as_json: bool
+) -> None:
+    """Count the data points that two manifests share, exactly.
+
+    A and B are manifests, of datasets or of models, in folders or at URLs. Their data points must
+    have the same canonical form and, where leaves are keyed, the same publisher's key.
+
+    Exit status: 0 done, 1 more than --fail-over allows, 2 could not compare.
+
+    \b
+    Examples:
+      alithis overlap train.alithis test.alithis --fail-over 0
+      alithis overlap base.alithis tuned.alithis --list
+      alithis overlap train.alithis https://example.org/test.alithis --json
+    """
+    from alithis.overlap import Side, shared
+
+    sides = Side.open(left), Side.open(right)
+    found = shared(*(side.manifest for side in sides))
+    show = _list_json if as_json else _list_lines
+    count = show(found, sides) if listed else sum(len(leaves) // 32 for leaves in found)
+    facts = {key: _side(side) for key, side in zip("ab", sides, strict=True)}
+    if as_json:
+        _say(json.dumps({"shared": count, **facts}, indent=1)[listed:].lstrip())
+    else:
+        _say(f"{count:,} shared data points")
+        for side in facts.values():
+            _say(f"  {count / side['size']:.4%} of the {side['size']:,} in {side['name']}")
+    ctx.exit(1 if fail_over is not None and count > fail_over else 0)
+
+
+def _side(side: Side) -> dict[str, Any]:
+    data = side.manifest.metadata
+    return {"name": data.name, "size": data.size, "root": data.root.hex()}
+
+
+def _named(
+    found: Iterable[bytes], sides: Sequence[Side]
+) -> Iterator[tuple[bytes, list[str], list[str]]]:
+    """Give shared data points as they are found: there may be more than memory holds."""
+    for leaves in found:
+        each = [leaves[at : at + 32] for at in range(0, len(leaves), 32)]
+        left, right = (side.paths_of(each) for side in sides)
+        yield from zip(each, left, right, strict=True)
+
+
+def _list_lines(found: Iterable[bytes], sides: Sequence[Side]) -> int:
+    count = 0
+    for leaf, left, right in _named(found, sides):
+        names = (", ".join(paths) or "-" for paths in (left, right))
+        _say("  ".join((leaf.hex(), *names)))
+        count += 1
+    return count
+
+
+def _list_json(found: Iterable[bytes], sides: Sequence[Side]) -> int:
+    """Print the first member of a JSON object, which the caller goes on with."""
+    count = 0
+    click.echo('{"data_points": [', nl=False)
+    for leaf, left, right in _named(found, sides):
+        point = json.dumps({"leaf": leaf.hex(), "a": left, "b": right})
+        click.echo(("," if count else "") + f"\n {point}", nl=False)
+        count += 1
+    click.echo("],")
+    return count
 
 
 @cli.command()

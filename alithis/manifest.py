@@ -106,6 +106,7 @@ def build(
     kind: str = "dataset",
     pool: Pool | None = None,
     replace: bool = False,
+    key_check: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
     terms: Mapping[str, Any] | None = None,
 ) -> Manifest:
@@ -119,6 +120,7 @@ def build(
         kind: ``dataset`` or ``model``.
         pool: workers for large trees.
         replace: whether an existing manifest may be replaced.
+        key_check: where the batches hold keyed leaves in place of digests, their key's check.
         facts: further keys of the metadata's ``alithis`` object.
         terms: further JSON-LD terms of the metadata.
 
@@ -134,7 +136,7 @@ def build(
     place = out.resolve()  # the current folder may be what is replaced
     try:
         with appearing(place, replace=replace) as target:
-            _write(target, items, description, form, kind, pool, facts, terms)
+            _write(target, items, description, form, kind, pool, key_check, facts, terms)
     except OSError as error:
         raise _unwritable(out, error) from error
     return Manifest.open(place)
@@ -239,7 +241,16 @@ class Manifest:
         return proof
 
     def leaves(self) -> Iterator[bytes]:
-        """Yield all leaves in order, 32 bytes each, read in blocks.
+        """Yield all leaves in order, 32 bytes each; they are read in blocks.
+
+        Raises:
+            AlithisError: as `blocks` does.
+        """
+        for block in self.blocks():
+            yield from (block[at : at + SIZE] for at in range(0, len(block), SIZE))
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield all leaves in order, joined, up to 32,768 at a time.
 
         Raises:
             IntegrityError: the file is not as long as the metadata says.
@@ -247,8 +258,7 @@ class Manifest:
         """
         reader = self._reader(LEAVES, self.metadata.size * SIZE)
         for offset in range(0, reader.size, _BLOCK):
-            block = _exactly(reader, offset, min(_BLOCK, reader.size - offset))
-            yield from (block[at : at + SIZE] for at in range(0, len(block), SIZE))
+            yield _exactly(reader, offset, min(_BLOCK, reader.size - offset))
 
     def _find(self, leaf: bytes) -> tuple[int, bool]:
         """Return where a leaf stands or would stand, and whether it is there.
@@ -553,6 +563,7 @@ def _write(
     form: Form,
     kind: str,
     pool: Pool | None,
+    key_check: bytes | None,
     facts: Mapping[str, Any] | None,
     terms: Mapping[str, Any] | None,
 ) -> None:
@@ -578,6 +589,7 @@ def _write(
         frontier=tree.frontier,
         files=[_entry(target, name) for name in names],
         columns=columns,
+        key_check=key_check,
         facts=facts,
         terms=terms,
     )

