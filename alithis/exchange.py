@@ -97,7 +97,7 @@ class Client:
         import requests
         from urllib3.exceptions import HTTPError, TimeoutError
 
-        self._session = self._session or requests.Session()
+        self._session = self._session or _session()
         # "from None": the libraries' own messages hold the whole URL.
         try:
             return self._exchange(self._session, url, json, headers or {}, limit, only)
@@ -142,6 +142,21 @@ class Client:
                     raise self.no_use(url, f"takes longer than {self._timeout:g} s")
             cut = len(body) > limit
             return Answer(response.status_code, response.headers, bytes(body[:limit]), cut)
+
+
+def _session() -> requests.Session:
+    """Open a session that leaves redirects alone.
+
+    Even where it is told not to follow one, requests reads its body, whatever its size, and
+    unpacks it.
+    """
+    import requests
+
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            return None
+
+    return Session()
 
 
 def meaning(status: int) -> str:

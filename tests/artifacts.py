@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from alithis import digest, manifest, metadata
 from alithis.keyed import PublisherKey
 from alithis.manifest import Items, Manifest
@@ -22,11 +24,20 @@ def build(
 ) -> Manifest:
     """Writes the manifest of data points that are given as bytes."""
     digests = b"".join(digest.of_bytes(content) for content in contents)
-    items = Items(
-        key.leaves(digests) if key else digests,
-        [f"{number:05}" for number in range(len(contents))],
-        [len(content) for content in contents],
-    )
+    sizes = [len(content) for content in contents]
+    return _build(out, key.leaves(digests) if key else digests, sizes, kind, key)
+
+
+def build_random(out: Path, count: int) -> Manifest:
+    """Writes the manifest of so many data points whose digests are random, but the same ever."""
+    digests = np.random.default_rng(count).bytes(count * digest.SIZE)
+    return _build(out, digests, [1] * count, "dataset", None)
+
+
+def _build(
+    out: Path, digests: bytes, sizes: Sequence[int], kind: str, key: PublisherKey | None
+) -> Manifest:
+    items = Items(digests, [f"{number:05}" for number in range(len(sizes))], sizes)
     description = metadata.Description(out.stem)
     return manifest.build(
         [items],
