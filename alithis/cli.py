@@ -14,18 +14,20 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from alithis.errors import AlithisError
+from alithis.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
     from alithis.digest import Pool
     from alithis.keyed import PublisherKey
     from alithis.manifest import Items, Manifest, Step
+    from alithis.metadata import Description
     from alithis.overlap import Side
     from alithis.storage import Store, StoredManifest
     from alithis.verifier import Result, Target
@@ -130,6 +132,45 @@ def _terminate(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)  # as an exception, so that half-written output is removed
 
 
+def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say in words what a dataset is."""
+    options = (
+        click.option("--name", help="The dataset's name  [default: SOURCE's name]."),
+        click.option("--description", help="What it is, in a sentence or two."),
+        click.option("--license", help="SPDX licence expression or URL."),
+        click.option("--creator", "creators", multiple=True, help="An author; may be repeated."),
+        click.option("--url", help="Its home page."),
+        click.option("--data-version", "version", help="The dataset's version."),
+        click.option("--citation", help="How to cite it."),
+        click.option(
+            "--image", help="URI of a picture for wallets  [default: a pattern of the root]."
+        ),
+        click.option(
+            "--rai",
+            multiple=True,
+            metavar="TERM=TEXT",
+            help="A statement of Croissant RAI, such as dataCollection=…; may be repeated.",
+        ),
+        click.option(
+            "--data-mining",
+            type=click.Choice(list(DATA_MINING)),
+            help="What its owner allows to be mined.",
+        ),
+        click.option(
+            "--data-mining-policy", metavar="URL", help="The policy with the conditions for that."
+        ),
+        click.option(
+            "--metadata-from",
+            type=_EXISTING,
+            metavar="FILE",
+            help="A Croissant file whose words are kept; the options above override it.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("source", type=_EXISTING)
 @click.option(
@@ -152,14 +193,7 @@ def _terminate(*_: object) -> None:
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
-@click.option("--name", help="The dataset's name  [default: SOURCE's name].")
-@click.option("--description", default="", help="What it is, in a sentence or two.")
-@click.option("--license", "license_", help="SPDX identifier or URL.")
-@click.option("--creator", "creators", multiple=True, help="An author; may be repeated.")
-@click.option("--url", help="Its home page.")
-@click.option("--data-version", help="The dataset's version.")
-@click.option("--citation", help="How to cite it.")
-@click.option("--image", help="URI of a picture for wallets  [default: a pattern of the root].")
+@_description_options
 @click.option(
     "--key-file",
     type=_ANY,
@@ -176,17 +210,10 @@ def manifest(
     labels: Path | None,
     label_from_folder: bool,
     workers: int | None,
-    name: str | None,
-    description: str,
-    license_: str | None,
-    creators: tuple[str, ...],
-    url: str | None,
-    data_version: str | None,
-    citation: str | None,
-    image: str | None,
     key_file: Path | None,
     force: bool,
     as_json: bool,
+    **words: Any,
 ) -> None:
     """Hash a dataset data point by data point, and write its manifest.
 
@@ -201,10 +228,11 @@ def manifest(
       alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
       alithis manifest scans/ --form pixels --mode L
       alithis manifest patients/ --key-file ~/keys/patients.key
+      alithis manifest art/ --license CC-BY-4.0 --data-mining prohibited-training
+      alithis manifest art/ --metadata-from croissant.json --rai dataBiases="Mostly oil on canvas"
     """
     from alithis import digest, readers
     from alithis.manifest import build, check_target
-    from alithis.metadata import Description
 
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
@@ -214,6 +242,7 @@ def manifest(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
     check_target(target, replace=force)
+    description = _description(_stem(source), **words)
     key = _publishers_key(key_file, source, target) if key_file else None
     seen = _Seen()
     start = time.perf_counter()
@@ -227,16 +256,7 @@ def manifest(
         built = build(
             seen.watch(_keyed(_progress(opened.digested(pool), opened.count), key, pool)),
             target,
-            description=Description(
-                name=_stem(source) if name is None else name,
-                description=description,
-                license=license_,
-                creators=creators,
-                url=url,
-                version=data_version,
-                citation=citation,
-                image=image,
-            ),
+            description=description,
             form=opened.form,
             pool=pool,
             replace=force,
@@ -244,6 +264,37 @@ def manifest(
         )
     _show_manifest(built, target, time.perf_counter() - start, as_json=as_json)
     _advise(built, target, seen)
+
+
+def _description(default: str, metadata_from: Path | None, **words: Any) -> Description:
+    """Read what the options say of a dataset."""
+    from alithis import vocabulary
+    from alithis.metadata import Description
+
+    base = _read_base(metadata_from) if metadata_from else {}
+    name = words.pop("name")
+    if name is None:
+        name = vocabulary.kept_terms(base).get("name", default)
+    statements: dict[str, list[str]] = {}
+    for statement in words.pop("rai"):
+        term, _, text = statement.partition("=")
+        if not text:
+            raise click.UsageError(f"--rai {statement}: write TERM=TEXT")
+        statements.setdefault(term.removeprefix("rai:"), []).append(text)
+    description = words.pop("description") or ""
+    return Description(name, description, rai=statements, base=base, **words)
+
+
+def _read_base(path: Path) -> dict[str, Any]:
+    from alithis import metadata, vocabulary
+    from alithis.manifest import LocalFile
+
+    data = LocalFile(path).read(0, metadata.MAX_BYTES + 1)
+    if len(data) > metadata.MAX_BYTES:
+        raise click.UsageError(
+            f"{path}: more than {metadata.MAX_BYTES} bytes, which metadata may not have"
+        )
+    return vocabulary.parse_base(data, str(path))
 
 
 def _publishers_key(key_file: Path, source: Path, target: Path) -> PublisherKey:
