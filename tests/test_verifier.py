@@ -19,6 +19,7 @@ from alithis import digest, proof, verifier
 from alithis.cid import Cid
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, NoTokenError, RegistryError, SourceError
+from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
 from alithis.proof import Exclusion, Inclusion, Subject
 from alithis.registry import Link, Registry, Relation
@@ -518,6 +519,50 @@ class TestLeafStep:
             f"{LEAVES[0].hex()}, from the proof file; only its publisher can tell what it is "
             "the leaf of"
         )
+
+
+class TestKeyedToken:
+    """The chain says that a token's leaves are keyed; the key is the publisher's to give."""
+
+    KEY = PublisherKey(bytes(range(32)))
+
+    @pytest.fixture
+    def token(self, reader, store, registry, owner, tmp_path):
+        opened = build(tmp_path / "patients", [b"a", b"b"], key=self.KEY)
+        registry.mintDataset(commitment(opened.metadata), [], sender=owner)
+        store.put_manifest(tmp_path / "patients")
+        return reader.count()
+
+    def test_with_the_key(self, reader, shelf, token):
+        for content, verdict in ((b"a", INCLUDED), (b"x", ABSENT)):
+            target = Target("", digest=of_bytes(content), key=self.KEY)
+            assert ask_one(reader, shelf, target, token).verdict == verdict
+
+    def test_without(self, reader, shelf, token):
+        detail = failed(ask_one(reader, shelf, hashed(of_bytes(b"x")), token), "leaf")
+        assert "only their publisher can compute them" in detail
+
+    def test_by_a_proof_and_the_chain_alone(self, reader, token, tmp_path):
+        opened = Manifest.open(tmp_path / "patients")
+        mine = Target("", digest=of_bytes(b"a"), key=self.KEY)
+        found = opened.prove(mine.leaf(opened.metadata))
+        found = replace(found, opening=mine.opening(opened.metadata))
+        file = tmp_path / "proof"
+        file.write_bytes(proof.dump(found, Subject()))
+        (tmp_path / "a").write_bytes(b"a")
+        nothing = Shelf(Store(tmp_path / "empty"))
+
+        target = Target.parse(str(tmp_path / "a"), proof_file=file)
+        assert ask_one(reader, nothing, target, token).verdict == INCLUDED
+        (tmp_path / "b").write_bytes(b"b")
+        other = Target.parse(str(tmp_path / "b"), proof_file=file)
+        failed(ask_one(reader, nothing, other, token), "leaf")
+
+    def test_absence_by_the_chain_alone_cannot_be_told(self, reader, token, tmp_path):
+        found = Manifest.open(tmp_path / "patients").prove(self.KEY.leaf(of_bytes(b"x")))
+        nothing = Shelf(Store(tmp_path / "empty"))
+        detail = failed(ask_one(reader, nothing, proof_file(tmp_path, found), token), "leaf")
+        assert detail.startswith("that a keyed leaf is absent says nothing of a data point")
 
 
 def image_manifest(folder):
