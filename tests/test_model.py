@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import reference
 import safetensors
-from artifacts import build, rewrite
+from artifacts import build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -20,6 +20,7 @@ from alithis.builder import build as build_manifest
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, SourceError
 from alithis.inputs import RELATIONS, Input, Transcript, stated_inputs
+from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
 from alithis.metadata import Description
 from alithis.model import Fed, Run, build_model
@@ -728,8 +729,7 @@ class TestRun:
 
     def test_manifests_that_cannot_be_compared(self, tmp_path):
         build(tmp_path / "model", [b"x"], kind="model")
-        build(tmp_path / "keyed", [b"x"])
-        keyed = rewrite(tmp_path / "keyed", b'"scheme": "sha256"', b'"scheme": "keyed"')
+        keyed = build(tmp_path / "keyed", [b"x"], key=PublisherKey(bytes(32)))
 
         for manifest, said in (
             (tmp_path / "model", "model: a model with sha256 leaves"),

@@ -20,6 +20,7 @@ from alithis.cid import Cid
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, NoTokenError, RegistryError, SourceError
 from alithis.inputs import Transcript
+from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
 from alithis.proof import Exclusion, Inclusion, Subject
 from alithis.registry import Link, Registry, Relation
@@ -43,6 +44,7 @@ LEAVES = sorted(map(of_bytes, PHOTOS))
 STEPS = ["record", "metadata", "commitment", "leaf", "position", "path"]
 LOWEST, HIGHEST = bytes(32), b"\xff" * 32
 BETWEEN = of_bytes(b"no photo")
+KEYED = (b'"scheme": "sha256"', b'"scheme": "keyed", "keyCheck": "%s"' % (b"00" * 32))
 
 
 @pytest.fixture(scope="module")
@@ -550,18 +552,18 @@ class TestLeafStep:
         assert "\n" not in failed(result, "leaf")
 
     def test_keyed_leaves_are_their_publishers_to_compute(self, copy, tmp_path):
-        rewrite(copy, b'"scheme": "sha256"', b'"scheme": "keyed"')
+        rewrite(copy, *KEYED)
 
         for target in (hashed(LEAVES[0]), hashed(BETWEEN), written(tmp_path, b"text")):
             detail = failed(verify_manifest(target, copy), "leaf")
             assert detail == (
                 "the leaves are keyed, and only their publisher can compute them: "
-                "ask for a proof file"
+                "ask for a proof file, or give the publisher's key with --key-file"
             )
 
     def test_a_proof_file_serves_keyed_leaves_and_says_what_it_shows(self, copy, tmp_path):
         found = Manifest.open(copy).prove(LEAVES[0])
-        rewrite(copy, b'"scheme": "sha256"', b'"scheme": "keyed"')
+        rewrite(copy, *KEYED)
 
         result = verify_manifest(proof_file(tmp_path, found), copy)
 
@@ -570,6 +572,50 @@ class TestLeafStep:
             f"{LEAVES[0].hex()}, from the proof file; only its publisher can tell what it is "
             "the leaf of"
         )
+
+
+class TestKeyedToken:
+    """The chain says that a token's leaves are keyed; the key is the publisher's to give."""
+
+    KEY = PublisherKey(bytes(range(32)))
+
+    @pytest.fixture
+    def token(self, reader, store, registry, owner, tmp_path):
+        opened = build(tmp_path / "patients", [b"a", b"b"], key=self.KEY)
+        registry.mintDataset(commitment(opened.metadata), [], sender=owner)
+        store.put_manifest(tmp_path / "patients")
+        return reader.count()
+
+    def test_with_the_key(self, reader, shelf, token):
+        for content, verdict in ((b"a", INCLUDED), (b"x", ABSENT)):
+            target = Target("", digest=of_bytes(content), key=self.KEY)
+            assert ask_one(reader, shelf, target, token).verdict == verdict
+
+    def test_without(self, reader, shelf, token):
+        detail = failed(ask_one(reader, shelf, hashed(of_bytes(b"x")), token), "leaf")
+        assert "only their publisher can compute them" in detail
+
+    def test_by_a_proof_and_the_chain_alone(self, reader, token, tmp_path):
+        opened = Manifest.open(tmp_path / "patients")
+        mine = Target("", digest=of_bytes(b"a"), key=self.KEY)
+        found = opened.prove(mine.leaf(opened.metadata))
+        found = replace(found, opening=mine.opening(opened.metadata))
+        file = tmp_path / "proof"
+        file.write_bytes(proof.dump(found, Subject()))
+        (tmp_path / "a").write_bytes(b"a")
+        nothing = Shelf(Store(tmp_path / "empty"))
+
+        target = Target.parse(str(tmp_path / "a"), proof_file=file)
+        assert ask_one(reader, nothing, target, token).verdict == INCLUDED
+        (tmp_path / "b").write_bytes(b"b")
+        other = Target.parse(str(tmp_path / "b"), proof_file=file)
+        failed(ask_one(reader, nothing, other, token), "leaf")
+
+    def test_absence_by_the_chain_alone_cannot_be_told(self, reader, token, tmp_path):
+        found = Manifest.open(tmp_path / "patients").prove(self.KEY.leaf(of_bytes(b"x")))
+        nothing = Shelf(Store(tmp_path / "empty"))
+        detail = failed(ask_one(reader, nothing, proof_file(tmp_path, found), token), "leaf")
+        assert detail.startswith("that a keyed leaf is absent says nothing of a data point")
 
 
 def image_manifest(folder):
