@@ -14,9 +14,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -25,18 +26,36 @@ from alithis.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
     from alithis.digest import Pool
+    from alithis.index import Edge, Index, Lineage, Progress
     from alithis.keyed import PublisherKey
     from alithis.manifest import Items, Manifest, Step
     from alithis.metadata import Description
     from alithis.overlap import Side
+    from alithis.readers import Skips
+    from alithis.registry import Registry
     from alithis.storage import Store, StoredManifest
-    from alithis.verifier import Result, Target
+    from alithis.verifier import Result, Shelf, Target
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
 _ANY = click.Path(path_type=Path)
 _CHAIN = click.IntRange(min=0)
 _TOKEN = click.IntRange(min=1)
+_KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
+    "folder",
+    "archive",
+    "webdataset",
+    "parquet",
+    "arrow",
+    "jsonl",
+    "csv",
+    "tsv",
+    "text",
+    "numpy",
+    "idx",
+    "listing",
+    "huggingface",
+)
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _key_option = click.option(
@@ -132,6 +151,15 @@ def _terminate(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)  # as an exception, so that half-written output is removed
 
 
+class _SourceType(click.Path):
+    """A path that exists, or a URL."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value and not value.startswith("file://"):
+            return value
+        return super().convert(str(value).removeprefix("file://"), param, ctx)
+
+
 def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say in words what a dataset is."""
     options = (
@@ -172,24 +200,41 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cli.command()
-@click.argument("source", type=_EXISTING)
+@click.argument("source", type=_SourceType(exists=True, path_type=Path))
 @click.option(
     "-o", "--out", type=_ANY, help="The manifest to write  [default: SOURCE's name + .alithis]."
 )
 @click.option(
+    "--type",
+    "kind",
+    type=click.Choice(_KINDS),
+    help="What SOURCE is  [default: told by its content and its ending].",
+)
+@click.option(
     "--form",
-    type=click.Choice(["bytes", "pixels"]),
-    default="bytes",
-    show_default=True,
-    help="Canonical form of a folder's files: as stored, or images decoded to pixels.",
+    type=click.Choice(["bytes", "pixels", "text", "record"]),
+    help="Canonical form  [default: bytes; of a column of strings text, of rows record].",
 )
 @click.option(
     "--mode",
     type=click.Choice(["L", "RGB", "RGBA"]),
     help="With --form pixels: the colour mode  [default: RGB].",
 )
-@click.option("--labels", type=_EXISTING, help="For IDX images: the IDX file with their labels.")
+@click.option("--column", metavar="COL", help="A data point is a value of this column, not a row.")
+@click.option(
+    "--columns", metavar="COL", multiple=True, help="Of a row take this column; may be repeated."
+)
+@click.option(
+    "--per",
+    type=click.Choice(["member", "sample"]),
+    help="In archives a data point is a file, or the files of one key (WebDataset).",
+)
+@click.option("--label", metavar="COL", help="The column with the labels.")
+@click.option("--split", metavar="COL", help="The column that tells train from test.")
+@click.option("--keep", metavar="COL", multiple=True, help="Carry this column; may be repeated.")
+@click.option("--labels", type=_EXISTING, help="For IDX or .npy: the file with their labels.")
 @click.option("--label-from-folder", is_flag=True, help="A file's parent folder is its label.")
+@click.option("--split-from-folder", is_flag=True, help="A path's first folder is its split.")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
@@ -203,12 +248,20 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
 @_json_option
 def manifest(
-    source: Path,
+    source: Path | str,
     out: Path | None,
-    form: str,
+    kind: str | None,
+    form: str | None,
     mode: str | None,
+    column: str | None,
+    columns: tuple[str, ...],
+    per: str | None,
+    label: str | None,
+    split: str | None,
+    keep: tuple[str, ...],
     labels: Path | None,
     label_from_folder: bool,
+    split_from_folder: bool,
     workers: int | None,
     key_file: Path | None,
     force: bool,
@@ -217,7 +270,10 @@ def manifest(
 ) -> None:
     """Hash a dataset data point by data point, and write its manifest.
 
-    SOURCE is a folder (every file below it is a data point) or an IDX file (plain or .gz).
+    SOURCE is a folder or file on this machine, or the URL of one (https, s3, hf, gs, …):
+    files, tar, zip, WebDataset, Parquet, Arrow, JSON Lines, CSV, text, NumPy, IDX, a dataset
+    saved by Hugging Face's library, or the first Alithis' JSON list of digests. A data point
+    is a file, a row or a line, by default. A folder of shards is read shard by shard.
 
     With --key-file what is published tells nothing of a data point, unless its publisher shows
     it: for private data, and for data that can be guessed (docs/privacy.md).
@@ -225,8 +281,20 @@ def manifest(
     \b
     Examples:
       alithis manifest photos/ -o photos.alithis --label-from-folder
-      alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
       alithis manifest scans/ --form pixels --mode L
+      alithis manifest photos.tar.gz                       a file in it, a data point
+      alithis manifest shards/ --per sample --label cls    WebDataset
+      alithis manifest shards/ --column jpg                of each sample the .jpg
+      alithis manifest data.parquet                        rows, as records
+      alithis manifest data.parquet --column image --label label
+      alithis manifest s3://bucket/data/ --type parquet --columns id --columns text
+      alithis manifest corpus.jsonl.gz --column text --keep source
+      alithis manifest table.csv --split subset
+      alithis manifest corpus.txt                          lines
+      alithis manifest images.npz --column x --label y
+      alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
+      alithis manifest saved/ --column image               of Hugging Face's library
+      alithis manifest https://example.org/list.json       the first Alithis' list
       alithis manifest patients/ --key-file ~/keys/patients.key
       alithis manifest art/ --license CC-BY-4.0 --data-mining prohibited-training
       alithis manifest art/ --metadata-from croissant.json --rai dataBiases="Mostly oil on canvas"
@@ -237,41 +305,56 @@ def manifest(
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
     target = out or Path(_stem(source) + ".alithis")
-    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+    if (
+        isinstance(source, Path)
+        and source.is_dir()
+        and target.resolve().is_relative_to(source.resolve())
+    ):
         raise click.UsageError(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
     check_target(target, replace=force)
-    description = _description(_stem(source), **words)
+    _description(_stem(source), {}, **words)  # what is wrong with them, before anything is read
     key = _publishers_key(key_file, source, target) if key_file else None
     seen = _Seen()
     start = time.perf_counter()
     with digest.Pool(workers) as pool:
         opened = readers.open_source(
             source,
-            form=digest.Form("pixels", mode or "RGB") if form == "pixels" else digest.BYTES,
+            kind=kind,
+            form=digest.Form(form, mode or "RGB" if form == "pixels" else None) if form else None,
+            column=column,
+            columns=columns or None,
+            per_sample=None if per is None else per == "sample",
+            label=label,
+            split=split,
+            keep=keep,
             labels=labels,
             label_from_folder=label_from_folder,
+            split_from_folder=split_from_folder,
         )
         built = build(
             seen.watch(_keyed(_progress(opened.digested(pool), opened.count), key, pool)),
             target,
-            description=description,
+            description=_description(_stem(source), opened.about, **words),
             form=opened.form,
             pool=pool,
             replace=force,
             key_check=key.check if key else None,
         )
-    _show_manifest(built, target, time.perf_counter() - start, as_json=as_json)
+    seconds = time.perf_counter() - start
+    _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
     _advise(built, target, seen)
 
 
-def _description(default: str, metadata_from: Path | None, **words: Any) -> Description:
-    """Read what the options say of a dataset."""
+def _description(
+    default: str, about: Mapping[str, str], metadata_from: Path | None, **words: Any
+) -> Description:
+    """Gather what is said of a dataset: by the options, a Croissant file, or itself."""
     from alithis import vocabulary
     from alithis.metadata import Description
 
-    base = _read_base(metadata_from) if metadata_from else {}
+    base = {**about, **(_read_base(metadata_from) if metadata_from else {})}
     name = words.pop("name")
     if name is None:
         name = vocabulary.kept_terms(base).get("name", default)
@@ -297,12 +380,12 @@ def _read_base(path: Path) -> dict[str, Any]:
     return vocabulary.parse_base(data, str(path))
 
 
-def _publishers_key(key_file: Path, source: Path, target: Path) -> PublisherKey:
+def _publishers_key(key_file: Path, source: Path | str, target: Path) -> PublisherKey:
     """Read or make the key, at a place where it is neither hashed nor published."""
     from alithis.keyed import obtain_key
 
     for folder in (source, target):
-        if key_file.resolve().is_relative_to(folder.resolve()):
+        if isinstance(folder, Path) and key_file.resolve().is_relative_to(folder.resolve()):
             raise click.UsageError(f"{key_file} lies inside {folder}: keep the key elsewhere")
     key, made = obtain_key(key_file)
     if made:
@@ -371,12 +454,19 @@ def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
     )
 
 
-def _stem(source: Path) -> str:
+def _stem(source: Path | str) -> str:
+    if isinstance(source, str):
+        parts = urlsplit(source)
+        name = parts.path.rstrip("/").rpartition("/")[2] or parts.netloc.rpartition("@")[2]
+        return name.removesuffix(".gz") or "dataset"
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
 
-def _progress(batches: Iterable[Items], count: int) -> Iterator[Items]:
-    """Show how far hashing is: a bar on a terminal, a few lines in a log."""
+def _progress(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
+    """Show how far hashing is: a bar on a terminal, a few lines in a log.
+
+    Without a count, the bar only tells how many data points were hashed.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -392,17 +482,20 @@ def _progress(batches: Iterable[Items], count: int) -> Iterator[Items]:
             bar.advance(task, len(batch.paths))
 
 
-def _progress_lines(batches: Iterable[Items], count: int) -> Iterator[Items]:
+def _progress_lines(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
+    of = "" if count is None else f" of {count:,}"
     done, spoken = 0, time.monotonic()
     for batch in batches:
         yield batch
         done += len(batch.paths)
         if time.monotonic() - spoken > 10:
-            _say(f"hashed {done:,} of {count:,} data points", err=True)
+            _say(f"hashed {done:,}{of} data points", err=True)
             spoken = time.monotonic()
 
 
-def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bool) -> None:
+def _show_manifest(
+    built: Manifest, target: Path, skipped: Skips, seconds: float, *, as_json: bool
+) -> None:
     from alithis.cid import Cid
 
     data = built.metadata
@@ -414,6 +507,7 @@ def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bo
         "root": data.root.hex(),
         "metadata": data.digest.hex(),
         "uri": "ipfs://" + Cid.raw(data.digest).base16,
+        "skipped": {"count": skipped.count, "names": [list(each) for each in skipped.names]},
     }
     if as_json:
         _say(json.dumps(facts, indent=1))
@@ -421,6 +515,9 @@ def _show_manifest(built: Manifest, target: Path, seconds: float, *, as_json: bo
     repeats = data.items - data.size
     _say(f"{target}: {data.items:,} data points in {seconds:.2f} s")
     _say(f"  leaves    {data.size:,} distinct" + (f", {repeats:,} repeats" if repeats else ""))
+    if skipped.count:
+        names = "; ".join(f"{name}: {reason}" for name, reason in skipped.names[:3])
+        _say(f"  skipped   {skipped.count:,} ({names}{'; …' * (skipped.count > 3)})")
     _say(f"  root      {facts['root']}")
     _say(f"  metadata  {facts['metadata']}")
     _say(f"  token URI {facts['uri']}")
@@ -871,3 +968,152 @@ def _stored(manifest: StoredManifest) -> dict[str, Any]:
         "bytes": manifest.bytes,
         "withheld": manifest.withheld,
     }
+
+
+@cli.command()
+@click.argument("subject", metavar="TOKEN|MANIFEST|FILE|HASH")
+@click.option(
+    "--up/--down", "upward", default=None, help="Only what it came from, or what came from it."
+)
+@click.option("--derived", is_flag=True, help="Only links by which one was made of the other.")
+@click.option("--depth", type=click.IntRange(1), metavar="N", help="At most so many links away.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["tree", "mermaid", "dot", "svg", "json"]),
+    default="tree",
+    show_default=True,
+    help="What to print.",
+)
+@click.option(
+    "--rpc", envvar="ALITHIS_RPC", metavar="URL", required=True, help="The chain  [or ALITHIS_RPC]."
+)
+@click.option(
+    "--registry",
+    envvar="ALITHIS_REGISTRY",
+    metavar="ADDRESS",
+    required=True,
+    help="The registry on the chain  [or ALITHIS_REGISTRY].",
+)
+@click.option("--chain", type=_CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@click.option(
+    "--manifest", "manifests", type=_MANIFEST, multiple=True, help="A manifest at hand, for names."
+)
+@click.option(
+    "--index",
+    "index_folder",
+    type=_ANY,
+    envvar="ALITHIS_INDEX",
+    help="Folder of the index  [default: in the user's cache].",
+)
+@_store_option
+def lineage(
+    subject: str,
+    upward: bool | None,
+    derived: bool,
+    depth: int | None,
+    form: str,
+    rpc: str,
+    registry: str,
+    chain: int | None,
+    manifests: tuple[Path, ...],
+    index_folder: Path | None,
+    store_folder: Path | None,
+) -> None:
+    """Show what an artifact came from, and what came from it, however indirectly.
+
+    The registry's events are read into an index, which the next call goes on with. A FILE or
+    HASH stands for the tokens that it is provably in. Each link has its grade: stated by its
+    publisher, recorded in a transcript, or countersigned; a token has the marks against it.
+
+    \b
+    Examples:
+      alithis lineage 7 --rpc URL --registry 0x…                 # both ways
+      alithis lineage photos.alithis --down --derived            # every model trained on it
+      alithis lineage cat.jpg --down --derived                   # … on this very file
+      alithis lineage 7 --up                                     # what model 7 rests on
+      alithis lineage 7 --format svg > lineage.svg
+    """
+    from alithis.index import DERIVES, Index
+    from alithis.registry import HttpTransport, Registry, Relation
+    from alithis.storage import Store
+    from alithis.verifier import Shelf
+
+    reader = Registry(HttpTransport(rpc), registry, chain)
+    shelf = Shelf(Store(store_folder), manifests)
+    with Index.beneath(index_folder or _index_folder(), reader) as index:
+        _sync(index)
+        found = index.lineage(
+            _tokens_of(subject, index, reader, shelf),
+            DERIVES if derived else tuple(Relation),
+            up=upward is not False,
+            down=upward is not True,
+            depth=depth,
+        )
+    _show_lineage(found, shelf, form)
+
+
+def _index_folder() -> Path:
+    import platformdirs
+
+    return platformdirs.user_cache_path("alithis") / "index"
+
+
+def _sync(index: Index) -> None:
+    """Read what is new on the chain; a long reading is shown."""
+    spoken = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal spoken
+        if time.monotonic() - spoken > 2:
+            _say(f"indexed to block {progress.block:,} of {progress.head:,}", err=True)
+            spoken = time.monotonic()
+
+    index.sync(report=report)
+
+
+def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> list[int]:
+    """Find the tokens that are meant."""
+    from alithis.errors import NoTokenError
+    from alithis.manifest import Manifest
+    from alithis.verifier import INCLUDED, Target, verify_token
+
+    if subject.isdecimal() and len(subject) < 16 and not Path(subject).exists():
+        return [int(subject)]
+    if Path(subject).is_dir():
+        tokens = index.tokens_of(Manifest.open(Path(subject)).metadata.digest)
+        if not tokens:
+            raise NoTokenError(f"{subject}: no token of registry {reader.address} commits to it")
+        return tokens
+    asked = Target.parse(subject)
+    results = [verify_token(asked, reader, shelf, record) for record in reader.tokens()]
+    tokens = [each.token for each in results if each.verdict == INCLUDED and each.token]
+    if not tokens:
+        unknown = sum(each.verdict == "unverifiable" for each in results)
+        raise NoTokenError(
+            f"{subject}: in none of {len(results)} tokens, {unknown} of which could not be checked"
+        )
+    return tokens
+
+
+def _show_lineage(found: Lineage, shelf: Shelf, form: str) -> None:
+    from alithis.drawing import Drawing
+
+    statements = {id: shelf.statement(node.metadata) for id, node in found.nodes.items()}
+
+    def grade(edge: Edge) -> str:
+        target = found.nodes[edge.target]
+        stated = statements[edge.token]
+        if edge.countersigned:
+            return "countersigned"
+        recorded = stated.transcript(edge.relation.value, target.metadata, target.size)
+        return "transcript" if recorded else "stated"
+
+    names = {id: stated.name for id, stated in statements.items() if stated.name}
+    drawing = Drawing(found, names, grade)
+    if form == "json":
+        _say(json.dumps(drawing.as_json(), indent=1))
+    else:
+        _say(getattr(drawing, form)())
+    if found.truncated:
+        _say(f"alithis: only the first {len(found.nodes):,} tokens are shown", err=True)

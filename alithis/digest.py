@@ -6,7 +6,13 @@ The *canonical form* of a data point is what is hashed (docs/format.md, "Canonic
     the file or record as stored;
 ``pixels``
     the decoded raster's 8-bit samples in C order (row by row, samples interleaved). The
-    colour mode and, where they are the same for all, the width and height stand in the metadata.
+    colour mode and, where they are the same for all, the width and height stand in the metadata;
+``text``
+    the text in NFC, as UTF-8;
+``record``
+    the row as canonical JSON (RFC 8785);
+``sample``
+    the digests of the files that make up a sample, by extension, as canonical JSON.
 
 The digest is SHA-256 of the canonical form (FIPS 180-4). Files are hashed in worker processes,
 since Python threads are slower than one thread for small files; the result never depends on
@@ -32,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from alithis import canonical
 from alithis.errors import ChangedError, FormatError, MissingExtraError, SourceError
 
 if TYPE_CHECKING:
@@ -39,6 +46,9 @@ if TYPE_CHECKING:
 
 SIZE = 32
 """Bytes in a digest."""
+
+FORMS = ("bytes", "pixels", "text", "record", "sample")
+"""The canonical forms' names."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -57,39 +67,60 @@ class Form:
     """A canonical form: how a data point becomes the bytes that are hashed.
 
     Attributes:
-        name: ``bytes`` or ``pixels``.
+        name: ``bytes``, ``pixels``, ``text``, ``record`` or ``sample``.
         mode: for pixels, the colour mode: ``L``, ``RGB`` or ``RGBA``.
         width: for pixels, the width in pixels where it is the same for all data points.
         height: likewise the height.
+        columns: for records, the columns that are taken, in ascending order; None for all.
     """
 
     name: str = "bytes"
     mode: str | None = None
     width: int | None = None
     height: int | None = None
+    columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no canonical form is."""
-        if self.name not in ("bytes", "pixels"):
-            raise FormatError(f"canonical form {self.name!r}: this release knows bytes and pixels")
-        if self.name == "bytes" and (self.mode, self.width, self.height) != (None, None, None):
-            raise FormatError("canonical form bytes: has no mode, width or height")
+        if self.name not in FORMS:
+            known = f"{', '.join(FORMS[:-1])} and {FORMS[-1]}"
+            raise FormatError(f"canonical form {self.name!r}: this release knows {known}")
+        if self.name != "pixels" and (self.mode, self.width, self.height) != (None, None, None):
+            raise FormatError(f"canonical form {self.name}: has no mode, width or height")
         if self.name == "pixels" and self.mode not in _MODES:
             raise FormatError(
                 f"canonical form pixels: mode {self.mode!r} is none of {', '.join(_MODES)}"
             )
+        if self.columns is not None:
+            self._check_columns(self.columns)
+
+    def _check_columns(self, columns: tuple[str, ...]) -> None:
+        if self.name != "record":
+            raise FormatError(f"canonical form {self.name}: has no columns")
+        if not columns or list(columns) != sorted(set(columns)):
+            raise FormatError("canonical form record: columns are named once each, in order")
 
     def canonical(self, data: bytes) -> bytes:
         """Return the canonical form of one stored data point.
 
         Args:
-            data: the file or record as stored; for ``pixels``, an encoded image (PNG, …).
+            data: the file or record as stored: for ``pixels`` an encoded image (PNG, …), for
+                ``text`` UTF-8, for ``record`` and ``sample`` a JSON object.
 
         Raises:
-            SourceError: the data is no image, has another width or height, or cannot be brought
-                to the mode without loss.
+            SourceError: the data has no such form. It is no image, has another width or height
+                or cannot be brought to the mode without loss; it is no text; it is no JSON
+                object, or one without the columns.
         """
-        return data if self.name == "bytes" else self._pixels(data)
+        if self.name == "bytes":
+            return data
+        if self.name == "pixels":
+            return self._pixels(data)
+        if self.name == "text":
+            return canonical.text_of(data)
+        if self.name == "record":
+            return canonical.record_of(data, self.columns)
+        return canonical.sample_of(data)
 
     def require(self) -> None:
         """Check that the libraries this form needs are there.
@@ -127,7 +158,7 @@ class Form:
             )
 
 
-BYTES = Form()
+BYTES, TEXT, RECORD, SAMPLE = Form(), Form("text"), Form("record"), Form("sample")
 
 
 def of_bytes(data: Buffer) -> bytes:
@@ -216,7 +247,7 @@ def _of_open_file(handle: int, before: os.stat_result, name: str, form: Form) ->
         check_unchanged(name, before, os.fstat(handle), count)
         return digest, count
     if before.st_size > _MAX_ENCODED:
-        raise SourceError(f"{name}: {before.st_size} bytes are too many for an image")
+        raise SourceError(f"{name}: {before.st_size} bytes are too many for the form {form.name}")
     data = b"".join(_blocks(handle, before.st_size))
     check_unchanged(name, before, os.fstat(handle), len(data))
     try:

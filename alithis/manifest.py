@@ -240,6 +240,22 @@ class Manifest:
             ) from error
         return proof
 
+    def at(self, index: int) -> Inclusion:
+        """Prove which leaf stands at an index.
+
+        Args:
+            index: 0 to the size - 1.
+
+        Returns:
+            A proof, not checked: whoever holds a commitment checks it against that.
+
+        Raises:
+            IntegrityError: a file of the manifest is not as long as its metadata says.
+            FormatError: the manifest lacks one.
+            StorageError: they cannot be read.
+        """
+        return self._inclusion(self._leaf(index), index)
+
     def leaves(self) -> Iterator[bytes]:
         """Yield all leaves in order, 32 bytes each; they are read in blocks.
 
@@ -295,9 +311,7 @@ class Manifest:
 
     def _exclusion(self, leaf: bytes, index: int) -> Exclusion:
         left, right = (
-            self._inclusion(self._leaf(neighbour), neighbour)
-            if 0 <= neighbour < self.metadata.size
-            else None
+            self.at(neighbour) if 0 <= neighbour < self.metadata.size else None
             for neighbour in (index - 1, index)
         )
         return Exclusion(leaf, index, left, right)

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
 from alithis import vocabulary
-from alithis.digest import SIZE, Form, of_bytes
+from alithis.digest import FORMS, SIZE, Form, of_bytes
 from alithis.errors import FormatError, VersionError
 from alithis.strict_json import parse
 
@@ -380,18 +380,22 @@ def _record_set(columns: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _form_object(form: Form) -> dict[str, Any]:
-    values = {"mode": form.mode, "width": form.width, "height": form.height}
+    columns = None if form.columns is None else list(form.columns)
+    values = {"mode": form.mode, "width": form.width, "height": form.height, "columns": columns}
     return {"name": form.name, "version": 1, **{k: v for k, v in values.items() if v is not None}}
 
 
 def _form(value: Mapping[str, Any]) -> Form:
-    name = _one_of(value, "name", ("bytes", "pixels"))
+    name = _one_of(value, "name", FORMS)
     version = _count(value, "version")
     if version != 1:
         raise VersionError(f"{FILE}: canonical form {name} has version {version}; known: 1")
     mode = _get(value, "mode", str) if "mode" in value else None
     width, height = (_count(value, key) if key in value else None for key in ("width", "height"))
-    return Form(name, mode, width, height)
+    columns = tuple(_get(value, "columns", list)) if "columns" in value else None
+    if columns and not all(isinstance(column, str) for column in columns):
+        _fail("columns", "holds something that is no text")
+    return Form(name, mode, width, height, columns)
 
 
 def _files(values: list[Any]) -> tuple[FileEntry, ...]:

@@ -520,8 +520,8 @@ class Registry:
     def _events(
         self, topics: list[Any], from_block: int | None, to_block: int | None
     ) -> Iterator[Event]:
-        first = int(self._call("deploymentBlock")) if from_block is None else from_block
-        last = self._last_block() if to_block is None else to_block
+        first = self.deployment_block() if from_block is None else from_block
+        last = self.last_block() if to_block is None else to_block
         ranges = [(first, last)] if first <= last else []
         queries = 0
         while ranges:
@@ -578,8 +578,22 @@ class Registry:
             _quantity(_field(log, "logIndex"), "eth_getLogs"),
         )
 
-    def _last_block(self) -> int:
+    def deployment_block(self) -> int:
+        """Return the number of the block in which the contract was deployed."""
+        return int(self._call("deploymentBlock"))
+
+    def last_block(self) -> int:
+        """Return the number of the chain's last block."""
         return _quantity(self._request("eth_blockNumber", []), "eth_blockNumber")
+
+    def block_hash(self, number: int) -> bytes | None:
+        """Return a block's hash, 32 bytes; None while the chain has no such block."""
+        block = self._request("eth_getBlockByNumber", [hex(number), False])
+        if block is None:
+            return None
+        if _quantity(_field(block, "number"), "eth_getBlockByNumber") != number:
+            raise RegistryError("eth_getBlockByNumber: another block than was asked for")
+        return _hash(_field(block, "hash"))
 
     def _is_registry(self) -> bool:
         interface = bytes.fromhex(artifact()["interfaceId"].removeprefix("0x"))
@@ -896,7 +910,7 @@ def _checksummed(address: str) -> str:
 
 def _field(log: Any, name: str, *default: Any) -> Any:
     if not isinstance(log, Mapping) or not (name in log or default):
-        raise RegistryError(f"eth_getLogs: an event without {name}")
+        raise RegistryError(f"the node answers a log or block without {name}")
     return log.get(name, *default)
 
 

@@ -1,12 +1,14 @@
 """JSON that nobody vouches for: manifests, proofs, answers of nodes.
 
 Python's parser takes more than the standard (RFC 8259) means, and recurses as deep as the text
-is nested; here a key stands once in an object, NaN is no number and nesting has a bound.
+is nested; here a key stands once in an object, NaN is no number, no number is beyond a double and
+nesting has a bound.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -35,12 +37,7 @@ def parse(data: bytes, name: str) -> dict[str, Any]:
     if not _is_shallow(data):
         raise FormatError(f"{name}: JSON nested more than {MAX_DEPTH} deep")
     try:
-        document = json.loads(
-            data.decode(),
-            object_pairs_hook=_distinct,
-            parse_constant=_refuse,
-            parse_int=_integer,
-        )
+        document = _DECODER.decode(data.decode())
     except ValueError as error:
         raise FormatError(f"{name}: not JSON: {str(error).splitlines()[0]}") from error
     if not isinstance(document, dict):
@@ -78,5 +75,20 @@ def _integer(text: str) -> int:
     return int(text)
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"no double holds the number {text[:40]}")
+    return value
+
+
 def _refuse(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_distinct,
+    parse_constant=_refuse,
+    parse_int=_integer,
+    parse_float=_finite,
+)

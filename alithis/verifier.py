@@ -34,6 +34,7 @@ from alithis.errors import (
     ProofError,
     SourceError,
 )
+from alithis.inputs import Input, Transcript, stated_inputs
 from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest, Step
 from alithis.metadata import Metadata
@@ -229,9 +230,11 @@ class LinkedModel:
         token: the model's token id.
         name: its name by its metadata; None where that is not at hand.
         relation: ``trained_on``, ``tested_on``, ….
-        grade: how far the link is evidenced: ``stated``, or ``countersigned`` by the dataset's
+        grade: how far the link is evidenced: ``stated`` by the model's publisher, whose metadata
+            may hold the ``transcript`` of a training run, or ``countersigned`` by the dataset's
             owner.
         publisher: the address that minted the model.
+        transcript: what the publisher recorded to have been fed of the dataset.
     """
 
     token: int
@@ -239,6 +242,7 @@ class LinkedModel:
     relation: str
     grade: str
     publisher: str
+    transcript: Transcript | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -537,6 +541,43 @@ def verify_proof(target: Target, *, root: bytes, size: int) -> Result:
     return verify(target, Commitment(root, size, "root and size as given"), nowhere)
 
 
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a model's metadata states.
+
+    Attributes:
+        name: its name; None where the metadata is not at hand.
+        inputs: what it was made from; none where that is stated wrongly.
+    """
+
+    name: str | None = None
+    inputs: tuple[Input, ...] = ()
+
+    @classmethod
+    def of(cls, stated: Metadata) -> Self:
+        """Take it out of metadata."""
+        try:
+            return cls(stated.name, tuple(stated_inputs(stated)))
+        except FormatError:
+            return cls(stated.name)
+
+    def transcript(self, relation: str, metadata: bytes, size: int) -> Transcript | None:
+        """Return what it states to have been fed of a dataset, unless the counts cannot be.
+
+        Args:
+            relation: of the model to the dataset.
+            metadata: SHA-256 of the dataset's metadata.json, 32 bytes.
+            size: the dataset's number of leaves.
+        """
+        for given in self.inputs:
+            recorded = given.transcript
+            if recorded is None or recorded.seen + recorded.unseen != size:
+                continue
+            if (given.relation, given.metadata) == (relation, metadata):
+                return recorded
+        return None
+
+
 class Shelf:
     """Where manifests are found by the SHA-256 of their metadata.json: at hand, or in a store."""
 
@@ -552,7 +593,7 @@ class Shelf:
             for manifest in manifests
         ]
         self._at_hand = {manifest.metadata.digest: manifest for manifest in opened}
-        self._names: dict[bytes, str | None] = {}
+        self._statements: dict[bytes, Statement] = {}
 
     def open(self, digest: bytes) -> Manifest:
         """Open the manifest whose metadata.json has a SHA-256.
@@ -574,14 +615,14 @@ class Shelf:
             ) from error
         return Manifest(data, lambda entry: self._store.open(Cid.parse(entry.cid)))
 
-    def name(self, digest: bytes) -> str | None:
-        """Return an artifact's name, if its metadata is at hand."""
-        if digest not in self._names:
+    def statement(self, digest: bytes) -> Statement:
+        """Return what an artifact's metadata states, if it is at hand."""
+        if digest not in self._statements:
             try:
-                self._names[digest] = self.open(digest).metadata.name
+                self._statements[digest] = Statement.of(self.open(digest).metadata)
             except AlithisError:
-                self._names[digest] = None
-        return self._names[digest]
+                self._statements[digest] = Statement()
+        return self._statements[digest]
 
 
 def verify_tokens(
@@ -606,7 +647,10 @@ def verify_tokens(
         records = _committing(records, target.subject.metadata)
     models = _models(registry, shelf, records)
     return [
-        _verify_token(target, registry, shelf, record, models.get(record.id, ()))
+        replace(
+            verify_token(target, registry, shelf, record),
+            models=tuple(models.get(record.id, ())),
+        )
         for record in records
     ]
 
@@ -619,9 +663,15 @@ def _committing(records: Iterable[Record], digest: bytes) -> list[Record]:
     return found
 
 
-def _verify_token(
-    target: Target, registry: Registry, shelf: Shelf, record: Record, models: Sequence[LinkedModel]
-) -> Result:
+def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Record) -> Result:
+    """Verify a target against one token, without looking for the models linked to it.
+
+    Args:
+        target: what is asked about.
+        registry: the registry on its chain.
+        shelf: where the token's manifest is.
+        record: the token's.
+    """
     where = f"token {record.id} of registry {registry.address} on chain {registry.chain_id}"
     commitment = Commitment(
         root=record.root,
@@ -635,7 +685,7 @@ def _verify_token(
         disordered=record.disordered,
     )
     result = verify(target, commitment, lambda: shelf.open(record.metadata_digest))
-    return replace(result, kind=record.kind.value, marks=_marks(record), models=tuple(models))
+    return replace(result, kind=record.kind.value, marks=_marks(record))
 
 
 def subject_of(registry: Registry, record: Record) -> Subject:
@@ -664,7 +714,7 @@ def _models(
     registry: Registry, shelf: Shelf, records: Iterable[Record]
 ) -> dict[int, list[LinkedModel]]:
     """Find the models linked to datasets, by one pass over the registry for all of them."""
-    datasets = {record.id for record in records if record.kind is Kind.DATASET}
+    datasets = {record.id: record for record in records if record.kind is Kind.DATASET}
     links = [
         (source, link)
         for source, links in (registry.all_links(min(datasets) + 1) if datasets else ())
@@ -676,18 +726,23 @@ def _models(
     models: dict[int, list[LinkedModel]] = {}
     for source, link in links:
         if source in publishers:
-            model = _linked_model(shelf, publishers[source], link)
+            model = _linked_model(shelf, publishers[source], link, datasets[link.target])
             models.setdefault(link.target, []).append(model)
     return models
 
 
-def _linked_model(shelf: Shelf, record: Record, link: Link) -> LinkedModel:
+def _linked_model(shelf: Shelf, record: Record, link: Link, dataset: Record) -> LinkedModel:
+    statement = shelf.statement(record.metadata_digest)
+    relation, committed = link.relation.value, dataset.metadata_digest
+    transcript = statement.transcript(relation, committed, dataset.size)
+    grade = "transcript" if transcript and not link.countersigned else link.grade.value
     return LinkedModel(
         token=record.id,
-        name=shelf.name(record.metadata_digest),
-        relation=link.relation.value,
-        grade=link.grade.value,
+        name=statement.name,
+        relation=relation,
+        grade=grade,
         publisher=record.publisher,
+        transcript=transcript,
     )
 
 
@@ -700,13 +755,10 @@ def as_json(target: Target, results: Iterable[Result]) -> dict[str, Any]:
 def _as_object(result: Result) -> dict[str, Any]:
     values = asdict(replace(result, proof=None))
     del values["proof"]
+    for model, values_of_model in zip(result.models, values["models"], strict=True):
+        recorded = model.transcript
+        values_of_model["transcript"] = recorded.as_object() if recorded else None
     return values
-
-
-_EVIDENCE = {
-    Grade.STATED.value: "stated by its publisher",
-    Grade.COUNTERSIGNED.value: "countersigned by the dataset's owner, published by",
-}
 
 
 def as_text(result: Result) -> str:
@@ -717,12 +769,20 @@ def as_text(result: Result) -> str:
         f"  {'ok  ' if step.ok else 'FAIL'} {step.step:10} {step.detail}" for step in result.steps
     ]
     lines += [f"  note {mark}" for mark in result.marks]
-    lines += [
-        f"  model {model.name or 'unnamed'} (token {model.token}): {model.relation}, "
-        f"{_EVIDENCE[model.grade]} {model.publisher}"
-        for model in result.models
-    ]
+    lines += [f"  model {_linked(model)}" for model in result.models]
     return "\n".join([head, *lines])
+
+
+def _linked(model: LinkedModel) -> str:
+    evidence = f"stated by its publisher {model.publisher}"
+    if model.grade == Grade.COUNTERSIGNED:
+        evidence = f"countersigned by the dataset's owner, published by {model.publisher}"
+    if recorded := model.transcript:
+        evidence += (
+            f", who recorded a run fed with {recorded.seen} of its "
+            f"{recorded.seen + recorded.unseen} leaves and {recorded.foreign} others"
+        )
+    return f"{model.name or 'unnamed'} (token {model.token}): {model.relation}, {evidence}"
 
 
 def _verdict(result: Result) -> str:

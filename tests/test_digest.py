@@ -71,9 +71,9 @@ class TestForm:
         assert BYTES.canonical(data) == data
         assert digest.of_bytes(data) == sha256(data)
 
-    @pytest.mark.parametrize("name", ["text", "record", "", "Bytes"])
+    @pytest.mark.parametrize("name", ["rows", "", "Bytes"])
     def test_unknown_name(self, name):
-        with pytest.raises(FormatError, match="this release knows bytes and pixels"):
+        with pytest.raises(FormatError, match="knows bytes, pixels, text, record and sample"):
             Form(name)
 
     @pytest.mark.parametrize("mode", [None, "CMYK", "l", "P", ""])
@@ -81,10 +81,22 @@ class TestForm:
         with pytest.raises(FormatError, match="none of L, RGB, RGBA"):
             Form("pixels", mode)
 
+    @pytest.mark.parametrize("name", ["bytes", "text", "record", "sample"])
     @pytest.mark.parametrize("facts", [("L",), (None, 28), (None, None, 28)])
-    def test_bytes_have_no_raster(self, facts):
-        with pytest.raises(FormatError, match="no mode, width or height"):
-            Form("bytes", *facts)
+    def test_only_pixels_have_a_raster(self, name, facts):
+        with pytest.raises(FormatError, match=f"{name}: has no mode, width or height"):
+            Form(name, *facts)
+
+    @pytest.mark.parametrize("name", ["bytes", "text", "sample"])
+    def test_only_records_have_columns(self, name):
+        with pytest.raises(FormatError, match=f"{name}: has no columns"):
+            Form(name, columns=("a",))
+
+    @pytest.mark.parametrize("columns", [(), ("b", "a"), ("a", "a")])
+    def test_columns_are_named_once_each_in_order(self, columns):
+        """So that one set of columns is one form."""
+        with pytest.raises(FormatError, match="columns are named once each, in order"):
+            Form("record", columns=columns)
 
     def test_pixels_need_pillow_and_say_so(self, monkeypatch):
         BYTES.require()
@@ -411,7 +423,7 @@ class TestFile:
     def test_image_file_has_a_bound(self, tmp_path):
         with (tmp_path / "x.png").open("wb") as file:
             file.truncate((1 << 30) + 1)
-        with pytest.raises(SourceError, match="too many for an image"):
+        with pytest.raises(SourceError, match="too many for the form pixels"):
             digest.of_file(tmp_path / "x.png", GREY)
 
     @pytest.mark.parametrize("form", [BYTES, GREY], ids=["bytes", "pixels"])

@@ -49,6 +49,29 @@ def read(source, workers=1):
     return found
 
 
+def everything(source, first=0, workers=1):
+    """What a source gives from a data point on, as one row each, in order."""
+    with Pool(workers) as pool:
+        batches = list(source.digested(pool, first))
+    return [
+        (
+            batch.digests[32 * at : 32 * at + 32],
+            path,
+            batch.sizes[at],
+            *((name, values[at]) for name, values in batch.columns.items()),
+        )
+        for batch in batches
+        for at, path in enumerate(batch.paths)
+    ]
+
+
+def assert_resumes(source, workers=1):
+    """From whatever data point on, the rest is the same rest."""
+    whole = everything(source)
+    for first in {0, 1, len(whole) // 3, len(whole) - 1, len(whole)}:
+        assert everything(source, first, workers) == whole[first:]
+
+
 def fill(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -582,6 +605,67 @@ class TestArrays:
             arrays(data, name="sample")
         with pytest.raises(SourceError, match="array: "):
             readers.of_array(data)
+
+
+class TestResuming:
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_folder(self, tmp_path, workers):
+        fill(tmp_path, *[f"{number % 7}/{number:03}" for number in range(150)])
+        assert_resumes(folder(tmp_path, label_from_folder=True), workers)
+
+    @pytest.mark.parametrize("count", [1, 70_000])
+    def test_idx(self, write, count):
+        data = np.random.default_rng(1).integers(0, 256, (count, 2), np.uint8)
+        labels = write("y", header(count) + data[:, 0].tobytes())
+        assert_resumes(idx(write("x", header(count, 2) + data.tobytes()), labels))
+
+    def test_array(self):
+        assert_resumes(arrays(np.arange(70_000), labels=list(range(70_000))))
+
+
+class TestIdentity:
+    """What work that broke off may be continued on."""
+
+    def test_same_source(self, tmp_path):
+        fill(tmp_path, "a/x", "b/y")
+        assert folder(tmp_path).identity == folder(tmp_path).identity != ""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda root: (root / "a/x").write_bytes(b"longer than it was"),
+            lambda root: os.utime(root / "a/x", ns=(1, 1)),
+            lambda root: (root / "a/x").rename(root / "a/z"),
+            lambda root: (root / "a/x").unlink(),
+            lambda root: (root / "new").touch(),
+        ],
+    )
+    def test_other_files(self, tmp_path, change):
+        before = folder(fill(tmp_path, "a/x", "b/y")).identity
+        change(tmp_path)
+        assert folder(tmp_path).identity != before
+
+    def test_other_options_and_other_folder(self, tmp_path):
+        for name in "12":
+            fill(tmp_path / name, "a/x")
+            os.utime(tmp_path / name / "a/x", ns=(1, 1))
+        found = {
+            folder(tmp_path / "1").identity,
+            folder(tmp_path / "2").identity,
+            folder(tmp_path / "1", label_from_folder=True).identity,
+            folder(tmp_path / "1", form=Form("pixels", "L")).identity,
+        }
+        assert len(found) == 4
+
+    def test_idx(self, tmp_path):
+        (tmp_path / "x").write_bytes(header(1, 1) + b"a")
+        (tmp_path / "y").write_bytes(header(1) + b"a")
+        found = {idx(tmp_path / "x").identity, idx(tmp_path / "x", tmp_path / "y").identity}
+        os.utime(tmp_path / "x", ns=(1, 1))
+        assert len(found | {idx(tmp_path / "x").identity}) == 3
+
+    def test_arrays_in_memory_have_none(self):
+        assert arrays(np.arange(2)).identity == ""
 
 
 class TestOpenSource:

@@ -11,6 +11,7 @@ from alithis import manifest as manifests
 from alithis import metadata, model, readers
 from alithis.cid import Cid
 from alithis.digest import Pool
+from alithis.inputs import Input
 from alithis.registry import Registry
 from alithis.storage import Store
 from scripts import mint_dataset, mint_model
@@ -43,7 +44,7 @@ def write_model(out, *datasets):
     weights = out.with_suffix(".bin")
     weights.write_bytes(b"weights of " + out.name.encode())
     inputs = [
-        model.Input("trained_on", opened.metadata.name, opened.metadata.digest)
+        Input("trained_on", opened.metadata.name, opened.metadata.digest)
         for opened in map(manifests.Manifest.open, datasets)
     ]
     description = metadata.Description(out.stem)

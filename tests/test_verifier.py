@@ -19,6 +19,7 @@ from alithis import digest, proof, verifier
 from alithis.cid import Cid
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, NoTokenError, RegistryError, SourceError
+from alithis.inputs import Transcript
 from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
 from alithis.proof import Exclusion, Inclusion, Subject
@@ -304,6 +305,58 @@ class TestModels:
         publisher = first.models[0].publisher
         said = f"trained_on, countersigned by the dataset's owner, published by {publisher}"
         assert said in verifier.as_text(first)
+
+    def recorded(self, registry, accounts, store, dataset, folder, **changes):
+        """A model, token 5, whose metadata says what was fed of a dataset."""
+        fed = {"root": "ab" * 32, "size": 203, "seen": 200, "unseen": 100, "foreign": 3}
+        given = {"relation": "trained_on", "name": "photos", "transcript": fed | changes}
+        given["metadata"] = dataset.metadata.digest.hex()
+        model = build(folder / "recorded", [b"recorded"], kind="model", inputs=[given])
+        store.put_manifest(folder / "recorded")
+        links = [(1, Relation.TRAINED_ON.number), (1, Relation.TESTED_ON.number)]
+        registry.mintModel(commitment(model.metadata), links, sender=accounts[1])
+
+    def test_transcript_where_the_metadata_has_one(
+        self, reader, shelf, registry, owner, accounts, store, photos, tmp_path
+    ):
+        self.recorded(registry, accounts, store, Manifest.open(photos), tmp_path)
+        trained, tested = ask_one(reader, shelf, hashed(LOWEST)).models[2:]
+
+        assert (trained.relation, trained.grade) == ("trained_on", "transcript")
+        assert trained.transcript == Transcript(b"\xab" * 32, 203, 200, 100, 3)
+        assert (tested.relation, tested.grade, tested.transcript) == ("tested_on", "stated", None)
+        result = ask_one(reader, shelf, hashed(LOWEST))
+        assert (
+            f"stated by its publisher {accounts[1].address}, who recorded a run fed with 200 of "
+            "its 300 leaves and 3 others\n"
+        ) in verifier.as_text(result)
+        (written,) = verifier.as_json(hashed(LOWEST), [result])["results"]
+        assert written["models"][2]["transcript"]["root"] == "ab" * 32
+
+        registry.countersign(5, 0, sender=owner)
+        confirmed = ask_one(reader, shelf, hashed(LOWEST)).models[2]
+        assert (confirmed.grade, confirmed.transcript) == ("countersigned", trained.transcript)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"unseen": 99},
+            {"foreign": 4},
+            {"seen": -1, "size": 2},
+            {"root": None},
+            {"seen": True},
+            {"root": "ab"},
+            {"size": None},
+        ],
+        ids=str,
+    )
+    def test_a_transcript_that_cannot_be_is_none(
+        self, reader, store, registry, accounts, photos, tmp_path, changes
+    ):
+        self.recorded(registry, accounts, store, Manifest.open(photos), tmp_path, **changes)
+        trained = ask_one(reader, Shelf(store), hashed(LOWEST)).models[2]
+
+        assert (trained.name, trained.grade, trained.transcript) == ("recorded", "stated", None)
 
     def test_a_model_without_metadata_at_hand_has_no_name(self, reader, photos, tmp_path):
         shelf = Shelf(Store(tmp_path), [photos, photos.with_name("tuned")])
@@ -962,9 +1015,9 @@ class TestShelf:
             Shelf(store, [tmp_path])
 
     def test_names(self, shelf, reader):
-        assert shelf.name(reader.record(3).metadata_digest) == "classifier"
-        assert shelf.name(bytes(32)) is None
-        assert shelf.name(bytes(32)) is None
+        assert shelf.statement(reader.record(3).metadata_digest).name == "classifier"
+        assert shelf.statement(bytes(32)).name is None
+        assert shelf.statement(bytes(32)).name is None
 
     def test_a_registry_larger_than_the_open_files_allowed(self, tmp_path):
         """Each manifest has files open while it is looked into, and none after."""
@@ -1054,6 +1107,7 @@ class TestShowing:
                     "relation": "trained_on",
                     "grade": "stated",
                     "publisher": accounts[1].address,
+                    "transcript": None,
                 },
                 {
                     "token": 4,
@@ -1061,6 +1115,7 @@ class TestShowing:
                     "relation": "validated_on",
                     "grade": "stated",
                     "publisher": accounts[1].address,
+                    "transcript": None,
                 },
             ],
         }

@@ -1,0 +1,461 @@
+"""Archives: tar (packed or not) and zip, and shards of WebDataset.
+
+A member is read where it lies. What lies in a zip or an unpacked tar is hashed by the workers; a
+packed tar is unpacked and hashed on the way, without ever being held.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from alithis import canonical
+from alithis.digest import BYTES, Form, Pool, of_bytes
+from alithis.errors import SourceError
+from alithis.manifest import Items
+from alithis.readers.places import MAX_READ, Place, is_packed, unpacked
+from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder
+
+MAX_MEMBER = 1 << 36
+"""Bytes in a member, unpacked: 64 GiB."""
+
+MAX_DECODED = 1 << 30
+"""Bytes in a member that has to be decoded as a whole: 1 GiB."""
+
+_MAX_DIRECTORY = 1 << 27  # bytes in a zip's list of members, which is read as a whole
+_MAX_NAME = 1 << 12
+_MAX_PARTS = 1 << 10  # files in a sample
+_MAX_LABEL = 1 << 12
+_RUN = 64  # members that a worker hashes at a time
+_BATCH, _BATCH_BYTES = 1 << 12, 1 << 26
+_BLOCK, _TAR_BLOCK = 1 << 20, 512
+_KINDS = {
+    tarfile.DIRTYPE: "a directory",
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a FIFO",
+}
+_SAMPLE = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)  # WebDataset's key and extension
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the members of archives become data points.
+
+    Attributes:
+        form: their canonical form; of samples, ``sample``, or that of the chosen member.
+        per_sample: whether the members of one key are one data point.
+        column: of a sample, the extension of the member that is the data point.
+        label: of a sample, the extension of the member that is its label, a short text.
+        label_from_folder: whether a member's folder is its label.
+        split_from_folder: whether the first folder on a member's path is its split.
+    """
+
+    form: Form = BYTES
+    per_sample: bool = False
+    column: str | None = None
+    label: str | None = None
+    label_from_folder: bool = False
+    split_from_folder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file in an archive: its path, its bytes unpacked, its offset or `ZipInfo`."""
+
+    name: str
+    size: int
+    spot: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be found out of a member.
+
+    Attributes:
+        member: the member.
+        key: of which data point it is a part.
+        extension: which part.
+        hashed: whether its digest is wanted.
+        read: whether its bytes are: a label's.
+    """
+
+    member: _Member
+    key: str
+    extension: str = ""
+    hashed: bool = True
+    read: bool = False
+
+
+_Result = tuple[bytes, bytes]  # a member's digest and its bytes, as far as they were wanted
+_Parts = dict[str, tuple[_Task, _Result]]
+_Point = tuple[bytes, str, int, dict[str, str]]  # digest, path, size and columns
+
+
+def archives(places: Sequence[Place], options: Options) -> Source:
+    """Take the members of tar and zip files as data points, or samples made of them.
+
+    The paths are those in the archive; where there are several archives, after its name.
+
+    Args:
+        places: the archives; a tar may be packed by gzip, bzip2, xz or Zstandard.
+        options: what is a data point.
+
+    Raises:
+        SourceError: of reading: something is no archive, damaged, cut short or beyond the bounds.
+    """
+    options.form.require()
+    skipped = Skips()
+
+    def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
+        skipped.clear()
+        for place in places:
+            prefix = f"{place.name}/" if len(places) > 1 else ""
+            reader = _Reader(place, options, prefix, skipped, first)
+            yield from reader.items(pool)
+            first = max(0, first - reader.found)
+
+    facts = fingerprint("archives", [(each.where, each.stamp) for each in places], options)
+    return Source(options.form, None, digested, facts, skipped)
+
+
+class _Reader:
+    """One archive, read once."""
+
+    def __init__(
+        self, place: Place, options: Options, prefix: str, skipped: Skips, first: int
+    ) -> None:
+        self._place, self._options, self._prefix = place, options, prefix
+        self._skipped, self._first = skipped, first
+        self.found = 0
+
+    def items(self, pool: Pool) -> Iterator[Items]:
+        """Yield the data points from the first wanted one on."""
+        file: Any
+        with self._place.open() as file, _readable(self._place):
+            head = file.peek(262)[:262]
+            packed = is_packed(head)
+            is_zip = head.startswith(b"PK") and head[257:] != b"ustar"
+            if is_zip:
+                members, apart = self._zip_members(file), True
+            else:
+                file = _Forward(unpacked(file) if packed else file, packed=packed)
+                members, apart = self._tar_members(file), not packed
+            if apart and self._place.is_local and pool.workers > 1:
+                results = self._in_workers(pool, self._tasks(members))
+            else:
+                results = self._here(file, self._tasks(members))
+            yield from self._batches(self._points(results))
+
+    def _tasks(self, members: Iterable[_Member]) -> Iterator[_Task]:
+        if self._options.per_sample:
+            yield from self._sample_tasks(members)
+            return
+        for member in members:
+            yield _Task(member, member.name, hashed=self._is_next_wanted())
+
+    def _is_next_wanted(self) -> bool:
+        """Count a data point, and tell whether it was not digested before."""
+        self.found += 1
+        return self.found > self._first
+
+    def _sample_tasks(self, members: Iterable[_Member]) -> Iterator[_Task]:
+        column, label = self._options.column, self._options.label
+        before, wanted = None, False
+        for member in members:
+            match = _SAMPLE.fullmatch(member.name)
+            if match is None:
+                self._skip(member.name, "a name without an extension")
+                continue
+            key, extension = match[1], match[2].lower()
+            if column is not None:
+                wanted = extension == column and self._is_next_wanted()
+            elif key != before:
+                wanted = self._is_next_wanted()
+            yield _Task(member, key, extension, hashed=wanted, read=extension == label)
+            before = key
+
+    def _skip(self, name: str, reason: str) -> None:
+        self._skipped.add(self._prefix + name, reason)
+
+    # -- Members -----------------------------------------------------------------------------
+
+    def _tar_members(self, file: _Forward) -> Iterator[_Member]:
+        source: Any = file
+        archive = tarfile.TarFile(fileobj=source, encoding="utf-8", errors="surrogateescape")
+        while (info := archive.next()) is not None:
+            vars(archive)["members"].clear()  # or it would keep all that it has seen
+            name = self._checked(info.name, info.size)
+            if info.issparse():
+                raise SourceError(f"{self._place.where}: {name}: sparse files are not read")
+            if info.isreg():
+                yield _Member(name, info.size, info.offset_data)
+            else:
+                self._skip(name, _KINDS.get(info.type, "of an unknown kind"))
+        file.check_end()
+
+    def _zip_members(self, file: BinaryIO) -> Iterator[_Member]:
+        source: Any = _Bounded(file, _MAX_DIRECTORY)
+        with zipfile.ZipFile(source) as archive:
+            for info in archive.infolist():
+                name = self._checked(info.filename, info.file_size)
+                if info.is_dir():
+                    self._skip(name, "a directory")
+                elif stat.S_ISLNK(info.external_attr >> 16):
+                    self._skip(name, "a symbolic link")
+                elif info.flag_bits & 1:
+                    raise SourceError(f"{self._place.where}: {name}: is encrypted")
+                else:
+                    yield _Member(name, info.file_size, info)
+
+    def _checked(self, name: str, size: int) -> str:
+        """Return a member's name as a relative POSIX path.
+
+        Raises:
+            SourceError: it is none, or the member is beyond the bounds.
+        """
+        where = self._place.where
+        try:
+            long = len(name.encode()) > _MAX_NAME
+        except UnicodeEncodeError as error:
+            raise SourceError(f"{where}: {name!r}: the name of a member is not UTF-8") from error
+        path = PurePosixPath(name)
+        if long or "\0" in name or path.is_absolute() or ".." in path.parts:
+            raise SourceError(f"{where}: {name[:80]!r}: no relative path of at most 4096 bytes")
+        if size > MAX_MEMBER:
+            raise SourceError(f"{where}: {name}: {size} bytes; at most {MAX_MEMBER} are read")
+        return path.as_posix()
+
+    # -- Hashing -----------------------------------------------------------------------------
+
+    def _here(self, file: BinaryIO, tasks: Iterable[_Task]) -> Iterator[tuple[_Task, _Result]]:
+        for task in tasks:
+            yield task, _result(file, task, self._options.form, self._place.where)
+
+    def _in_workers(self, pool: Pool, tasks: Iterator[_Task]) -> Iterator[tuple[_Task, _Result]]:
+        runs = iter(lambda: list(islice(tasks, _RUN)), [])
+        work = ((self._place, run, self._options.form) for run in runs)
+        for done in pool.map(_of_run, work):
+            yield from done
+
+    # -- Data points -------------------------------------------------------------------------
+
+    def _points(self, results: Iterable[tuple[_Task, _Result]]) -> Iterator[_Point]:
+        if self._options.per_sample:
+            for parts in self._grouped(results):
+                yield from self._sample(parts)
+            return
+        for task, (found, _) in results:
+            if task.hashed:
+                name = task.member.name
+                yield found, self._prefix + name, task.member.size, self._folders(name)
+
+    def _grouped(self, results: Iterable[tuple[_Task, _Result]]) -> Iterator[_Parts]:
+        """Gather the neighbours of one key."""
+        parts: _Parts = {}
+        key = None
+        for task, result in results:
+            if parts and task.key != key:
+                yield parts
+                parts = {}
+            key = task.key
+            if task.extension in parts or len(parts) == _MAX_PARTS:
+                raise SourceError(
+                    f"{self._place.where}: {task.member.name}: its sample has this extension "
+                    f"twice, or more than {_MAX_PARTS} files"
+                )
+            parts[task.extension] = (task, result)
+        if parts:
+            yield parts
+
+    def _sample(self, parts: _Parts) -> Iterator[_Point]:
+        key = next(iter(parts.values()))[0].key
+        column = self._options.column
+        if column is None:
+            chosen = list(parts.values())
+            found = of_bytes(canonical.sample({k: each[0].hex() for k, (_, each) in parts.items()}))
+        elif column in parts:
+            chosen = [parts[column]]
+            found = chosen[0][1][0]
+        else:
+            self._skip(key, f"a sample without {column}")
+            return
+        if chosen[0][0].hashed:
+            size = sum(task.member.size for task, _ in chosen)
+            yield found, self._prefix + key, size, self._folders(key) | self._label(key, parts)
+
+    def _label(self, key: str, parts: _Parts) -> dict[str, str]:
+        label = self._options.label
+        if label is None:
+            return {}
+        if label not in parts:
+            raise SourceError(f"{self._place.where}: {key}: a sample without {label}, its label")
+        try:
+            return {"label": canonical.decoded(parts[label][1][1]).strip()}
+        except SourceError as error:
+            raise SourceError(f"{self._place.where}: {key}.{label}: {error}") from error
+
+    def _folders(self, name: str) -> dict[str, str]:
+        columns = {}
+        if self._options.label_from_folder:
+            columns["label"] = parent_folder(name)
+        if self._options.split_from_folder:
+            columns["split"] = first_folder(self._prefix + name)
+        return columns
+
+    def _batches(self, points: Iterable[_Point]) -> Iterator[Items]:
+        rows: list[_Point] = []
+        size = 0
+        for point in points:
+            rows.append(point)
+            size += point[2]
+            if len(rows) == _BATCH or size > _BATCH_BYTES:
+                yield _items(rows)
+                rows, size = [], 0
+        if rows:
+            yield _items(rows)
+
+
+def _items(rows: Sequence[_Point]) -> Items:
+    columns = {name: [row[3][name] for row in rows] for name in rows[0][3]}
+    digests = b"".join(row[0] for row in rows)
+    return Items(digests, [row[1] for row in rows], [row[2] for row in rows], columns)
+
+
+def _of_run(run: tuple[Place, Sequence[_Task], Form]) -> list[tuple[_Task, _Result]]:
+    place, tasks, form = run
+    with place.open() as file, _readable(place):
+        return [(task, _result(file, task, form, place.where)) for task in tasks]
+
+
+def _result(file: BinaryIO, task: _Task, form: Form, where: str) -> _Result:
+    if not task.hashed and not task.read:
+        return b"", b""
+    member = task.member
+    try:
+        data = _opened(file, member)
+        if task.read:
+            content = _whole(data, member.size, _MAX_LABEL)
+            return of_bytes(content), content
+        if form.name in ("bytes", "sample"):
+            return _stream(data, member.size), b""
+        return of_bytes(form.canonical(_whole(data, member.size, MAX_DECODED))), b""
+    except SourceError as error:
+        raise SourceError(f"{where}: {member.name}: {error}") from error
+
+
+def _opened(file: BinaryIO, member: _Member) -> Any:
+    if not isinstance(member.spot, zipfile.ZipInfo):
+        file.seek(member.spot)
+        return file
+    file.seek(member.spot.header_offset)
+    head = file.read(30)
+    if len(head) < 30 or head[:4] != b"PK\3\4":
+        raise SourceError("no member where the list of members says")
+    name, extra = struct.unpack("<HH", head[26:])
+    file.seek(name + extra, 1)
+    return zipfile.ZipExtFile(file, "r", member.spot)
+
+
+def _stream(file: BinaryIO, size: int) -> bytes:
+    hasher = hashlib.sha256()
+    for block in _blocks(file, size):
+        hasher.update(block)
+    return hasher.digest()
+
+
+def _whole(file: BinaryIO, size: int, limit: int) -> bytes:
+    if size > limit:
+        raise SourceError(f"{size} bytes; at most {limit} are read")
+    return b"".join(_blocks(file, size))
+
+
+def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Read exactly so many bytes; at the end of a zip's member, its checksum is checked."""
+    left = size
+    while block := file.read(min(left, _BLOCK)):
+        yield block
+        left -= len(block)
+    if left:
+        raise SourceError(f"cut short: {left} of {size} bytes are missing")
+
+
+class _Bounded:
+    """A file of which no piece is read that is too large to be held."""
+
+    def __init__(self, file: BinaryIO, limit: int) -> None:
+        self._file, self._limit = file, limit
+        self.tell, self.seek, self.seekable = file.tell, file.seek, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        data = b"" if size > self._limit else self._file.read(self._limit if size < 0 else size)
+        if size > self._limit or len(data) == self._limit:
+            raise SourceError(f"a list of members of {self._limit} bytes or more")
+        return data
+
+
+class _Forward:
+    """A tar file, read forward: so that a packed one is unpacked once."""
+
+    def __init__(self, file: BinaryIO, *, packed: bool) -> None:
+        self._file, self._packed, self._at = file, packed, 0
+        self._last = b""
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_READ:
+            raise SourceError(f"a header of {size} bytes; at most {MAX_READ} are read")
+        self._last = self._file.read(size)
+        self._at += len(self._last)
+        return self._last
+
+    def seek(self, position: int) -> None:
+        if not self._packed:
+            self._at = self._file.seek(position)
+            return
+        while self._at < position and self.read(min(position - self._at, _BLOCK)):
+            pass
+
+    def check_end(self) -> None:
+        """Check that what was read last is the end of the archive, and that nothing follows.
+
+        `tarfile` takes a damaged header, and the end of the file, for the end too.
+
+        Raises:
+            SourceError: it is not.
+        """
+        if len(self._last) < _TAR_BLOCK:
+            raise SourceError("no end of the archive: cut short?")
+        while not self._last.strip(b"\0"):
+            if not self.read(_BLOCK):
+                return
+        raise SourceError(
+            f"damaged, or another archive follows, before byte {self._at}: members would be lost"
+        )
+
+
+@contextmanager
+def _readable(place: Place) -> Iterator[None]:
+    """Name the archive in the errors that reading it brings."""
+    try:
+        yield
+    except SourceError as error:
+        if str(error).startswith(place.where):
+            raise
+        raise SourceError(f"{place.where}: {error}") from error
+    except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+        raise SourceError(f"{place.where}: damaged archive: {error}") from error

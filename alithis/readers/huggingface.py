@@ -1,0 +1,125 @@
+"""Datasets of Hugging Face's library: as it saves them, and in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from alithis.errors import MissingExtraError, SourceError
+from alithis.readers import columns
+from alithis.readers.columns import Choice
+from alithis.readers.places import LocalFile
+from alithis.readers.source import Source
+from alithis.readers.tables import Batch, arrow, of_batches
+
+_MAX_STATE = 1 << 24
+_ROWS = 1000
+
+
+def is_saved(path: Path) -> bool:
+    """Tell whether a folder is what ``save_to_disk`` writes."""
+    return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
+
+
+def saved(path: Path, choice: Choice) -> Source:
+    """Take the rows of a dataset that ``save_to_disk`` wrote as data points.
+
+    Args:
+        path: the folder, of one dataset or of several by split; then ``split`` is a column.
+        choice: what of a row is a data point.
+
+    Raises:
+        SourceError: a file is missing or damaged, or has no such columns.
+    """
+    if not (path / "dataset_dict.json").is_file():
+        return arrow(list(_shards(path, "")), choice)
+    splits = _strings(_state(path / "dataset_dict.json").get("splits"), path)
+    places = [place for split in splits for place in _shards(path / split, f"{split}/")]
+    if not any(called == "split" for called, _ in choice.keep):
+        choice = replace(choice, split_from_folder=True)
+    return arrow(places, choice)
+
+
+def _shards(path: Path, prefix: str) -> Iterator[LocalFile]:
+    files = _state(path / "state.json").get("_data_files")
+    if not isinstance(files, list) or not all(isinstance(each, dict) for each in files):
+        raise SourceError(f"{path / 'state.json'}: names no data files")
+    for name in _strings([each.get("filename") for each in files], path):
+        yield LocalFile.at(path / name, prefix + name)
+
+
+def _state(path: Path) -> dict[str, Any]:
+    with LocalFile.at(path).open() as file:
+        data = file.read(_MAX_STATE)
+    try:
+        state = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: not JSON") from error
+    if not isinstance(state, dict):
+        raise SourceError(f"{path}: not a JSON object")
+    return state
+
+
+def _strings(values: Any, path: Path) -> list[str]:
+    """Return names of files or folders in a folder, of nothing elsewhere."""
+    if not isinstance(values, list) or not values:
+        raise SourceError(f"{path}: its state names no files")
+    for name in values:
+        if not isinstance(name, str) or PurePath(name).name != name or "\0" in name:
+            raise SourceError(f"{path}: its state names {name!r}, which is no file in it")
+    return values
+
+
+def dataset(data: Any, choice: Choice | None = None, *, name: str = "dataset") -> Source:
+    """Take the rows of a ``datasets.Dataset`` or ``DatasetDict`` as data points.
+
+    Files that the dataset only points to are read and become part of it.
+
+    Args:
+        data: the dataset, or several by split; then ``split`` is a column.
+        choice: what of a row is a data point; by default the whole row.
+        name: what the rows' paths begin with: ``name#0``, or ``split#0``.
+
+    Raises:
+        MissingExtraError: Hugging Face's library is not installed.
+        SourceError: this is no such dataset, it is empty, or it has no such columns.
+    """
+    library = _library()
+    choice = choice or Choice()
+    if isinstance(data, library.DatasetDict):
+        if not any(called == "split" for called, _ in choice.keep):
+            choice = replace(choice, split_from_folder=True)
+        parts = {f"{split}/{name}": part for split, part in data.items()}
+    elif isinstance(data, library.Dataset):
+        parts = {name: data}
+    else:
+        raise SourceError(f"{name}: a {type(data).__name__} is no Dataset or DatasetDict")
+    if not any(map(len, parts.values())):
+        raise SourceError(f"{name}: no rows in it")
+    schemas = [part.features.arrow_schema for part in parts.values()]
+    form = columns.only([columns.form_of(choice, schema, name) for schema in schemas])
+    count = sum(map(len, parts.values())) if choice.column is None else None
+    facts = "hf " + " ".join(part._fingerprint for part in parts.values())
+    return of_batches(lambda: _batches(parts), choice, form, facts, count)
+
+
+def _library() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("datasets", "hf") from error
+    return datasets
+
+
+def _batches(parts: dict[str, Any]) -> Iterator[Batch]:
+    from datasets.table import embed_table_storage
+
+    for name, part in parts.items():
+        start = 0
+        for table in part.with_format("arrow").iter(_ROWS):
+            for rows in embed_table_storage(table).combine_chunks().to_batches():
+                yield Batch(name, start, rows)
+                start += rows.num_rows

@@ -1,0 +1,320 @@
+"""Lines: JSON Lines, CSV and TSV, plain text; packed or not.
+
+The file is cut into blocks of whole lines here; the workers parse and hash them. CSV is parsed
+here, since only its parser knows where a row ends.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, BinaryIO
+
+from alithis import canonical
+from alithis.digest import TEXT, Form, Pool, of_bytes
+from alithis.errors import SourceError
+from alithis.manifest import Items
+from alithis.readers.columns import MAX_COLUMNS, Choice
+from alithis.readers.places import Place, readable, unpacked
+from alithis.readers.source import Skips, Source, fingerprint, in_pieces
+
+MAX_LINE = 1 << 26
+"""Bytes in a line, and in a row of CSV: 64 MiB."""
+
+_BLOCK = 1 << 20
+_ROWS = 1 << 11
+_INT64 = 1 << 63
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Lines of a file, or rows of a CSV file with its header: of which file, and from where on."""
+
+    place: Place
+    start: int
+    rows: Any
+    header: tuple[str, ...] = ()
+
+
+_Work = Callable[[Choice, Form, bool, _Piece], tuple[Items, Skips]]
+
+
+def jsonl(places: Sequence[Place], choice: Choice) -> Source:
+    """Take the lines of JSON Lines files as records, or one member of each as text.
+
+    Args:
+        places: the files, in order, packed or not.
+        choice: what of a line is a data point. Blank lines are skipped, and lines in which the
+            column is null or missing.
+
+    Raises:
+        SourceError: of reading: a line is no JSON object, or not UTF-8, or too long.
+    """
+    return _source("jsonl", places, choice, _line_pieces, _digest_json)
+
+
+def text_lines(places: Sequence[Place], choice: Choice) -> Source:
+    """Take the lines of text files as data points, without the line ends (LF or CR LF).
+
+    Args:
+        places: the files, in order, packed or not.
+        choice: the form, ``text`` or ``bytes``. Empty lines are skipped.
+
+    Raises:
+        SourceError: of reading: a line is not UTF-8, or too long.
+    """
+    if choice.column or choice.columns or choice.keep:
+        raise SourceError(f"{places[0].where}: lines of text have no columns")
+    chosen = Choice(choice.form or TEXT)
+    return _source("lines", places, chosen, _line_pieces, _digest_lines)
+
+
+def delimited(places: Sequence[Place], choice: Choice, delimiter: str = ",") -> Source:
+    """Take the rows of CSV files (RFC 4180) with a header as records, or one column as text.
+
+    Args:
+        places: the files, in order, packed or not.
+        choice: what of a row is a data point; every value is a string, an empty one too.
+        delimiter: what is between the values: a comma, or a tab.
+
+    Raises:
+        SourceError: of reading: a row has more or fewer values than the header, a quote is not
+            closed, something is not UTF-8 or too long, or there is no such column.
+    """
+    cut = partial(_csv_pieces, delimiter)
+    return _source(f"csv {delimiter}", places, choice, cut, _digest_rows)
+
+
+def _source(
+    kind: str,
+    places: Sequence[Place],
+    choice: Choice,
+    cut: Callable[[Place, BinaryIO], Iterator[_Piece]],
+    digest: _Work,
+) -> Source:
+    form = choice.form or (TEXT if choice.column else Form("record", columns=choice.columns))
+    form.require()
+    skipped = Skips()
+
+    def pieces() -> Iterator[_Piece]:
+        for place in places:
+            with place.open() as file, readable(place.where):
+                yield from cut(place, unpacked(file))
+
+    def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
+        skipped.clear()
+        work = partial(digest, choice, form, True)
+        count = partial(_count, digest, choice, form)
+        yield from in_pieces(pieces(), work, count, pool=pool, first=first, skipped=skipped)
+
+    facts = fingerprint(kind, [(each.where, each.stamp) for each in places], choice)
+    return Source(form, None, digested, facts, skipped)
+
+
+def _count(digest: _Work, choice: Choice, form: Form, piece: _Piece) -> tuple[int, Skips]:
+    items, skipped = digest(choice, form, False, piece)
+    return len(items.paths), skipped
+
+
+# -- Lines ---------------------------------------------------------------------------------------
+
+
+def _line_pieces(place: Place, file: BinaryIO) -> Iterator[_Piece]:
+    """Cut a file into blocks of whole lines."""
+    start, rest = 0, file.read(len(_BOM))
+    if rest == _BOM:
+        rest = b""
+    while block := file.read(_BLOCK):
+        head, newline, rest = (rest + block).rpartition(b"\n")
+        if newline:
+            lines = head.split(b"\n")
+            yield _Piece(place, start, lines)
+            start += len(lines)
+        if len(rest) > MAX_LINE:
+            raise SourceError(f"{place.where}: line {start + 1} has more than {MAX_LINE} bytes")
+    if rest:
+        yield _Piece(place, start, rest.removesuffix(b"\n").split(b"\n"))
+
+
+class _Found:
+    """The data points in a piece, gathered."""
+
+    def __init__(self, piece: _Piece, choice: Choice) -> None:
+        self._piece, self._keep = piece, choice.keep
+        self._digests, self._sizes, self._paths = list[bytes](), list[int](), list[str]()
+        self._split = choice.split_of(piece.place.name)
+        self._columns: dict[str, Any] = {called: [] for called, _ in choice.keep}
+        self.skipped = Skips()
+
+    def add(self, at: int, digest: bytes, size: int, row: Mapping[str, Any]) -> None:
+        self._digests.append(digest)
+        self._sizes.append(size)
+        self._paths.append(self._name(at))
+        for called, name in self._keep:
+            self._columns[called].append(_kept(row.get(name)))
+
+    def skip(self, at: int, reason: str) -> None:
+        self.skipped.add(self._name(at), reason)
+
+    def result(self) -> tuple[Items, Skips]:
+        columns = self._columns | {name: [split] * len(self._paths) for name, split in self._split}
+        items = Items(b"".join(self._digests), self._paths, self._sizes, columns)
+        return items, self.skipped
+
+    def _name(self, at: int) -> str:
+        return f"{self._piece.place.name}#{self._piece.start + at}"
+
+
+def _kept(value: Any) -> str | int | None:
+    """Return a value to carry: whole numbers and text as they are, others as JSON."""
+    if value is None or type(value) is str:
+        return value
+    if type(value) is int and -_INT64 <= value < _INT64:
+        return value
+    return canonical.fragment(value)
+
+
+def _digest_lines(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
+    found = _Found(piece, choice)
+    for at, line in enumerate(piece.rows):
+        data = line.removesuffix(b"\r")
+        if not data:
+            found.skip(at, "an empty line")
+            continue
+        with _line(piece, at):
+            digest = of_bytes(form.canonical(data)) if hashed else b""
+        found.add(at, digest, len(data), {})
+    return found.result()
+
+
+def _digest_json(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
+    found = _Found(piece, choice)
+    for at, line in enumerate(piece.rows):
+        if not line.strip():
+            found.skip(at, "a blank line")
+            continue
+        with _line(piece, at):
+            row = canonical.parsed(line)
+            if choice.column is None:
+                data = canonical.record(canonical.taken(row, choice.columns)) if hashed else b""
+                found.add(at, of_bytes(data), len(data), row)
+            elif (value := row.get(choice.column)) is None:
+                found.skip(at, f"{choice.column} is null or missing")
+            else:
+                found.add(at, *_of_text(value, choice.column, form, hashed), row)
+    return found.result()
+
+
+def _of_text(value: Any, column: str, form: Form, hashed: bool) -> tuple[bytes, int]:
+    """Return the digest of a text, and its bytes."""
+    if type(value) is not str:
+        raise SourceError(f"{column} is no text: take it as a record (--columns {column})")
+    try:
+        data = value.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{column} holds half of a surrogate pair") from error
+    return of_bytes(form.canonical(data)) if hashed else b"", len(data)
+
+
+@contextmanager
+def _line(piece: _Piece, at: int) -> Iterator[None]:
+    """Name the line in the errors that it brings."""
+    try:
+        yield
+    except SourceError as error:
+        raise SourceError(f"{piece.place.where}: line {piece.start + at + 1}: {error}") from error
+
+
+# -- CSV -----------------------------------------------------------------------------------------
+
+
+class _Lines:
+    """The lines of a file as text, for the parser; what it takes for one row is bounded."""
+
+    def __init__(self, place: Place, file: BinaryIO) -> None:
+        self._place, self._pieces = place, _line_pieces(place, file)
+        self.row = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self._pieces:
+            for at, line in enumerate(piece.rows):
+                self.row += len(line)
+                with _line(piece, at):
+                    if self.row > MAX_LINE:
+                        raise SourceError(f"a row of more than {MAX_LINE} bytes")
+                    yield canonical.decoded(line) + "\n"
+
+
+def _csv_pieces(delimiter: str, place: Place, file: BinaryIO) -> Iterator[_Piece]:
+    lines = _Lines(place, file)
+    reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
+    rows = _csv_rows(reader, lines, place)
+    header = next(rows, None)
+    if header is None:
+        raise SourceError(f"{place.where}: no header: the file is empty")
+    if len(header) > MAX_COLUMNS or len(set(header)) != len(header):
+        raise SourceError(f"{place.where}: two columns have one name, or over {MAX_COLUMNS} are")
+    start = 0
+    for batch in iter(lambda: list(islice(rows, _ROWS)), []):
+        yield _Piece(place, start, batch, tuple(header))
+        start += len(batch)
+
+
+def _csv_rows(reader: Any, lines: _Lines, place: Place) -> Iterator[list[str]]:
+    before = csv.field_size_limit(MAX_LINE)
+    try:
+        for row in reader:
+            lines.row = 0
+            yield row
+    except csv.Error as error:
+        raise SourceError(f"{place.where}: line {reader.line_num}: {error}") from error
+    finally:
+        csv.field_size_limit(before)
+
+
+def _digest_rows(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
+    _check_header(choice, piece)
+    found = _Found(piece, choice)
+    order, pattern = canonical.row_pattern(
+        piece.header if choice.columns is None else choice.columns
+    )
+    for at, cells in enumerate(piece.rows):
+        if not cells:
+            found.skip(at, "an empty line")
+            continue
+        with _row(piece, at):
+            row = _by_name(piece.header, cells)
+            if choice.column is not None:
+                found.add(at, *_of_text(row[choice.column], choice.column, form, hashed), row)
+                continue
+            data = (pattern % tuple(canonical.quoted(row[name]) for name in order)).encode()
+            found.add(at, of_bytes(data) if hashed else b"", len(data), row)
+    return found.result()
+
+
+def _by_name(header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise SourceError(f"{len(cells)} values, where the header has {len(header)}")
+    return dict(zip(header, cells, strict=True))
+
+
+def _check_header(choice: Choice, piece: _Piece) -> None:
+    wanted = [choice.column] if choice.column is not None else choice.columns or ()
+    for name in (*wanted, *(each for _, each in choice.keep)):
+        if name not in piece.header:
+            names = ", ".join(piece.header[:20])
+            raise SourceError(f"{piece.place.where}: no column {name}; there are {names}")
+
+
+@contextmanager
+def _row(piece: _Piece, at: int) -> Iterator[None]:
+    """Name the row in the errors that it brings."""
+    try:
+        yield
+    except SourceError as error:
+        raise SourceError(f"{piece.place.where}: row {piece.start + at}: {error}") from error

@@ -1,0 +1,221 @@
+"""Arrays: in memory, and in IDX files, MNIST's format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from alithis import digest
+from alithis.digest import BYTES, Form, Pool
+from alithis.errors import ChangedError, SourceError
+from alithis.manifest import Items
+from alithis.readers.places import LocalFile, Place, readable, unpacked
+from alithis.readers.source import Source, fingerprint, numbered
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_UBYTES = b"\0\0\x08"  # an IDX file of unsigned bytes
+_MAX_AXES = 4
+_MAX_ITEMS, _MAX_ITEM = 1 << 28, 1 << 28  # an IDX header may announce no more items, bytes in one
+_BATCH, _BLOCK = 1 << 16, 1 << 23  # rows and bytes that are digested at a time
+
+
+def arrays(
+    data: NDArray[Any], *, labels: Sequence[Any] | None = None, name: str = "array"
+) -> Source:
+    """Take the rows of an array as data points.
+
+    Unsigned bytes of shape (n, height, width) or (n, height, width, 3 or 4) are pixels;
+    anything else is hashed as its little-endian bytes in C order.
+
+    Args:
+        data: the array, at least one row; its first axis counts data points.
+        labels: one label per row: integers or strings.
+        name: what the rows' paths begin with: ``name#0``, ``name#1``, ….
+
+    Raises:
+        SourceError: the array has no rows or holds objects, or the labels do not fit it.
+    """
+    check_portable(data.dtype, name)
+    if data.ndim < 1 or data.nbytes == 0:
+        raise SourceError(f"{name}: no rows in an array of shape {data.shape}")
+    values = check_labels(labels, len(data), name)
+
+    def digested(_: Pool, first: int = 0) -> Iterator[Items]:
+        for start in range(first, len(data), _BATCH):
+            digests = of_array(data[start : start + _BATCH])
+            yield numbered(name, start, digests, data.nbytes // len(data), values)
+
+    form = raster(data.shape) if data.dtype.name == "uint8" else BYTES
+    return Source(form, len(data), digested)
+
+
+def of_array(data: NDArray[Any]) -> bytes:
+    """Return the digests of an array's rows (axis 0), 32 bytes each, joined.
+
+    Args:
+        data: at least one row; each is hashed as its little-endian bytes in C order, without
+            the gaps that a structured type may have.
+
+    Raises:
+        SourceError: the rows hold objects, or numbers whose bytes depend on the machine.
+    """
+    import numpy as np
+
+    check_portable(data.dtype, "array")
+    dtype = data.dtype
+    if dtype.names:
+        from numpy.lib.recfunctions import repack_fields
+
+        dtype = repack_fields(dtype, recurse=True)
+    rows = np.ascontiguousarray(data, dtype.newbyteorder("<"))
+    return digest.of_rows(rows.reshape(-1).view(np.uint8).data, rows.nbytes // len(rows))
+
+
+def check_portable(dtype: np.dtype[Any], name: str) -> None:
+    """Check that values of a type have the same bytes on every machine.
+
+    Raises:
+        SourceError: they have not.
+    """
+    for field in dtype.names or ():
+        check_portable(dtype[field].base, name)
+    if dtype.kind not in "biufcmMSUV" or dtype.char in "gG":  # long double
+        raise SourceError(f"{name}: {dtype} has no bytes that are the same on every machine")
+
+
+def check_labels(
+    labels: Sequence[Any] | NDArray[Any] | None, count: int, name: str
+) -> list[Any] | None:
+    """Return labels as a list, one for each row.
+
+    Raises:
+        SourceError: they are not as many, or neither integers nor strings.
+    """
+    import numpy as np
+
+    if labels is None:
+        return None
+    values = np.asarray(labels)
+    if values.shape != (count,):
+        raise SourceError(f"{name}: labels of shape {values.shape} for {count} rows")
+    if values.dtype.kind not in "iuU":
+        raise SourceError(f"{name}: labels are integers or strings, not {values.dtype}")
+    return list(values.tolist())
+
+
+def raster(shape: Sequence[int]) -> Form:
+    """Return the form of unsigned bytes of a shape (items, height, width, channels)."""
+    mode = {(): "L", (3,): "RGB", (4,): "RGBA"}.get(tuple(shape[3:]))
+    if len(shape) < 3 or mode is None:
+        return BYTES
+    return Form("pixels", mode, width=int(shape[2]), height=int(shape[1]))
+
+
+def idx(path: Path, labels: Path | None = None) -> Source:
+    """Take the items of an IDX file, MNIST's format, as data points.
+
+    They are read piece by piece as they are digested: only then a file that is cut short shows.
+
+    Args:
+        path: the IDX file of unsigned bytes, plain or gzipped; its first axis counts items.
+        labels: the IDX file with one label per item.
+
+    Raises:
+        SourceError: a file cannot be read, is no IDX file or is cut short, or the labels do
+            not fit.
+    """
+    return idx_file(LocalFile.at(path), None if labels is None else LocalFile.at(labels))
+
+
+def idx_file(place: Place, labels: Place | None = None) -> Source:
+    """Take the items of an IDX file as data points, wherever it is: see `idx`."""
+    name = place.name.removesuffix(".gz")
+    with _opened_idx(place) as (shape, _):
+        count, size = shape[0], math.prod(shape[1:])
+    values: Any = None if labels is None else _array(labels)
+    values = check_labels(values, count, "" if labels is None else labels.where)
+
+    def digested(_: Pool, /, first: int = 0) -> Iterator[Items]:
+        start = 0
+        with _opened_idx(place) as (again, blocks):
+            if again != shape:
+                raise ChangedError(f"{place.where}: changed since it was opened")
+            for block in blocks:
+                stop, skip = start + len(block) // size, max(0, first - start)
+                if start + skip < stop:
+                    rest = memoryview(block)[skip * size :]
+                    yield numbered(name, start + skip, digest.of_rows(rest, size), size, values)
+                start = stop
+
+    facts = fingerprint("idx", [(each.where, each.stamp) for each in (place, labels) if each])
+    return Source(raster(shape), count, digested, facts)
+
+
+def idx_array(path: Path) -> NDArray[np.uint8]:
+    """Read an IDX file into an array of the shape its header states.
+
+    Args:
+        path: an IDX file of unsigned bytes, plain or gzipped.
+
+    Raises:
+        SourceError: as `idx` does.
+    """
+    return _array(LocalFile.at(path))
+
+
+def _array(place: Place) -> NDArray[np.uint8]:
+    import numpy as np
+
+    data = bytearray()
+    with _opened_idx(place) as (shape, blocks):
+        for block in blocks:
+            data += block
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+@contextmanager
+def _opened_idx(place: Place) -> Iterator[tuple[list[int], Iterator[bytes]]]:
+    """Open an IDX file: its shape, and its items in blocks of whole ones."""
+    with place.open() as raw, readable(place.where):
+        file = unpacked(raw)
+        shape = _idx_shape(place.where, file)
+        yield shape, _idx_blocks(place.where, file, shape)
+
+
+def _idx_shape(where: str, file: BinaryIO) -> list[int]:
+    head = file.read(4)
+    if len(head) < 4 or head[:3] != _UBYTES:
+        raise SourceError(f"{where}: no IDX file of unsigned bytes")
+    axes = file.read(4 * head[3])
+    if not 1 <= head[3] <= _MAX_AXES or len(axes) < 4 * head[3]:
+        raise SourceError(f"{where}: an IDX header of {head[3]} axes, or one cut short")
+    shape = [int.from_bytes(axes[at : at + 4], "big") for at in range(0, len(axes), 4)]
+    count, size = shape[0], math.prod(shape[1:])
+    if not (0 < count <= _MAX_ITEMS and 0 < size <= _MAX_ITEM):
+        raise SourceError(
+            f"{where}: {count} items of {size} bytes; "
+            f"read are 1 to {_MAX_ITEMS} of 1 to {_MAX_ITEM}"
+        )
+    return shape
+
+
+def _idx_blocks(where: str, file: BinaryIO, shape: list[int]) -> Iterator[bytes]:
+    """Read no more than the header announces, whatever a gzipped file would unpack to."""
+    size, stated = math.prod(shape[1:]), math.prod(shape)
+    step = max(1, min(_BATCH, _BLOCK // size)) * size
+    for start in range(0, stated, step):
+        block = file.read(min(step, stated - start))
+        if start + len(block) < min(start + step, stated):
+            raise SourceError(
+                f"{where}: the header says {stated} bytes follow, there are {start + len(block)}: "
+                "cut short or damaged; fetch it again"
+            )
+        yield block
+    if file.read(1):
+        raise SourceError(f"{where}: more than the {stated} bytes follow that its header says")
