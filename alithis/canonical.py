@@ -16,7 +16,9 @@ from alithis import strict_json
 from alithis.errors import FormatError, SourceError
 
 SAFE = (1 << 53) - 1
-"""The largest whole number that a record holds as a number (RFC 7493, section 2.2)."""
+"""Up to this, doubles hold every whole number (RFC 7493, section 2.2)."""
+
+_EXPONENT = 10**21  # from here on ECMAScript writes numbers with an exponent
 
 _MAX_MARKS = 1000  # to put a run of marks in order takes the square of its length
 _ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
@@ -142,9 +144,18 @@ def _spelt(value: Any) -> Any:
         return [_spelt(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return number(value)
-    if isinstance(value, int) and abs(value) > SAFE:
-        return str(value)
+    if type(value) is int and abs(value) > SAFE:
+        return float(value) if _is_exact(value) else str(value)
     return value
+
+
+def _is_exact(value: int) -> bool:
+    """Tell whether RFC 8785 writes a whole number, which it takes for a double, digit by digit."""
+    import rfc8785
+
+    if abs(value) > _EXPONENT:
+        return False
+    return abs(value) <= SAFE or rfc8785.dumps(float(value)) == str(value).encode()
 
 
 def number(value: float) -> Any:
@@ -243,8 +254,8 @@ def fragment(value: Any) -> str:
         return "null"
     if type(value) is str:
         return quoted(value)
-    if type(value) is int and -SAFE <= value <= SAFE:
-        return str(value)
+    if type(value) is int:
+        return str(value) if _is_exact(value) else f'"{value}"'
     return record(value).decode()
 
 

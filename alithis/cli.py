@@ -184,7 +184,8 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--data-mining",
             type=click.Choice(list(DATA_MINING)),
-            help="What its owner allows to be mined.",
+            metavar="WORD",
+            help=f"What its owner allows to be mined: {', '.join(DATA_MINING)}.",
         ),
         click.option(
             "--data-mining-policy", metavar="URL", help="The policy with the conditions for that."

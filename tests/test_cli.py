@@ -116,7 +116,9 @@ class TestHelp:
         for example in examples:
             words = shlex.split(re.sub("   .*", "", example).strip())
             named, arguments = find(words)
-            options = {option for param in named.params for option in param.opts}
+            options = {
+                option for param in named.params for option in param.opts + param.secondary_opts
+            }
             assert {word for word in arguments if word.startswith("-")} <= options, example
             assert named.params, example
 
@@ -156,7 +158,7 @@ class TestUsage:
             (["manifes"], "No such command 'manifes'; alithis --help shows how"),
             (["manifest"], "Missing argument 'SOURCE'; alithis manifest --help shows how"),
             (["manifest", "nowhere"], "Path 'nowhere' does not exist; alithis manifest --help"),
-            (["manifest", ".", "--form", "text"], "'text' is not one of 'bytes', 'pixels'"),
+            (["manifest", ".", "--form", "words"], "'words' is not one of 'bytes', 'pixels'"),
             (["manifest", ".", "--mode", "L"], "--mode goes with --form pixels"),
             (["manifest", ".", "--workers", "0"], "0 is not in the range 1<=x<=256"),
             (["verify", "-x"], "No such option: -x"),
@@ -225,6 +227,7 @@ class TestManifest:
             "root": data.root.hex(),
             "metadata": data.digest.hex(),
             "uri": f"ipfs://f01551220{data.digest.hex()}",
+            "skipped": {"count": 0, "names": []},
         }
 
     def test_workers_and_order_change_nothing(self, photos):
@@ -322,7 +325,7 @@ class TestManifest:
         ("make", "said"),
         [
             (lambda path: path.mkdir(), "source: no files in it"),
-            (lambda path: path.write_bytes(b"text"), "source: no IDX file of unsigned bytes"),
+            (lambda path: path.write_bytes(b"text"), "source: of no known kind; --type says"),
             (lambda path: path.write_bytes(idx(np.zeros((2, 2)))[:-1]), "cut short or damaged"),
             (lambda path: path.write_bytes(b"\x1f\x8bgzip"), "damaged gzip data"),
             (lambda path: loop(path), "leads back to a folder above it"),
@@ -342,10 +345,10 @@ class TestManifest:
     @pytest.mark.parametrize(
         ("args", "said"),
         [
-            (["photos", "--labels", "photos/cats/a"], "labels go with an IDX file"),
-            (["photos/cats/a", "--label-from-folder"], "is no folder"),
+            (["photos", "--labels", "photos/cats/a"], "read as folder, which takes no labels"),
+            (["photos/cats/a", "--label-from-folder"], "of no known kind"),
             (["photos", "--form", "pixels"], "not an image that can be decoded"),
-            (["photos/cats/a", "--form", "pixels"], "form is pixels already"),
+            (["photos/cats/a", "--type", "idx"], "no IDX file of unsigned bytes"),
             (["photos", "--name", "two\nlines"], "name is not 1 to 200 printable characters"),
             (["photos", "--description", "x" * (300 << 10)], "at most 262144 are allowed"),
         ],
@@ -831,6 +834,7 @@ class TestVerifyOnChain:
                 "relation": "trained_on",
                 "grade": "stated",
                 "publisher": on_chain.builder,
+                "transcript": None,
             }
         ]
         assert results[1]["models"] == results[2]["models"] == []

@@ -14,18 +14,20 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 import zlib
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rfc8785
 import strategies  # noqa: F401  (examples have no deadline)
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alithis import digest
+from alithis import canonical, digest
 from alithis.digest import BYTES, Form, Pool
 from alithis.errors import ChangedError, FormatError, MissingExtraError, SourceError
 
@@ -570,7 +572,7 @@ def other_thread():
 # Where no other thread runs, workers are forked. This process has had threads for long.
 FORKED = """
 import os, signal
-from alithis import digest
+from alithis import canonical, digest
 def kill_self(_): os.kill(os.getpid(), signal.SIGKILL)
 assert digest._threads() == 1
 with digest.Pool(2) as pool:
@@ -776,3 +778,138 @@ class TestFiles:
         monkeypatch.setitem(sys.modules, "PIL", None)
         with pytest.raises(MissingExtraError):
             next(digest.of_files("nowhere", ["x"], GREY, Pool(2)))
+
+
+# -- text, record, sample -------------------------------------------------------------------------
+
+FORMS = json.loads((Path(__file__).parent / "vectors" / "forms.json").read_text())
+
+
+def assert_vector(form: Form, stored: bytes, vector: dict, canonical: bytes | None) -> None:
+    if vector.get("refused"):
+        with pytest.raises(SourceError):
+            form.canonical(stored)
+    else:
+        assert form.canonical(stored) == canonical
+        assert sha256(canonical).hex() == vector["sha256"]
+
+
+@pytest.mark.parametrize("vector", FORMS["text"], ids=lambda vector: vector["name"])
+def test_text_vectors_of_the_specification(vector):
+    canonical = bytes.fromhex(vector["canonical"]) if "canonical" in vector else None
+    assert_vector(digest.TEXT, bytes.fromhex(vector["stored"]), vector, canonical)
+
+
+@pytest.mark.parametrize("vector", FORMS["json"], ids=lambda vector: vector["name"])
+def test_record_vectors_of_the_specification(vector):
+    columns = tuple(vector["columns"]) if "columns" in vector else None
+    canonical = vector["canonical"].encode() if "canonical" in vector else None
+    assert_vector(Form("record", columns=columns), vector["stored"].encode(), vector, canonical)
+
+
+@pytest.mark.parametrize("vector", FORMS["samples"], ids=lambda vector: vector["name"])
+def test_sample_vectors_of_the_specification(vector):
+    canonical = vector["canonical"].encode()
+    assert_vector(digest.SAMPLE, canonical, vector, canonical)
+
+
+class TestText:
+    @given(value=st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=40))
+    def test_equivalent_texts_have_one_form(self, value):
+        assume(not value.startswith("\ufeff"))
+        found = digest.TEXT.canonical(value.encode())
+        for form in ("NFC", "NFD"):
+            other = unicodedata.normalize(form, value)
+            assume(not other.startswith("\ufeff"))
+            assert digest.TEXT.canonical(other.encode()) == found
+        assert digest.TEXT.canonical(found) == found
+        assert found.decode() == unicodedata.normalize("NFC", value)
+
+    @given(value=st.text(st.characters(min_codepoint=1, max_codepoint=127)))
+    def test_ascii_is_as_it_is(self, value):
+        assert digest.TEXT.canonical(value.encode()) == value.encode()
+
+    def test_what_unicode_has_not_assigned_is_named(self):
+        with pytest.raises(
+            SourceError, match=r"U\+E0FFF, which Unicode \d+\.\d+\.\d+ does not know"
+        ):
+            digest.TEXT.canonical("fine \U000e0fff".encode())
+
+    def test_marks_are_counted_each_time(self):
+        """What is remembered of characters is no way around the bound."""
+        fine = ("e" + "\u0301" * 1000).encode()
+        for _ in range(2):
+            digest.TEXT.canonical(fine)
+            with pytest.raises(SourceError, match="more than 1000 combining marks"):
+                digest.TEXT.canonical(fine + "\u0301".encode())
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class TestRecord:
+    @given(value=st.dictionaries(TEXTS, JSON))
+    def test_fast_and_slow_way_are_one(self, value):
+        """Python's own writer serves only where it does what RFC 8785 says."""
+        expected = rfc8785.dumps(value)
+        assert canonical.record(value) == expected
+        assert digest.RECORD.canonical(json.dumps(value).encode()) == expected
+        assert digest.RECORD.canonical(expected) == expected
+        for each in value.values():
+            assert canonical.fragment(each).encode() == rfc8785.dumps(each)
+
+    @given(value=st.dictionaries(TEXTS, TEXTS, min_size=1))
+    def test_rows_by_pattern_are_records(self, value):
+        order, pattern = canonical.row_pattern(value)
+        cells = tuple(canonical.quoted(value[name]) for name in order)
+        assert (pattern % cells).encode() == rfc8785.dumps(value)
+
+    @given(
+        value=st.integers(2**53, 10**22).flatmap(
+            lambda number: st.sampled_from(
+                [number, -number, int(float(number)), number - number % 10**6, number**4]
+            )
+        )
+    )
+    def test_whole_numbers_are_digits_whether_a_double_holds_them_or_not(self, value):
+        exact = rfc8785.dumps(float(value)).decode() == str(value)
+        digits = str(value) if exact else f'"{value}"'
+        found = digest.RECORD.canonical(f'{{"b":[{value},{{"c":{value}}}],"a":{value}}}'.encode())
+        assert found.decode() == f'{{"a":{digits},"b":[{digits},{{"c":{digits}}}]}}'
+        assert digest.RECORD.canonical(found) == found
+        assert canonical.fragment(value) == digits
+
+    @pytest.mark.parametrize("value", [b"x", object(), {1: 2}, {"a": {1}}])
+    def test_no_json_value(self, value):
+        with pytest.raises(SourceError, match="no canonical JSON"):
+            canonical.record({"a": value})
+
+
+@pytest.mark.parametrize(
+    "data", [b"{}", b'{"jpg":1}', b'{"jpg":"00"}', b'{"jpg":"' + b"A" * 64 + b'"}', b"[]"]
+)
+def test_no_sample(data):
+    with pytest.raises(SourceError, match=r"no sample|not a JSON object"):
+        digest.SAMPLE.canonical(data)
+
+
+def test_file_in_each_form(tmp_path):
+    (tmp_path / "x").write_bytes(b'{"b":1,"a":"e\xcc\x81"}')
+    for form, expected in [
+        (digest.TEXT, b'{"b":1,"a":"\xc3\xa9"}'),
+        (digest.RECORD, b'{"a":"e\xcc\x81","b":1}'),
+        (Form("record", columns=("b",)), b'{"b":1}'),
+    ]:
+        assert digest.of_file(tmp_path / "x", form) == (sha256(expected), 17)
+    (tmp_path / "y").write_bytes(b"\xff")
+    with pytest.raises(SourceError, match="y: not UTF-8"):
+        digest.of_file(tmp_path / "y", digest.TEXT)

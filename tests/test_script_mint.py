@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from alithis import manifest as manifests
 from alithis import metadata, model, readers
+from alithis.builder import build
 from alithis.cid import Cid
 from alithis.digest import Pool
 from alithis.inputs import Input
@@ -36,7 +37,7 @@ def write(out, rows):
     source = readers.arrays(np.arange(rows * 4, dtype="uint8").reshape(rows, 4), name="rows")
     description = metadata.Description(out.stem)
     with Pool(1) as pool:
-        manifests.build(source.digested(pool), out, description=description, form=source.form)
+        build(source.digested(pool), out, description=description, form=source.form)
     return out
 
 

@@ -7,10 +7,10 @@ be read stops it, with the name of what is wrong.
 
 from alithis.readers.archive import archives
 from alithis.readers.columns import Choice
+from alithis.readers.digest_lists import listing
 from alithis.readers.files import folder
 from alithis.readers.huggingface import dataset
 from alithis.readers.lines import delimited, jsonl, text_lines
-from alithis.readers.listing import listing
 from alithis.readers.numeric import arrays, idx, idx_array, of_array
 from alithis.readers.numpy_files import numpy_file
 from alithis.readers.opening import KINDS, Options, open_source

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -247,7 +247,10 @@ class _Reader:
     def _in_workers(self, pool: Pool, tasks: Iterator[_Task]) -> Iterator[tuple[_Task, _Result]]:
         runs = iter(lambda: list(islice(tasks, _RUN)), [])
         work = ((self._place, run, self._options.form) for run in runs)
-        for done in pool.map(_of_run, work):
+        some = list(islice(work, 2))
+        several = len(some) > 1  # for one, workers do not pay
+        every = chain(some, work)
+        for done in pool.map(_of_run, every) if several else map(_of_run, every):
             yield from done
 
     # -- Data points -------------------------------------------------------------------------

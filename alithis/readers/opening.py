@@ -12,10 +12,10 @@ from alithis.digest import BYTES, SAMPLE, Form
 from alithis.errors import SourceError
 from alithis.readers import (
     archive,
+    digest_lists,
     files,
     huggingface,
     lines,
-    listing,
     numeric,
     numpy_files,
     places,
@@ -112,7 +112,10 @@ class Options:
             raise SourceError("the split is in a column, or the folder's name: not both")
         taken = {"leaf", "path", "size", "label", "split"}
         if len({*self.keep, *taken}) != len(self.keep) + len(taken):
-            raise SourceError("a column that is kept twice, or that the manifest has already")
+            raise SourceError(
+                f"keep {', '.join(self.keep)}: twice one column, or one that every manifest has; "
+                "label and split have options of their own"
+            )
 
     def choice(self) -> Choice:
         """Return what this says of a table."""
@@ -235,7 +238,7 @@ def _read_single(kind: str, found: Sequence[Place], options: Options) -> Source:
         return numeric.idx_file(place, labels)
     if kind == "numpy":
         return numpy_files.numpy_file(place, options.column, options.label, labels)
-    return listing.listing(place)
+    return digest_lists.listing(place)
 
 
 def _archive_options(kind: str, options: Options) -> archive.Options:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 
@@ -197,7 +197,9 @@ def in_pieces(
             break
         skipped.extend(passed)
         first -= found
-    for items, passed in pool.map(work, rest) if pool else map(work, rest):
+    some = list(islice(rest, 2))  # for one piece, workers do not pay
+    rest = chain(some, rest)
+    for items, passed in pool.map(work, rest) if pool and len(some) > 1 else map(work, rest):
         skipped.extend(passed)
         yield _from(items, first)
         first = 0

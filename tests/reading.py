@@ -1,0 +1,73 @@
+"""What the readers' tests share: a source read to its end, from wherever."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from alithis.digest import Pool
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def everything(source, first=0, workers=1):
+    """What a source gives from a data point on, in order: (digest, path, size, columns)."""
+    with Pool(workers) as pool:
+        batches = list(source.digested(pool, first))
+    assert all(len(values) == len(b.paths) for b in batches for values in b.columns.values())
+    assert all(len(b.digests) == 32 * len(b.paths) == 32 * len(b.sizes) for b in batches)
+    return [
+        (
+            batch.digests[32 * at : 32 * at + 32],
+            path,
+            batch.sizes[at],
+            {name: values[at] for name, values in batch.columns.items()},
+        )
+        for batch in batches
+        for at, path in enumerate(batch.paths)
+    ]
+
+
+def read(source, workers=1):
+    """All data points of a source: path -> (digest, size, columns)."""
+    rows = everything(source, workers=workers)
+    found = {path: (digest, size, columns) for digest, path, size, columns in rows}
+    assert len(found) == len(rows)
+    assert source.count in (None, len(rows))
+    return found
+
+
+def contents(source, workers=1):
+    """path -> digest."""
+    return {path: digest for path, (digest, _, _) in read(source, workers).items()}
+
+
+def columns(source):
+    """The carried columns of each data point, in order."""
+    return [row[3] for row in everything(source)]
+
+
+def skipped(source):
+    """What a source passes over, once it was read: name -> reason."""
+    everything(source)
+    assert source.skipped.count == len(source.skipped.names)
+    return dict(source.skipped.names)
+
+
+def assert_resumes(source, workers=1):
+    """From whatever data point on, the rest is the same rest; all skips are told each time."""
+    whole = everything(source)
+    names = list(source.skipped.names)
+    for first in {0, 1, len(whole) // 3, len(whole) - 1, len(whole)}:
+        assert everything(source, first, workers) == whole[first:]
+        assert source.skipped.names == names
+
+
+def fill(root: Path, *names: str) -> Path:
+    """Write files that hold their own names."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
