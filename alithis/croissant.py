@@ -85,7 +85,9 @@ def _dataset_problems(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"@context gives {term} another meaning than {values[0]}, or none"
     if document.get("@type") not in ("sc:Dataset", "Dataset"):
         yield "@type is not sc:Dataset"
-    if document.get("conformsTo") not in _VERSIONS:
+    conforms = document.get("conformsTo")
+    conforms = conforms if isinstance(conforms, list) else [conforms]
+    if not any(version in _VERSIONS for version in conforms):
         yield "conformsTo names no known version of Croissant"
     yield from _distribution_problems(document)
     yield from _record_problems(document)
