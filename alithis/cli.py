@@ -25,13 +25,14 @@ from alithis.errors import AlithisError
 from alithis.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
+    from alithis.builder import Stream
     from alithis.digest import Pool
     from alithis.index import Edge, Index, Lineage, Progress
     from alithis.keyed import PublisherKey
     from alithis.manifest import Items, Manifest, Step
     from alithis.metadata import Description
     from alithis.overlap import Side
-    from alithis.readers import Skips
+    from alithis.readers import Skips, Source
     from alithis.registry import Registry
     from alithis.storage import Store, StoredManifest
     from alithis.verifier import Result, Shelf, Target
@@ -246,6 +247,7 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Make keyed leaves with the key in FILE; a new key, if there is no such file.",
 )
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
+@click.option("--restart", is_flag=True, help="Do not go on where a run was broken off.")
 @_json_option
 def manifest(
     source: Path | str,
@@ -265,6 +267,7 @@ def manifest(
     workers: int | None,
     key_file: Path | None,
     force: bool,
+    restart: bool,
     as_json: bool,
     **words: Any,
 ) -> None:
@@ -274,6 +277,9 @@ def manifest(
     files, tar, zip, WebDataset, Parquet, Arrow, JSON Lines, CSV, text, NumPy, IDX, a dataset
     saved by Hugging Face's library, or the first Alithis' JSON list of digests. A data point
     is a file, a row or a line, by default. A folder of shards is read shard by shard.
+
+    A run that is broken off leaves what it has done in a folder beside OUT; the same command goes
+    on from there.
 
     With --key-file what is published tells nothing of a data point, unless its publisher shows
     it: for private data, and for data that can be guessed (docs/privacy.md).
@@ -299,8 +305,9 @@ def manifest(
       alithis manifest art/ --license CC-BY-4.0 --data-mining prohibited-training
       alithis manifest art/ --metadata-from croissant.json --rai dataBiases="Mostly oil on canvas"
     """
-    from alithis import digest, readers
-    from alithis.manifest import build, check_target
+    from alithis import digest, display, readers
+    from alithis.builder import build
+    from alithis.place import check_target
 
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
@@ -318,7 +325,7 @@ def manifest(
     key = _publishers_key(key_file, source, target) if key_file else None
     seen = _Seen()
     start = time.perf_counter()
-    with digest.Pool(workers) as pool:
+    with digest.Pool(workers) as pool, display.shown() as progress:
         opened = readers.open_source(
             source,
             kind=kind,
@@ -334,13 +341,14 @@ def manifest(
             split_from_folder=split_from_folder,
         )
         built = build(
-            seen.watch(_keyed(_progress(opened.digested(pool), opened.count), key, pool)),
+            _stream(opened, pool, key, seen),
             target,
             description=_description(_stem(source), opened.about, **words),
             form=opened.form,
-            pool=pool,
             replace=force,
             key_check=key.check if key else None,
+            progress=progress,
+            restart=restart,
         )
     seconds = time.perf_counter() - start
     _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
@@ -396,14 +404,11 @@ def _publishers_key(key_file: Path, source: Path | str, target: Path) -> Publish
 _KEYED_AT_ONCE = 1 << 13  # data points; fewer are done where they are
 
 
-def _keyed(batches: Iterable[Items], key: PublisherKey | None, pool: Pool) -> Iterator[Items]:
+def _keyed(batches: Iterable[Items], key: PublisherKey, pool: Pool) -> Iterator[Items]:
     """Put keyed leaves in the place of digests."""
     from dataclasses import replace
 
     for batch in batches:
-        if key is None:
-            yield batch
-            continue
         step = 32 * _KEYED_AT_ONCE
         parts = [batch.digests[at : at + step] for at in range(0, len(batch.digests), step)]
         leaves = pool.map(key.leaves, parts) if len(parts) > 1 else map(key.leaves, parts)
@@ -411,7 +416,7 @@ def _keyed(batches: Iterable[Items], key: PublisherKey | None, pool: Pool) -> It
 
 
 class _Seen:
-    """Counts the data points, and how many of them are short: what a guesser would ask first."""
+    """Counts the data points whose size is known, and how many of them are short."""
 
     SHORT, SMALL = 64, 1024  # bytes
 
@@ -421,9 +426,10 @@ class _Seen:
     def watch(self, batches: Iterable[Items]) -> Iterator[Items]:
         """Pass batches through, and count."""
         for batch in batches:
-            self.count += len(batch.sizes)
-            self.short += sum(size <= self.SHORT for size in batch.sizes)
-            self.small += sum(size <= self.SMALL for size in batch.sizes)
+            sizes = [size for size in batch.sizes if size > 0]
+            self.count += len(sizes)
+            self.short += sum(size <= self.SHORT for size in sizes)
+            self.small += sum(size <= self.SMALL for size in sizes)
             yield batch
 
 
@@ -435,16 +441,18 @@ def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
     data = built.metadata
     if data.scheme == "keyed":
         _say(
-            f"note: {target}/items.parquet holds names, sizes and labels as they are: "
-            "keep it back if they are private",
+            f"note: {target}/{data.items_files[0].name} holds names, sizes and labels as they "
+            "are: keep it back if they are private",
             err=True,
         )
         return
     repeats = data.items - data.size
+    if not seen.count:
+        return
     if seen.short * 100 >= seen.count:
         reason = f"{seen.short:,} of {seen.count:,} data points have at most {seen.SHORT} bytes"
-    elif seen.small * 2 >= seen.count and seen.count**2 < 2 * _FEW * repeats:
-        reason = f"{repeats:,} of {seen.count:,} data points are repeats: few different ones exist"
+    elif seen.small * 2 >= seen.count and data.items**2 < 2 * _FEW * repeats:
+        reason = f"{repeats:,} of {data.items:,} data points are repeats: few different ones exist"
     else:
         return
     _say(
@@ -462,35 +470,20 @@ def _stem(source: Path | str) -> str:
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
 
-def _progress(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
-    """Show how far hashing is: a bar on a terminal, a few lines in a log.
+def _stream(
+    source: Source, pool: Pool, key: PublisherKey | None = None, seen: _Seen | None = None
+) -> Stream:
+    """Turn a source into what manifests are built from, with keyed leaves where there is a key."""
+    from alithis.builder import Stream
 
-    Without a count, the bar only tells how many data points were hashed.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    def start(first: int) -> Iterable[Items]:
+        batches = source.digested(pool, first)
+        batches = _keyed(batches, key, pool) if key else batches
+        return seen.watch(batches) if seen else batches
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from _progress_lines(batches, count)
-        return
-    columns = ("hashing", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=count)
-        for batch in batches:
-            yield batch
-            bar.advance(task, len(batch.paths))
-
-
-def _progress_lines(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
-    of = "" if count is None else f" of {count:,}"
-    done, spoken = 0, time.monotonic()
-    for batch in batches:
-        yield batch
-        done += len(batch.paths)
-        if time.monotonic() - spoken > 10:
-            _say(f"hashed {done:,}{of} data points", err=True)
-            spoken = time.monotonic()
+    # Work that broke off must not go on with another key.
+    keyed = f", keyed {key.check.hex()}" if key and source.identity else ""
+    return Stream(source.identity + keyed, start, source.count)
 
 
 def _show_manifest(
@@ -588,7 +581,7 @@ def _read_key(path: Path | None) -> PublisherKey | None:
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     from alithis.errors import SourceError
-    from alithis.manifest import write_whole
+    from alithis.place import write_whole
 
     try:
         write_whole(path, data)
@@ -842,21 +835,55 @@ def _list_json(found: Iterable[bytes], sides: Sequence[Side]) -> int:
 
 @cli.command()
 @click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
-@click.option("--withheld", is_flag=True, help="Accept that items.parquet was kept back.")
+@click.option("--withheld", is_flag=True, help="Accept that the items were kept back.")
+@click.option("--source", type=_EXISTING, help="Hash this again, and compare data point by point.")
+@click.option("--labels", type=_EXISTING, help="With --source: as alithis manifest takes it.")
+@click.option("--label-from-folder", is_flag=True, help="With --source: likewise.")
+@click.option("--workers", type=click.IntRange(1, 256), help="With --source: likewise.")
+@_key_option
+@click.option("--croissant", is_flag=True, help="Have mlcroissant judge the metadata too.")
 @_json_option
 @click.pass_context
-def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bool) -> None:
-    """Recompute all that a manifest states: files, order, tree, items.
+def audit(
+    ctx: click.Context,
+    manifest_folder: Path,
+    withheld: bool,
+    source: Path | None,
+    labels: Path | None,
+    label_from_folder: bool,
+    workers: int | None,
+    key_file: Path | None,
+    croissant: bool,
+    as_json: bool,
+) -> None:
+    """Recompute all that a manifest states: metadata, files, order, tree, items.
+
+    With --source, the data is hashed again in the manifest's canonical form, and what the source
+    lacks, has beyond the manifest, or has otherwise is counted and named. Give the options that
+    the manifest was made with; for keyed leaves, the publisher's key.
 
     Exit status: 0 all holds, 2 something does not.
 
     \b
-    Example:
+    Examples:
       alithis audit photos.alithis
+      alithis audit photos.alithis --source photos/ --label-from-folder
+      alithis audit patients.alithis --source patients/ --key-file patients.key
     """
-    from alithis.manifest import audit as recompute
+    from alithis import digest, display
+    from alithis.audit import audit as recompute
 
-    steps = recompute(manifest_folder, withheld=withheld)
+    key = _audited_key(manifest_folder, key_file) if source else None
+    with digest.Pool(workers) as pool, display.shown() as progress:
+        opened = _audited_source(manifest_folder, source, labels, label_from_folder)
+        steps = recompute(
+            manifest_folder,
+            withheld=withheld,
+            source=_stream(opened, pool, key) if opened else None,
+            form=opened.form if opened else None,
+            mlcroissant=croissant,
+            progress=progress,
+        )
     ok = all(step.ok for step in steps)
     if as_json:
         _say(json.dumps({"ok": ok, "steps": [_step(step) for step in steps]}, indent=1))
@@ -865,6 +892,38 @@ def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bo
         for step in steps:
             _say(f"  {'ok  ' if step.ok else 'FAIL'} {step.step:13} {step.detail}")
     ctx.exit(0 if ok else 2)
+
+
+def _audited_key(manifest_folder: Path, key_file: Path | None) -> PublisherKey | None:
+    """Read the key that leaves are to be made with again."""
+    from alithis.errors import SourceError
+    from alithis.manifest import Manifest
+
+    stated = Manifest.open(manifest_folder).metadata
+    if stated.scheme == "sha256":
+        return None
+    key = _read_key(key_file)
+    if key is None:
+        raise SourceError(f"{stated.name}: its leaves are keyed; --source takes --key-file too")
+    key.require(stated.key_check)
+    return key
+
+
+def _audited_source(
+    manifest_folder: Path, source: Path | None, labels: Path | None, label_from_folder: bool
+) -> Source | None:
+    from alithis import readers
+    from alithis.digest import BYTES
+    from alithis.manifest import Manifest
+
+    if source is None:
+        if labels or label_from_folder:
+            raise click.UsageError("--labels and --label-from-folder go with --source")
+        return None
+    form = Manifest.open(manifest_folder).metadata.form if source.is_dir() else BYTES
+    return readers.open_source(
+        source, form=form, labels=labels, label_from_folder=label_from_folder
+    )
 
 
 def _step(step: Step) -> dict[str, Any]:

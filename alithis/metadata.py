@@ -32,11 +32,19 @@ KINDS = ("dataset", "model")
 SCHEMES = ("sha256", "keyed")
 
 ITEMS, LEAVES = "items.parquet", "leaves"
-_NAMES = re.compile(r"leaves|items\.parquet|tiles/[1-6]")
+PART = 1 << 24
+"""Rows that one file of items holds; of more, items-00000.parquet, … hold that many each."""
+MAX_PARTS = 256
+"""With more parts than these, the rows in each are doubled until they suffice."""
+
+_ITEMS = re.compile(r"items(-\d{5})?\.parquet")
+_NAMES = re.compile(rf"leaves|{_ITEMS.pattern}|tiles/[1-6]")
+_MAX_FILES = MAX_PARTS + 44
 _MAX_SIZE = 1 << 48
 
 _CROISSANT = "http://mlcommons.org/croissant/1.1"
-_FORMATS = {ITEMS: "application/x-parquet"}
+_PARQUET = "application/x-parquet"
+_PARTS = "items-parts"
 _TYPES = {"leaf": "sc:Text", "path": "sc:Text", "size": "sc:Integer"}  # no type is binary
 _JSON = {dict: "object", list: "list", str: "text", int: "whole number"}
 
@@ -149,6 +157,11 @@ class Metadata:
     digest: bytes
     key_check: bytes | None = None
 
+    @property
+    def items_files(self) -> tuple[FileEntry, ...]:
+        """The files of items, in the order of their rows."""
+        return tuple(entry for entry in self.files if is_items(entry.name))
+
     def file(self, name: str) -> FileEntry:
         """Return the entry of a file.
 
@@ -159,6 +172,21 @@ class Metadata:
             if entry.name == name:
                 return entry
         raise FormatError(f"{FILE}: no file {name!r} in its distribution")
+
+
+def is_items(name: str) -> bool:
+    """Tell whether a file of this name holds items: these a publisher may withhold."""
+    return _ITEMS.fullmatch(name) is not None
+
+
+def items_names(rows: int) -> tuple[list[str], int]:
+    """Return the names of the files that hold so many items, and how many rows each has."""
+    part = PART
+    while rows > part * MAX_PARTS:
+        part *= 2
+    if rows <= part:
+        return [ITEMS], part
+    return [f"items-{number:05}.parquet" for number in range(-(-rows // part))], part
 
 
 def compose(
@@ -200,8 +228,11 @@ def compose(
     """
     document = _described(kind, description, root, terms or {})
     document["distribution"] = [_file_object(entry) for entry in files]
-    if kind == "dataset" and any(entry.name == ITEMS for entry in files):
-        document["recordSet"] = [_record_set({**_TYPES, **columns})]
+    source = _records_source([entry.name for entry in files if is_items(entry.name)])
+    if kind == "dataset" and source:
+        if "fileSet" in source:
+            document["distribution"].append(_file_set())
+        document["recordSet"] = [_record_set({**_TYPES, **columns}, source)]
     document["alithis"] = {
         "version": VERSION,
         "kind": kind,
@@ -355,12 +386,29 @@ def _file_object(entry: FileEntry) -> dict[str, Any]:
         "name": entry.name,
         "contentUrl": f"ipfs://{entry.cid}",
         "contentSize": f"{entry.size} B",
-        "encodingFormat": _FORMATS.get(entry.name, "application/octet-stream"),
+        "encodingFormat": _PARQUET if is_items(entry.name) else "application/octet-stream",
         "sha256": entry.sha256.hex(),
     }
 
 
-def _record_set(columns: Mapping[str, str]) -> dict[str, Any]:
+def _records_source(names: Sequence[str]) -> dict[str, Any]:
+    if len(names) > 1:
+        return {"fileSet": {"@id": _PARTS}}
+    return {"fileObject": {"@id": names[0]}} if names else {}
+
+
+def _file_set() -> dict[str, Any]:
+    """The parts as one: files beside the document, by a pattern."""
+    return {
+        "@type": "cr:FileSet",
+        "@id": _PARTS,
+        "name": _PARTS,
+        "encodingFormat": _PARQUET,
+        "includes": "items-*.parquet",
+    }
+
+
+def _record_set(columns: Mapping[str, str], source: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": "items",
@@ -372,7 +420,7 @@ def _record_set(columns: Mapping[str, str]) -> dict[str, Any]:
                 "@id": f"items/{column}",
                 "name": column,
                 "dataType": data_type,
-                "source": {"fileObject": {"@id": ITEMS}, "extract": {"column": column}},
+                "source": {**source, "extract": {"column": column}},
             }
             for column, data_type in columns.items()
         ],
@@ -399,15 +447,23 @@ def _form(value: Mapping[str, Any]) -> Form:
 
 
 def _files(values: list[Any]) -> tuple[FileEntry, ...]:
-    if len(values) > 64:
-        _fail("distribution", f"names {len(values)} files; at most 64 are allowed")
-    files = tuple(_file(value) for value in values)
-    names = {entry.name for entry in files}
-    if len(names) != len(files):
+    if len(values) > _MAX_FILES:
+        _fail("distribution", f"names {len(values)} files; at most {_MAX_FILES} are allowed")
+    files = tuple(_file(value) for value in values if not _is_file_set(value))
+    names = [entry.name for entry in files]
+    if len(set(names)) != len(names):
         _fail("distribution", "names a file twice")
     if LEAVES not in names:
         _fail("distribution", f"names no file {LEAVES!r}")
+    parts = [name for name in names if is_items(name)]
+    if parts not in ([], [ITEMS], [f"items-{number:05}.parquet" for number in range(len(parts))]):
+        _fail("distribution", "names parts of the items that are not all of them, in order")
     return files
+
+
+def _is_file_set(value: Any) -> bool:
+    """A pattern over the files beside it, which loaders of Croissant use, is no file itself."""
+    return isinstance(value, dict) and value.get("@type") == "cr:FileSet"
 
 
 def _file(value: Any) -> FileEntry:

@@ -18,11 +18,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from alithis import digest
+from alithis.builder import build
 from alithis.cid import Cid
 from alithis.digest import BYTES
 from alithis.errors import FormatError, SourceError
 from alithis.inputs import TRANSCRIBED, Input, Transcript
-from alithis.manifest import Items, Manifest, build
+from alithis.manifest import Items, Manifest
 from alithis.metadata import Description
 from alithis.readers import of_array
 from alithis.strict_json import parse

@@ -81,18 +81,17 @@ def plain_records(path: Path) -> None:
 
 def manifest_of(source: Path, out: Path) -> None:
     """Do all that `alithis manifest` does, in this process and its workers."""
-    from alithis import manifest, readers
+    from alithis import builder, readers
     from alithis.digest import Pool
     from alithis.metadata import Description
 
     with Pool() as pool:
         opened = readers.open_source(source)
-        manifest.build(
+        builder.build(
             opened.digested(pool),
             out,
             description=Description("benchmark"),
             form=opened.form,
-            pool=pool,
             replace=True,
         )
 

@@ -133,7 +133,8 @@ def open_sound(folder: Path, kind: str | None) -> Manifest:
     Raises:
         ScriptError: The audit fails, or it is of the other kind.
     """
-    from alithis.manifest import Manifest, audit
+    from alithis.audit import audit
+    from alithis.manifest import Manifest
 
     for step in audit(folder):
         if not step.ok:

@@ -510,7 +510,7 @@ def _check_inputs(manifest: Manifest, links: Sequence[_mint.Link]) -> None:
 
 
 def _write(out: Path, data: bytes) -> None:
-    from alithis.manifest import write_whole
+    from alithis.place import write_whole
 
     try:
         write_whole(out, data)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alithis import cid, digest, manifest, merkle, metadata
+from alithis import builder, cid, digest, merkle, metadata
 from alithis.keyed import PublisherKey
 from alithis.manifest import Items, Manifest
 from alithis.registry import Scheme
@@ -45,7 +45,7 @@ def _build(
 ) -> Manifest:
     items = Items(digests, [f"{number:05}" for number in range(len(sizes))], sizes)
     description = metadata.Description(out.stem)
-    return manifest.build(
+    return builder.build(
         [items],
         out,
         description=description,

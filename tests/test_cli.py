@@ -23,7 +23,7 @@ from artifacts import MNIST, build, commitment
 from commands import refused, run, run_json
 from PIL import Image
 
-from alithis import cli, digest, metadata
+from alithis import builder, cli, digest, display, metadata
 from alithis.cid import Cid
 from alithis.digest import of_bytes
 from alithis.errors import SourceError
@@ -414,7 +414,7 @@ class TestProgress:
 
         assert result.returncode == 0
         assert "hashing" in output
-        assert "3/3" in output
+        assert "3 of 3 data points" in output
         assert output.rstrip().endswith("\x1b[2K"), "the bar is gone in the end"
         assert output.count("\x1b[?25l") == output.count("\x1b[?25h"), "and the cursor is back"
         assert "data points in" in result.stdout
@@ -436,16 +436,17 @@ class TestProgress:
 
     def test_a_line_in_a_log_now_and_then(self, photos, monkeypatch):
         clock = iter(range(0, 1000, 6))
-        monkeypatch.setattr(
-            cli, "time", SimpleNamespace(monotonic=clock.__next__, perf_counter=time.perf_counter)
-        )
+        monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=clock.__next__))
         for number in range(40):
             (photos / f"{number:02}").write_bytes(b"%099d" % number)
 
         lines = run("manifest", photos, "--workers", 1).stderr.splitlines()
 
         assert len(lines) > 2
-        assert all(re.fullmatch(r"hashed \d+ of 43 data points", line) for line in lines)
+        state = r"\d+ of 43 data points, \d+ a second, 0:\d\d:\d\d left"
+        assert all(
+            re.fullmatch(f"hashing: {state}", line) for line in lines if line.startswith("hashing:")
+        )
 
 
 def on_terminal(*args):
@@ -504,15 +505,13 @@ class TestInterruption:
 
     def test_while_the_manifest_is_written(self, photos, place, monkeypatch):
         """The directory that was to become the manifest is gone."""
-        from alithis import manifest
-
         seen = []
 
         def interrupted(*_):
             seen.extend(listing(place))
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(manifest, "_sync", interrupted)
+        monkeypatch.setattr(builder, "sync", interrupted)
         before = listing(place)
 
         result = run("manifest", photos, "-o", "out", status=130)
@@ -957,7 +956,7 @@ class TestAudit:
         printed = run_json("audit", hashed)
         assert printed["ok"] is True
         assert [step["step"] for step in printed["steps"]][:3] == [
-            *("metadata", "items.parquet", "leaves")
+            *("metadata", "document", "items.parquet")
         ]
 
     def test_broken(self, hashed):

@@ -7,7 +7,7 @@ import click
 import numpy as np
 import pytest
 
-from alithis import cli, manifest, metadata, readers
+from alithis import builder, cli, manifest, metadata, readers
 from alithis.digest import Pool
 from scripts import demo, deploy, mint_dataset, mint_model, registry
 
@@ -27,7 +27,7 @@ def test_the_training_snippet_runs_as_it_stands(tmp_path, monkeypatch):
     source = readers.arrays(images, name="images")
     description = metadata.Description("mnist-train")
     with Pool(1) as pool:
-        manifest.build(
+        builder.build(
             source.digested(pool),
             Path("mnist-train.alithis"),
             description=description,

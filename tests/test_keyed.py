@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from strategies import digests
 
 from alithis import keyed, merkle, metadata, proof
+from alithis.audit import audit
 from alithis.digest import SIZE, of_bytes
 from alithis.errors import FormatError, IntegrityError, ProofError, SourceError
 from alithis.keyed import PublisherKey, obtain_key, read_key
-from alithis.manifest import Manifest, audit
+from alithis.manifest import Manifest
 from alithis.proof import Inclusion, Opening
 from alithis.verifier import ABSENT, INCLUDED, UNVERIFIABLE, Target, verify_manifest, verify_proof
 

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from alithis import digest, merkle, metadata, model, readers
+from alithis.audit import audit
+from alithis.builder import build as build_manifest
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, SourceError
 from alithis.inputs import RELATIONS, Input, Transcript, stated_inputs
 from alithis.keyed import PublisherKey
-from alithis.manifest import Manifest, audit
-from alithis.manifest import build as build_manifest
+from alithis.manifest import Manifest
 from alithis.metadata import Description
 from alithis.model import Fed, Run, build_model
 from alithis.proof import Inclusion

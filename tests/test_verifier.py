@@ -621,7 +621,7 @@ class TestKeyedToken:
 def image_manifest(folder):
     """A manifest of one grey image, by its pixels."""
     from alithis import readers
-    from alithis.manifest import build as build_manifest
+    from alithis.builder import build as build_manifest
     from alithis.metadata import Description
 
     (folder / "images").mkdir()

@@ -12,10 +12,12 @@ from commands import refused, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis import manifest, metadata, vocabulary
+from alithis import metadata, vocabulary
+from alithis.audit import audit
+from alithis.builder import build as build_manifest
 from alithis.digest import BYTES, of_bytes
 from alithis.errors import FormatError
-from alithis.manifest import Items, Manifest, audit
+from alithis.manifest import Items, Manifest
 from alithis.metadata import Description
 
 PLUS = "http://ns.useplus.org/ldf/vocab/"
@@ -110,7 +112,7 @@ def written(tmp_path):
     def write(description):
         items = Items(of_bytes(b"rose") + of_bytes(b"tulip"), ["rose", "tulip"], [4, 5])
         out = tmp_path / "m"
-        manifest.build([items], out, description=description, form=BYTES, replace=True)
+        build_manifest([items], out, description=description, form=BYTES, replace=True)
         assert all(step.ok for step in audit(out))
         return json.loads((out / "metadata.json").read_text())
 
