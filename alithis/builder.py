@@ -70,8 +70,7 @@ def build(
         form: the canonical form the digests were made of.
         kind: ``dataset`` or ``model``.
         replace: whether an existing manifest may be replaced.
-        key_check: where the batches hold keyed leaves in place of digests, their key's check; the
-            stream's identity must then differ with the key.
+        key_check: where the batches hold keyed leaves in place of digests, their key's check.
         facts: further keys of the metadata's ``alithis`` object.
         terms: further JSON-LD terms of the metadata.
         progress: is told how far the work is.

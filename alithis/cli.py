@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -183,7 +184,8 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--data-mining",
             type=click.Choice(list(DATA_MINING)),
-            help="What its owner allows to be mined.",
+            metavar="WHAT",
+            help=f"What its owner lets others mine: {', '.join(DATA_MINING)}.",
         ),
         click.option(
             "--data-mining-policy", metavar="URL", help="The policy with the conditions for that."
@@ -321,7 +323,7 @@ def manifest(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
     check_target(target, replace=force)
-    _description(_stem(source), {}, **words)  # what is wrong with them, before anything is read
+    _description({"name": _stem(source)}, **words)  # says what is wrong before anything is read
     key = _publishers_key(key_file, source, target) if key_file else None
     seen = _Seen()
     start = time.perf_counter()
@@ -341,14 +343,14 @@ def manifest(
             split_from_folder=split_from_folder,
         )
         built = build(
-            _stream(opened, pool, key, seen),
+            seen.watch(_stream(opened, pool, key)),
             target,
-            description=_description(_stem(source), opened.about, **words),
+            description=_description({"name": _stem(source), **opened.about}, **words),
             form=opened.form,
             replace=force,
-            key_check=key.check if key else None,
             progress=progress,
             restart=restart,
+            key_check=key.check if key else None,
         )
     seconds = time.perf_counter() - start
     _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
@@ -356,16 +358,19 @@ def manifest(
 
 
 def _description(
-    default: str, about: Mapping[str, str], metadata_from: Path | None, **words: Any
+    default: Mapping[str, str], metadata_from: Path | None, **words: Any
 ) -> Description:
-    """Gather what is said of a dataset: by the options, a Croissant file, or itself."""
+    """Read what the options say of a dataset; ``default`` is what the source says of itself."""
     from alithis import vocabulary
     from alithis.metadata import Description
 
-    base = {**about, **(_read_base(metadata_from) if metadata_from else {})}
+    base = _read_base(metadata_from) if metadata_from else {}
+    for term in ("name", "url"):
+        if words[term] is None and term not in base:
+            words[term] = default.get(term)
     name = words.pop("name")
     if name is None:
-        name = vocabulary.kept_terms(base).get("name", default)
+        name = vocabulary.kept_terms(base).get("name", default["name"])
     statements: dict[str, list[str]] = {}
     for statement in words.pop("rai"):
         term, _, text = statement.partition("=")
@@ -392,8 +397,8 @@ def _publishers_key(key_file: Path, source: Path | str, target: Path) -> Publish
     """Read or make the key, at a place where it is neither hashed nor published."""
     from alithis.keyed import obtain_key
 
-    for folder in (source, target):
-        if isinstance(folder, Path) and key_file.resolve().is_relative_to(folder.resolve()):
+    for folder in (source, target) if isinstance(source, Path) else (target,):
+        if key_file.resolve().is_relative_to(folder.resolve()):
             raise click.UsageError(f"{key_file} lies inside {folder}: keep the key elsewhere")
     key, made = obtain_key(key_file)
     if made:
@@ -423,14 +428,18 @@ class _Seen:
     def __init__(self) -> None:
         self.count = self.short = self.small = 0
 
-    def watch(self, batches: Iterable[Items]) -> Iterator[Items]:
-        """Pass batches through, and count."""
-        for batch in batches:
-            sizes = [size for size in batch.sizes if size > 0]
-            self.count += len(sizes)
-            self.short += sum(size <= self.SHORT for size in sizes)
-            self.small += sum(size <= self.SMALL for size in sizes)
-            yield batch
+    def watch(self, stream: Stream) -> Stream:
+        """Pass a stream through, and count."""
+        from dataclasses import replace
+
+        return replace(stream, start=lambda first: map(self._count, stream.start(first)))
+
+    def _count(self, batch: Items) -> Items:
+        sizes = [size for size in batch.sizes if size is not None]
+        self.count += len(sizes)
+        self.short += sum(size <= self.SHORT for size in sizes)
+        self.small += sum(size <= self.SMALL for size in sizes)
+        return batch
 
 
 _FEW = 1 << 32  # different data points that are tried within seconds
@@ -447,7 +456,7 @@ def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
         )
         return
     repeats = data.items - data.size
-    if not seen.count:
+    if not seen.count:  # sizes are not known, or all was hashed in a run before this one
         return
     if seen.short * 100 >= seen.count:
         reason = f"{seen.short:,} of {seen.count:,} data points have at most {seen.SHORT} bytes"
@@ -470,20 +479,17 @@ def _stem(source: Path | str) -> str:
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
 
-def _stream(
-    source: Source, pool: Pool, key: PublisherKey | None = None, seen: _Seen | None = None
-) -> Stream:
-    """Turn a source into what manifests are built from, with keyed leaves where there is a key."""
+def _stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Stream:
+    """Take a source's data points; where there is a key, keyed leaves in place of digests."""
     from alithis.builder import Stream
 
-    def start(first: int) -> Iterable[Items]:
-        batches = source.digested(pool, first)
-        batches = _keyed(batches, key, pool) if key else batches
-        return seen.watch(batches) if seen else batches
-
+    if key is None:
+        return Stream(source.identity, partial(source.digested, pool), source.count)
     # Work that broke off must not go on with another key.
-    keyed = f", keyed {key.check.hex()}" if key and source.identity else ""
-    return Stream(source.identity + keyed, start, source.count)
+    identity = source.identity and f"{source.identity}, keyed {key.check.hex()}"
+    return Stream(
+        identity, lambda first: _keyed(source.digested(pool, first), key, pool), source.count
+    )
 
 
 def _show_manifest(

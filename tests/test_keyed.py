@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import digests
 
-from alithis import keyed, merkle, metadata, proof
+from alithis import cli, keyed, merkle, metadata, proof
 from alithis.audit import audit
 from alithis.digest import SIZE, of_bytes
 from alithis.errors import FormatError, IntegrityError, ProofError, SourceError
@@ -514,6 +514,45 @@ class TestCommands:
         assert (Path("rows.alithis") / "leaves").read_bytes() == b"".join(wanted)
 
 
+class TestAuditing:
+    """Who holds the key, and the data, makes every leaf again."""
+
+    AUDIT = ("audit", "patients.alithis", "--source", "patients")
+
+    @pytest.fixture(autouse=True)
+    def made(self, patients):
+        run("manifest", patients, "--key-file", "key")
+
+    def test_the_source_it_was_made_of(self):
+        assert run(*self.AUDIT, "--key-file", "key").stdout.startswith("patients.alithis: sound")
+
+    def test_a_source_that_differs(self):
+        Path("patients/7").write_bytes(b"born in 1999")
+        steps = run_json(*self.AUDIT, "--key-file", "key", status=2)["steps"]
+        assert [step["step"] for step in steps if not step["ok"]] == ["source"]
+
+    def test_without_the_key_or_with_another(self, patients):
+        run("manifest", patients, "-o", "other", "--key-file", "another")
+        assert "--source takes --key-file too" in refused(*self.AUDIT)
+        said = refused(*self.AUDIT, "--key-file", "another")
+        assert "not the one the leaves were made with" in said
+
+    def test_without_the_source_no_key_is_needed(self):
+        Path("patients.alithis/items.parquet").unlink()
+        run("audit", "patients.alithis", "--withheld")
+
+
+def test_broken_off_work_goes_on_with_the_same_key_only(patients):
+    from alithis import digest, readers
+
+    source = readers.open_source(patients)
+    with digest.Pool(1) as pool:
+        plain, mine, other = (cli._stream(source, pool, key).identity for key in (None, KEY, OTHER))
+    assert plain
+    assert len({plain, mine, other}) == 3
+    assert KEY.secret.hex() not in mine
+
+
 class TestWarning:
     """Who publishes plain digests of what can be guessed hears of it, once, in one line."""
 
@@ -542,6 +581,11 @@ class TestWarning:
 
     def test_large_files_may_be_copies_of_each_other(self, patients):
         assert self.said(Path("photos"), [os.urandom(1025)] * 3 + [os.urandom(1025)]) == ""
+
+    def test_sizes_that_nobody_knows_are_not_small(self, patients):
+        hashes = {f"{number}": of_bytes(b"%d" % number).hex() for number in range(9)}
+        Path("list.json").write_text(json.dumps({"image_sha256_hashes": hashes}))
+        assert run("manifest", "list.json").stderr == ""
 
     def test_nothing_to_warn_of(self, patients):
         assert self.said(Path("photos"), [os.urandom(65) for _ in range(50)]) == ""

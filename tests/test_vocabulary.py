@@ -535,6 +535,11 @@ class TestCommand:
         run("manifest", "art", "--force", "--metadata-from", "art.alithis/metadata.json")
         assert self.document() == before
 
+    def test_a_name_that_is_no_text(self):
+        Path("croissant.json").write_text(json.dumps(croissant(name=7)))
+        run("manifest", "art", "--metadata-from", "croissant.json")
+        assert self.document()["name"] == "art"
+
     def test_refused_before_anything_is_hashed(self):
         Path("large.json").write_bytes(b" " * (metadata.MAX_BYTES + 1))
         Path("list.json").write_text("[]")
