@@ -887,6 +887,7 @@ def audit(
             withheld=withheld,
             source=_stream(opened, pool, key) if opened else None,
             form=opened.form if opened else None,
+            key_check=key.check if key else None,
             mlcroissant=croissant,
             progress=progress,
         )

@@ -18,10 +18,11 @@ from strategies import digests
 
 from alithis import cli, keyed, merkle, metadata, proof
 from alithis.audit import audit
+from alithis.builder import Stream
 from alithis.digest import SIZE, of_bytes
 from alithis.errors import FormatError, IntegrityError, ProofError, SourceError
 from alithis.keyed import PublisherKey, obtain_key, read_key
-from alithis.manifest import Manifest
+from alithis.manifest import Items, Manifest
 from alithis.proof import Inclusion, Opening
 from alithis.verifier import ABSENT, INCLUDED, UNVERIFIABLE, Target, verify_manifest, verify_proof
 
@@ -582,10 +583,15 @@ class TestWarning:
     def test_large_files_may_be_copies_of_each_other(self, patients):
         assert self.said(Path("photos"), [os.urandom(1025)] * 3 + [os.urandom(1025)]) == ""
 
-    def test_sizes_that_nobody_knows_are_not_small(self, patients):
-        hashes = {f"{number}": of_bytes(b"%d" % number).hex() for number in range(9)}
-        Path("list.json").write_text(json.dumps({"image_sha256_hashes": hashes}))
-        assert run("manifest", "list.json").stderr == ""
+    def test_sizes_that_nobody_knows_are_not_small(self, tmp_path, capsys):
+        """As in a list of digests."""
+        seen = cli._Seen()
+        batch = Items(bytes(2 * SIZE), ["a", "b"], [None, None])
+        watched = seen.watch(Stream("", lambda _: [batch]))
+        assert list(watched.start(0)) == [batch]
+        assert (seen.count, seen.short, seen.small) == (0, 0, 0)
+        cli._advise(build(tmp_path / "m", [b"a", b"a"]), tmp_path / "m", seen)
+        assert capsys.readouterr().err == ""
 
     def test_nothing_to_warn_of(self, patients):
         assert self.said(Path("photos"), [os.urandom(65) for _ in range(50)]) == ""
