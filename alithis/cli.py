@@ -576,6 +576,8 @@ def prove(
     _write(out, data)
     word = "inclusion" if isinstance(found, proof.Inclusion) else "absence"
     _say(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
+    if word == "absence" and opened.metadata.scheme == "keyed":
+        _say("note: that it is this data point's leaf shows the publisher's key alone", err=True)
 
 
 def _read_key(path: Path | None) -> PublisherKey | None:

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import reference
 from artifacts import build
 from commands import refused, run, run_json
 from hypothesis import given
@@ -26,7 +27,8 @@ from alithis.manifest import Items, Manifest
 from alithis.proof import Inclusion, Opening
 from alithis.verifier import ABSENT, INCLUDED, UNVERIFIABLE, Target, verify_manifest, verify_proof
 
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "keyed.json").read_text())["keys"]
+VECTOR_FILE = json.loads((Path(__file__).parent / "vectors" / "keyed.json").read_text())
+VECTORS = VECTOR_FILE["keys"]
 KEY, OTHER = PublisherKey(b"k" * SIZE), PublisherKey(b"o" * SIZE)
 ROWS = [b"patient %d" % number for number in range(300)]  # more than a tile of them
 
@@ -44,6 +46,19 @@ class TestScheme:
             )
             assert key.item_key(digest) == item_key
             assert (key.leaf(digest), keyed.leaf(item_key, digest)) == (leaf, leaf)
+
+    @pytest.mark.parametrize("vector", VECTOR_FILE["proofs"], ids=lambda vector: vector["about"])
+    def test_proofs(self, vector):
+        """Over the leaves that the last key makes of the garden's digests."""
+        leaves = sorted(bytes.fromhex(item["leaf"]) for item in VECTORS[-1]["items"])
+        root = bytes.fromhex(vector["root"])
+        assert reference.mth(leaves) == root
+        loaded, _ = proof.load(json.dumps(vector["proof"]).encode())
+        if vector["holds"]:
+            loaded.check(root, len(leaves))
+        else:
+            with pytest.raises(ProofError, match="the item key opens leaf"):
+                loaded.check(root, len(leaves))
 
     @given(key=keys, values=st.lists(digests, max_size=20))
     def test_many_leaves_are_the_same_as_one_by_one(self, key, values):
@@ -495,6 +510,19 @@ class TestCommands:
 
         assert "other: cannot be read: No such file" in refused(*verify)
         assert not Path("other").exists()
+
+    def test_what_a_proof_of_absence_shows(self, patients):
+        run("manifest", patients, "--key-file", "key")
+        Path("8").write_bytes(b"born in 1999")
+        words = ["8", "--key-file", "key"]
+        told = run("prove", "patients.alithis", *words, "-o", "8.json")
+        assert told.stdout.startswith("8.json: proof of absence, leaf ")
+        assert told.stderr == (
+            "note: that it is this data point's leaf shows the publisher's key alone\n"
+        )
+        verify = ["verify", "8", "--proof", "8.json", "--manifest", "patients.alithis"]
+        assert "absent" in run(*verify, "--key-file", "key", status=1).stdout
+        assert "only their publisher" in run(*verify, status=2).stdout
 
     def test_prove_without_the_key(self, patients):
         run("manifest", patients, "--key-file", "key")
