@@ -38,6 +38,7 @@ def audit(
     withheld: bool = False,
     source: Stream | None = None,
     form: Form | None = None,
+    key_check: bytes | None = None,
     mlcroissant: bool = False,
     progress: Progress | None = None,
 ) -> list[Step]:
@@ -48,6 +49,7 @@ def audit(
         withheld: whether the files of items may be missing: their publisher may keep them back.
         source: the data points it is said to be of, to be hashed again and compared.
         form: the canonical form that the source is hashed in.
+        key_check: where the source gives keyed leaves in place of digests, their key's check.
         mlcroissant: whether the library of that name is to judge the metadata too.
         progress: is told how far the work is.
 
@@ -78,7 +80,7 @@ def audit(
     if items and steps[-1].step != "size":
         steps.append(_audit_items(directory, data, items, progress))
     if source:
-        steps.append(_audit_source(directory, data, items, source, form, progress))
+        steps.append(_audit_source(directory, data, items, source, form, key_check, progress))
     return steps
 
 
@@ -334,11 +336,12 @@ def _audit_source(
     items: Sequence[FileEntry],
     source: Stream,
     form: Form | None,
+    key_check: bytes | None,
     progress: Progress,
 ) -> Step:
     """Hash the source again, and compare it row by row; without items, leaf by leaf."""
-    if data.scheme != "sha256":
-        return Step("source", False, f"scheme {data.scheme}: its leaves are no digests to compare")
+    if data.key_check != key_check:
+        return Step("source", False, f"scheme {data.scheme}: the source's leaves take its key")
     if form != data.form:
         return Step("source", False, f"canonical form: expected {data.form}, found {form}")
     with tempfile.TemporaryDirectory(prefix="alithis-audit-") as scratch:

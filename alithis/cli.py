@@ -184,8 +184,8 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--data-mining",
             type=click.Choice(list(DATA_MINING)),
-            metavar="WORD",
-            help=f"What its owner allows to be mined: {', '.join(DATA_MINING)}.",
+            metavar="WHAT",
+            help=f"What its owner lets others mine: {', '.join(DATA_MINING)}.",
         ),
         click.option(
             "--data-mining-policy", metavar="URL", help="The policy with the conditions for that."
@@ -323,6 +323,7 @@ def manifest(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
     check_target(target, replace=force)
+    _description({"name": _stem(source)}, **words)  # says what is wrong before anything is read
     key = _publishers_key(key_file, source, target) if key_file else None
     seen = _Seen()
     start = time.perf_counter()
@@ -367,7 +368,9 @@ def _description(
     for term in ("name", "url"):
         if words[term] is None and term not in base:
             words[term] = default.get(term)
-    name = words.pop("name") or vocabulary.kept_terms(base)["name"]
+    name = words.pop("name")
+    if name is None:
+        name = vocabulary.kept_terms(base).get("name", default["name"])
     statements: dict[str, list[str]] = {}
     for statement in words.pop("rai"):
         term, _, text = statement.partition("=")
@@ -407,6 +410,7 @@ _KEYED_AT_ONCE = 1 << 13  # data points; fewer are done where they are
 
 
 def _keyed(batches: Iterable[Items], key: PublisherKey, pool: Pool) -> Iterator[Items]:
+    """Put keyed leaves in the place of digests."""
     from dataclasses import replace
 
     for batch in batches:
@@ -417,7 +421,7 @@ def _keyed(batches: Iterable[Items], key: PublisherKey, pool: Pool) -> Iterator[
 
 
 class _Seen:
-    """Counts the data points, and how many of them are short: what a guesser would ask first."""
+    """Counts the data points whose size is known, and how many of them are short."""
 
     SHORT, SMALL = 64, 1024  # bytes
 
@@ -446,8 +450,8 @@ def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
     data = built.metadata
     if data.scheme == "keyed":
         _say(
-            f"note: {target}/items.parquet holds names, sizes and labels as they are: "
-            "keep it back if they are private",
+            f"note: {target}/{data.items_files[0].name} holds names, sizes and labels as they "
+            "are: keep it back if they are private",
             err=True,
         )
         return
@@ -456,8 +460,8 @@ def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
         return
     if seen.short * 100 >= seen.count:
         reason = f"{seen.short:,} of {seen.count:,} data points have at most {seen.SHORT} bytes"
-    elif seen.small * 2 >= seen.count and seen.count**2 < 2 * _FEW * repeats:
-        reason = f"{repeats:,} of {seen.count:,} data points are repeats: few different ones exist"
+    elif seen.small * 2 >= seen.count and data.items**2 < 2 * _FEW * repeats:
+        reason = f"{repeats:,} of {data.items:,} data points are repeats: few different ones exist"
     else:
         return
     _say(
@@ -481,6 +485,7 @@ def _stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Stre
 
     if key is None:
         return Stream(source.identity, partial(source.digested, pool), source.count)
+    # Work that broke off must not go on with another key.
     identity = source.identity and f"{source.identity}, keyed {key.check.hex()}"
     return Stream(
         identity, lambda first: _keyed(source.digested(pool, first), key, pool), source.count
@@ -571,6 +576,8 @@ def prove(
     _write(out, data)
     word = "inclusion" if isinstance(found, proof.Inclusion) else "absence"
     _say(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
+    if word == "absence" and opened.metadata.scheme == "keyed":
+        _say("note: that it is this data point's leaf shows the publisher's key alone", err=True)
 
 
 def _read_key(path: Path | None) -> PublisherKey | None:
@@ -841,6 +848,7 @@ def _list_json(found: Iterable[bytes], sides: Sequence[Side]) -> int:
 @click.option("--labels", type=_EXISTING, help="With --source: as alithis manifest takes it.")
 @click.option("--label-from-folder", is_flag=True, help="With --source: likewise.")
 @click.option("--workers", type=click.IntRange(1, 256), help="With --source: likewise.")
+@_key_option
 @click.option("--croissant", is_flag=True, help="Have mlcroissant judge the metadata too.")
 @_json_option
 @click.pass_context
@@ -852,6 +860,7 @@ def audit(
     labels: Path | None,
     label_from_folder: bool,
     workers: int | None,
+    key_file: Path | None,
     croissant: bool,
     as_json: bool,
 ) -> None:
@@ -859,7 +868,7 @@ def audit(
 
     With --source, the data is hashed again in the manifest's canonical form, and what the source
     lacks, has beyond the manifest, or has otherwise is counted and named. Give the options that
-    the manifest was made with.
+    the manifest was made with; for keyed leaves, the publisher's key.
 
     Exit status: 0 all holds, 2 something does not.
 
@@ -867,17 +876,20 @@ def audit(
     Examples:
       alithis audit photos.alithis
       alithis audit photos.alithis --source photos/ --label-from-folder
+      alithis audit patients.alithis --source patients/ --key-file patients.key
     """
     from alithis import digest, display
     from alithis.audit import audit as recompute
 
+    key = _audited_key(manifest_folder, key_file) if source else None
     with digest.Pool(workers) as pool, display.shown() as progress:
         opened = _audited_source(manifest_folder, source, labels, label_from_folder)
         steps = recompute(
             manifest_folder,
             withheld=withheld,
-            source=_stream(opened, pool) if opened else None,
+            source=_stream(opened, pool, key) if opened else None,
             form=opened.form if opened else None,
+            key_check=key.check if key else None,
             mlcroissant=croissant,
             progress=progress,
         )
@@ -889,6 +901,21 @@ def audit(
         for step in steps:
             _say(f"  {'ok  ' if step.ok else 'FAIL'} {step.step:13} {step.detail}")
     ctx.exit(0 if ok else 2)
+
+
+def _audited_key(manifest_folder: Path, key_file: Path | None) -> PublisherKey | None:
+    """Read the key that leaves are to be made with again."""
+    from alithis.errors import SourceError
+    from alithis.manifest import Manifest
+
+    stated = Manifest.open(manifest_folder).metadata
+    if stated.scheme == "sha256":
+        return None
+    key = _read_key(key_file)
+    if key is None:
+        raise SourceError(f"{stated.name}: its leaves are keyed; --source takes --key-file too")
+    key.require(stated.key_check)
+    return key
 
 
 def _audited_source(

@@ -85,9 +85,8 @@ def _dataset_problems(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"@context gives {term} another meaning than {values[0]}, or none"
     if document.get("@type") not in ("sc:Dataset", "Dataset"):
         yield "@type is not sc:Dataset"
-    conforms = document.get("conformsTo")
-    conforms = conforms if isinstance(conforms, list) else [conforms]
-    if not any(version in _VERSIONS for version in conforms):
+    stated = document.get("conformsTo")
+    if not any(each in _VERSIONS for each in (stated if isinstance(stated, list) else [stated])):
         yield "conformsTo names no known version of Croissant"
     yield from _distribution_problems(document)
     yield from _record_problems(document)

@@ -228,7 +228,7 @@ class Paths:
     @classmethod
     def at(cls, directory: Path, data: Metadata) -> Paths | None:
         """Open the items of a manifest in a directory; None where they are withheld."""
-        files = [directory / entry.name for entry in data.files if entry.name.endswith(".parquet")]
+        files = [directory / entry.name for entry in data.items_files]
         return cls(files) if files and all(file.is_file() for file in files) else None
 
     def of(self, leaves: Sequence[bytes]) -> list[list[str]]:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ import requests
 from artifacts import MNIST, build, commitment
 from commands import refused, run, run_json
 from PIL import Image
+from range_server import serving
 
 from alithis import builder, cli, digest, display, metadata
 from alithis.cid import Cid
@@ -857,6 +859,24 @@ class TestVerifyOnChain:
         assert [one["token"] for one in both] == [2, 1]
         absent = run_json("verify", LOWEST, *options, status=1)["results"]
         assert [one["verdict"] for one in absent] == ["absent", "absent"]
+
+    def test_manifest_at_a_url_in_place_of_a_store(self, on_chain, place):
+        """Its metadata must have the SHA-256 that the token commits to, wherever it lies."""
+        shutil.copytree(on_chain.folder / "letters", place / "altered")
+        path = place / "altered" / "metadata.json"
+        path.write_bytes(path.read_bytes().replace(b'"letters"', b'"lettuce"'))
+        options = ["verify", of_bytes(b"a").hex(), *on_chain.options, "--token", 1, "--store", "x"]
+
+        with serving(on_chain.folder) as server:
+            (found,) = run_json(*options, "--manifest", f"{server.url}/letters")["results"]
+        assert (found["verdict"], found["name"]) == ("included", "letters")
+        assert found["steps"][1]["detail"].endswith("as committed")
+        with serving(place) as server:
+            places = ["--manifest", f"{server.url}/altered", "--manifest", f"{server.url}/no"]
+            told = run(*options, *places, "--json", status=2)
+        (missed,) = json.loads(told.stdout)["results"]
+        assert missed["verdict"] == "unverifiable"
+        assert told.stderr.startswith("alithis: server 127.0.0.1:")
 
     def test_manifest_at_hand_in_place_of_a_store(self, on_chain):
         options = [*on_chain.options, "--token", 1]

@@ -10,22 +10,25 @@ import threading
 from pathlib import Path
 
 import pytest
+import reference
 from artifacts import build
 from commands import refused, run, run_json
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import digests
 
-from alithis import keyed, merkle, metadata, proof
+from alithis import cli, keyed, merkle, metadata, proof
 from alithis.audit import audit
+from alithis.builder import Stream
 from alithis.digest import SIZE, of_bytes
 from alithis.errors import FormatError, IntegrityError, ProofError, SourceError
 from alithis.keyed import PublisherKey, obtain_key, read_key
-from alithis.manifest import Manifest
+from alithis.manifest import Items, Manifest
 from alithis.proof import Inclusion, Opening
 from alithis.verifier import ABSENT, INCLUDED, UNVERIFIABLE, Target, verify_manifest, verify_proof
 
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "keyed.json").read_text())["keys"]
+VECTOR_FILE = json.loads((Path(__file__).parent / "vectors" / "keyed.json").read_text())
+VECTORS = VECTOR_FILE["keys"]
 KEY, OTHER = PublisherKey(b"k" * SIZE), PublisherKey(b"o" * SIZE)
 ROWS = [b"patient %d" % number for number in range(300)]  # more than a tile of them
 
@@ -43,6 +46,19 @@ class TestScheme:
             )
             assert key.item_key(digest) == item_key
             assert (key.leaf(digest), keyed.leaf(item_key, digest)) == (leaf, leaf)
+
+    @pytest.mark.parametrize("vector", VECTOR_FILE["proofs"], ids=lambda vector: vector["about"])
+    def test_proofs(self, vector):
+        """Over the leaves that the last key makes of the garden's digests."""
+        leaves = sorted(bytes.fromhex(item["leaf"]) for item in VECTORS[-1]["items"])
+        root = bytes.fromhex(vector["root"])
+        assert reference.mth(leaves) == root
+        loaded, _ = proof.load(json.dumps(vector["proof"]).encode())
+        if vector["holds"]:
+            loaded.check(root, len(leaves))
+        else:
+            with pytest.raises(ProofError, match="the item key opens leaf"):
+                loaded.check(root, len(leaves))
 
     @given(key=keys, values=st.lists(digests, max_size=20))
     def test_many_leaves_are_the_same_as_one_by_one(self, key, values):
@@ -495,6 +511,19 @@ class TestCommands:
         assert "other: cannot be read: No such file" in refused(*verify)
         assert not Path("other").exists()
 
+    def test_what_a_proof_of_absence_shows(self, patients):
+        run("manifest", patients, "--key-file", "key")
+        Path("8").write_bytes(b"born in 1999")
+        words = ["8", "--key-file", "key"]
+        told = run("prove", "patients.alithis", *words, "-o", "8.json")
+        assert told.stdout.startswith("8.json: proof of absence, leaf ")
+        assert told.stderr == (
+            "note: that it is this data point's leaf shows the publisher's key alone\n"
+        )
+        verify = ["verify", "8", "--proof", "8.json", "--manifest", "patients.alithis"]
+        assert "absent" in run(*verify, "--key-file", "key", status=1).stdout
+        assert "only their publisher" in run(*verify, status=2).stdout
+
     def test_prove_without_the_key(self, patients):
         run("manifest", patients, "--key-file", "key")
 
@@ -512,6 +541,45 @@ class TestCommands:
         key = read_key(Path("key"))
         wanted = sorted(key.leaf(of_bytes(data[at : at + 3])) for at in range(0, len(data), 3))
         assert (Path("rows.alithis") / "leaves").read_bytes() == b"".join(wanted)
+
+
+class TestAuditing:
+    """Who holds the key, and the data, makes every leaf again."""
+
+    AUDIT = ("audit", "patients.alithis", "--source", "patients")
+
+    @pytest.fixture(autouse=True)
+    def made(self, patients):
+        run("manifest", patients, "--key-file", "key")
+
+    def test_the_source_it_was_made_of(self):
+        assert run(*self.AUDIT, "--key-file", "key").stdout.startswith("patients.alithis: sound")
+
+    def test_a_source_that_differs(self):
+        Path("patients/7").write_bytes(b"born in 1999")
+        steps = run_json(*self.AUDIT, "--key-file", "key", status=2)["steps"]
+        assert [step["step"] for step in steps if not step["ok"]] == ["source"]
+
+    def test_without_the_key_or_with_another(self, patients):
+        run("manifest", patients, "-o", "other", "--key-file", "another")
+        assert "--source takes --key-file too" in refused(*self.AUDIT)
+        said = refused(*self.AUDIT, "--key-file", "another")
+        assert "not the one the leaves were made with" in said
+
+    def test_without_the_source_no_key_is_needed(self):
+        Path("patients.alithis/items.parquet").unlink()
+        run("audit", "patients.alithis", "--withheld")
+
+
+def test_broken_off_work_goes_on_with_the_same_key_only(patients):
+    from alithis import digest, readers
+
+    source = readers.open_source(patients)
+    with digest.Pool(1) as pool:
+        plain, mine, other = (cli._stream(source, pool, key).identity for key in (None, KEY, OTHER))
+    assert plain
+    assert len({plain, mine, other}) == 3
+    assert KEY.secret.hex() not in mine
 
 
 class TestWarning:
@@ -542,6 +610,16 @@ class TestWarning:
 
     def test_large_files_may_be_copies_of_each_other(self, patients):
         assert self.said(Path("photos"), [os.urandom(1025)] * 3 + [os.urandom(1025)]) == ""
+
+    def test_sizes_that_nobody_knows_are_not_small(self, tmp_path, capsys):
+        """As in a list of digests."""
+        seen = cli._Seen()
+        batch = Items(bytes(2 * SIZE), ["a", "b"], [None, None])
+        watched = seen.watch(Stream("", lambda _: [batch]))
+        assert list(watched.start(0)) == [batch]
+        assert (seen.count, seen.short, seen.small) == (0, 0, 0)
+        cli._advise(build(tmp_path / "m", [b"a", b"a"]), tmp_path / "m", seen)
+        assert capsys.readouterr().err == ""
 
     def test_nothing_to_warn_of(self, patients):
         assert self.said(Path("photos"), [os.urandom(65) for _ in range(50)]) == ""

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import leaf_sets
 
-from alithis import builder, digest, metadata, overlap
+from alithis import digest, metadata, overlap
+from alithis.builder import build as build_manifest
 from alithis.digest import SIZE, of_bytes
 from alithis.errors import FormatError, IntegrityError, SourceError
 from alithis.keyed import PublisherKey
@@ -134,7 +135,7 @@ class TestDamage:
 def stated(tmp_path, name, form, **options):
     items = Items(of_bytes(b"x"), ["x"], [1])
     described = metadata.Description(name)
-    return builder.build([items], tmp_path / name, description=described, form=form, **options)
+    return build_manifest([items], tmp_path / name, description=described, form=form, **options)
 
 
 class TestComparable:

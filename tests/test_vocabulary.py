@@ -12,8 +12,9 @@ from commands import refused, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis import builder, metadata, vocabulary
+from alithis import metadata, vocabulary
 from alithis.audit import audit
+from alithis.builder import build as build_manifest
 from alithis.digest import BYTES, of_bytes
 from alithis.errors import FormatError
 from alithis.manifest import Items, Manifest
@@ -111,8 +112,8 @@ def written(tmp_path):
     def write(description):
         items = Items(of_bytes(b"rose") + of_bytes(b"tulip"), ["rose", "tulip"], [4, 5])
         out = tmp_path / "m"
-        builder.build([items], out, description=description, form=BYTES, replace=True)
-        assert not [step for step in audit(out) if not step.ok]
+        build_manifest([items], out, description=description, form=BYTES, replace=True)
+        assert all(step.ok for step in audit(out))
         return json.loads((out / "metadata.json").read_text())
 
     return write
@@ -533,6 +534,11 @@ class TestCommand:
         before = self.document()
         run("manifest", "art", "--force", "--metadata-from", "art.alithis/metadata.json")
         assert self.document() == before
+
+    def test_a_name_that_is_no_text(self):
+        Path("croissant.json").write_text(json.dumps(croissant(name=7)))
+        run("manifest", "art", "--metadata-from", "croissant.json")
+        assert self.document()["name"] == "art"
 
     def test_refused_before_anything_is_hashed(self):
         Path("large.json").write_bytes(b" " * (metadata.MAX_BYTES + 1))
