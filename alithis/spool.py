@@ -162,9 +162,14 @@ class Spool:
             OSError: it cannot be removed.
         """
         self._chunks.clear()
+        self._remove(set())
+
+    def _remove(self, wanted: set[str]) -> None:
+        """Remove what runs write here, but for the files that are wanted."""
         shutil.rmtree(self._folder / _SORTING, ignore_errors=True)
         for path in self._folder.iterdir():
-            if path.name in (_KEY, _PART) or _CHUNK_NAME.fullmatch(path.name):
+            ours = path.name in (_KEY, _PART) or _CHUNK_NAME.fullmatch(path.name)
+            if ours and path.name not in wanted:
                 path.unlink()
 
     def _add(self, batch: Items) -> None:
@@ -227,13 +232,12 @@ class Spool:
             self._chunks.append(chunk)
             self._bytes += path.stat().st_size
             self._schema = _unified(self._schema, chunk.schema())
-        taken = {chunk.path.name for chunk in self._chunks}
         if self._schema is not None:
             self._names = [name for name in self._schema.names if name not in _OURS]
+            self._remove({chunk.path.name for chunk in self._chunks} | {_KEY})
+        else:
+            self._remove(set())
         self.rows = sum(chunk.rows for chunk in self._chunks)
-        for path in self._folder.iterdir():
-            if path.name not in taken and (taken and path.name != _KEY):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _final_schema(self) -> pa.Schema:
         """The schema in which a column without any value is one of text."""
@@ -285,9 +289,10 @@ class _Chunk:
         return cls(path, int(found[1]), int(found[2]), found[3]) if found else None
 
     def is_whole(self) -> bool:
-        """Tell whether its bytes are those that were written."""
+        """Tell whether its bytes are those that were written, and its rows as many."""
         with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+            same = hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+        return same and len(self.table()) == self.rows
 
     def schema(self) -> pa.Schema:
         """Return the schema of its rows."""

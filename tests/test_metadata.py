@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from strategies import digests
 
 from alithis import metadata, readers
+from alithis.builder import build
 from alithis.cid import Cid
 from alithis.digest import BYTES, Form, Pool
 from alithis.errors import FormatError, VersionError
-from alithis.builder import build
 from alithis.metadata import Description, FileEntry
 
 ROOT = hashlib.sha256(b"root").digest()
