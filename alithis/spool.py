@@ -42,7 +42,7 @@ _MAX_HELD = 1 << 28  # bytes of them
 _CHUNK = 1 << 20  # rows in a chunk, once chunks are written
 _PIECE = 1 << 14  # rows that become a table at a time: lists take five times its memory
 _PATIENCE = 10.0  # seconds of work that a broken-off run may lose
-_SORT_MEMORY, _SORT_THREADS = "500MB", 4
+_SORT_MEMORY, _SORT_THREADS = "400MB", 4
 _KEY, _PART, _SORTING = "key.json", "chunk.part", "sorting"
 _OURS = ("leaf", "path", "size")
 _CHUNK_NAME = re.compile(r"(\d{6})-(\d{1,15})-([0-9a-f]{64})\.arrow")
@@ -212,11 +212,13 @@ class Spool:
         if not self._held:
             return
         table = _concatenated(self._held, self._schema)
+        self._held.clear()
         with writing(self._out):
             if self._key and not self._chunks:
                 write_bytes(self._folder / _KEY, self._key)
-            self._chunks.append(_write_chunk(self._folder, len(self._chunks), table))
-        self._held.clear()
+            for start in range(0, len(table), _CHUNK):
+                rows = table.slice(start, _CHUNK)
+                self._chunks.append(_write_chunk(self._folder, len(self._chunks), rows))
 
     def _left_key(self) -> bytes | None:
         with suppress(OSError):
@@ -419,7 +421,9 @@ def connected(scratch: Path, what: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         SourceError: the database fails; most likely the disk is full.
     """
     import duckdb
+    import pyarrow as pa
 
+    pa.default_memory_pool().release_unused()  # the database has a limit of its own
     options: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _SORT_MEMORY,
         "threads": min(_SORT_THREADS, os.cpu_count() or 1),
