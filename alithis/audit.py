@@ -249,7 +249,6 @@ def _items_problem(
     directory: Path, data: Metadata, items: Sequence[FileEntry], rows: _Rows, progress: Progress
 ) -> str | None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     names, part = metadata.items_names(data.items)
     if [entry.name for entry in items] != names:
@@ -257,7 +256,7 @@ def _items_problem(
     left, schema = data.items, None
     for name in names:
         try:
-            with pq.ParquetFile(directory / name) as file:
+            with _parquet(directory / name) as file:
                 schema = schema or file.schema_arrow
                 problem = (
                     _table_problem(file, min(part, left), schema)
@@ -270,6 +269,13 @@ def _items_problem(
             return f"{directory / name}: {problem}"
         left -= part
     return None
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    """Open a file of items to be read piece by piece, and not ahead."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK)
 
 
 def _table_problem(file: pq.ParquetFile, rows: int, schema: pa.Schema) -> str | None:
@@ -410,10 +416,8 @@ class _Found:
 
 
 def _stated_rows(files: Sequence[Path], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    import pyarrow.parquet as pq
-
     for path in files:
-        with pq.ParquetFile(path) as file:
+        with _parquet(path) as file:
             yield from file.iter_batches(ROWS, columns=names)
 
 

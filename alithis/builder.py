@@ -88,8 +88,8 @@ def build(
     progress = progress or Progress()
     stream = batches if isinstance(batches, Stream) else Stream("", lambda _: batches)
     place = out.resolve()  # the current folder may be what is replaced
-    with workplace(place) as folder:
-        spool = Spool(folder, out, key=_key(stream, form))
+    with workplace(place) as (folder, lasts):
+        spool = Spool(folder, out, key=_key(stream, form) if lasts else None)
         with _kept(spool, progress):
             done = spool.resume(progress, restart=restart)
             progress.phase("hashing", stream.count, done, "data points")

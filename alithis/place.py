@@ -158,7 +158,7 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def workplace(out: Path) -> Iterator[Path]:
+def workplace(out: Path) -> Iterator[tuple[Path, bool]]:
     """Give the locked folder beside ``out`` in which work on it is kept; it goes if left empty.
 
     A file system without locks cannot tell a leftover from a run that lives: there each run has
@@ -168,7 +168,7 @@ def workplace(out: Path) -> Iterator[Path]:
         out: where the manifest is to appear; an absolute path.
 
     Yields:
-        The folder.
+        The folder, and whether what is left in it lasts.
 
     Raises:
         SourceError: another run holds it, or it cannot be written.
@@ -181,10 +181,10 @@ def workplace(out: Path) -> Iterator[Path]:
         raise unwritable(out, error) from error
     if handle is None:
         with tempfile.TemporaryDirectory(prefix=f"{place.name}.", dir=out.parent) as own:
-            yield Path(own)
+            yield Path(own), False
         return
     try:
-        yield place
+        yield place, True
     finally:
         with suppress(OSError):  # not empty: the next run goes on from there
             place.rmdir()
@@ -195,7 +195,10 @@ def _acquired(place: Path, out: Path) -> int | None:
     """Lock a folder, which is made; return its descriptor, or None where there are no locks."""
     while True:
         place.mkdir(exist_ok=True)
-        handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:  # its holder has just removed it
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(place, handle):
@@ -207,6 +210,8 @@ def _acquired(place: Path, out: Path) -> int | None:
             ) from error
         except OSError:
             os.close(handle)
+            with suppress(OSError):
+                place.rmdir()
             return None
         os.close(handle)  # its holder removed it before we had the lock
 

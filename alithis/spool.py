@@ -42,7 +42,7 @@ _MAX_HELD = 1 << 28  # bytes of them
 _CHUNK = 1 << 20  # rows in a chunk, once chunks are written
 _PIECE = 1 << 14  # rows that become a table at a time: lists take five times its memory
 _PATIENCE = 10.0  # seconds of work that a broken-off run may lose
-_SORT_MEMORY, _SORT_THREADS = "500MB", 4
+_SORT_MEMORY, _SORT_THREADS = "400MB", 4
 _KEY, _PART, _SORTING = "key.json", "chunk.part", "sorting"
 _OURS = ("leaf", "path", "size")
 _CHUNK_NAME = re.compile(r"(\d{6})-(\d{1,15})-([0-9a-f]{64})\.arrow")
@@ -162,9 +162,14 @@ class Spool:
             OSError: it cannot be removed.
         """
         self._chunks.clear()
+        self._remove(set())
+
+    def _remove(self, wanted: set[str]) -> None:
+        """Remove what runs write here, but for the files that are wanted."""
         shutil.rmtree(self._folder / _SORTING, ignore_errors=True)
         for path in self._folder.iterdir():
-            if path.name in (_KEY, _PART) or _CHUNK_NAME.fullmatch(path.name):
+            ours = path.name in (_KEY, _PART) or _CHUNK_NAME.fullmatch(path.name)
+            if ours and path.name not in wanted:
                 path.unlink()
 
     def _add(self, batch: Items) -> None:
@@ -207,11 +212,13 @@ class Spool:
         if not self._held:
             return
         table = _concatenated(self._held, self._schema)
+        self._held.clear()
         with writing(self._out):
             if self._key and not self._chunks:
                 write_bytes(self._folder / _KEY, self._key)
-            self._chunks.append(_write_chunk(self._folder, len(self._chunks), table))
-        self._held.clear()
+            for start in range(0, len(table), _CHUNK):
+                rows = table.slice(start, _CHUNK)
+                self._chunks.append(_write_chunk(self._folder, len(self._chunks), rows))
 
     def _left_key(self) -> bytes | None:
         with suppress(OSError):
@@ -227,13 +234,12 @@ class Spool:
             self._chunks.append(chunk)
             self._bytes += path.stat().st_size
             self._schema = _unified(self._schema, chunk.schema())
-        taken = {chunk.path.name for chunk in self._chunks}
         if self._schema is not None:
             self._names = [name for name in self._schema.names if name not in _OURS]
+            self._remove({chunk.path.name for chunk in self._chunks} | {_KEY})
+        else:
+            self._remove(set())
         self.rows = sum(chunk.rows for chunk in self._chunks)
-        for path in self._folder.iterdir():
-            if path.name not in taken and (taken and path.name != _KEY):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _final_schema(self) -> pa.Schema:
         """The schema in which a column without any value is one of text."""
@@ -285,9 +291,10 @@ class _Chunk:
         return cls(path, int(found[1]), int(found[2]), found[3]) if found else None
 
     def is_whole(self) -> bool:
-        """Tell whether its bytes are those that were written."""
+        """Tell whether its bytes are those that were written, and its rows as many."""
         with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+            same = hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+        return same and len(self.table()) == self.rows
 
     def schema(self) -> pa.Schema:
         """Return the schema of its rows."""
@@ -414,7 +421,9 @@ def connected(scratch: Path, what: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         SourceError: the database fails; most likely the disk is full.
     """
     import duckdb
+    import pyarrow as pa
 
+    pa.default_memory_pool().release_unused()  # the database has a limit of its own
     options: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _SORT_MEMORY,
         "threads": min(_SORT_THREADS, os.cpu_count() or 1),

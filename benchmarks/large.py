@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from alithis.audit import audit
 from alithis.builder import build
@@ -23,28 +24,54 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(slots=True)
-class Peak:
-    """The most memory that this process and its children held at once, in bytes."""
+class Phase:
+    """What a phase took.
 
-    rss: int = 0
+    Attributes:
+        seconds: by the wall clock.
+        peak: the most memory that this process and its children held at once, in bytes.
+    """
+
+    seconds: float = 0.0
+    peak: int = 0
 
 
-@contextmanager
-def watched(interval: float = 0.1) -> Iterator[Peak]:
-    """Watch the memory of this process and all below it."""
-    peak, over = Peak(), threading.Event()
+class Watch(Progress):
+    """Notes what each phase takes; a context manager."""
 
-    def watch() -> None:
-        while not over.wait(interval):
-            peak.rss = max(peak.rss, sum(map(_resident, _family(os.getpid()))))
+    def __init__(self) -> None:
+        """Begin before the first phase."""
+        self.phases: dict[str, Phase] = {}
+        self._current, self._begun = Phase(), time.perf_counter()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        over.set()
-        thread.join()
+    def __enter__(self) -> Watch:
+        """Begin to watch the memory."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the last phase."""
+        self._end()
+        self._over.set()
+        self._thread.join()
+
+    def phase(self, name: str, total: int | None = None, done: int = 0, unit: str = "") -> None:
+        """End the phase before, and begin one."""
+        self._end()
+        self._current = self.phases.setdefault(name, Phase())
+        print(f"  {name}", file=sys.stderr, flush=True)
+
+    def _end(self) -> None:
+        now = time.perf_counter()
+        self._current.seconds = round(self._current.seconds + now - self._begun, 1)
+        self._begun = now
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            held = sum(map(_resident, _family(os.getpid())))
+            self._current.peak = max(self._current.peak, held)
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -63,27 +90,6 @@ def _resident(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except OSError:
         return 0
-
-
-@dataclass(slots=True)
-class Phases(Progress):
-    """Notes how long each phase takes."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _name: str = ""
-    _begun: float = 0.0
-
-    def phase(self, name: str, total: int | None = None, done: int = 0, unit: str = "") -> None:
-        """End the phase before, and begin one."""
-        self.end()
-        self._name, self._begun = name, time.perf_counter()
-        print(f"  {name} …", flush=True)
-
-    def end(self) -> None:
-        """End the phase."""
-        if self._name:
-            self.seconds[self._name] = round(time.perf_counter() - self._begun, 1)
-        self._name = ""
 
 
 def made_up(count: int) -> Iterator[Items]:
@@ -137,25 +143,24 @@ def lookups(folder: Path, count: int) -> dict[str, float]:
     }
 
 
-def run(count: int, folder: Path) -> dict[str, object]:
-    """Build, audit and look up; everything is written below the folder."""
-    out, phases = folder / "large.alithis", Phases()
-    with watched() as built:
-        build(made_up(count), out, description=Description("large"), form=BYTES, progress=phases)
-    phases.end()
-    sizes = {path.relative_to(out).as_posix(): path.stat().st_size for path in out.rglob("*.*")}
-    sizes["leaves"] = (out / "leaves").stat().st_size
-    checks = Phases()
-    with watched() as audited:
-        steps = audit(out, progress=checks)
-    checks.end()
+def run(count: int, folder: Path) -> dict[str, Any]:
+    """Build, audit and look up; everything is written below the folder.
+
+    Returns:
+        What each phase took, and what the files have in bytes.
+    """
+    out = folder / "large.alithis"
+    with Watch() as built:
+        build(made_up(count), out, description=Description("large"), form=BYTES, progress=built)
+    with Watch() as audited:
+        steps = audit(out, progress=audited)
+    if not all(step.ok for step in steps):
+        raise SystemExit(f"the audit fails: {steps}")
     return {
-        "data points": count,
-        "build": phases.seconds,
-        "build peak bytes": built.rss,
-        "audit": checks.seconds,
-        "audit peak bytes": audited.rss,
-        "sound": all(step.ok for step in steps),
+        "count": count,
+        "build": {name: asdict(phase) for name, phase in built.phases.items()},
+        "audit": {name: asdict(phase) for name, phase in audited.phases.items()},
         "lookups": lookups(out, 1000),
-        "sizes": sizes,
+        "items": sum(path.stat().st_size for path in out.glob("*.parquet")),
+        "leaves": (out / "leaves").stat().st_size,
     }
