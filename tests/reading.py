@@ -15,7 +15,11 @@ def sha256(data: bytes) -> bytes:
 def everything(source, first=0, workers=1):
     """What a source gives from a data point on, in order: (digest, path, size, columns)."""
     with Pool(workers) as pool:
-        batches = list(source.digested(pool, first))
+        return rows(source, pool, first)
+
+
+def rows(source, pool, first=0):
+    batches = list(source.digested(pool, first))
     assert all(len(values) == len(b.paths) for b in batches for values in b.columns.values())
     assert all(len(b.digests) == 32 * len(b.paths) == 32 * len(b.sizes) for b in batches)
     return [
@@ -32,10 +36,10 @@ def everything(source, first=0, workers=1):
 
 def read(source, workers=1):
     """All data points of a source: path -> (digest, size, columns)."""
-    rows = everything(source, workers=workers)
-    found = {path: (digest, size, columns) for digest, path, size, columns in rows}
-    assert len(found) == len(rows)
-    assert source.count in (None, len(rows))
+    points = everything(source, workers=workers)
+    found = {path: (digest, size, columns) for digest, path, size, columns in points}
+    assert len(found) == len(points)
+    assert source.count in (None, len(points))
     return found
 
 
@@ -60,9 +64,10 @@ def assert_resumes(source, workers=1):
     """From whatever data point on, the rest is the same rest; all skips are told each time."""
     whole = everything(source)
     names = list(source.skipped.names)
-    for first in {0, 1, len(whole) // 3, len(whole) - 1, len(whole)}:
-        assert everything(source, first, workers) == whole[first:]
-        assert source.skipped.names == names
+    with Pool(workers) as pool:
+        for first in {0, 1, len(whole) // 3, len(whole) - 1, len(whole)}:
+            assert rows(source, pool, first) == whole[first:]
+            assert source.skipped.names == names
 
 
 def fill(root: Path, *names: str) -> Path:

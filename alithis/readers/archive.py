@@ -23,7 +23,7 @@ from alithis import canonical
 from alithis.digest import BYTES, Form, Pool, of_bytes
 from alithis.errors import SourceError
 from alithis.manifest import Items
-from alithis.readers.places import MAX_READ, Place, is_packed, unpacked
+from alithis.readers.places import MAX_READ, Place, is_packed, readable, unpacked
 from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder
 
 MAX_MEMBER = 1 << 36
@@ -47,7 +47,7 @@ _KINDS = {
     tarfile.BLKTYPE: "a device",
     tarfile.FIFOTYPE: "a FIFO",
 }
-_SAMPLE = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)  # WebDataset's key and extension
+_SAMPLE = re.compile(r"((?:.*/)?[^.]+)\.([^/]*)", re.DOTALL)  # WebDataset's key and extension
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,11 +454,8 @@ class _Forward:
 @contextmanager
 def _readable(place: Place) -> Iterator[None]:
     """Name the archive in the errors that reading it brings."""
-    try:
-        yield
-    except SourceError as error:
-        if str(error).startswith(place.where):
-            raise
-        raise SourceError(f"{place.where}: {error}") from error
-    except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, struct.error) as error:
-        raise SourceError(f"{place.where}: damaged archive: {error}") from error
+    with readable(place.where):
+        try:
+            yield
+        except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+            raise SourceError(f"damaged archive: {error}") from error

@@ -187,6 +187,8 @@ def digested(
                 skipped.add(f"{name}#{start + at}", f"null in {choice.column}")
     except _RowError as error:
         raise SourceError(f"{name}#{start + error.row}: {error}") from error
+    except SourceError as error:
+        raise SourceError(f"{name}: {error}") from error
     columns: dict[str, Any] = {
         as_: _kept(_column(table, each), numbers) for as_, each in choice.keep
     }

@@ -100,8 +100,12 @@ def readable(where: str) -> Iterator[None]:
 
     try:
         yield
-    except SourceError:
+    except ChangedError:
         raise
+    except SourceError as error:
+        if str(error).startswith(where):
+            raise
+        raise SourceError(f"{where}: {error}") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise SourceError(f"{where}: damaged gzip data: {error}") from error
     except lzma.LZMAError as error:
@@ -127,8 +131,26 @@ def unpacked(file: Any) -> Any:
     if head.startswith(ZSTD):
         import pyarrow as pa
 
-        return io.BufferedReader(pa.CompressedInputStream(file, "zstd"), _BLOCK)
+        return io.BufferedReader(pa.CompressedInputStream(_Open(file), "zstd"), _BLOCK)
     return file
+
+
+class _Open:
+    """A file that stays open when what reads it is closed."""
+
+    closed = False
+
+    def __init__(self, file: Any) -> None:
+        self.read, self.tell = file.read, file.tell
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
 
 
 def is_packed(head: bytes) -> bool:

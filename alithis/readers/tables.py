@@ -17,7 +17,7 @@ from alithis.errors import SourceError
 from alithis.manifest import Items
 from alithis.readers import columns
 from alithis.readers.columns import Choice
-from alithis.readers.places import Place
+from alithis.readers.places import Place, readable
 from alithis.readers.source import Skips, Source, fingerprint, in_pieces, joined
 
 if TYPE_CHECKING:
@@ -97,17 +97,12 @@ def _readable(place: Place) -> Iterator[None]:
     """Name the file in the errors that reading it brings."""
     import pyarrow as pa
 
-    try:
-        yield
-    except SourceError as error:
-        raise error if str(error).startswith(place.where) else _named(place, error) from error
-    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
-        raise _named(place, error) from error
-
-
-def _named(place: Place, error: BaseException) -> SourceError:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return SourceError(f"{place.where}: {lines[0]}")
+    with readable(place.where):
+        try:
+            yield
+        except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise SourceError(lines[0]) from error
 
 
 def _pieces(place: Place, data: pq.FileMetaData, choice: Choice) -> Iterator[_Rows]:
