@@ -216,7 +216,7 @@ WRONG = [
         for value in (DROP, [], {}, ["00" * 32], ["00" * 32] * 3, ["00" * 32, "0"], ["00" * 32, 1])
     ],
     *[("form", "alithis.form", value) for value in (DROP, "bytes", [])],
-    *[("name", "alithis.form.name", value) for value in (DROP, "text", 1)],
+    *[("name", "alithis.form.name", value) for value in (DROP, "words", 1)],
     *[("version", "alithis.form.version", value) for value in (DROP, "1", True)],
     *[("mode", "alithis.form.mode", value) for value in (DROP, "CMYK", 8)],
     *[("width", "alithis.form.width", value) for value in (0, -1, "28", True, 28.0, None)],
@@ -282,7 +282,7 @@ class TestMalformed:
     @pytest.mark.parametrize("number", [b"9" * 4000, b"1e400", b"3e0", b"-0"])
     def test_numbers_that_only_json_can_say(self, number):
         data = composed().replace(b'"size": 3,', b'"size": ' + number + b",")
-        with pytest.raises(FormatError, match=r"size is|a number of 4000 digits") as caught:
+        with pytest.raises(FormatError, match=r"size is|a number of 4000 digits|no double holds") as caught:
             metadata.load(data)
         assert len(str(caught.value)) < 300
 
