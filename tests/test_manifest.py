@@ -1435,7 +1435,8 @@ class TestFormat:
     def test_every_hash_in_it_is_of_the_example(self):
         known = json.dumps(EXAMPLE)
         stray = {word for word in re.findall(r"\b[0-9a-f]{64}\b", FORMAT) if word not in known}
-        assert stray == {sha256(bytes.fromhex("".join(EXAMPLE["leaves"]))).hex()}
+        label = sha256(b"0").hex()  # of the sample with a label 0
+        assert stray == {sha256(bytes.fromhex("".join(EXAMPLE["leaves"]))).hex(), label}
 
     def test_bounds(self):
         assert metadata.MAX_BYTES == 262_144
