@@ -12,6 +12,7 @@ PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3)
 SUPPORTED := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])
 STAMPS := $(VENV)/stamps
 NODE_STAMP := node_modules/.installed
+BENCH := .bench
 ANVIL := node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
 # Without Ape, that is on Python 3.13, nothing holds NumPy back.
 LOCK_EXTRA := numpy>=2.1; python_version >= "3.13"
@@ -68,8 +69,12 @@ wheel: $(STAMPS)/venv ## build the wheel, and run it where there is numpy 2 and 
 	@tools/check_wheel.sh $(BIN)/python
 
 .PHONY: bench
-bench: setup ## figures, each beside its peer's in the same run
-	$(BIN)/python -m benchmarks
+bench: setup $(BENCH)/installed ## figures, each beside its peers' in the same run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-large
+bench-large: setup ## a manifest of 10^8 data points: 20 GB of disk, ten minutes
+	$(BIN)/python -m benchmarks --large $(or $(COUNT),100000000) --folder /var/tmp $(ARGS)
 
 .PHONY: contract
 contract: setup ## compile the contract and export it into the library
@@ -91,7 +96,7 @@ clean: ## remove what was built, but not what was installed
 
 .PHONY: distclean
 distclean: clean ## remove what was installed too
-	rm -rf $(VENV) node_modules
+	rm -rf $(VENV) $(BENCH) node_modules
 
 # -- What the targets stand on -------------------------------------------------------------------
 # A stamp is written last: what was interrupted is done again.
@@ -113,6 +118,14 @@ $(STAMPS)/test: pyproject.toml constraints.txt $(STAMPS)/venv
 
 $(STAMPS)/lint: $(STAMPS)/test
 	@$(PIP) -e '.[test,dev]'
+	@touch $@
+
+# The others that are timed beside us need what does not go together with what we need.
+$(BENCH)/installed: benchmarks/peers.txt $(STAMPS)/venv | node
+	@echo 'Installing what is compared into $(BENCH)'
+	@$(BIN)/python -m venv --clear $(BENCH)/venv
+	@$(BENCH)/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@npm install --silent --no-save --prefix $(BENCH) @openzeppelin/merkle-tree@1.0.8
 	@touch $@
 
 .PHONY: stale

@@ -1,7 +1,8 @@
 """The ``alithis`` command: it works on files and reads chains; `ape run` sends transactions.
 
 Exit status of every command: 0 done, 2 an error, said in one line. ``verify`` exits with 0 for
-included, 1 for absent and 2 for could not check. Heavy imports wait until a command needs them.
+included, 1 for absent and 2 for could not check, ``overlap`` with 1 for more than is allowed.
+Heavy imports wait until a command needs them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,12 +23,20 @@ from urllib.parse import urlsplit
 import click
 
 from alithis.errors import AlithisError
+from alithis.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
+    from alithis.builder import Stream
+    from alithis.digest import Pool
+    from alithis.index import Edge, Index, Lineage, Progress
+    from alithis.keyed import PublisherKey
     from alithis.manifest import Items, Manifest, Step
-    from alithis.readers import Skips
+    from alithis.metadata import Description
+    from alithis.overlap import Side
+    from alithis.readers import Skips, Source
+    from alithis.registry import Registry
     from alithis.storage import Store, StoredManifest
-    from alithis.verifier import Result, Target
+    from alithis.verifier import Result, Shelf, Target
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -50,6 +60,12 @@ _KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
 )
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_key_option = click.option(
+    "--key-file",
+    type=_ANY,
+    metavar="FILE",
+    help="The publisher's key, for a dataset with keyed leaves.",
+)
 _store_option = click.option(
     "--store",
     "store_folder",
@@ -146,6 +162,46 @@ class _SourceType(click.Path):
         return super().convert(str(value).removeprefix("file://"), param, ctx)
 
 
+def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say in words what a dataset is."""
+    options = (
+        click.option("--name", help="The dataset's name  [default: SOURCE's name]."),
+        click.option("--description", help="What it is, in a sentence or two."),
+        click.option("--license", help="SPDX licence expression or URL."),
+        click.option("--creator", "creators", multiple=True, help="An author; may be repeated."),
+        click.option("--url", help="Its home page."),
+        click.option("--data-version", "version", help="The dataset's version."),
+        click.option("--citation", help="How to cite it."),
+        click.option(
+            "--image", help="URI of a picture for wallets  [default: a pattern of the root]."
+        ),
+        click.option(
+            "--rai",
+            multiple=True,
+            metavar="TERM=TEXT",
+            help="A statement of Croissant RAI, such as dataCollection=…; may be repeated.",
+        ),
+        click.option(
+            "--data-mining",
+            type=click.Choice(list(DATA_MINING)),
+            metavar="WHAT",
+            help=f"What its owner lets others mine: {', '.join(DATA_MINING)}.",
+        ),
+        click.option(
+            "--data-mining-policy", metavar="URL", help="The policy with the conditions for that."
+        ),
+        click.option(
+            "--metadata-from",
+            type=_EXISTING,
+            metavar="FILE",
+            help="A Croissant file whose words are kept; the options above override it.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("source", type=_SourceType(exists=True, path_type=Path))
 @click.option(
@@ -185,15 +241,15 @@ class _SourceType(click.Path):
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
-@click.option("--name", help="The dataset's name  [default: SOURCE's name].")
-@click.option("--description", default="", help="What it is, in a sentence or two.")
-@click.option("--license", "license_", help="SPDX identifier or URL.")
-@click.option("--creator", "creators", multiple=True, help="An author; may be repeated.")
-@click.option("--url", help="Its home page.")
-@click.option("--data-version", help="The dataset's version.")
-@click.option("--citation", help="How to cite it.")
-@click.option("--image", help="URI of a picture for wallets  [default: a pattern of the root].")
+@_description_options
+@click.option(
+    "--key-file",
+    type=_ANY,
+    metavar="FILE",
+    help="Make keyed leaves with the key in FILE; a new key, if there is no such file.",
+)
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
+@click.option("--restart", is_flag=True, help="Do not go on where a run was broken off.")
 @_json_option
 def manifest(
     source: Path | str,
@@ -211,16 +267,11 @@ def manifest(
     label_from_folder: bool,
     split_from_folder: bool,
     workers: int | None,
-    name: str | None,
-    description: str,
-    license_: str | None,
-    creators: tuple[str, ...],
-    url: str | None,
-    data_version: str | None,
-    citation: str | None,
-    image: str | None,
+    key_file: Path | None,
     force: bool,
+    restart: bool,
     as_json: bool,
+    **words: Any,
 ) -> None:
     """Hash a dataset data point by data point, and write its manifest.
 
@@ -228,6 +279,12 @@ def manifest(
     files, tar, zip, WebDataset, Parquet, Arrow, JSON Lines, CSV, text, NumPy, IDX, a dataset
     saved by Hugging Face's library, or the first Alithis' JSON list of digests. A data point
     is a file, a row or a line, by default. A folder of shards is read shard by shard.
+
+    A run that is broken off leaves what it has done in a folder beside OUT; the same command goes
+    on from there.
+
+    With --key-file what is published tells nothing of a data point, unless its publisher shows
+    it: for private data, and for data that can be guessed (docs/privacy.md).
 
     \b
     Examples:
@@ -246,10 +303,13 @@ def manifest(
       alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
       alithis manifest saved/ --column image               of Hugging Face's library
       alithis manifest https://example.org/list.json       the first Alithis' list
+      alithis manifest patients/ --key-file ~/keys/patients.key
+      alithis manifest art/ --license CC-BY-4.0 --data-mining prohibited-training
+      alithis manifest art/ --metadata-from croissant.json --rai dataBiases="Mostly oil on canvas"
     """
-    from alithis import digest, readers
-    from alithis.manifest import build, check_target
-    from alithis.metadata import Description
+    from alithis import digest, display, readers
+    from alithis.builder import build
+    from alithis.place import check_target
 
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
@@ -263,8 +323,11 @@ def manifest(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
     check_target(target, replace=force)
+    _description({"name": _stem(source)}, **words)  # says what is wrong before anything is read
+    key = _publishers_key(key_file, source, target) if key_file else None
+    seen = _Seen()
     start = time.perf_counter()
-    with digest.Pool(workers) as pool:
+    with digest.Pool(workers) as pool, display.shown() as progress:
         opened = readers.open_source(
             source,
             kind=kind,
@@ -280,24 +343,132 @@ def manifest(
             split_from_folder=split_from_folder,
         )
         built = build(
-            _progress(opened.digested(pool), opened.count),
+            seen.watch(_stream(opened, pool, key)),
             target,
-            description=Description(
-                name=opened.about.get("name", _stem(source)) if name is None else name,
-                description=description,
-                license=license_,
-                creators=creators,
-                url=url or opened.about.get("url"),
-                version=data_version,
-                citation=citation,
-                image=image,
-            ),
+            description=_description({"name": _stem(source), **opened.about}, **words),
             form=opened.form,
-            pool=pool,
             replace=force,
+            progress=progress,
+            restart=restart,
+            key_check=key.check if key else None,
         )
     seconds = time.perf_counter() - start
     _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
+    _advise(built, target, seen)
+
+
+def _description(
+    default: Mapping[str, str], metadata_from: Path | None, **words: Any
+) -> Description:
+    """Read what the options say of a dataset; ``default`` is what the source says of itself."""
+    from alithis import vocabulary
+    from alithis.metadata import Description
+
+    base = _read_base(metadata_from) if metadata_from else {}
+    for term in ("name", "url"):
+        if words[term] is None and term not in base:
+            words[term] = default.get(term)
+    name = words.pop("name")
+    if name is None:
+        name = vocabulary.kept_terms(base).get("name", default["name"])
+    statements: dict[str, list[str]] = {}
+    for statement in words.pop("rai"):
+        term, _, text = statement.partition("=")
+        if not text:
+            raise click.UsageError(f"--rai {statement}: write TERM=TEXT")
+        statements.setdefault(term.removeprefix("rai:"), []).append(text)
+    description = words.pop("description") or ""
+    return Description(name, description, rai=statements, base=base, **words)
+
+
+def _read_base(path: Path) -> dict[str, Any]:
+    from alithis import metadata, vocabulary
+    from alithis.manifest import LocalFile
+
+    data = LocalFile(path).read(0, metadata.MAX_BYTES + 1)
+    if len(data) > metadata.MAX_BYTES:
+        raise click.UsageError(
+            f"{path}: more than {metadata.MAX_BYTES} bytes, which metadata may not have"
+        )
+    return vocabulary.parse_base(data, str(path))
+
+
+def _publishers_key(key_file: Path, source: Path | str, target: Path) -> PublisherKey:
+    """Read or make the key, at a place where it is neither hashed nor published."""
+    from alithis.keyed import obtain_key
+
+    for folder in (source, target) if isinstance(source, Path) else (target,):
+        if key_file.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(f"{key_file} lies inside {folder}: keep the key elsewhere")
+    key, made = obtain_key(key_file)
+    if made:
+        _say(f"{key_file}: made a new key; keep a copy, as nothing can replace it", err=True)
+    return key
+
+
+_KEYED_AT_ONCE = 1 << 13  # data points; fewer are done where they are
+
+
+def _keyed(batches: Iterable[Items], key: PublisherKey, pool: Pool) -> Iterator[Items]:
+    """Put keyed leaves in the place of digests."""
+    from dataclasses import replace
+
+    for batch in batches:
+        step = 32 * _KEYED_AT_ONCE
+        parts = [batch.digests[at : at + step] for at in range(0, len(batch.digests), step)]
+        leaves = pool.map(key.leaves, parts) if len(parts) > 1 else map(key.leaves, parts)
+        yield replace(batch, digests=b"".join(leaves))
+
+
+class _Seen:
+    """Counts the data points whose size is known, and how many of them are short."""
+
+    SHORT, SMALL = 64, 1024  # bytes
+
+    def __init__(self) -> None:
+        self.count = self.short = self.small = 0
+
+    def watch(self, stream: Stream) -> Stream:
+        """Pass a stream through, and count."""
+        from dataclasses import replace
+
+        return replace(stream, start=lambda first: map(self._count, stream.start(first)))
+
+    def _count(self, batch: Items) -> Items:
+        sizes = [size for size in batch.sizes if size is not None]
+        self.count += len(sizes)
+        self.short += sum(size <= self.SHORT for size in sizes)
+        self.small += sum(size <= self.SMALL for size in sizes)
+        return batch
+
+
+_FEW = 1 << 32  # different data points that are tried within seconds
+
+
+def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
+    """Warn where what is published tells more than its publisher may think (docs/privacy.md)."""
+    data = built.metadata
+    if data.scheme == "keyed":
+        _say(
+            f"note: {target}/{data.items_files[0].name} holds names, sizes and labels as they "
+            "are: keep it back if they are private",
+            err=True,
+        )
+        return
+    repeats = data.items - data.size
+    if not seen.count:  # sizes are not known, or all was hashed in a run before this one
+        return
+    if seen.short * 100 >= seen.count:
+        reason = f"{seen.short:,} of {seen.count:,} data points have at most {seen.SHORT} bytes"
+    elif seen.small * 2 >= seen.count and data.items**2 < 2 * _FEW * repeats:
+        reason = f"{repeats:,} of {data.items:,} data points are repeats: few different ones exist"
+    else:
+        return
+    _say(
+        f"warning: {reason}. Whoever guesses one can see that it is there; "
+        "if they are private, publish with --key-file instead (docs/privacy.md)",
+        err=True,
+    )
 
 
 def _stem(source: Path | str) -> str:
@@ -308,35 +479,17 @@ def _stem(source: Path | str) -> str:
     return source.resolve().name.removesuffix(".gz") or "dataset"
 
 
-def _progress(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
-    """Show how far hashing is: a bar on a terminal, a few lines in a log.
+def _stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Stream:
+    """Take a source's data points; where there is a key, keyed leaves in place of digests."""
+    from alithis.builder import Stream
 
-    Without a count, the bar only tells how many data points were hashed.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from _progress_lines(batches, count)
-        return
-    columns = ("hashing", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=count)
-        for batch in batches:
-            yield batch
-            bar.advance(task, len(batch.paths))
-
-
-def _progress_lines(batches: Iterable[Items], count: int | None) -> Iterator[Items]:
-    of = "" if count is None else f" of {count:,}"
-    done, spoken = 0, time.monotonic()
-    for batch in batches:
-        yield batch
-        done += len(batch.paths)
-        if time.monotonic() - spoken > 10:
-            _say(f"hashed {done:,}{of} data points", err=True)
-            spoken = time.monotonic()
+    if key is None:
+        return Stream(source.identity, partial(source.digested, pool), source.count)
+    # Work that broke off must not go on with another key.
+    identity = source.identity and f"{source.identity}, keyed {key.check.hex()}"
+    return Stream(
+        identity, lambda first: _keyed(source.digested(pool, first), key, pool), source.count
+    )
 
 
 def _show_manifest(
@@ -370,38 +523,50 @@ def _show_manifest(
 
 
 @cli.command()
-@click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
+@click.argument("place", metavar="MANIFEST|URL")
 @click.argument("target", metavar="FILE|HASH")
 @click.option("-o", "--out", type=_ANY, help="The proof file to write  [default: print it].")
+@_key_option
 @click.option("--chain", type=_CHAIN, metavar="ID", help="Chain that the proof is to name.")
 @click.option("--registry", metavar="ADDRESS", help="Registry that the proof is to name.")
 @click.option("--token", type=_TOKEN, metavar="ID", help="Token that the proof is to name.")
 def prove(
-    manifest_folder: Path,
+    place: str,
     target: str,
     out: Path | None,
+    key_file: Path | None,
     chain: int | None,
     registry: str | None,
     token: int | None,
 ) -> None:
     """Write a proof that a data point is in a manifest, or absent.
 
-    FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form.
+    FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form. The
+    manifest is a folder, or the URL of one, which is read by HTTP range.
+
+    Of keyed leaves, --key-file opens this one: the proof holds its item key, and tells nothing
+    of the others.
 
     \b
     Examples:
       alithis prove photos.alithis cat.jpg -o cat.proof.json
-      alithis verify cat.proof.json --root … --size …
+      alithis prove https://example.org/photos.alithis cat.jpg -o cat.proof.json
+      alithis prove patients.alithis scan.png --key-file patients.key -o scan.proof.json
+      alithis verify cat.jpg --proof cat.proof.json --root … --size …
     """
+    from dataclasses import replace
+
     from alithis import proof
-    from alithis.manifest import Manifest
+    from alithis.ranges import open_manifest
     from alithis.verifier import Target
 
-    opened = Manifest.open(manifest_folder)
-    asked = Target.parse(target)
+    opened = open_manifest(place)
+    asked = Target.parse(target, key=_read_key(key_file))
     if asked.proof is not None:
         raise click.UsageError(f"{target} is a proof file already; alithis verify checks it")
     found = opened.prove(asked.leaf(opened.metadata))
+    if isinstance(found, proof.Inclusion):
+        found = replace(found, opening=asked.opening(opened.metadata))
     subject = proof.Subject(opened.metadata.name, opened.metadata.digest, chain, registry, token)
     data = proof.dump(found, subject)
     proof.load(data)  # what --registry brings in must be readable again
@@ -411,12 +576,20 @@ def prove(
     _write(out, data)
     word = "inclusion" if isinstance(found, proof.Inclusion) else "absence"
     _say(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
+    if word == "absence" and opened.metadata.scheme == "keyed":
+        _say("note: that it is this data point's leaf shows the publisher's key alone", err=True)
+
+
+def _read_key(path: Path | None) -> PublisherKey | None:
+    from alithis.keyed import read_key
+
+    return None if path is None else read_key(path)
 
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
     from alithis.errors import SourceError
-    from alithis.manifest import write_whole
+    from alithis.place import write_whole
 
     try:
         write_whole(path, data)
@@ -428,11 +601,13 @@ def _write(path: Path, data: bytes) -> None:
 @click.argument("target", metavar="FILE|HASH|PROOF")
 @click.option(
     "--manifest",
-    "manifests",
-    type=_MANIFEST,
+    "places",
     multiple=True,
-    help="A manifest at hand; without --rpc, the one to verify against. May be repeated.",
+    metavar="DIR|URL",
+    help="A manifest, here or at a URL; without --rpc, the one to verify against. Repeatable.",
 )
+@click.option("--proof", "proof_file", type=_EXISTING, help="A proof file about FILE.")
+@_key_option
 @click.option("--root", metavar="HASH", help="The root that the manifest or proof must have.")
 @click.option("--size", type=click.IntRange(min=1), metavar="N", help="The size, with --root.")
 @click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
@@ -457,7 +632,9 @@ def _write(path: Path, data: bytes) -> None:
 def verify(
     ctx: click.Context,
     target: str,
-    manifests: tuple[Path, ...],
+    places: tuple[str, ...],
+    proof_file: Path | None,
+    key_file: Path | None,
     root: str | None,
     size: int | None,
     rpc: str | None,
@@ -475,35 +652,40 @@ def verify(
     local store or --manifest. Without, they come from --root and --size, or from the manifest
     itself, which the report then says.
 
+    With --proof it is checked that the proof is about FILE. Against keyed leaves this takes a
+    proof from their publisher, or the publisher's key.
+
     Exit status: 0 included, 1 absent, 2 could not check.
 
     \b
     Examples:
       alithis verify cat.jpg --manifest photos.alithis
       alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x… --token 1
-      alithis verify cat.proof.json --root 4f… --size 60000 --json
+      alithis verify cat.jpg --manifest https://example.org/photos.alithis
+      alithis verify cat.jpg --proof cat.proof.json --root 4f… --size 60000 --json
+      alithis verify scan.png --manifest patients.alithis --key-file patients.key
     """
     from alithis import verifier
 
-    asked = verifier.Target.parse(target)
+    asked = verifier.Target.parse(target, proof_file=proof_file, key=_read_key(key_file))
     if (root is None) != (size is None):
         raise click.UsageError("--root and --size go together")
     if rpc and registry and root is None:
         from alithis.registry import HttpTransport, Registry
         from alithis.storage import Store
 
-        shelf = verifier.Shelf(Store(store_folder), manifests)
+        shelf = verifier.Shelf(Store(store_folder), _at_hand(places))
         opened = Registry(HttpTransport(rpc), registry, chain)
         results = verifier.verify_tokens(asked, opened, shelf, tokens or None)
     elif any(map(_was_typed, ("rpc", "registry", "chain", "tokens"))):
         raise click.UsageError(
             "--rpc and --registry go together, and without --root; --chain and --token go with them"
         )
-    elif manifests or root:
-        results = _verify_offline(asked, manifests, root, size)
+    elif places or root:
+        results = _verify_offline(asked, places, root, size)
     else:
         raise click.UsageError(
-            "against what? Give --manifest DIR, or --rpc URL and --registry ADDRESS, "
+            "against what? Give --manifest DIR or URL, or --rpc URL and --registry ADDRESS, "
             "or, for a proof file, --root and --size"
         )
     _show_results(asked, results, as_json=as_json)
@@ -511,19 +693,42 @@ def verify(
 
 
 def _verify_offline(
-    asked: Target, manifests: tuple[Path, ...], root: str | None, size: int | None
+    asked: Target, places: tuple[str, ...], root: str | None, size: int | None
 ) -> list[Result]:
     from alithis import verifier
 
     committed = _root(root) if root else None
-    if manifests:
+    if places:
         return [
-            verifier.verify_manifest(asked, folder, root=committed, size=size)
-            for folder in manifests
+            verifier.unopened(place, found)
+            if isinstance(found, AlithisError)
+            else verifier.verify_manifest(asked, found, root=committed, size=size)
+            for place, found in _opened(places)
         ]
     if asked.proof is None or committed is None or size is None:
         raise click.UsageError("--root and --size alone serve proof files; add --manifest DIR")
     return [verifier.verify_proof(asked, root=committed, size=size)]
+
+
+def _opened(places: tuple[str, ...]) -> Iterator[tuple[str, Manifest | AlithisError]]:
+    """Open manifests; where there are several, one that cannot be opened does not end it."""
+    from alithis.ranges import open_manifest
+
+    for place in places:
+        try:
+            yield place, open_manifest(place)
+        except AlithisError as error:
+            if len(places) == 1:
+                raise
+            yield place, error
+
+
+def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
+    for _, found in _opened(places):
+        if isinstance(found, AlithisError):
+            _say(f"alithis: {found}", err=True)
+        else:
+            yield found
 
 
 def _was_typed(parameter: str) -> bool:
@@ -549,7 +754,7 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
         return
     name = asked.name.replace("\n", "\\n")
     # Whoever asks about a file must not take a proof that poses as one for its answer.
-    _say(f"{name}: a proof file, about another data point" if asked.proof else name)
+    _say(f"{name}: a proof file, about another data point" if asked.kind == "proof" else name)
     for result in results:
         _say(verifier.as_text(result))
     if not results:
@@ -557,22 +762,137 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
 
 
 @cli.command()
-@click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
-@click.option("--withheld", is_flag=True, help="Accept that items.parquet was kept back.")
+@click.argument("left", metavar="A")
+@click.argument("right", metavar="B")
+@click.option("--list", "listed", is_flag=True, help="List the shared data points.")
+@click.option(
+    "--fail-over",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Exit with status 1 if they share more than N data points.",
+)
 @_json_option
 @click.pass_context
-def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bool) -> None:
-    """Recompute all that a manifest states: files, order, tree, items.
+def overlap(
+    ctx: click.Context, left: str, right: str, listed: bool, fail_over: int | None, as_json: bool
+) -> None:
+    """Count the data points that two manifests share, exactly.
+
+    A and B are manifests, of datasets or of models, in folders or at URLs. Their data points must
+    have the same canonical form and, where leaves are keyed, the same publisher's key.
+
+    Exit status: 0 done, 1 more than --fail-over allows, 2 could not compare.
+
+    \b
+    Examples:
+      alithis overlap train.alithis test.alithis --fail-over 0
+      alithis overlap base.alithis tuned.alithis --list
+      alithis overlap train.alithis https://example.org/test.alithis --json
+    """
+    from alithis.overlap import Side, shared
+
+    sides = Side.open(left), Side.open(right)
+    found = shared(*(side.manifest for side in sides))
+    show = _list_json if as_json else _list_lines
+    count = show(found, sides) if listed else sum(len(leaves) // 32 for leaves in found)
+    facts = {key: _side(side) for key, side in zip("ab", sides, strict=True)}
+    if as_json:
+        _say(json.dumps({"shared": count, **facts}, indent=1)[listed:].lstrip())
+    else:
+        _say(f"{count:,} shared data points")
+        for side in facts.values():
+            _say(f"  {count / side['size']:.4%} of the {side['size']:,} in {side['name']}")
+    ctx.exit(1 if fail_over is not None and count > fail_over else 0)
+
+
+def _side(side: Side) -> dict[str, Any]:
+    data = side.manifest.metadata
+    return {"name": data.name, "size": data.size, "root": data.root.hex()}
+
+
+def _named(
+    found: Iterable[bytes], sides: Sequence[Side]
+) -> Iterator[tuple[bytes, list[str], list[str]]]:
+    """Give shared data points as they are found: there may be more than memory holds."""
+    for leaves in found:
+        each = [leaves[at : at + 32] for at in range(0, len(leaves), 32)]
+        left, right = (side.paths_of(each) for side in sides)
+        yield from zip(each, left, right, strict=True)
+
+
+def _list_lines(found: Iterable[bytes], sides: Sequence[Side]) -> int:
+    count = 0
+    for leaf, left, right in _named(found, sides):
+        names = (", ".join(paths) or "-" for paths in (left, right))
+        _say("  ".join((leaf.hex(), *names)))
+        count += 1
+    return count
+
+
+def _list_json(found: Iterable[bytes], sides: Sequence[Side]) -> int:
+    """Print the first member of a JSON object, which the caller goes on with."""
+    count = 0
+    click.echo('{"data_points": [', nl=False)
+    for leaf, left, right in _named(found, sides):
+        point = json.dumps({"leaf": leaf.hex(), "a": left, "b": right})
+        click.echo(("," if count else "") + f"\n {point}", nl=False)
+        count += 1
+    click.echo("],")
+    return count
+
+
+@cli.command()
+@click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
+@click.option("--withheld", is_flag=True, help="Accept that the items were kept back.")
+@click.option("--source", type=_EXISTING, help="Hash this again, and compare data point by point.")
+@click.option("--labels", type=_EXISTING, help="With --source: as alithis manifest takes it.")
+@click.option("--label-from-folder", is_flag=True, help="With --source: likewise.")
+@click.option("--workers", type=click.IntRange(1, 256), help="With --source: likewise.")
+@_key_option
+@click.option("--croissant", is_flag=True, help="Have mlcroissant judge the metadata too.")
+@_json_option
+@click.pass_context
+def audit(
+    ctx: click.Context,
+    manifest_folder: Path,
+    withheld: bool,
+    source: Path | None,
+    labels: Path | None,
+    label_from_folder: bool,
+    workers: int | None,
+    key_file: Path | None,
+    croissant: bool,
+    as_json: bool,
+) -> None:
+    """Recompute all that a manifest states: metadata, files, order, tree, items.
+
+    With --source, the data is hashed again in the manifest's canonical form, and what the source
+    lacks, has beyond the manifest, or has otherwise is counted and named. Give the options that
+    the manifest was made with; for keyed leaves, the publisher's key.
 
     Exit status: 0 all holds, 2 something does not.
 
     \b
-    Example:
+    Examples:
       alithis audit photos.alithis
+      alithis audit photos.alithis --source photos/ --label-from-folder
+      alithis audit patients.alithis --source patients/ --key-file patients.key
     """
-    from alithis.manifest import audit as recompute
+    from alithis import digest, display
+    from alithis.audit import audit as recompute
 
-    steps = recompute(manifest_folder, withheld=withheld)
+    key = _audited_key(manifest_folder, key_file) if source else None
+    with digest.Pool(workers) as pool, display.shown() as progress:
+        opened = _audited_source(manifest_folder, source, labels, label_from_folder)
+        steps = recompute(
+            manifest_folder,
+            withheld=withheld,
+            source=_stream(opened, pool, key) if opened else None,
+            form=opened.form if opened else None,
+            key_check=key.check if key else None,
+            mlcroissant=croissant,
+            progress=progress,
+        )
     ok = all(step.ok for step in steps)
     if as_json:
         _say(json.dumps({"ok": ok, "steps": [_step(step) for step in steps]}, indent=1))
@@ -581,6 +901,38 @@ def audit(ctx: click.Context, manifest_folder: Path, withheld: bool, as_json: bo
         for step in steps:
             _say(f"  {'ok  ' if step.ok else 'FAIL'} {step.step:13} {step.detail}")
     ctx.exit(0 if ok else 2)
+
+
+def _audited_key(manifest_folder: Path, key_file: Path | None) -> PublisherKey | None:
+    """Read the key that leaves are to be made with again."""
+    from alithis.errors import SourceError
+    from alithis.manifest import Manifest
+
+    stated = Manifest.open(manifest_folder).metadata
+    if stated.scheme == "sha256":
+        return None
+    key = _read_key(key_file)
+    if key is None:
+        raise SourceError(f"{stated.name}: its leaves are keyed; --source takes --key-file too")
+    key.require(stated.key_check)
+    return key
+
+
+def _audited_source(
+    manifest_folder: Path, source: Path | None, labels: Path | None, label_from_folder: bool
+) -> Source | None:
+    from alithis import readers
+    from alithis.digest import BYTES
+    from alithis.manifest import Manifest
+
+    if source is None:
+        if labels or label_from_folder:
+            raise click.UsageError("--labels and --label-from-folder go with --source")
+        return None
+    form = Manifest.open(manifest_folder).metadata.form if source.is_dir() else BYTES
+    return readers.open_source(
+        source, form=form, labels=labels, label_from_folder=label_from_folder
+    )
 
 
 def _step(step: Step) -> dict[str, Any]:
@@ -684,3 +1036,152 @@ def _stored(manifest: StoredManifest) -> dict[str, Any]:
         "bytes": manifest.bytes,
         "withheld": manifest.withheld,
     }
+
+
+@cli.command()
+@click.argument("subject", metavar="TOKEN|MANIFEST|FILE|HASH")
+@click.option(
+    "--up/--down", "upward", default=None, help="Only what it came from, or what came from it."
+)
+@click.option("--derived", is_flag=True, help="Only links by which one was made of the other.")
+@click.option("--depth", type=click.IntRange(1), metavar="N", help="At most so many links away.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["tree", "mermaid", "dot", "svg", "json"]),
+    default="tree",
+    show_default=True,
+    help="What to print.",
+)
+@click.option(
+    "--rpc", envvar="ALITHIS_RPC", metavar="URL", required=True, help="The chain  [or ALITHIS_RPC]."
+)
+@click.option(
+    "--registry",
+    envvar="ALITHIS_REGISTRY",
+    metavar="ADDRESS",
+    required=True,
+    help="The registry on the chain  [or ALITHIS_REGISTRY].",
+)
+@click.option("--chain", type=_CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@click.option(
+    "--manifest", "manifests", type=_MANIFEST, multiple=True, help="A manifest at hand, for names."
+)
+@click.option(
+    "--index",
+    "index_folder",
+    type=_ANY,
+    envvar="ALITHIS_INDEX",
+    help="Folder of the index  [default: in the user's cache].",
+)
+@_store_option
+def lineage(
+    subject: str,
+    upward: bool | None,
+    derived: bool,
+    depth: int | None,
+    form: str,
+    rpc: str,
+    registry: str,
+    chain: int | None,
+    manifests: tuple[Path, ...],
+    index_folder: Path | None,
+    store_folder: Path | None,
+) -> None:
+    """Show what an artifact came from, and what came from it, however indirectly.
+
+    The registry's events are read into an index, which the next call goes on with. A FILE or
+    HASH stands for the tokens that it is provably in. Each link has its grade: stated by its
+    publisher, recorded in a transcript, or countersigned; a token has the marks against it.
+
+    \b
+    Examples:
+      alithis lineage 7 --rpc URL --registry 0x…                 # both ways
+      alithis lineage photos.alithis --down --derived            # every model trained on it
+      alithis lineage cat.jpg --down --derived                   # … on this very file
+      alithis lineage 7 --up                                     # what model 7 rests on
+      alithis lineage 7 --format svg > lineage.svg
+    """
+    from alithis.index import DERIVES, Index
+    from alithis.registry import HttpTransport, Registry, Relation
+    from alithis.storage import Store
+    from alithis.verifier import Shelf
+
+    reader = Registry(HttpTransport(rpc), registry, chain)
+    shelf = Shelf(Store(store_folder), manifests)
+    with Index.beneath(index_folder or _index_folder(), reader) as index:
+        _sync(index)
+        found = index.lineage(
+            _tokens_of(subject, index, reader, shelf),
+            DERIVES if derived else tuple(Relation),
+            up=upward is not False,
+            down=upward is not True,
+            depth=depth,
+        )
+    _show_lineage(found, shelf, form)
+
+
+def _index_folder() -> Path:
+    import platformdirs
+
+    return platformdirs.user_cache_path("alithis") / "index"
+
+
+def _sync(index: Index) -> None:
+    """Read what is new on the chain; a long reading is shown."""
+    spoken = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal spoken
+        if time.monotonic() - spoken > 2:
+            _say(f"indexed to block {progress.block:,} of {progress.head:,}", err=True)
+            spoken = time.monotonic()
+
+    index.sync(report=report)
+
+
+def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> list[int]:
+    """Find the tokens that are meant."""
+    from alithis.errors import NoTokenError
+    from alithis.manifest import Manifest
+    from alithis.verifier import INCLUDED, Target, verify_token
+
+    if subject.isdecimal() and len(subject) < 16 and not Path(subject).exists():
+        return [int(subject)]
+    if Path(subject).is_dir():
+        tokens = index.tokens_of(Manifest.open(Path(subject)).metadata.digest)
+        if not tokens:
+            raise NoTokenError(f"{subject}: no token of registry {reader.address} commits to it")
+        return tokens
+    asked = Target.parse(subject)
+    results = [verify_token(asked, reader, shelf, record) for record in reader.tokens()]
+    tokens = [each.token for each in results if each.verdict == INCLUDED and each.token]
+    if not tokens:
+        unknown = sum(each.verdict == "unverifiable" for each in results)
+        raise NoTokenError(
+            f"{subject}: in none of {len(results)} tokens, {unknown} of which could not be checked"
+        )
+    return tokens
+
+
+def _show_lineage(found: Lineage, shelf: Shelf, form: str) -> None:
+    from alithis.drawing import Drawing
+
+    statements = {id: shelf.statement(node.metadata) for id, node in found.nodes.items()}
+
+    def grade(edge: Edge) -> str:
+        target = found.nodes[edge.target]
+        stated = statements[edge.token]
+        if edge.countersigned:
+            return "countersigned"
+        recorded = stated.transcript(edge.relation.value, target.metadata, target.size)
+        return "transcript" if recorded else "stated"
+
+    names = {id: stated.name for id, stated in statements.items() if stated.name}
+    drawing = Drawing(found, names, grade)
+    if form == "json":
+        _say(json.dumps(drawing.as_json(), indent=1))
+    else:
+        _say(getattr(drawing, form)())
+    if found.truncated:
+        _say(f"alithis: only the first {len(found.nodes):,} tokens are shown", err=True)

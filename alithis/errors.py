@@ -25,9 +25,18 @@ Every message is one line that says what is wrong, where, and, where it helps, w
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AlithisError(Exception):
     """Base of all errors that Alithis raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by state: a subclass's constructor does not take what `args` holds.
+
+        What cannot be unpickled, raised in a worker process, passes for a killed worker.
+        """
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class SourceError(AlithisError):
@@ -131,6 +140,14 @@ class MissingExtraError(AlithisError):
     def __init__(self, library: str, extra: str) -> None:
         """Name the library, and the extra that brings it."""
         super().__init__(f"{library} is not installed: pip install 'alithis[{extra}]'")
+
+
+def _restored(
+    kind: type[AlithisError], args: tuple[Any, ...], state: dict[str, Any]
+) -> AlithisError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 def _show(value: object) -> str:

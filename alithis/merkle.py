@@ -12,14 +12,17 @@ these exist.
 
 from __future__ import annotations
 
-import builtins
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from alithis.digest import SIZE, Buffer
 from alithis.errors import ProofError, RootMismatchError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TILE_HEIGHT = 8
 """Levels in a tile: it has 256 hashes (C2SP tlog-tiles)."""
@@ -30,17 +33,11 @@ TILE = 1 << TILE_HEIGHT
 MAX_SIZE = 1 << 48
 """More leaves than this no commitment holds; it bounds what untrusted sizes can ask for."""
 
-_CHUNK_HEIGHT = 2 * TILE_HEIGHT
-_CHUNK = 1 << _CHUNK_HEIGHT
+_RUN_HEIGHT = 14
+_RUN = 1 << _RUN_HEIGHT  # leaves hashed at a time: their levels stay in the processor's cache
 
 Node = Callable[[int, int], bytes]
 """Gives the hash of the complete node ``(height, index)``."""
-
-
-class _Map(Protocol):
-    def __call__(
-        self, work: Callable[[bytes], _Subtree], items: Iterable[bytes], /
-    ) -> Iterable[_Subtree]: ...
 
 
 def leaf_hash(leaf: Buffer) -> bytes:
@@ -73,38 +70,63 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class _Subtree:
-    tile: bytes  # hashes of the complete subtrees of 256 leaves
+class Top:
+    """What is left in memory of a tree that was grown out of a stream.
+
+    Attributes:
+        size: number of leaves.
+        root: the tree hash, 32 bytes.
+        frontier: as a `Tree` has it.
+        tiles: the levels L = 2, 3, … of a `Tree`'s.
+    """
+
+    size: int
+    root: bytes
     frontier: tuple[bytes, ...]
+    tiles: tuple[bytes, ...]
 
 
-def tree(leaves: Buffer, map: _Map = builtins.map) -> Tree:
+def tree(leaves: Buffer) -> Tree:
     """Build the tree over the leaves.
 
     Args:
         leaves: rows of 32 bytes, at least one.
-        map: applies a function to chunks of leaves, in order; a worker pool's, for instance.
 
     Raises:
         ProofError: the buffer is empty, or not made of 32-byte rows.
     """
-    size = _count(leaves)
-    view = memoryview(leaves).cast("B")
-    step = _CHUNK * SIZE
-    chunks = (bytes(view[start : start + step]) for start in range(0, len(view), step))
-    tiles = bytearray()
-    tops: list[bytes] = []
-    edge: tuple[bytes, ...] = ()
-    for subtree in map(_subtree, chunks):
-        tiles += subtree.tile
-        if len(subtree.frontier) == 1 and len(tops) < size >> _CHUNK_HEIGHT:
-            tops.append(subtree.frontier[0])
-        else:
-            edge = subtree.frontier
-    frontier, upper = _upper(tops)
-    frontier += edge
-    levels = [bytes(tiles), *upper] if tiles else []
-    return Tree(size, fold(frontier), frontier, tuple(levels))
+    _count(leaves)
+    view, first = memoryview(leaves).cast("B"), bytearray()
+    step = _RUN * SIZE
+    top = grow((view[start : start + step] for start in range(0, len(view), step)), first.extend)
+    tiles = (bytes(first), *top.tiles) if first else ()
+    return Tree(top.size, top.root, top.frontier, tiles)
+
+
+def grow(blocks: Iterable[Buffer], write: Callable[[bytes], object]) -> Top:
+    """Build the tree over leaves that come in a stream.
+
+    Of each leaf a 500th byte stays in memory.
+
+    Args:
+        blocks: the leaves, in pieces of any length.
+        write: takes the level 1 of the tiles, in pieces, in order.
+
+    Raises:
+        ProofError: there are no leaves, or the last one is cut short.
+    """
+    size, tops, edge = 0, bytearray(), list[bytes]()
+    for run in _runs(blocks):
+        size += _count(run)
+        tile, edge = _subtree(run)
+        write(tile)
+        if len(run) == _RUN * SIZE:
+            tops += edge.pop()
+    if not size:
+        raise ProofError("no leaves: an empty tree has no root")
+    upper, tiles = _upper(tops)
+    frontier = (*upper, *edge)
+    return Top(size, fold(frontier), frontier, tiles)
 
 
 def root(leaves: Buffer) -> bytes:
@@ -225,7 +247,7 @@ def verify_inclusion(
         RootMismatchError: the path leads to another root.
         ProofError: the proof is not well-formed, as `root_from_path` says.
     """
-    check_leaf(leaf)
+    _check_leaf(leaf)
     calculated = root_from_path(leaf_hash(leaf), index, size, path)
     if calculated != root:
         raise RootMismatchError(expected=root, calculated=calculated)
@@ -256,7 +278,7 @@ def verify_exclusion(
     Raises:
         ProofError: a neighbour is missing, uncalled for, out of order or not proved.
     """
-    check_leaf(leaf)
+    _check_leaf(leaf)
     if not 0 <= index <= size or not 0 < size <= MAX_SIZE:
         raise ProofError(f"position {index} lies outside a tree of {size} leaves")
     for name, neighbour, neighbour_path, wanted in (
@@ -282,7 +304,7 @@ def subtree_root(hashes: Sequence[bytes]) -> bytes:
     """Return the root over the hashes of 2**k equal, complete, adjacent subtrees."""
     level = list(hashes)
     while len(level) > 1:
-        level = _parents(level)
+        level = list(map(node_hash, level[::2], level[1::2]))
     return level[0]
 
 
@@ -294,45 +316,78 @@ def leaf_hashes(leaves: Buffer) -> list[bytes]:
     ]
 
 
-def check_leaf(leaf: bytes) -> None:
-    """Check that a leaf has the bytes of one.
-
-    Raises:
-        ProofError: it does not have 32.
-    """
+def _check_leaf(leaf: bytes) -> None:
     if len(leaf) != SIZE:
         raise ProofError(f"a leaf has 32 bytes, not {len(leaf)}")
 
 
-def _subtree(leaves: bytes) -> _Subtree:
-    level, tile = leaf_hashes(leaves), b""
+def _runs(blocks: Iterable[Buffer]) -> Iterator[bytes]:
+    """Cut a stream into runs; only the last one may be shorter."""
+    step, held = _RUN * SIZE, bytearray()
+    for block in blocks:
+        held += memoryview(block).cast("B")
+        whole = len(held) - len(held) % step
+        yield from (bytes(held[start : start + step]) for start in range(0, whole, step))
+        del held[:whole]
+    if held:
+        yield bytes(held)
+
+
+def _subtree(run: bytes) -> tuple[bytes, list[bytes]]:
+    """Hash a run: its part of tiles/1, and its frontier."""
+    import numpy as np
+
+    level, tile = _hashes(0, np.frombuffer(run, np.uint8).reshape(-1, SIZE)), b""
     frontier: list[bytes] = []
-    for height in range(_CHUNK_HEIGHT + 1):
+    for height in range(_RUN_HEIGHT + 1):
         if height == TILE_HEIGHT:
-            tile = b"".join(level)
-        if len(leaves) // SIZE >> height & 1:
-            frontier.append(level[-1])
+            tile = level.tobytes()
+        if len(level) & 1:
+            frontier.append(level[-1].tobytes())
         level = _parents(level)
-    return _Subtree(tile, tuple(reversed(frontier)))
+    return tile, frontier[::-1]
 
 
-def _upper(tops: list[bytes]) -> tuple[tuple[bytes, ...], list[bytes]]:
-    """From the roots of the complete chunks up: frontier, and tiles of the levels 2, 3, ….."""
-    level, height = tops, 0
+def _upper(tops: bytearray) -> tuple[list[bytes], tuple[bytes, ...]]:
+    """From the roots of the whole runs up: frontier, and tiles of the levels 2, 3, …."""
+    import numpy as np
+
+    level, height = np.frombuffer(tops, np.uint8).reshape(-1, SIZE), _RUN_HEIGHT
     frontier, tiles = [], []
-    while level:
+    while len(level):
         if height % TILE_HEIGHT == 0:
-            tiles.append(b"".join(level))
-        if len(tops) >> height & 1:
-            frontier.append(level[-1])
+            tiles.append(level.tobytes())
+        if len(level) & 1:
+            frontier.append(level[-1].tobytes())
         level, height = _parents(level), height + 1
-    return tuple(reversed(frontier)), tiles
+    return frontier[::-1], tuple(tiles)
 
 
-def _parents(level: list[bytes]) -> list[bytes]:
-    sha256 = hashlib.sha256
-    pairs = zip(level[::2], level[1::2], strict=False)  # an odd last node has no parent yet
-    return [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+def _parents(level: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    pairs = level[: len(level) // 2 * 2]  # an odd last node has no parent yet
+    return _hashes(1, pairs.reshape(-1, 2 * SIZE))
+
+
+def _hashes(prefix: int, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return SHA-256(prefix ‖ row) of each row.
+
+    hashlib takes one message a call, and the call takes longer than these short messages.
+    """
+    import numpy as np
+    import pyarrow as pa
+    from stringzilla import Sha256s, Strs
+
+    count, width = len(rows), rows.shape[1] + 1
+    found = np.empty((count, SIZE), np.uint8)
+    if count:
+        messages = np.empty((count, width), np.uint8)
+        messages[:, 0], messages[:, 1:] = prefix, rows
+        offsets = np.arange(0, (count + 1) * width, width, np.int32)
+        tape = pa.Array.from_buffers(
+            pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(messages)]
+        )
+        Sha256s(count).update(Strs(tape, view=True)).digest(found)
+    return found
 
 
 def _count(leaves: Buffer) -> int:

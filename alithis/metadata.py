@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
+from alithis import vocabulary
 from alithis.digest import FORMS, SIZE, Form, of_bytes
 from alithis.errors import FormatError, VersionError
 from alithis.strict_json import parse
@@ -31,11 +32,19 @@ KINDS = ("dataset", "model")
 SCHEMES = ("sha256", "keyed")
 
 ITEMS, LEAVES = "items.parquet", "leaves"
-_NAMES = re.compile(r"leaves|items\.parquet|tiles/[1-6]")
+PART = 1 << 24
+"""Rows that one file of items holds; of more, items-00000.parquet, … hold that many each."""
+MAX_PARTS = 256
+"""With more parts than these, the rows in each are doubled until they suffice."""
+
+_ITEMS = re.compile(r"items(-\d{5})?\.parquet")
+_NAMES = re.compile(rf"leaves|{_ITEMS.pattern}|tiles/[1-6]")
+_MAX_FILES = MAX_PARTS + 44
 _MAX_SIZE = 1 << 48
 
 _CROISSANT = "http://mlcommons.org/croissant/1.1"
-_FORMATS = {ITEMS: "application/x-parquet"}
+_PARQUET = "application/x-parquet"
+_PARTS = "items-parts"
 _TYPES = {"leaf": "sc:Text", "path": "sc:Text", "size": "sc:Integer"}  # no type is binary
 _JSON = {dict: "object", list: "list", str: "text", int: "whole number"}
 
@@ -55,12 +64,17 @@ class Description:
     Attributes:
         name: its name.
         description: what it is, in a sentence or two.
-        license: an SPDX identifier or a URL.
+        license: an SPDX licence expression or a URL.
         creators: names of its authors.
         url: its home page.
         version: its version.
         citation: how to cite it.
         image: URI of a picture; without one, a pattern drawn from the root.
+        rai: responsible-AI statements, by their terms in Croissant RAI: see `vocabulary.RAI`.
+        data_mining: what may be mined: a key of `vocabulary.DATA_MINING`.
+        data_mining_policy: URL of the policy that says under which conditions.
+        base: a Croissant document whose words are kept where none of the above says otherwise:
+            see `vocabulary.parse_base`.
     """
 
     name: str
@@ -71,11 +85,27 @@ class Description:
     version: str | None = None
     citation: str | None = None
     image: str | None = None
+    rai: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    data_mining: str | None = None
+    data_mining_policy: str | None = None
+    base: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse early, before data points are hashed, what no document can hold."""
         _check_name(self.name)
         _text(asdict(self))
+        if self.license is not None:
+            vocabulary.license_terms(self.license)
+        _check_length(_text(_described("dataset", self, bytes(SIZE), {})))
+
+    def statements(self) -> dict[str, Any]:
+        """Return the statements in standard vocabularies, as terms of a document.
+
+        Raises:
+            FormatError: one of them says nothing that its vocabulary has.
+        """
+        mining = vocabulary.mining_terms(self.data_mining, self.data_mining_policy)
+        return vocabulary.rai_terms(self.rai) | mining
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +141,7 @@ class Metadata:
         files: the manifest's other files.
         document: the whole document.
         digest: SHA-256 of its bytes, 32 bytes.
+        key_check: with the scheme ``keyed``, what tells its publisher's key from others, 32 bytes.
     """
 
     kind: str
@@ -124,6 +155,12 @@ class Metadata:
     files: tuple[FileEntry, ...]
     document: Mapping[str, Any] = field(repr=False)
     digest: bytes
+    key_check: bytes | None = None
+
+    @property
+    def items_files(self) -> tuple[FileEntry, ...]:
+        """The files of items, in the order of their rows."""
+        return tuple(entry for entry in self.files if is_items(entry.name))
 
     def file(self, name: str) -> FileEntry:
         """Return the entry of a file.
@@ -137,6 +174,21 @@ class Metadata:
         raise FormatError(f"{FILE}: no file {name!r} in its distribution")
 
 
+def is_items(name: str) -> bool:
+    """Tell whether a file of this name holds items: these a publisher may withhold."""
+    return _ITEMS.fullmatch(name) is not None
+
+
+def items_names(rows: int) -> tuple[list[str], int]:
+    """Return the names of the files that hold so many items, and how many rows each has."""
+    part = PART
+    while rows > part * MAX_PARTS:
+        part *= 2
+    if rows <= part:
+        return [ITEMS], part
+    return [f"items-{number:05}.parquet" for number in range(-(-rows // part))], part
+
+
 def compose(
     *,
     kind: str,
@@ -148,6 +200,7 @@ def compose(
     frontier: Sequence[bytes],
     files: Sequence[FileEntry],
     columns: Mapping[str, str],
+    key_check: bytes | None = None,
     facts: Mapping[str, Any] | None = None,
     terms: Mapping[str, Any] | None = None,
 ) -> bytes:
@@ -163,6 +216,7 @@ def compose(
         frontier: the tree's.
         files: the manifest's other files.
         columns: further columns of items.parquet, each with its Croissant data type.
+        key_check: of the publisher's key that the leaves were made with; None for plain digests.
         facts: further keys for the ``alithis`` object (a model's parameters, metrics, …).
         terms: further JSON-LD terms of the document (``fair4ml:trainedOn``, …).
 
@@ -172,16 +226,17 @@ def compose(
     Raises:
         FormatError: the document would not be a valid one, or not fit one IPFS block.
     """
-    document: dict[str, Any] = {"@context": _context(kind), **_type(kind)}
-    document |= _words(description, root)
-    document |= terms or {}
+    document = _described(kind, description, root, terms or {})
     document["distribution"] = [_file_object(entry) for entry in files]
-    if kind == "dataset" and any(entry.name == ITEMS for entry in files):
-        document["recordSet"] = [_record_set({**_TYPES, **columns})]
+    source = _records_source([entry.name for entry in files if is_items(entry.name)])
+    if kind == "dataset" and source:
+        if "fileSet" in source:
+            document["distribution"].append(_file_set())
+        document["recordSet"] = [_record_set({**_TYPES, **columns}, source)]
     document["alithis"] = {
         "version": VERSION,
         "kind": kind,
-        "scheme": "sha256",
+        **_scheme(key_check),
         "form": _form_object(form),
         "root": root.hex(),
         "size": size,
@@ -204,8 +259,7 @@ def load(data: bytes) -> Metadata:
         VersionError: the format version is not one this release knows.
         FormatError: the document is not well-formed; the message names the key.
     """
-    if len(data) > MAX_BYTES:
-        raise FormatError(f"{FILE}: {len(data)} bytes; at most {MAX_BYTES} are allowed")
+    _check_length(data)
     document = parse(data, FILE)
     ours = _get(document, "alithis", dict)
     version = _count(ours, "version")
@@ -221,11 +275,12 @@ def load(data: bytes) -> Metadata:
     frontier = _get(ours, "frontier", list)
     if len(frontier) != size.bit_count():
         _fail("frontier", f"has {len(frontier)} hashes, size {size} takes {size.bit_count()}")
+    scheme = _one_of(ours, "scheme", SCHEMES)
     return Metadata(
         kind=_one_of(ours, "kind", KINDS),
         name=_name(document),
         form=_form(_get(ours, "form", dict)),
-        scheme=_one_of(ours, "scheme", SCHEMES),
+        scheme=scheme,
         root=_hash(ours.get("root"), "root"),
         size=size,
         items=items,
@@ -233,7 +288,14 @@ def load(data: bytes) -> Metadata:
         files=_files(_get(document, "distribution", list)),
         document=document,
         digest=of_bytes(data),
+        key_check=_hash(ours.get("keyCheck"), "keyCheck") if scheme == "keyed" else None,
     )
+
+
+def _scheme(key_check: bytes | None) -> dict[str, str]:
+    if key_check is None:
+        return {"scheme": "sha256"}
+    return {"scheme": "keyed", "keyCheck": key_check.hex()}
 
 
 def _text(value: Any) -> bytes:
@@ -270,17 +332,35 @@ def _type(kind: str) -> dict[str, Any]:
     return {"@type": "sc:Dataset", "conformsTo": _CROISSANT}
 
 
-def _words(description: Description, root: bytes) -> dict[str, Any]:
+def _described(
+    kind: str, description: Description, root: bytes, terms: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all of a document that does not depend on the manifest's files."""
+    base, statements = description.base, description.statements()
+    kept = vocabulary.kept_terms(base)
+    if description.data_mining is not None:
+        kept = {key: value for key, value in kept.items() if key not in vocabulary.MINING}
+    document = {"@context": {}, **_type(kind), **kept, **_words(description, kept, root)}
+    document |= {**statements, **terms}
+    if kind == "dataset":
+        document["conformsTo"] = vocabulary.conforms_to(_CROISSANT, base, document)
+    context = vocabulary.merged_context(_context(kind), base)
+    document["@context"] = context | vocabulary.prefixes(document)
+    return document
+
+
+def _words(description: Description, kept: Mapping[str, Any], root: bytes) -> dict[str, Any]:
+    url = description.url or kept.get("url")
     words = {
         "name": description.name,
-        "description": description.description or description.name,
+        "description": description.description or kept.get("description") or description.name,
         "license": description.license,
         "creator": [{"@type": "sc:Person", "name": name} for name in description.creators],
         "url": description.url,
         "version": description.version,
         "citeAs": description.citation,
-        "image": description.image or _picture(root),
-        "external_url": description.url,
+        "image": description.image or kept.get("image") or _picture(root),
+        "external_url": url if isinstance(url, str) else None,
     }
     return {key: value for key, value in words.items() if value}
 
@@ -306,12 +386,29 @@ def _file_object(entry: FileEntry) -> dict[str, Any]:
         "name": entry.name,
         "contentUrl": f"ipfs://{entry.cid}",
         "contentSize": f"{entry.size} B",
-        "encodingFormat": _FORMATS.get(entry.name, "application/octet-stream"),
+        "encodingFormat": _PARQUET if is_items(entry.name) else "application/octet-stream",
         "sha256": entry.sha256.hex(),
     }
 
 
-def _record_set(columns: Mapping[str, str]) -> dict[str, Any]:
+def _records_source(names: Sequence[str]) -> dict[str, Any]:
+    if len(names) > 1:
+        return {"fileSet": {"@id": _PARTS}}
+    return {"fileObject": {"@id": names[0]}} if names else {}
+
+
+def _file_set() -> dict[str, Any]:
+    """The parts as one: files beside the document, by a pattern."""
+    return {
+        "@type": "cr:FileSet",
+        "@id": _PARTS,
+        "name": _PARTS,
+        "encodingFormat": _PARQUET,
+        "includes": "items-*.parquet",
+    }
+
+
+def _record_set(columns: Mapping[str, str], source: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": "items",
@@ -323,7 +420,7 @@ def _record_set(columns: Mapping[str, str]) -> dict[str, Any]:
                 "@id": f"items/{column}",
                 "name": column,
                 "dataType": data_type,
-                "source": {"fileObject": {"@id": ITEMS}, "extract": {"column": column}},
+                "source": {**source, "extract": {"column": column}},
             }
             for column, data_type in columns.items()
         ],
@@ -350,15 +447,23 @@ def _form(value: Mapping[str, Any]) -> Form:
 
 
 def _files(values: list[Any]) -> tuple[FileEntry, ...]:
-    if len(values) > 64:
-        _fail("distribution", f"names {len(values)} files; at most 64 are allowed")
-    files = tuple(_file(value) for value in values)
-    names = {entry.name for entry in files}
-    if len(names) != len(files):
+    if len(values) > _MAX_FILES:
+        _fail("distribution", f"names {len(values)} files; at most {_MAX_FILES} are allowed")
+    files = tuple(_file(value) for value in values if not _is_file_set(value))
+    names = [entry.name for entry in files]
+    if len(set(names)) != len(names):
         _fail("distribution", "names a file twice")
     if LEAVES not in names:
         _fail("distribution", f"names no file {LEAVES!r}")
+    parts = [name for name in names if is_items(name)]
+    if parts not in ([], [ITEMS], [f"items-{number:05}.parquet" for number in range(len(parts))]):
+        _fail("distribution", "names parts of the items that are not all of them, in order")
     return files
+
+
+def _is_file_set(value: Any) -> bool:
+    """A pattern over the files beside it, which loaders of Croissant use, is no file itself."""
+    return isinstance(value, dict) and value.get("@type") == "cr:FileSet"
 
 
 def _file(value: Any) -> FileEntry:
@@ -379,6 +484,11 @@ def _name(document: Mapping[str, Any]) -> str:
     name: str = _get(document, "name", str)
     _check_name(name)
     return name
+
+
+def _check_length(data: bytes) -> None:
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"{FILE}: {len(data)} bytes; at most {MAX_BYTES} are allowed")
 
 
 def _check_name(name: str) -> None:

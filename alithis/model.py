@@ -17,115 +17,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from alithis import digest, merkle
+from alithis import digest
+from alithis.builder import build
 from alithis.cid import Cid
-from alithis.digest import BYTES, SIZE
+from alithis.digest import BYTES
 from alithis.errors import FormatError, SourceError
-from alithis.manifest import Items, Manifest, build
-from alithis.metadata import Description, Metadata
+from alithis.inputs import TRANSCRIBED, Input, Transcript
+from alithis.manifest import Items, Manifest
+from alithis.metadata import Description
 from alithis.readers import of_array
 from alithis.strict_json import parse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RELATIONS = (
-    "trained_on",
-    "validated_on",
-    "tested_on",
-    "fine_tuned_from",
-    "distilled_from",
-    "supersedes",
-)
 _FAIR4ML = {
     "trained_on": "fair4ml:trainedOn",
     "validated_on": "fair4ml:validatedOn",
     "tested_on": "fair4ml:testedOn",
     "fine_tuned_from": "fair4ml:fineTunedFrom",
 }
-_TRANSCRIBED = RELATIONS[:3]  # those to datasets
 _MAX_HEADER = 100_000_000  # bytes; the safetensors library's own bound
 _MAX_AXES = 64
 _BATCH = 1 << 16
 _MAX_DEPTH = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """What was fed of one dataset.
-
-    Attributes:
-        root: tree hash over the distinct digests that were fed, 32 bytes; None if none was.
-        size: how many these are.
-        seen: leaves of the manifest that were fed.
-        unseen: leaves of the manifest that were not.
-        foreign: digests that were fed and are no leaf of the manifest.
-    """
-
-    root: bytes | None
-    size: int
-    seen: int
-    unseen: int
-    foreign: int
-
-    @classmethod
-    def of(cls, fed: bytes, manifest: Manifest) -> Self:
-        """Compare what was fed with a manifest.
-
-        Args:
-            fed: digests of data points, 32 bytes each, joined; repeats do not count.
-            manifest: the dataset's.
-        """
-        digests = {fed[start : start + SIZE] for start in range(0, len(fed), SIZE)}
-        seen = len(digests.intersection(manifest.leaves()))
-        return cls(
-            root=merkle.root(b"".join(sorted(digests))) if digests else None,
-            size=len(digests),
-            seen=seen,
-            unseen=manifest.metadata.size - seen,
-            foreign=len(digests) - seen,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """An artifact the model was made from.
-
-    Attributes:
-        relation: ``trained_on``, ``tested_on``, …: one of `RELATIONS`.
-        name: its name.
-        metadata: SHA-256 of its metadata.json, 32 bytes: what its token commits to.
-        transcript: what was fed of it, where that was recorded.
-    """
-
-    relation: str
-    name: str
-    metadata: bytes
-    transcript: Transcript | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown relation."""
-        if self.relation not in RELATIONS:
-            raise FormatError(f"relation {self.relation!r}: one of {', '.join(RELATIONS)}")
-
-
-def stated_inputs(data: Metadata) -> list[Input]:
-    """Return what a model's metadata states as its inputs, without the transcripts.
-
-    Raises:
-        FormatError: it states them wrongly.
-    """
-    stated = data.document["alithis"].get("inputs", [])
-    try:
-        return [_stated_input(**each) for each in stated]
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"{data.name}: its metadata states its inputs wrongly") from error
-
-
-def _stated_input(relation: str, name: str, metadata: str, **_: object) -> Input:
-    if not re.fullmatch("[0-9a-f]{64}", metadata) or not str.isprintable(name):
-        raise ValueError(metadata)
-    return Input(relation, name, bytes.fromhex(metadata))
 
 
 def build_model(
@@ -161,7 +76,7 @@ def build_model(
     facts = {
         "parameters": _plain("parameters", parameters or {}),
         "metrics": _plain("metrics", metrics or {}),
-        "inputs": [_as_object(each) for each in inputs],
+        "inputs": [each.as_object() for each in inputs],
         "environment": dict(environment or {}),
         "complete": complete,
     }
@@ -229,8 +144,8 @@ class Run:
         if not isinstance(manifest, Manifest):
             manifest = Manifest.open(Path(manifest))
         stated = manifest.metadata
-        if relation not in _TRANSCRIBED:
-            raise FormatError(f"relation {relation!r}: one of {', '.join(_TRANSCRIBED)}")
+        if relation not in TRANSCRIBED:
+            raise FormatError(f"relation {relation!r}: one of {', '.join(TRANSCRIBED)}")
         if (stated.kind, stated.scheme) != ("dataset", "sha256"):
             raise FormatError(
                 f"{stated.name}: a {stated.kind} with {stated.scheme} leaves; what is fed can be "
@@ -495,24 +410,6 @@ def _check_layout(path: Path, tensors: Sequence[_Tensor], available: int) -> Non
         end = tensor.last
     if end != available:
         raise FormatError(f"{path}: its tensors take {end} bytes, but it has {available}")
-
-
-def _as_object(given: Input) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "relation": given.relation,
-        "name": given.name,
-        "metadata": given.metadata.hex(),
-    }
-    transcript = given.transcript
-    if transcript is not None:
-        value["transcript"] = {
-            "root": transcript.root.hex() if transcript.root else None,
-            "size": transcript.size,
-            "seen": transcript.seen,
-            "unseen": transcript.unseen,
-            "foreign": transcript.foreign,
-        }
-    return value
 
 
 def _terms(inputs: Sequence[Input]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from alithis import merkle
+from alithis import keyed, merkle
 from alithis.digest import SIZE
-from alithis.errors import FormatError, VersionError
+from alithis.errors import FormatError, ProofError, VersionError
 from alithis.strict_json import parse
 
 VERSION = 1
@@ -43,6 +43,32 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """What shows which data point a keyed leaf stands for.
+
+    That it opens the leaf binds the two: another digest for the same leaf would be a collision of
+    SHA-256. Of absence it can show nothing: some key makes any leaf out of any digest.
+
+    Attributes:
+        digest: the data point's digest, 32 bytes.
+        key: its item key, 32 bytes.
+    """
+
+    digest: bytes
+    key: bytes
+
+    def check(self, leaf: bytes) -> None:
+        """Check that this opens a leaf.
+
+        Raises:
+            ProofError: it does not.
+        """
+        found = keyed.leaf(self.key, self.digest)
+        if found != leaf:
+            raise ProofError(f"the item key opens leaf {found.hex()}, not {leaf.hex()}")
+
+
+@dataclass(frozen=True, slots=True)
 class Inclusion:
     """A leaf stands at an index.
 
@@ -50,11 +76,13 @@ class Inclusion:
         leaf: 32 bytes.
         index: its position, from 0.
         path: sibling hashes, leaf to root.
+        opening: where the leaf is keyed, what it stands for, if that is shown.
     """
 
     leaf: bytes
     index: int
     path: tuple[bytes, ...]
+    opening: Opening | None = None
 
     def check(self, root: bytes, size: int) -> None:
         """Check the proof against a commitment.
@@ -62,6 +90,8 @@ class Inclusion:
         Raises:
             ProofError: it does not hold.
         """
+        if self.opening is not None:
+            self.opening.check(self.leaf)
         merkle.verify_inclusion(root, size, self.leaf, self.index, self.path)
 
 
@@ -113,6 +143,9 @@ def dump(proof: Proof, subject: Subject) -> bytes:
     document |= {"leaf": proof.leaf.hex(), "index": proof.index}
     if isinstance(proof, Inclusion):
         document["inclusion"] = {"path": _texts(proof.path)}
+        if proof.opening is not None:
+            opening = {"digest": proof.opening.digest.hex(), "key": proof.opening.key.hex()}
+            document["opening"] = opening
     else:
         document["absence"] = {"left": _side(proof.left), "right": _side(proof.right)}
     about = {
@@ -143,10 +176,14 @@ def load(data: bytes) -> tuple[Proof, Subject]:
         raise VersionError(f"proof: format version {version}; this release reads {VERSION}")
     leaf, index = _hash(document.get("leaf"), "leaf"), _number(document.get("index"), "index")
     inclusion, absence = document.get("inclusion"), document.get("absence")
+    opening = _opening(document.get("opening"))
     if isinstance(inclusion, dict) and absence is None:
-        return Inclusion(leaf, index, _path(inclusion)), _subject(document.get("about", {}))
+        found = Inclusion(leaf, index, _path(inclusion), opening)
+        return found, _subject(document.get("about", {}))
     if not isinstance(absence, dict) or inclusion is not None:
         _fail("states neither inclusion nor absence, or both")
+    if opening is not None:
+        _fail("opening goes with inclusion: it shows nothing of what is absent")
     left = _neighbour(absence.get("left"), index - 1)
     right = _neighbour(absence.get("right"), index)
     return Exclusion(leaf, index, left, right), _subject(document.get("about", {}))
@@ -160,6 +197,14 @@ def is_proof(data: bytes) -> bool:
         return parse(data, "proof").get("alithis") == "proof"
     except FormatError:
         return False
+
+
+def _opening(value: Any) -> Opening | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        _fail("opening is no object")
+    return Opening(_hash(value.get("digest"), "digest"), _hash(value.get("key"), "key"))
 
 
 def _side(neighbour: Inclusion | None) -> dict[str, Any] | None:

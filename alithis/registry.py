@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
-from urllib.parse import urlsplit
+from typing import Any, NoReturn, Protocol
 
 from alithis.cid import Cid
 from alithis.contract import artifact
 from alithis.errors import (
+    AlithisError,
     ChainError,
     FormatError,
     NoRegistryError,
@@ -34,12 +33,11 @@ from alithis.errors import (
     RpcError,
     TransportError,
 )
+from alithis.exchange import Client, meaning
 from alithis.strict_json import parse
 
-# requests, eth-abi and eth-utils take a quarter of a second to load: they are imported where
-# they are used, so that commands which read no chain start at once.
-if TYPE_CHECKING:
-    import requests
+# eth-abi and eth-utils take a quarter of a second to load: they are imported where they are used,
+# so that commands which read no chain start at once.
 
 MAX_ANSWER = 16 << 20
 """Bytes of an answer that are read at most."""
@@ -233,12 +231,11 @@ class HttpTransport:
         Raises:
             TransportError: the URL is no such URL.
         """
-        self.host = _host(url)
+        self._client = Client("RPC endpoint", TransportError, timeout)
+        self.host = self._client.host(url)
         self._url = url
         self._secrets = [part for part in re.split("[/?&=:@#]", url) if len(part) >= 8]
-        self._timeout = timeout
         self._numbers = itertools.count(1)
-        self._session: requests.Session | None = None
 
     def __repr__(self) -> str:
         """Name the host alone."""
@@ -258,57 +255,25 @@ class HttpTransport:
         if answer.get("error") is not None:
             raise self._rpc_error(answer["error"])
         if status != 200:
-            raise self._no_use(_status(status))
+            raise self._no_use(meaning(status))
         if answer.get("id") != number or "result" not in answer:
             raise self._no_use("answers something else than it was asked")
         return answer["result"]
 
     def _post(self, call: Mapping[str, Any]) -> tuple[int, bytes]:
-        import requests
-        from urllib3.exceptions import HTTPError, TimeoutError
-
-        self._session = self._session or requests.Session()
-        # "from None": the libraries' own messages hold the whole URL.
-        try:
-            return self._exchange(self._session, call)
-        except (requests.Timeout, TimeoutError):
-            raise self._no_use(f"gives no answer within {self._timeout:g} s") from None
-        except requests.exceptions.SSLError:
-            raise self._no_use("has no TLS certificate that can be trusted") from None
-        except (requests.ConnectionError, HTTPError):
-            raise self._no_use("cannot be reached, or broke off") from None
-        except (requests.RequestException, OSError, ValueError) as error:
-            raise self._no_use(f"cannot be asked ({type(error).__name__})") from None
-
-    def _exchange(self, session: requests.Session, call: Mapping[str, Any]) -> tuple[int, bytes]:
-        deadline = time.monotonic() + self._timeout
-        with session.post(
-            self._url,
-            json=call,
-            headers={"Accept-Encoding": "identity"},  # no decompression, so no bombs
-            timeout=self._timeout,
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise self._no_use("answers compressed, which it was not asked to")
-            body = bytearray()
-            while piece := response.raw.read1(1 << 16):
-                body += piece
-                if len(body) > MAX_ANSWER:
-                    raise RpcError(
-                        f"RPC endpoint {self.host} answers more than {MAX_ANSWER >> 20} MiB",
-                        code=_TOO_LARGE,
-                    )
-                if time.monotonic() > deadline:
-                    raise self._no_use(f"takes longer than {self._timeout:g} s")
-            return response.status_code, bytes(body)
+        answer = self._client.ask(self._url, json=call, limit=MAX_ANSWER)
+        if answer.cut:
+            raise RpcError(
+                f"RPC endpoint {self.host} answers more than {MAX_ANSWER >> 20} MiB",
+                code=_TOO_LARGE,
+            )
+        return answer.status, answer.body
 
     def _parse(self, status: int, body: bytes) -> dict[str, Any]:
         try:
             return parse(body, "answer")
         except FormatError as error:
-            said = "answers something that is not JSON-RPC" if status == 200 else _status(status)
+            said = "answers something that is not JSON-RPC" if status == 200 else meaning(status)
             raise self._no_use(said) from error
 
     def _rpc_error(self, error: Any) -> RpcError:
@@ -327,8 +292,8 @@ class HttpTransport:
             message = message.replace(secret, "…")
         return _line(message)
 
-    def _no_use(self, what: str) -> TransportError:
-        return TransportError(f"RPC endpoint {self.host} {what}")
+    def _no_use(self, what: str) -> AlithisError:
+        return self._client.no_use(self._url, what)
 
 
 class Registry:
@@ -555,8 +520,8 @@ class Registry:
     def _events(
         self, topics: list[Any], from_block: int | None, to_block: int | None
     ) -> Iterator[Event]:
-        first = int(self._call("deploymentBlock")) if from_block is None else from_block
-        last = self._last_block() if to_block is None else to_block
+        first = self.deployment_block() if from_block is None else from_block
+        last = self.last_block() if to_block is None else to_block
         ranges = [(first, last)] if first <= last else []
         queries = 0
         while ranges:
@@ -613,8 +578,22 @@ class Registry:
             _quantity(_field(log, "logIndex"), "eth_getLogs"),
         )
 
-    def _last_block(self) -> int:
+    def deployment_block(self) -> int:
+        """Return the number of the block in which the contract was deployed."""
+        return int(self._call("deploymentBlock"))
+
+    def last_block(self) -> int:
+        """Return the number of the chain's last block."""
         return _quantity(self._request("eth_blockNumber", []), "eth_blockNumber")
+
+    def block_hash(self, number: int) -> bytes | None:
+        """Return a block's hash, 32 bytes; None while the chain has no such block."""
+        block = self._request("eth_getBlockByNumber", [hex(number), False])
+        if block is None:
+            return None
+        if _quantity(_field(block, "number"), "eth_getBlockByNumber") != number:
+            raise RegistryError("eth_getBlockByNumber: another block than was asked for")
+        return _hash(_field(block, "hash"))
 
     def _is_registry(self) -> bool:
         interface = bytes.fromhex(artifact()["interfaceId"].removeprefix("0x"))
@@ -931,7 +910,7 @@ def _checksummed(address: str) -> str:
 
 def _field(log: Any, name: str, *default: Any) -> Any:
     if not isinstance(log, Mapping) or not (name in log or default):
-        raise RegistryError(f"eth_getLogs: an event without {name}")
+        raise RegistryError(f"the node answers a log or block without {name}")
     return log.get(name, *default)
 
 
@@ -977,25 +956,6 @@ def _hex_in_lotus(message: str) -> str | None:
     """Find revert data where older Filecoin nodes put it: in the message, in brackets."""
     found = re.search(r"\[(0x[0-9a-fA-F]{8,})\]", message)
     return found[1].lower() if found else None
-
-
-def _host(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or parts.scheme not in ("http", "https"):
-        raise TransportError("the RPC endpoint's URL is not http://HOST… or https://HOST…")
-    return host if port is None else f"{host}:{port}"
-
-
-def _status(status: int) -> str:
-    if status == 429:
-        return "answers HTTP 429, too many requests: wait, or name another endpoint"
-    if 300 <= status < 400:
-        return f"answers HTTP {status}, a redirect: name the endpoint it leads to"
-    return f"answers HTTP {status}"
 
 
 def _shown(data: bytes) -> str:

@@ -36,8 +36,9 @@ from alithis.errors import (
     SourceError,
     StorageError,
 )
-from alithis.manifest import LocalFile, Manifest, appearing
+from alithis.manifest import LocalFile, Manifest
 from alithis.metadata import FileEntry, Metadata
+from alithis.place import appearing
 
 ENVIRONMENT = "ALITHIS_STORE"
 """Names the store's folder, where it is not the usual one."""
@@ -291,7 +292,7 @@ class Store:
         described = Manifest(data, lambda entry: LocalFile(folder / entry.name)).metadata
         for entry in described.files:
             path = folder / entry.name
-            if entry.name != metadata.ITEMS or os.path.lexists(path):
+            if not metadata.is_items(entry.name) or os.path.lexists(path):
                 _check(entry, self._put(blocks(path), str(path), Cid.parse(entry.cid)))
         cid = self.put_bytes(data)
         self._list(cid)
@@ -387,7 +388,7 @@ class Store:
         cid = Cid.parse(entry.cid)
         if self.has(cid):
             return True
-        if entry.name == metadata.ITEMS:
+        if metadata.is_items(entry.name):
             return False
         raise NotStoredError(f"{entry.name} ({cid}) is not in the store {self.root}")
 

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from alithis import digest, metadata, proof
 from alithis.cid import Cid
-from alithis.digest import Form
+from alithis.digest import BYTES, Form
 from alithis.errors import (
     AlithisError,
     FormatError,
@@ -34,9 +34,11 @@ from alithis.errors import (
     ProofError,
     SourceError,
 )
+from alithis.inputs import Input, Transcript, stated_inputs
+from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest, Step
 from alithis.metadata import Metadata
-from alithis.proof import Exclusion, Inclusion, Proof, Subject
+from alithis.proof import Exclusion, Inclusion, Opening, Proof, Subject
 from alithis.registry import Grade, Kind, Link, Record, Registry
 from alithis.storage import Store
 
@@ -50,8 +52,9 @@ class Target:
 
     Attributes:
         name: how the report calls it.
-        proof: the proof, where the target is a proof file.
+        proof: the proof, where one is brought: the target is a proof file, or one goes with it.
         subject: what that proof says it speaks of.
+        key: the publisher's key, for keyed leaves.
     """
 
     def __init__(
@@ -61,23 +64,46 @@ class Target:
         path: Path | None = None,
         digest: bytes | None = None,
         proof: tuple[Proof, Subject] | None = None,
+        key: PublisherKey | None = None,
     ) -> None:
-        """Ask about a file, a digest or a proof: give one of them."""
+        """Ask about a file or a digest, perhaps with a proof about it; or about a proof alone."""
         self.name = name
+        self.key = key
         self.proof: Proof | None = proof[0] if proof else None
         self.subject = proof[1] if proof else Subject()
         self._path = path
         self._digest = digest
-        self._leaves: dict[Form, bytes] = {}
+        self._digests: dict[Form, bytes] = {}
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(
+        cls, text: str, *, proof_file: Path | None = None, key: PublisherKey | None = None
+    ) -> Self:
         """Read what a person typed: a file's path, or 64 hexadecimal digits.
+
+        Args:
+            text: what was typed.
+            proof_file: a proof that is to be about it.
+            key: the publisher's key, for keyed leaves.
 
         Raises:
             SourceError: it is neither.
             FormatError: it is meant as a proof file, but not a well-formed one.
         """
+        target = cls._parse(text)
+        target.key = key
+        if proof_file is None:
+            return target
+        if target.proof is not None:
+            raise SourceError(f"{text}: is a proof file itself; name the data point it is about")
+        brought = cls._of_file(proof_file)
+        if brought.proof is None:
+            raise FormatError(f"{proof_file}: is no proof file")
+        target.proof, target.subject = brought.proof, brought.subject
+        return target
+
+    @classmethod
+    def _parse(cls, text: str) -> Self:
         if not text:
             raise SourceError("an empty name: give a file, or 64 hexadecimal digits (a SHA-256)")
         path = Path(text)
@@ -110,15 +136,27 @@ class Target:
 
     @property
     def kind(self) -> str:
-        """What is asked about: ``file``, ``digest`` or ``proof``."""
-        if self.proof is not None:
-            return "proof"
-        return "digest" if self.is_digest else "file"
+        """What is asked about: ``file``, ``digest`` or, with neither, ``proof``."""
+        if self.is_digest:
+            return "digest"
+        return "proof" if self._path is None else "file"
 
     @property
     def is_digest(self) -> bool:
         """Whether a bare digest is asked about."""
         return self._digest is not None
+
+    def digest(self, form: Form) -> bytes:
+        """Return the digest of the file in a canonical form, or the one that was given.
+
+        Raises:
+            SourceError: the file has no such form.
+        """
+        if self._digest is not None:
+            return self._digest
+        if form not in self._digests:
+            self._digests[form], _ = digest.of_file(str(self._path), form)
+        return self._digests[form]
 
     def leaf(self, stated: Metadata) -> bytes:
         """Return the leaf that the target has in an artifact, if it has one there.
@@ -128,19 +166,33 @@ class Target:
 
         Raises:
             SourceError: the file has no such form, or the leaves take the publisher's key.
+            IntegrityError: they take another key than the target's.
         """
-        if self.proof is not None:
+        if self.kind == "proof" and self.proof is not None:
             return self.proof.leaf
-        if stated.scheme != "sha256":
+        if stated.scheme == "sha256":
+            return self.digest(stated.form)
+        return self._required_key(stated).leaf(self.digest(stated.form))
+
+    def opening(self, stated: Metadata) -> Opening | None:
+        """Return what opens the target's leaf in an artifact; None where leaves are plain digests.
+
+        Raises:
+            AlithisError: as `leaf` does.
+        """
+        if stated.scheme == "sha256":
+            return None
+        value = self.digest(stated.form)
+        return Opening(value, self._required_key(stated).item_key(value))
+
+    def _required_key(self, stated: Metadata) -> PublisherKey:
+        if self.key is None:
             raise SourceError(
                 f"the leaves are {stated.scheme}, and only their publisher can compute them: "
-                "ask for a proof file"
+                "ask for a proof file, or give the publisher's key with --key-file"
             )
-        if self._digest is not None:
-            return self._digest
-        if stated.form not in self._leaves:
-            self._leaves[stated.form], _ = digest.of_file(str(self._path), stated.form)
-        return self._leaves[stated.form]
+        self.key.require(stated.key_check)
+        return self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +230,11 @@ class LinkedModel:
         token: the model's token id.
         name: its name by its metadata; None where that is not at hand.
         relation: ``trained_on``, ``tested_on``, ….
-        grade: how far the link is evidenced: ``stated``, or ``countersigned`` by the dataset's
+        grade: how far the link is evidenced: ``stated`` by the model's publisher, whose metadata
+            may hold the ``transcript`` of a training run, or ``countersigned`` by the dataset's
             owner.
         publisher: the address that minted the model.
+        transcript: what the publisher recorded to have been fed of the dataset.
     """
 
     token: int
@@ -188,6 +242,7 @@ class LinkedModel:
     relation: str
     grade: str
     publisher: str
+    transcript: Transcript | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +268,8 @@ class Result:
     token: int | None
     verdict: str
     index: int | None
-    size: int
-    root: str
+    size: int | None
+    root: str | None
     steps: tuple[Step, ...]
     marks: tuple[str, ...] = ()
     models: tuple[LinkedModel, ...] = ()
@@ -267,6 +322,16 @@ class _Inquiry:
             self.manifest = self.open_manifest()
         return self.manifest
 
+    @property
+    def stated(self) -> Metadata | None:
+        """The metadata, where the manifest could be opened."""
+        return self.manifest.metadata if self.manifest else None
+
+    @property
+    def scheme(self) -> str | None:
+        """The scheme of the leaves, where it is known."""
+        return self.commitment.scheme or (self.stated.scheme if self.stated else None)
+
 
 def _metadata(inquiry: _Inquiry) -> str:
     if inquiry.target.proof is not None:
@@ -292,7 +357,7 @@ def _check_subject(stated: Subject, subject: Subject) -> None:
 
 def _commitment(inquiry: _Inquiry) -> str:
     committed = inquiry.commitment
-    stated = inquiry.manifest.metadata if inquiry.manifest else None
+    stated = inquiry.stated
     for what in ("root", "size", "kind", "scheme") if stated else ():
         expected, found = getattr(committed, what), getattr(stated, what)
         if expected is not None and expected != found:
@@ -301,14 +366,70 @@ def _commitment(inquiry: _Inquiry) -> str:
 
 
 def _leaf(inquiry: _Inquiry) -> str:
-    target = inquiry.target
-    if target.proof is not None:
-        keyed = "; only its publisher can tell what it is the leaf of"
-        said = f"{target.proof.leaf.hex()}, from the proof file"
-        return said + (keyed if inquiry.commitment.scheme == "keyed" else "")
-    stated = inquiry.opened().metadata
-    origin = "as given" if target.is_digest else f"canonical form {stated.form.name}"
-    return f"{target.leaf(stated).hex()}, {origin}"
+    target, brought = inquiry.target, inquiry.target.proof
+    if brought is None:
+        stated = inquiry.opened().metadata
+        return f"{target.leaf(stated).hex()}, {_origin(target, stated.form, stated.scheme)}"
+    if isinstance(brought, Inclusion) and brought.opening and inquiry.scheme == "sha256":
+        raise ProofError("the leaves are plain digests; an item key opens nothing")
+    if target.kind == "proof":
+        return _bare_leaf(brought, inquiry.scheme)
+    form = inquiry.stated.form if inquiry.stated else BYTES
+    expected = _expected_leaf(inquiry, brought, target.digest(form))
+    if expected != brought.leaf:
+        raise IntegrityError(
+            "leaf that the proof file is about" + ("" if inquiry.stated else _BY_BYTES),
+            expected=expected,
+            found=brought.leaf,
+        )
+    return f"{expected.hex()}, {_origin(target, form, inquiry.scheme)}, and in the proof file"
+
+
+_BY_BYTES = " (compared by the file's bytes; --manifest brings the canonical form)"
+
+
+def _origin(target: Target, form: Form, scheme: str | None) -> str:
+    origin = "as given" if target.is_digest else f"canonical form {form.name}"
+    return origin + (", keyed" if scheme == "keyed" else "")
+
+
+def _bare_leaf(brought: Proof, scheme: str | None) -> str:
+    """Say what the leaf of a proof file stands for, where no data point goes with it."""
+    said = f"{brought.leaf.hex()}, from the proof file"
+    if isinstance(brought, Inclusion) and brought.opening:
+        brought.opening.check(brought.leaf)
+        return f"{said}, which opens it: digest {brought.opening.digest.hex()}"
+    if scheme != "keyed":
+        return said
+    if isinstance(brought, Exclusion):
+        raise SourceError(
+            "that a keyed leaf is absent says nothing of a data point: name the file too, "
+            "and give the publisher's key with --key-file"
+        )
+    return said + "; only its publisher can tell what it is the leaf of"
+
+
+def _expected_leaf(inquiry: _Inquiry, brought: Proof, value: bytes) -> bytes:
+    """Return the leaf that a digest must have, for a proof file to be about it."""
+    stated = inquiry.stated
+    if isinstance(brought, Exclusion) and stated is None:
+        raise SourceError(
+            "absence takes the canonical form, which metadata.json states: give --manifest"
+        )
+    if isinstance(brought, Inclusion) and brought.opening:
+        if brought.opening.digest != value:
+            raise IntegrityError(
+                "digest that the proof file opens" + ("" if stated else _BY_BYTES),
+                expected=value,
+                found=brought.opening.digest,
+            )
+        brought.opening.check(brought.leaf)
+        return brought.leaf
+    if inquiry.scheme != "keyed":
+        return value
+    if stated is None:
+        raise SourceError("the proof file does not open its keyed leaf: ask for one that does")
+    return inquiry.target.leaf(stated)
 
 
 def _position(inquiry: _Inquiry) -> str:
@@ -354,7 +475,7 @@ def _result(inquiry: _Inquiry, steps: Sequence[Step]) -> Result:
     verdict = UNVERIFIABLE
     if found is not None:
         verdict = INCLUDED if isinstance(found, Inclusion) else ABSENT
-    stated = inquiry.manifest.metadata if inquiry.manifest else None
+    stated = inquiry.stated
     return Result(
         name=stated.name if stated else None,
         kind=stated.kind if stated else None,
@@ -369,21 +490,21 @@ def _result(inquiry: _Inquiry, steps: Sequence[Step]) -> Result:
 
 
 def verify_manifest(
-    target: Target, directory: Path, *, root: bytes | None = None, size: int | None = None
+    target: Target, manifest: Path | Manifest, *, root: bytes | None = None, size: int | None = None
 ) -> Result:
-    """Verify a target against a manifest at hand, without a chain.
+    """Verify a target against a manifest, without a chain.
 
     Args:
         target: what is asked about.
-        directory: the manifest.
+        manifest: the manifest's folder, or a manifest opened elsewhere.
         root: the root it must have; None takes the manifest's own word, and says so.
         size: the size it must have; goes with the root.
 
     Raises:
         FormatError: the directory holds no well-formed manifest.
     """
-    manifest = Manifest.open(directory)
-    stated = manifest.metadata
+    opened = manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
+    stated = opened.metadata
     origin = "root and size as given"
     if root is None or size is None:
         root, size = stated.root, stated.size
@@ -391,7 +512,18 @@ def verify_manifest(
     commitment = Commitment(
         root, size, origin, scheme=stated.scheme, subject=Subject(metadata=stated.digest)
     )
-    return verify(target, commitment, lambda: manifest)
+    return verify(target, commitment, lambda: opened)
+
+
+def unopened(place: str, error: AlithisError) -> Result:
+    """Return the result for a manifest that cannot be opened.
+
+    Args:
+        place: where it should be.
+        error: what is wrong.
+    """
+    step = Step("manifest", False, str(error).replace("\n", " "))
+    return Result(place, None, None, UNVERIFIABLE, None, None, None, (step,))
 
 
 def verify_proof(target: Target, *, root: bytes, size: int) -> Result:
@@ -409,19 +541,59 @@ def verify_proof(target: Target, *, root: bytes, size: int) -> Result:
     return verify(target, Commitment(root, size, "root and size as given"), nowhere)
 
 
-class Shelf:
-    """Where manifests are found by the SHA-256 of their metadata.json: folders, then a store."""
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a model's metadata states.
 
-    def __init__(self, store: Store, directories: Iterable[Path] = ()) -> None:
-        """Open the folders' manifests.
+    Attributes:
+        name: its name; None where the metadata is not at hand.
+        inputs: what it was made from; none where that is stated wrongly.
+    """
+
+    name: str | None = None
+    inputs: tuple[Input, ...] = ()
+
+    @classmethod
+    def of(cls, stated: Metadata) -> Self:
+        """Take it out of metadata."""
+        try:
+            return cls(stated.name, tuple(stated_inputs(stated)))
+        except FormatError:
+            return cls(stated.name)
+
+    def transcript(self, relation: str, metadata: bytes, size: int) -> Transcript | None:
+        """Return what it states to have been fed of a dataset, unless the counts cannot be.
+
+        Args:
+            relation: of the model to the dataset.
+            metadata: SHA-256 of the dataset's metadata.json, 32 bytes.
+            size: the dataset's number of leaves.
+        """
+        for given in self.inputs:
+            recorded = given.transcript
+            if recorded is None or recorded.seen + recorded.unseen != size:
+                continue
+            if (given.relation, given.metadata) == (relation, metadata):
+                return recorded
+        return None
+
+
+class Shelf:
+    """Where manifests are found by the SHA-256 of their metadata.json: at hand, or in a store."""
+
+    def __init__(self, store: Store, manifests: Iterable[Path | Manifest] = ()) -> None:
+        """Open the manifests that are folders.
 
         Raises:
             FormatError: a folder holds no well-formed manifest.
         """
         self._store = store
-        opened = [Manifest.open(directory) for directory in directories]
+        opened = [
+            manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
+            for manifest in manifests
+        ]
         self._at_hand = {manifest.metadata.digest: manifest for manifest in opened}
-        self._names: dict[bytes, str | None] = {}
+        self._statements: dict[bytes, Statement] = {}
 
     def open(self, digest: bytes) -> Manifest:
         """Open the manifest whose metadata.json has a SHA-256.
@@ -443,14 +615,14 @@ class Shelf:
             ) from error
         return Manifest(data, lambda entry: self._store.open(Cid.parse(entry.cid)))
 
-    def name(self, digest: bytes) -> str | None:
-        """Return an artifact's name, if its metadata is at hand."""
-        if digest not in self._names:
+    def statement(self, digest: bytes) -> Statement:
+        """Return what an artifact's metadata states, if it is at hand."""
+        if digest not in self._statements:
             try:
-                self._names[digest] = self.open(digest).metadata.name
+                self._statements[digest] = Statement.of(self.open(digest).metadata)
             except AlithisError:
-                self._names[digest] = None
-        return self._names[digest]
+                self._statements[digest] = Statement()
+        return self._statements[digest]
 
 
 def verify_tokens(
@@ -475,7 +647,10 @@ def verify_tokens(
         records = _committing(records, target.subject.metadata)
     models = _models(registry, shelf, records)
     return [
-        _verify_token(target, registry, shelf, record, models.get(record.id, ()))
+        replace(
+            verify_token(target, registry, shelf, record),
+            models=tuple(models.get(record.id, ())),
+        )
         for record in records
     ]
 
@@ -488,9 +663,15 @@ def _committing(records: Iterable[Record], digest: bytes) -> list[Record]:
     return found
 
 
-def _verify_token(
-    target: Target, registry: Registry, shelf: Shelf, record: Record, models: Sequence[LinkedModel]
-) -> Result:
+def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Record) -> Result:
+    """Verify a target against one token, without looking for the models linked to it.
+
+    Args:
+        target: what is asked about.
+        registry: the registry on its chain.
+        shelf: where the token's manifest is.
+        record: the token's.
+    """
     where = f"token {record.id} of registry {registry.address} on chain {registry.chain_id}"
     commitment = Commitment(
         root=record.root,
@@ -504,7 +685,7 @@ def _verify_token(
         disordered=record.disordered,
     )
     result = verify(target, commitment, lambda: shelf.open(record.metadata_digest))
-    return replace(result, kind=record.kind.value, marks=_marks(record), models=tuple(models))
+    return replace(result, kind=record.kind.value, marks=_marks(record))
 
 
 def subject_of(registry: Registry, record: Record) -> Subject:
@@ -533,7 +714,7 @@ def _models(
     registry: Registry, shelf: Shelf, records: Iterable[Record]
 ) -> dict[int, list[LinkedModel]]:
     """Find the models linked to datasets, by one pass over the registry for all of them."""
-    datasets = {record.id for record in records if record.kind is Kind.DATASET}
+    datasets = {record.id: record for record in records if record.kind is Kind.DATASET}
     links = [
         (source, link)
         for source, links in (registry.all_links(min(datasets) + 1) if datasets else ())
@@ -545,18 +726,23 @@ def _models(
     models: dict[int, list[LinkedModel]] = {}
     for source, link in links:
         if source in publishers:
-            model = _linked_model(shelf, publishers[source], link)
+            model = _linked_model(shelf, publishers[source], link, datasets[link.target])
             models.setdefault(link.target, []).append(model)
     return models
 
 
-def _linked_model(shelf: Shelf, record: Record, link: Link) -> LinkedModel:
+def _linked_model(shelf: Shelf, record: Record, link: Link, dataset: Record) -> LinkedModel:
+    statement = shelf.statement(record.metadata_digest)
+    relation, committed = link.relation.value, dataset.metadata_digest
+    transcript = statement.transcript(relation, committed, dataset.size)
+    grade = "transcript" if transcript and not link.countersigned else link.grade.value
     return LinkedModel(
         token=record.id,
-        name=shelf.name(record.metadata_digest),
-        relation=link.relation.value,
-        grade=link.grade.value,
+        name=statement.name,
+        relation=relation,
+        grade=grade,
         publisher=record.publisher,
+        transcript=transcript,
     )
 
 
@@ -569,13 +755,10 @@ def as_json(target: Target, results: Iterable[Result]) -> dict[str, Any]:
 def _as_object(result: Result) -> dict[str, Any]:
     values = asdict(replace(result, proof=None))
     del values["proof"]
+    for model, values_of_model in zip(result.models, values["models"], strict=True):
+        recorded = model.transcript
+        values_of_model["transcript"] = recorded.as_object() if recorded else None
     return values
-
-
-_EVIDENCE = {
-    Grade.STATED.value: "stated by its publisher",
-    Grade.COUNTERSIGNED.value: "countersigned by the dataset's owner, published by",
-}
 
 
 def as_text(result: Result) -> str:
@@ -586,12 +769,20 @@ def as_text(result: Result) -> str:
         f"  {'ok  ' if step.ok else 'FAIL'} {step.step:10} {step.detail}" for step in result.steps
     ]
     lines += [f"  note {mark}" for mark in result.marks]
-    lines += [
-        f"  model {model.name or 'unnamed'} (token {model.token}): {model.relation}, "
-        f"{_EVIDENCE[model.grade]} {model.publisher}"
-        for model in result.models
-    ]
+    lines += [f"  model {_linked(model)}" for model in result.models]
     return "\n".join([head, *lines])
+
+
+def _linked(model: LinkedModel) -> str:
+    evidence = f"stated by its publisher {model.publisher}"
+    if model.grade == Grade.COUNTERSIGNED:
+        evidence = f"countersigned by the dataset's owner, published by {model.publisher}"
+    if recorded := model.transcript:
+        evidence += (
+            f", who recorded a run fed with {recorded.seen} of its "
+            f"{recorded.seen + recorded.unseen} leaves and {recorded.foreign} others"
+        )
+    return f"{model.name or 'unnamed'} (token {model.token}): {model.relation}, {evidence}"
 
 
 def _verdict(result: Result) -> str:

@@ -93,13 +93,13 @@ def _one_line(error: Exception) -> str:
 
 def _words(inputs: Mapping[str, Any]) -> str:
     """A contract error's values, its enums in words."""
-    from alithis.registry import Kind, Relation
+    from alithis.registry import ClaimStatus, Kind, Relation
 
     enums = {"kind": Kind, "targetKind": Kind, "relation": Relation}
-    return ", ".join(
-        f"{name}={list(enums[name])[value] if name in enums else value}"
-        for name, value in inputs.items()
-    )
+    enums |= {"status": ClaimStatus, "answer": ClaimStatus}
+    words = {name: list(enums[name])[value] for name, value in inputs.items() if name in enums}
+    hexes = {name: value.hex() for name, value in inputs.items() if isinstance(value, bytes)}
+    return ", ".join(f"{name}={value}" for name, value in (inputs | words | hexes).items())
 
 
 def container() -> ContractContainer:
@@ -268,12 +268,26 @@ def _price(transaction: TransactionAPI, account: AccountAPI) -> int:
 
 def _estimate(transaction: TransactionAPI, account: AccountAPI) -> int:
     """The gas that the node says it takes."""
-    # Without a price in it, the node does not mind the balance: the caller compares that.
+    return int(_ask("eth_estimateGas", transaction, account), 16)
+
+
+def rehearse(transaction: TransactionAPI, account: AccountAPI) -> None:
+    """Has the node carry a transaction out without keeping what it does.
+
+    Raises:
+        CustomError: The contract refuses it.
+        RpcError: It fails otherwise.
+    """
+    _ask("eth_call", transaction, account, "latest")
+
+
+def _ask(method: str, transaction: TransactionAPI, account: AccountAPI, *block: str) -> Any:
+    # Without a price in it, the node does not mind the balance: `_price` compares that.
     call = {"from": account.address, "data": f"0x{bytes(transaction.data).hex()}"}
     if transaction.receiver:
         call["to"] = str(transaction.receiver)
     try:
-        return int(transport().request("eth_estimateGas", [call]), 16)
+        return transport().request(method, [call, *block])
     except RpcError as error:
         raise _custom_error(error, transaction) or error from None
 
@@ -363,12 +377,22 @@ def find_registry(
 
 
 def _contract_address(text: str, network: NetworkAPI) -> str:
+    address = checksummed(text)
+    if not network.provider.get_code(address):
+        raise ScriptError(f"there is no contract at {text} on {network.choice}")
+    return address
+
+
+def checksummed(text: str) -> str:
+    """An address in the spelling that carries a checksum (ERC-55).
+
+    Raises:
+        ScriptError: It is none, or its checksum is wrong.
+    """
     from eth_utils import is_address, to_checksum_address
 
     if not is_address(text):
         raise ScriptError(f"'{text}' is not an address: 0x and 40 hexadecimal digits")
-    if not network.provider.get_code(to_checksum_address(text)):
-        raise ScriptError(f"there is no contract at {text} on {network.choice}")
     return to_checksum_address(text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
     from ape.contracts import ContractInstance
 
+    from alithis.inputs import Input
     from alithis.manifest import Manifest
-    from alithis.model import Input
     from alithis.registry import Record, Registry
 
 MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -109,7 +109,7 @@ def run(
     contract = find_registry(address, network, account)
     registry = read_registry(contract)
     links = list(dict.fromkeys([*input_links(registry, manifest, links), *links]))
-    check_again(registry, manifest, account, yes=yes)
+    check_again(registry, manifest, account.address, yes=yes)
     Store(store_folder).put_manifest(folder)
     if not as_json:
         announce(manifest, contract, links)
@@ -123,23 +123,24 @@ def run(
     click.echo(f"  URI         {minted.uri}")
 
 
-def open_sound(folder: Path, kind: str) -> Manifest:
+def open_sound(folder: Path, kind: str | None) -> Manifest:
     """Opens a manifest that an audit finds sound: a broken one costs no gas.
 
     Args:
         folder: The manifest.
-        kind: What it must be: ``dataset`` or ``model``.
+        kind: What it must be: ``dataset``, ``model``, or None for either.
 
     Raises:
         ScriptError: The audit fails, or it is of the other kind.
     """
-    from alithis.manifest import Manifest, audit
+    from alithis.audit import audit
+    from alithis.manifest import Manifest
 
     for step in audit(folder):
         if not step.ok:
             raise ScriptError(f"{folder} is broken and was not minted: {step.step}: {step.detail}")
     manifest = Manifest.open(folder)
-    if manifest.metadata.kind != kind:
+    if kind not in (None, manifest.metadata.kind):
         raise ScriptError(
             f"{folder} is a {manifest.metadata.kind}: use mint_{manifest.metadata.kind}"
         )
@@ -158,7 +159,7 @@ def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] =
         ScriptError: An input has no token in the registry, or several publishers minted it, or
             the metadata states its inputs wrongly.
     """
-    from alithis.model import stated_inputs
+    from alithis.inputs import stated_inputs
 
     tokens: dict[bytes, list[Record]] = {}
     for record in registry.tokens():
@@ -188,7 +189,7 @@ def _only(records: Sequence[Record], given: Input, registry: Registry) -> int:
     return records[0].id
 
 
-def check_again(registry: Registry, manifest: Manifest, account: AccountAPI, *, yes: bool) -> None:
+def check_again(registry: Registry, manifest: Manifest, publisher: str, *, yes: bool) -> None:
     """Asks before the same publisher mints the same data points a second time.
 
     Raises:
@@ -198,7 +199,7 @@ def check_again(registry: Registry, manifest: Manifest, account: AccountAPI, *, 
     data = manifest.metadata
     for record in registry.tokens():
         minted = (record.publisher, record.kind, record.root, record.size)
-        if minted != (account.address, data.kind, data.root, data.size):
+        if minted != (publisher, data.kind, data.root, data.size):
             continue
         same = "" if record.metadata_digest == data.digest else ", with other metadata"
         said = f"{data.name} is token {record.id} already, by the same publisher{same}"
@@ -231,11 +232,9 @@ def mint(
     Raises:
         ApeException: The transaction fails; the contract's error says why.
     """
-    from alithis.registry import Relation
-
     data = manifest.metadata
     send = contract.mintDataset if data.kind == "dataset" else contract.mintModel
-    arguments = _commitment(manifest), [(token, Relation(name).number) for token, name in links]
+    arguments = commitment(manifest), numbered(links)
     transaction = unsent(send, *arguments, sender=account)
     approve(transaction, account, f"mint {data.name}", yes=yes)
     receipt = account.call(transaction)
@@ -248,7 +247,29 @@ def mint(
     )
 
 
-def _commitment(manifest: Manifest) -> tuple[bytes, int, int, bytes]:
+def numbered(links: Iterable[Link]) -> list[tuple[int, int]]:
+    """Links as the contract takes them."""
+    from alithis.registry import Relation
+
+    return [(token, Relation(name).number) for token, name in links]
+
+
+def worded(links: Sequence[tuple[int, int]]) -> list[Link]:
+    """Links as the contract takes them, in words.
+
+    Raises:
+        ScriptError: There is no such relation.
+    """
+    from alithis.registry import Relation
+
+    relations = list(Relation)
+    if any(number >= len(relations) for _, number in links):
+        raise ScriptError("a link has a relation that the registry does not know")
+    return [(token, relations[number].value) for token, number in links]
+
+
+def commitment(manifest: Manifest) -> tuple[bytes, int, int, bytes]:
+    """What a token holds of a manifest: root, size, scheme's number, metadata digest."""
     from alithis.registry import Scheme
 
     data = manifest.metadata

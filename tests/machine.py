@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ape
@@ -31,6 +32,7 @@ from solidity import MADE_FROM, digest, refused
 from solidity import Kind as Number
 
 from alithis import registry as registries
+from alithis.index import DERIVES, Index
 from alithis.registry import ClaimStatus, Event, Kind, Link, Registry, Relation, Scheme
 from scripts._common import ProviderTransport
 
@@ -650,6 +652,9 @@ class Machine(RuleBasedStateMachine):
         reader = Registry(ProviderTransport(self.provider), self.registry.address)
         events = reader.events(from_block=self.first_block())
         assert state_by_events(events) == self.state
+        with Index(Path(":memory:"), reader) as index:
+            index.sync()
+            assert_index_tells(index, self.state)
 
     def first_block(self) -> int:
         return int(self.registry.deploymentBlock())
@@ -659,6 +664,28 @@ class Machine(RuleBasedStateMachine):
         asked = [("isDerivedFrom", (id, ancestor)) for id in ids for ancestor in ids]
         answers = _views(self.registry, asked)
         assert answers == [self.state.derived(*pair) for _, pair in asked]
+
+
+def assert_index_tells(index: Index, state: State) -> None:
+    """Holds that an index has all tokens, links and marks of a state."""
+    ids = sorted(state.tokens)
+    found = index.lineage(ids)
+    assert list(found.nodes) == ids
+    for id, token in state.tokens.items():
+        node = found.nodes[id]
+        assert (node.kind, node.size, node.metadata) == (token.kind, token.size, token.metadata)
+        assert (node.publisher, node.owner) == (token.publisher, token.owner)
+        assert (node.superseded_by or 0) == (token.superseded_by or 0)
+        assert (node.withdrawn, node.disordered) == (token.withdrawn, token.disordered)
+        assert node.open_claims == sum(claim.status is ClaimStatus.OPEN for claim in token.claims)
+        links = [
+            Link(edge.target, edge.relation, edge.countersigned)
+            for edge in found.edges
+            if edge.token == id
+        ]
+        assert links == token.links
+        derived = set(index.lineage([id], DERIVES, down=False).nodes) - {id}
+        assert derived == {older for older in ids if state.derived(id, older)} - {id}
 
 
 def explore(registry: ContractInstance, accounts: Sequence[AccountAPI], histories: int) -> None:

@@ -132,6 +132,14 @@ def measure_relaying(registry, owner, publisher):
     yield "mint a dataset for a publisher who signed", relayed.gas_used
 
 
+def measure_uri_storage(owner):
+    """Gas of a publisher's second mint where the metadata's URI lies in storage, for comparison."""
+    token = owner.deploy(helper("UriStorageToken"))
+    uri = "data:application/json;base64,".ljust(280, "e")
+    costs = [token.mint(uri, sender=owner).gas_used for _ in range(2)]
+    yield "for comparison: mint a token with a data URI of 280 bytes in storage", costs[1]
+
+
 @pytest.fixture(scope="module")
 def measured(registry, owner, accounts):
     probe = owner.deploy(helper("GasProbe"))
@@ -141,6 +149,7 @@ def measured(registry, owner, accounts):
         **dict(measure_absence(registry, owner, probe)),
         **dict(measure_evidence(registry, owner)),
         **dict(measure_relaying(registry, owner, accounts[1])),
+        **dict(measure_uri_storage(owner)),
         "deploy": registry.creation_metadata.receipt.gas_used,
         "bytes of code": len(registry.provider.get_code(registry.address)),
     }
@@ -155,6 +164,11 @@ def test_as_in_the_snapshot(measured):
 @pytest.mark.parametrize(("action", "limit"), LIMITS.items())
 def test_within_its_limit(measured, action, limit):
     assert measured[action] <= limit
+
+
+def test_minting_costs_less_than_half_of_a_stored_uri(measured):
+    stored = measured["for comparison: mint a token with a data URI of 280 bytes in storage"]
+    assert 2 * measured["mint a dataset"] < stored
 
 
 def test_code_leaves_room(measured):

@@ -7,9 +7,9 @@ import click
 import numpy as np
 import pytest
 
-from alithis import cli, manifest, metadata, readers
+from alithis import builder, cli, manifest, metadata, readers
 from alithis.digest import Pool
-from scripts import demo, deploy, mint_dataset, mint_model
+from scripts import demo, deploy, mint_dataset, mint_model, registry
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {
@@ -17,6 +17,7 @@ SCRIPTS = {
     "deploy": deploy.cli,
     "mint_dataset": mint_dataset.cli,
     "mint_model": mint_model.cli,
+    "registry": registry.cli,
 }
 
 
@@ -26,7 +27,7 @@ def test_the_training_snippet_runs_as_it_stands(tmp_path, monkeypatch):
     source = readers.arrays(images, name="images")
     description = metadata.Description("mnist-train")
     with Pool(1) as pool:
-        manifest.build(
+        builder.build(
             source.digested(pool),
             Path("mnist-train.alithis"),
             description=description,
@@ -57,8 +58,9 @@ def test_each_command_shown_exists_with_the_options_shown(words):
         command, rest = SCRIPTS[words[2]], words[3:]
     else:
         command, rest = cli.cli, words[1:]
-        while isinstance(command, click.Group):
-            command, rest = command.commands[rest[0]], rest[1:]
-    known = {option for parameter in command.params for option in parameter.opts}
+    while isinstance(command, click.Group):
+        command, rest = command.commands[rest[0]], rest[1:]
+    options = (parameter.opts + parameter.secondary_opts for parameter in command.params)
+    known = {option for each in options for option in each}
 
     assert {word for word in rest if word.startswith("-")} <= known | {"--network"}

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from strategies import digests, leaf_sets
 
 from alithis import merkle
-from alithis.digest import Pool
 from alithis.errors import ProofError, RootMismatchError
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "merkle.json").read_text())
@@ -75,10 +74,31 @@ class TestTree:
         assert merkle.fold(tree.frontier) == tree.root
 
     @pytest.mark.parametrize("size", [3 * 65536 - 1, 3 * 65536, 2 * 65536 + 256])
-    def test_worker_processes_give_the_same_tree(self, size):
-        leaves = np.random.default_rng(size).bytes(size * 32)
-        with Pool(2) as pool:
-            assert merkle.tree(leaves, pool.map) == merkle.tree(leaves)
+    @pytest.mark.parametrize("step", [32, 1 << 14, (1 << 19) - 1, 1 << 23])
+    def test_stream_gives_the_same_tree(self, size, step):
+        """However it is cut."""
+        if step == 32:
+            size //= 64
+        leaves, first = np.random.default_rng(size).bytes(size * 32), bytearray()
+        blocks = (leaves[start : start + step] for start in range(0, len(leaves), step))
+        top, tree = merkle.grow(blocks, first.extend), merkle.tree(leaves)
+        assert (top.size, top.root, top.frontier) == (size, tree.root, tree.frontier)
+        assert (bytes(first), *top.tiles) == tree.tiles
+
+    @pytest.mark.parametrize("blocks", [[], [b""], [b"", b""]])
+    def test_stream_without_leaves_is_refused(self, blocks):
+        with pytest.raises(ProofError, match="an empty tree has no root"):
+            merkle.grow(blocks, bytearray().extend)
+
+    def test_stream_that_ends_within_a_leaf_is_refused(self):
+        with pytest.raises(ProofError, match="not 33 bytes"):
+            merkle.grow([bytes(32), bytes(1)], bytearray().extend)
+
+    @given(rows=st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=70))
+    def test_many_hashes_at_once_are_those_of_hashlib(self, rows):
+        """The library that hashes many short messages a call is not to be trusted blindly."""
+        array = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
+        assert merkle._hashes(0, array).tobytes() == b"".join(map(merkle.leaf_hash, rows))
 
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
     def test_any_buffer_will_do(self, kind):

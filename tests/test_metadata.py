@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from strategies import digests
 
 from alithis import metadata, readers
+from alithis.builder import build
 from alithis.cid import Cid
 from alithis.digest import BYTES, Form, Pool
 from alithis.errors import FormatError, VersionError
-from alithis.manifest import build
 from alithis.metadata import Description, FileEntry
 
 ROOT = hashlib.sha256(b"root").digest()
@@ -223,7 +223,7 @@ WRONG = [
         for value in (DROP, [], {}, ["00" * 32], ["00" * 32] * 3, ["00" * 32, "0"], ["00" * 32, 1])
     ],
     *[("form", "alithis.form", value) for value in (DROP, "bytes", [])],
-    *[("name", "alithis.form.name", value) for value in (DROP, "rows", 1)],
+    *[("name", "alithis.form.name", value) for value in (DROP, "words", 1)],
     *[("version", "alithis.form.version", value) for value in (DROP, "1", True)],
     *[("mode", "alithis.form.mode", value) for value in (DROP, "CMYK", 8)],
     *[("width", "alithis.form.width", value) for value in (0, -1, "28", True, 28.0, None)],

@@ -9,18 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 import reference
 import safetensors
-from artifacts import build, rewrite
+from artifacts import build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from alithis import digest, merkle, metadata, model, readers
+from alithis.audit import audit
+from alithis.builder import build as build_manifest
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, SourceError
-from alithis.manifest import Manifest, audit
-from alithis.manifest import build as build_manifest
+from alithis.inputs import RELATIONS, Input, Transcript, stated_inputs
+from alithis.keyed import PublisherKey
+from alithis.manifest import Manifest
 from alithis.metadata import Description
-from alithis.model import Fed, Input, Run, Transcript, build_model, stated_inputs
+from alithis.model import Fed, Run, build_model
 from alithis.proof import Inclusion
 
 ROWS = 10
@@ -652,9 +655,13 @@ class TestRun:
         opened = self.record(weights, tmp_path / "out", dataset)
         digest_ = dataset.metadata.digest
 
+        trained, tested = (
+            Transcript.of(b"".join(LEAVES[at] for at in rows), dataset)
+            for rows in (range(2, 6), range(2))
+        )
         assert stated_inputs(opened.metadata) == [
-            Input("trained_on", "rows", digest_),
-            Input("tested_on", "rows", digest_),
+            Input("trained_on", "rows", digest_, trained),
+            Input("tested_on", "rows", digest_, tested),
         ]
 
     def test_same_run_same_bytes(self, weights, dataset, tmp_path):
@@ -722,8 +729,7 @@ class TestRun:
 
     def test_manifests_that_cannot_be_compared(self, tmp_path):
         build(tmp_path / "model", [b"x"], kind="model")
-        build(tmp_path / "keyed", [b"x"])
-        keyed = rewrite(tmp_path / "keyed", b'"scheme": "sha256"', b'"scheme": "keyed"')
+        keyed = build(tmp_path / "keyed", [b"x"], key=PublisherKey(bytes(32)))
 
         for manifest, said in (
             (tmp_path / "model", "model: a model with sha256 leaves"),
@@ -850,8 +856,7 @@ def is_json(value):
 class TestInputs:
     def test_every_relation(self, written):
         inputs = [
-            Input(relation, relation.upper(), of_bytes(relation.encode()))
-            for relation in model.RELATIONS
+            Input(relation, relation.upper(), of_bytes(relation.encode())) for relation in RELATIONS
         ]
         ours = written(inputs=inputs)
 
@@ -912,6 +917,9 @@ class TestInputs:
             [{"relation": "trained_on", "name": "x", "metadata": "00" * 31}],
             [{"relation": "trained_on", "name": "x", "metadata": "0 " * 32}],
             [{"relation": "trained_on", "name": "x", "metadata": 7}],
+            [{"relation": "trained_on", "name": "x", "metadata": "00" * 32}] * 257,
+            [{"relation": "trained_on", "name": "x", "metadata": "00" * 32, "transcript": 7}],
+            [{"relation": "trained_on", "name": "x", "metadata": "00" * 32, "transcript": {}}],
         ],
         ids=str,
     )

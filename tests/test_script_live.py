@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from chains import RICH, run_live
+from chains import POOR, RICH, run_live
 from click.testing import CliRunner
 from test_script_mint import write, write_model
 
@@ -43,6 +43,36 @@ def test_a_dataset_and_a_model_are_minted_and_verified_on_a_live_network(
     (found,) = json.loads(result.output)["results"]
     assert (found["verdict"], found["index"], found["size"]) == ("included", 0, 60)
     assert [(model["token"], model["relation"]) for model in found["models"]] == [(2, "trained_on")]
+
+
+def test_evidence_and_a_relayed_mint_on_a_live_network(live, addresses, tmp_path, store):
+    def run(*command, status=0, alias=RICH):
+        result = run_live(live, "registry", *command, "--account", alias, "--yes", "--json")
+        assert result.returncode == status, result.stderr
+        return result
+
+    deployed = run_live(live, "deploy", "--account", RICH, "--yes", "--json")
+    registry = ["--registry", json.loads(deployed.stdout)["registry"]]
+    dataset = write(tmp_path / "rows.alithis", rows=60)
+    leaf = next(Manifest.open(dataset).leaves()).hex()
+
+    # Who has nothing signs; who has money sends.
+    mint = str(tmp_path / "mint.json")
+    signed = json.loads(run("sign", str(dataset), "-o", mint, *registry, alias=POOR).stdout)
+    assert (signed["publisher"], signed["chain"]) == (addresses[POOR], 314159)
+    relayed = run("relay", mint, *registry)
+    assert json.loads(relayed.stdout)["publisher"] == addresses[POOR]
+    assert "About to relay a dataset's mint:" in relayed.stderr
+
+    attested = run("attest", "1", leaf, "--manifest", str(dataset), *registry)
+    assert json.loads(attested.stdout)["attestations"] == 1
+    assert "fee" in attested.stderr
+
+    refused = run("withdraw", "1", *registry, status=2)
+    assert "the contract refuses: NotOwner(id=1" in refused.stderr
+    assert "About to" not in refused.stderr
+    poor = run("withdraw", "1", *registry, status=2, alias=POOR)
+    assert "holds nothing on" in poor.stderr
 
 
 def test_nothing_is_sent_unasked(live, addresses, tmp_path):

@@ -9,8 +9,10 @@ from click.testing import CliRunner
 
 from alithis import manifest as manifests
 from alithis import metadata, model, readers
+from alithis.builder import build
 from alithis.cid import Cid
 from alithis.digest import Pool
+from alithis.inputs import Input
 from alithis.registry import Registry
 from alithis.storage import Store
 from scripts import mint_dataset, mint_model
@@ -35,7 +37,7 @@ def write(out, rows):
     source = readers.arrays(np.arange(rows * 4, dtype="uint8").reshape(rows, 4), name="rows")
     description = metadata.Description(out.stem)
     with Pool(1) as pool:
-        manifests.build(source.digested(pool), out, description=description, form=source.form)
+        build(source.digested(pool), out, description=description, form=source.form)
     return out
 
 
@@ -43,7 +45,7 @@ def write_model(out, *datasets):
     weights = out.with_suffix(".bin")
     weights.write_bytes(b"weights of " + out.name.encode())
     inputs = [
-        model.Input("trained_on", opened.metadata.name, opened.metadata.digest)
+        Input("trained_on", opened.metadata.name, opened.metadata.digest)
         for opened in map(manifests.Manifest.open, datasets)
     ]
     description = metadata.Description(out.stem)

@@ -19,6 +19,8 @@ from alithis import digest, proof, verifier
 from alithis.cid import Cid
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, NoTokenError, RegistryError, SourceError
+from alithis.inputs import Transcript
+from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
 from alithis.proof import Exclusion, Inclusion, Subject
 from alithis.registry import Link, Registry, Relation
@@ -42,6 +44,7 @@ LEAVES = sorted(map(of_bytes, PHOTOS))
 STEPS = ["record", "metadata", "commitment", "leaf", "position", "path"]
 LOWEST, HIGHEST = bytes(32), b"\xff" * 32
 BETWEEN = of_bytes(b"no photo")
+KEYED = (b'"scheme": "sha256"', b'"scheme": "keyed", "keyCheck": "%s"' % (b"00" * 32))
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +306,58 @@ class TestModels:
         said = f"trained_on, countersigned by the dataset's owner, published by {publisher}"
         assert said in verifier.as_text(first)
 
+    def recorded(self, registry, accounts, store, dataset, folder, **changes):
+        """A model, token 5, whose metadata says what was fed of a dataset."""
+        fed = {"root": "ab" * 32, "size": 203, "seen": 200, "unseen": 100, "foreign": 3}
+        given = {"relation": "trained_on", "name": "photos", "transcript": fed | changes}
+        given["metadata"] = dataset.metadata.digest.hex()
+        model = build(folder / "recorded", [b"recorded"], kind="model", inputs=[given])
+        store.put_manifest(folder / "recorded")
+        links = [(1, Relation.TRAINED_ON.number), (1, Relation.TESTED_ON.number)]
+        registry.mintModel(commitment(model.metadata), links, sender=accounts[1])
+
+    def test_transcript_where_the_metadata_has_one(
+        self, reader, shelf, registry, owner, accounts, store, photos, tmp_path
+    ):
+        self.recorded(registry, accounts, store, Manifest.open(photos), tmp_path)
+        trained, tested = ask_one(reader, shelf, hashed(LOWEST)).models[2:]
+
+        assert (trained.relation, trained.grade) == ("trained_on", "transcript")
+        assert trained.transcript == Transcript(b"\xab" * 32, 203, 200, 100, 3)
+        assert (tested.relation, tested.grade, tested.transcript) == ("tested_on", "stated", None)
+        result = ask_one(reader, shelf, hashed(LOWEST))
+        assert (
+            f"stated by its publisher {accounts[1].address}, who recorded a run fed with 200 of "
+            "its 300 leaves and 3 others\n"
+        ) in verifier.as_text(result)
+        (written,) = verifier.as_json(hashed(LOWEST), [result])["results"]
+        assert written["models"][2]["transcript"]["root"] == "ab" * 32
+
+        registry.countersign(5, 0, sender=owner)
+        confirmed = ask_one(reader, shelf, hashed(LOWEST)).models[2]
+        assert (confirmed.grade, confirmed.transcript) == ("countersigned", trained.transcript)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"unseen": 99},
+            {"foreign": 4},
+            {"seen": -1, "size": 2},
+            {"root": None},
+            {"seen": True},
+            {"root": "ab"},
+            {"size": None},
+        ],
+        ids=str,
+    )
+    def test_a_transcript_that_cannot_be_is_none(
+        self, reader, store, registry, accounts, photos, tmp_path, changes
+    ):
+        self.recorded(registry, accounts, store, Manifest.open(photos), tmp_path, **changes)
+        trained = ask_one(reader, Shelf(store), hashed(LOWEST)).models[2]
+
+        assert (trained.name, trained.grade, trained.transcript) == ("recorded", "stated", None)
+
     def test_a_model_without_metadata_at_hand_has_no_name(self, reader, photos, tmp_path):
         shelf = Shelf(Store(tmp_path), [photos, photos.with_name("tuned")])
         result = ask_one(reader, shelf, hashed(LOWEST))
@@ -497,18 +552,18 @@ class TestLeafStep:
         assert "\n" not in failed(result, "leaf")
 
     def test_keyed_leaves_are_their_publishers_to_compute(self, copy, tmp_path):
-        rewrite(copy, b'"scheme": "sha256"', b'"scheme": "keyed"')
+        rewrite(copy, *KEYED)
 
         for target in (hashed(LEAVES[0]), hashed(BETWEEN), written(tmp_path, b"text")):
             detail = failed(verify_manifest(target, copy), "leaf")
             assert detail == (
                 "the leaves are keyed, and only their publisher can compute them: "
-                "ask for a proof file"
+                "ask for a proof file, or give the publisher's key with --key-file"
             )
 
     def test_a_proof_file_serves_keyed_leaves_and_says_what_it_shows(self, copy, tmp_path):
         found = Manifest.open(copy).prove(LEAVES[0])
-        rewrite(copy, b'"scheme": "sha256"', b'"scheme": "keyed"')
+        rewrite(copy, *KEYED)
 
         result = verify_manifest(proof_file(tmp_path, found), copy)
 
@@ -519,10 +574,54 @@ class TestLeafStep:
         )
 
 
+class TestKeyedToken:
+    """The chain says that a token's leaves are keyed; the key is the publisher's to give."""
+
+    KEY = PublisherKey(bytes(range(32)))
+
+    @pytest.fixture
+    def token(self, reader, store, registry, owner, tmp_path):
+        opened = build(tmp_path / "patients", [b"a", b"b"], key=self.KEY)
+        registry.mintDataset(commitment(opened.metadata), [], sender=owner)
+        store.put_manifest(tmp_path / "patients")
+        return reader.count()
+
+    def test_with_the_key(self, reader, shelf, token):
+        for content, verdict in ((b"a", INCLUDED), (b"x", ABSENT)):
+            target = Target("", digest=of_bytes(content), key=self.KEY)
+            assert ask_one(reader, shelf, target, token).verdict == verdict
+
+    def test_without(self, reader, shelf, token):
+        detail = failed(ask_one(reader, shelf, hashed(of_bytes(b"x")), token), "leaf")
+        assert "only their publisher can compute them" in detail
+
+    def test_by_a_proof_and_the_chain_alone(self, reader, token, tmp_path):
+        opened = Manifest.open(tmp_path / "patients")
+        mine = Target("", digest=of_bytes(b"a"), key=self.KEY)
+        found = opened.prove(mine.leaf(opened.metadata))
+        found = replace(found, opening=mine.opening(opened.metadata))
+        file = tmp_path / "proof"
+        file.write_bytes(proof.dump(found, Subject()))
+        (tmp_path / "a").write_bytes(b"a")
+        nothing = Shelf(Store(tmp_path / "empty"))
+
+        target = Target.parse(str(tmp_path / "a"), proof_file=file)
+        assert ask_one(reader, nothing, target, token).verdict == INCLUDED
+        (tmp_path / "b").write_bytes(b"b")
+        other = Target.parse(str(tmp_path / "b"), proof_file=file)
+        failed(ask_one(reader, nothing, other, token), "leaf")
+
+    def test_absence_by_the_chain_alone_cannot_be_told(self, reader, token, tmp_path):
+        found = Manifest.open(tmp_path / "patients").prove(self.KEY.leaf(of_bytes(b"x")))
+        nothing = Shelf(Store(tmp_path / "empty"))
+        detail = failed(ask_one(reader, nothing, proof_file(tmp_path, found), token), "leaf")
+        assert detail.startswith("that a keyed leaf is absent says nothing of a data point")
+
+
 def image_manifest(folder):
     """A manifest of one grey image, by its pixels."""
     from alithis import readers
-    from alithis.manifest import build as build_manifest
+    from alithis.builder import build as build_manifest
     from alithis.metadata import Description
 
     (folder / "images").mkdir()
@@ -916,9 +1015,9 @@ class TestShelf:
             Shelf(store, [tmp_path])
 
     def test_names(self, shelf, reader):
-        assert shelf.name(reader.record(3).metadata_digest) == "classifier"
-        assert shelf.name(bytes(32)) is None
-        assert shelf.name(bytes(32)) is None
+        assert shelf.statement(reader.record(3).metadata_digest).name == "classifier"
+        assert shelf.statement(bytes(32)).name is None
+        assert shelf.statement(bytes(32)).name is None
 
     def test_a_registry_larger_than_the_open_files_allowed(self, tmp_path):
         """Each manifest has files open while it is looked into, and none after."""
@@ -1008,6 +1107,7 @@ class TestShowing:
                     "relation": "trained_on",
                     "grade": "stated",
                     "publisher": accounts[1].address,
+                    "transcript": None,
                 },
                 {
                     "token": 4,
@@ -1015,6 +1115,7 @@ class TestShowing:
                     "relation": "validated_on",
                     "grade": "stated",
                     "publisher": accounts[1].address,
+                    "transcript": None,
                 },
             ],
         }

@@ -1,0 +1,218 @@
+"""A lineage as text, Mermaid, DOT, JSON or SVG.
+
+Names come from metadata that anybody can publish: each format gets them escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from alithis.index import Edge, Lineage, Node
+from alithis.registry import Kind
+
+_WIDTH, _HEIGHT, _ACROSS, _DOWN = 230, 58, 130, 26  # a box, and the gaps beside and below it
+_LETTERS = 30  # of a name that fit into a box
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A lineage, and the words for its tokens and links.
+
+    Attributes:
+        lineage: the tokens and links.
+        names: the tokens' names, as their metadata states them, where that is at hand.
+        grade: how far a link is evidenced.
+    """
+
+    lineage: Lineage
+    names: Mapping[int, str]
+    grade: Callable[[Edge], str]
+
+    def _title(self, node: Node) -> str:
+        return f"{self.names.get(node.id, 'unnamed')} (token {node.id})"
+
+    def _remarks(self, node: Node) -> str:
+        return "".join(f", {mark}" for mark in node.marks)
+
+    def _below(self, *, upward: bool) -> dict[int, list[tuple[Edge, int]]]:
+        """For each token its links, each with the token at the other end."""
+        ends = [
+            (edge.token, edge, edge.target) if upward else (edge.target, edge, edge.token)
+            for edge in self.lineage.edges
+        ]
+        ends.sort(key=lambda end: (end[0], end[2], end[1].relation))
+        return {
+            token: [(edge, other) for _, edge, other in group]
+            for token, group in groupby(ends, key=lambda end: end[0])
+        }
+
+    def tree(self) -> str:
+        """Return lines of text: for each root what it came from, then what came from it."""
+        lines = []
+        for id in self.lineage.roots:
+            root = self.lineage.nodes[id]
+            lines.append(
+                f"{self._title(root)}: {root.kind}, published by {root.publisher}"
+                f"{self._remarks(root)}"
+            )
+            for words, upward in ("it came from", True), ("came from it", False):
+                branches = list(self._branches(id, self._below(upward=upward)))
+                lines += [words, *branches] if branches else []
+        return "\n".join(lines)
+
+    def _branches(self, root: int, below: Mapping[int, list[tuple[Edge, int]]]) -> Iterator[str]:
+        """Unfold a token; one that was shown before is not unfolded again."""
+        shown = {root}
+        # A stack instead of recursion: a chain of fine-tunes may be longer than Python's stack.
+        stack = _unfolded("", below.get(root, []))
+        while stack:
+            indent, edge, id, last = stack.pop()
+            again = " …as above" if id in shown and id in below else ""
+            node = self.lineage.nodes[id]
+            yield (
+                f"{indent}{'└─' if last else '├─'} {edge.relation} {self._title(node)}: "
+                f"{self.grade(edge)}{self._remarks(node)}{again}"
+            )
+            if id not in shown:
+                shown.add(id)
+                stack += _unfolded(indent + ("   " if last else "│  "), below.get(id, []))
+
+    def mermaid(self) -> str:
+        """Return a Mermaid flowchart."""
+        lines = ["flowchart BT"]
+        for node in self.lineage.nodes.values():
+            left, right = ("([", "])") if node.kind is Kind.MODEL else ("[", "]")
+            label = _quoted(f"{self._title(node)}{self._remarks(node)}", '"#`;&<>')
+            lines.append(f'  t{node.id}{left}"{label}"{right}')
+        for edge in self.lineage.edges:
+            arrow = "-.->" if self.grade(edge) == "stated" else "-->"
+            lines.append(
+                f'  t{edge.token} {arrow}|"{edge.relation}, {self.grade(edge)}"| t{edge.target}'
+            )
+        return "\n".join(lines)
+
+    def dot(self) -> str:
+        """Return a graph in Graphviz's language."""
+        lines = ["digraph lineage {", "  rankdir=BT; node [shape=box, fontname=sans];"]
+        for node in self.lineage.nodes.values():
+            label = f"{self._title(node)}{self._remarks(node)}"
+            label = label.replace("\\", "\\\\").replace('"', '\\"')
+            style = ", style=rounded" if node.kind is Kind.MODEL else ""
+            lines.append(f'  {node.id} [label="{label}"{style}];')
+        for edge in self.lineage.edges:
+            dashed = ", style=dashed" if self.grade(edge) == "stated" else ""
+            label = f"{edge.relation}\\n{self.grade(edge)}"
+            lines.append(f'  {edge.token} -> {edge.target} [label="{label}"{dashed}];')
+        return "\n".join([*lines, "}"])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``--format json`` prints."""
+        return {
+            "roots": list(self.lineage.roots),
+            "truncated": self.lineage.truncated,
+            "tokens": [
+                {
+                    "token": node.id,
+                    "kind": node.kind.value,
+                    "name": self.names.get(node.id),
+                    "size": node.size,
+                    "metadata": node.metadata.hex(),
+                    "publisher": node.publisher,
+                    "owner": node.owner,
+                    "superseded_by": node.superseded_by,
+                    "withdrawn": node.withdrawn,
+                    "disordered": node.disordered,
+                    "open_claims": node.open_claims,
+                }
+                for node in self.lineage.nodes.values()
+            ],
+            "links": [
+                {
+                    "token": edge.token,
+                    "target": edge.target,
+                    "relation": edge.relation.value,
+                    "grade": self.grade(edge),
+                }
+                for edge in self.lineage.edges
+            ],
+        }
+
+    def svg(self) -> str:
+        """Return a picture: one column a generation, older tokens to the left."""
+        places = self._places()
+        width = max(x for x, _ in places.values()) + _WIDTH + 20
+        height = max(y for _, y in places.values()) + _HEIGHT + 20
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">',
+            '<rect width="100%" height="100%" fill="#fff"/>',
+            *(self._line(edge, places) for edge in self.lineage.edges),
+            *(self._box(node, *places[node.id]) for node in self.lineage.nodes.values()),
+            "</svg>",
+        ]
+        return "\n".join(parts)
+
+    def _places(self) -> dict[int, tuple[int, int]]:
+        """Put each token a column to the right of the youngest that it was made from."""
+        column: dict[int, int] = {}
+        targets: dict[int, list[int]] = {}
+        for edge in self.lineage.edges:
+            targets.setdefault(edge.token, []).append(edge.target)
+        for id in sorted(self.lineage.nodes):  # a link's target has the smaller id
+            column[id] = 1 + max((column[target] for target in targets.get(id, [])), default=-1)
+        rows: dict[int, int] = {}
+        places = {}
+        for id in sorted(column):
+            row = rows.get(column[id], 0)
+            rows[column[id]] = row + 1
+            places[id] = (10 + column[id] * (_WIDTH + _ACROSS), 10 + row * (_HEIGHT + _DOWN))
+        return places
+
+    def _box(self, node: Node, x: int, y: int) -> str:
+        name = self.names.get(node.id, "unnamed")
+        name = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+        fill, stroke = ("#eaf3ff", "#2f6fb3") if node.kind is Kind.DATASET else _MODEL
+        second = f"token {node.id}, {node.kind}{self._remarks(node)}"
+        second = second if len(second) <= _LETTERS + 4 else f"{second[: _LETTERS + 3]}…"
+        weight = 3 if node.id in self.lineage.roots else 1
+        return (
+            f"<g><title>{escape(self._title(node) + self._remarks(node))}</title>"
+            f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="8" fill="{fill}" '
+            f'stroke="{stroke}" stroke-width="{weight}"/>'
+            f'<text x="{x + 12}" y="{y + 24}" font-weight="600">{escape(name)}</text>'
+            f'<text x="{x + 12}" y="{y + 44}" fill="{"#a4262c" if node.marks else "#555"}">'
+            f"{escape(second)}</text></g>"
+        )
+
+    def _line(self, edge: Edge, places: Mapping[int, tuple[int, int]]) -> str:
+        (right, below), (left, above) = places[edge.token], places[edge.target]
+        x1, y1 = right, below + _HEIGHT // 2
+        x2, y2 = left + _WIDTH, above + _HEIGHT // 2
+        dashes = ' stroke-dasharray="5 4"' if self.grade(edge) == "stated" else ""
+        return (
+            f'<path d="M{x1} {y1}C{x1 - 60} {y1} {x2 + 60} {y2} {x2} {y2}" fill="none" '
+            f'stroke="#888"{dashes}/>'
+            f'<text x="{(x1 + x2) // 2}" y="{(y1 + y2) // 2 - 5}" text-anchor="middle" '
+            f'font-size="11" fill="#555">{escape(edge.relation)}</text>'
+        )
+
+
+_MODEL = ("#fdf1e3", "#b3702f")
+
+
+def _unfolded(
+    indent: str, entries: Sequence[tuple[Edge, int]]
+) -> list[tuple[str, Edge, int, bool]]:
+    """Return a token's links, the last one first, to be put on a stack."""
+    marked = [(indent, edge, id, False) for edge, id in entries]
+    if marked:
+        marked[-1] = (*marked[-1][:3], True)
+    return marked[::-1]
+
+
+def _quoted(text: str, special: str) -> str:
+    return "".join(f"#{ord(letter)};" if letter in special else letter for letter in text)

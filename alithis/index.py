@@ -1,0 +1,540 @@
+"""The registry's events in a local database, and what they say of where artifacts came from.
+
+Every event becomes a row of its own, with its block: nothing is ever updated, so that blocks
+which a reorganisation took back are taken back here by deleting their rows. What a token's state
+is (superseded, countersigned, …) the queries read off the rows.
+
+Blocks come in windows, one transaction each: an interrupted run goes on behind the last whole
+one. The hash of each window's last block tells whether the chain still has it.
+
+Sources: the events of `contracts/IAlithis.sol`; SQLite's documentation on recursive queries.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from alithis.errors import ChainError, FormatError, NoTokenError, RegistryError, StorageError
+from alithis.registry import Event, Kind, Registry, Relation
+
+VERSION = 1
+WINDOW = 2_000
+"""Blocks in a transaction, and in one query of a node's events at most."""
+CONFIRMED = 900
+"""Blocks behind the chain's last that can no longer be taken back: Filecoin's finality."""
+MAX_TOKENS = 10_000
+"""Tokens in a lineage at most."""
+
+DERIVES = (
+    Relation.DERIVED_FROM,
+    Relation.TRAINED_ON,
+    Relation.FINE_TUNED_FROM,
+    Relation.DISTILLED_FROM,
+)
+"""Relations by which an artifact was made out of an older one, as the contract counts them."""
+
+_SCHEMA = """
+CREATE TABLE about (version INTEGER, chain INTEGER, registry TEXT, first INTEGER);
+CREATE TABLE windows (last INTEGER PRIMARY KEY, hash BLOB NOT NULL);
+CREATE TABLE tokens (
+    id INTEGER PRIMARY KEY, kind TEXT, scheme TEXT, size INTEGER, root BLOB, metadata BLOB,
+    publisher TEXT, time INTEGER, block INTEGER NOT NULL);
+CREATE INDEX tokens_by_metadata ON tokens (metadata);
+CREATE TABLE links (
+    token INTEGER {tokens}, position INTEGER, target INTEGER {tokens} CHECK (target < token),
+    relation TEXT, block INTEGER NOT NULL, PRIMARY KEY (token, position)) WITHOUT ROWID;
+CREATE INDEX links_by_target ON links (target, relation, token);
+CREATE TABLE transfers (
+    token INTEGER {tokens}, block INTEGER, log INTEGER, owner TEXT,
+    PRIMARY KEY (token, block, log)) WITHOUT ROWID;
+CREATE TABLE countersignatures (
+    token INTEGER {tokens}, position INTEGER, block INTEGER, log INTEGER, given INTEGER, owner TEXT,
+    PRIMARY KEY (token, position, block, log)) WITHOUT ROWID;
+CREATE TABLE superseded (
+    token INTEGER PRIMARY KEY {tokens}, by INTEGER {tokens}, block INTEGER NOT NULL);
+CREATE TABLE withdrawn (token INTEGER PRIMARY KEY {tokens}, uri TEXT, block INTEGER NOT NULL);
+CREATE TABLE disordered (token INTEGER PRIMARY KEY {tokens}, block INTEGER NOT NULL);
+CREATE TABLE attestations (
+    token INTEGER {tokens}, block INTEGER, log INTEGER, leaf BLOB, attester TEXT,
+    PRIMARY KEY (token, block, log)) WITHOUT ROWID;
+CREATE TABLE claims (
+    token INTEGER {tokens}, number INTEGER, leaf BLOB, claimant TEXT, time INTEGER, uri TEXT,
+    block INTEGER NOT NULL, PRIMARY KEY (token, number)) WITHOUT ROWID;
+CREATE TABLE answers (
+    token INTEGER {tokens}, number INTEGER, block INTEGER, log INTEGER, answer TEXT, uri TEXT,
+    PRIMARY KEY (token, number, block, log)) WITHOUT ROWID
+""".replace("{tokens}", "REFERENCES tokens DEFERRABLE INITIALLY DEFERRED")
+_TABLES = (
+    "tokens", "links", "transfers", "countersignatures", "superseded", "withdrawn", "disordered",
+    "attestations", "claims", "answers",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an index has come.
+
+    Attributes:
+        block: the last block it knows.
+        head: the chain's last block; None where it was not asked.
+        tokens: how many tokens it knows.
+        undone: blocks that were taken back, because the chain had taken them back.
+    """
+
+    block: int
+    head: int | None
+    tokens: int
+    undone: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether it knows all that the chain had when it was asked."""
+        return self.head is not None and self.block >= self.head
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A token in a lineage.
+
+    Attributes:
+        id: the token.
+        kind: dataset or model.
+        size: number of leaves.
+        metadata: SHA-256 of its metadata.json, 32 bytes.
+        publisher: address of who minted it.
+        owner: address of who owns it.
+        superseded_by: the token that replaces it, or None.
+        withdrawn: whether it was withdrawn.
+        disordered: whether its leaves were proved not to ascend.
+        open_claims: how many claims against it are unanswered.
+    """
+
+    id: int
+    kind: Kind
+    size: int
+    metadata: bytes
+    publisher: str
+    owner: str
+    superseded_by: int | None
+    withdrawn: bool
+    disordered: bool
+    open_claims: int
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What the chain says against it, in words."""
+        marks = {
+            "withdrawn": self.withdrawn,
+            "disordered": self.disordered,
+            f"superseded by {self.superseded_by}": self.superseded_by,
+            f"{self.open_claims} open claims": self.open_claims,
+        }
+        return tuple(words for words, holds in marks.items() if holds)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A link in a lineage.
+
+    Attributes:
+        token: the newer token, which has the link.
+        target: the older one.
+        relation: how the newer came from the older.
+        countersigned: whether the target's owner confirmed it.
+    """
+
+    token: int
+    target: int
+    relation: Relation
+    countersigned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What tokens came from, or what came from them, or both.
+
+    Attributes:
+        roots: where it begins.
+        nodes: the tokens, by their ids, the roots among them.
+        edges: the links between them, by token and position.
+        truncated: whether there are more than was asked for.
+    """
+
+    roots: tuple[int, ...]
+    nodes: Mapping[int, Node]
+    edges: Sequence[Edge]
+    truncated: bool = False
+
+
+class Index:
+    """A registry's events in a SQLite file; a context manager, or `close` it."""
+
+    def __init__(self, path: Path, registry: Registry) -> None:
+        """Open the index of a registry, or begin one.
+
+        Args:
+            path: the file.
+            registry: the registry; its chain and address must be the index's.
+
+        Raises:
+            ChainError: the index is of another registry or chain.
+            FormatError: the file is no index, or of another release.
+            StorageError: it cannot be opened.
+        """
+        self._path = path
+        self._registry = registry
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA foreign_keys = ON")
+            self._begin()
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+        except sqlite3.DatabaseError as error:
+            raise _unusable(path, error) from error
+
+    @classmethod
+    def beneath(cls, folder: Path, registry: Registry) -> Self:
+        """Open the index of a registry in a folder, named for its chain and address."""
+        return cls(folder / f"{registry.chain_id}-{registry.address.lower()}.sqlite", registry)
+
+    def __enter__(self) -> Self:
+        """Return the index."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _begin(self) -> None:
+        registry = self._registry
+        with self._transaction():
+            if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
+                for statement in _SCHEMA.split(";\n"):
+                    self._database.execute(statement)
+                about = (VERSION, registry.chain_id, registry.address, registry.deployment_block())
+                self._database.execute("INSERT INTO about VALUES (?, ?, ?, ?)", about)
+        self._check()
+
+    def _check(self) -> None:
+        (version,) = self._one("SELECT version FROM about")
+        if version != VERSION:
+            raise FormatError(f"{self._path}: an index of format {version}; delete it")
+        _, chain, address, self._first = self._one("SELECT * FROM about")
+        if (chain, address) != (self._registry.chain_id, self._registry.address):
+            raise ChainError(
+                f"{self._path}: indexes registry {address} on chain {chain}, not "
+                f"{self._registry.address} on {self._registry.chain_id}"
+            )
+
+    # -- Reading the chain -----------------------------------------------------------------------
+
+    def sync(
+        self, *, windows: int | None = None, report: Callable[[Progress], None] = lambda _: None
+    ) -> Progress:
+        """Read the events since the last time, after taking back what the chain took back.
+
+        Args:
+            windows: how many windows of `WINDOW` blocks to read at most; by default all.
+            report: is told how far it has come after each window.
+
+        Raises:
+            RegistryError: the node gives no usable answer, none for so old blocks, or events
+                that cannot be a registry's.
+            StorageError: the file cannot be written.
+        """
+        with self._translated():
+            undone = self._take_back()
+            head = self._registry.last_block()
+            progress = self._progress(head, undone)
+            while not progress.complete and windows != 0:
+                self._read(progress.block + 1, min(progress.block + WINDOW, head))
+                windows = None if windows is None else windows - 1
+                progress = self._progress(head, undone)
+                report(progress)
+            return progress
+
+    def _progress(self, head: int | None, undone: int) -> Progress:
+        (tokens,) = self._one("SELECT count(*) FROM tokens")
+        return Progress(self._last(), head, tokens, undone)
+
+    def _last(self) -> int:
+        (last,) = self._one("SELECT max(last) FROM windows")
+        return self._first - 1 if last is None else int(last)
+
+    def _take_back(self) -> int:
+        """Delete the windows that the chain no longer has; return how many blocks they were."""
+        before = self._last()
+        windows = "SELECT last, hash FROM windows ORDER BY last DESC"
+        for last, stored in self._database.execute(windows).fetchall():
+            if self._registry.block_hash(last) == stored:
+                break
+            with self._transaction():
+                self._database.execute("DELETE FROM windows WHERE last = ?", [last])
+                for table in _TABLES:
+                    kept = self._last()
+                    self._database.execute(f"DELETE FROM {table} WHERE block > ?", [kept])  # noqa: S608
+        return before - self._last()
+
+    def _read(self, first: int, last: int) -> None:
+        """Read a window, if the chain is the same before and after."""
+        before = self._registry.block_hash(last)
+        events = list(self._registry.events(from_block=first, to_block=last))
+        after = self._registry.block_hash(last)
+        if before is None or before != after:
+            raise RegistryError(f"block {last} changed while it was read: run it again")
+        if any(event.block == last and event.block_hash != after for event in events):
+            raise RegistryError(f"block {last} has two hashes: run it again, or ask another node")
+        with self._transaction():
+            for event in events:
+                self._insert(event)
+            if self._one("SELECT count(*) <> ifnull(max(id), 0) FROM tokens")[0]:
+                raise RegistryError(f"{_UNFIT}: a token is missing before block {last}")
+            self._database.execute("INSERT INTO windows VALUES (?, ?)", [last, after])
+            # Between windows that are final, blocks cannot be taken back one by one.
+            self._database.execute(
+                "DELETE FROM windows WHERE last < ? AND last < "
+                "(SELECT max(last) FROM windows WHERE last <= ?)",
+                [last - CONFIRMED, last - CONFIRMED],
+            )
+
+    def _insert(self, event: Event) -> None:
+        if event.name in _ROWS:
+            statement, row = _ROWS[event.name]
+            self._database.execute(statement, row(event, event.args))
+
+    # -- Answers -----------------------------------------------------------------------------------
+
+    def node(self, token: int) -> Node:
+        """Return a token.
+
+        Raises:
+            NoTokenError: the index knows no such token.
+        """
+        for node in self._nodes([token]):
+            return node
+        raise NoTokenError(f"the index knows no token {token}: it knows {self._count()} of them")
+
+    def tokens_of(self, metadata: bytes) -> list[int]:
+        """Return the tokens that commit to the metadata.json with a SHA-256."""
+        rows = self._database.execute(
+            "SELECT id FROM tokens WHERE metadata = ? ORDER BY id", [metadata]
+        )
+        return [id for (id,) in rows]
+
+    def lineage(
+        self,
+        tokens: Sequence[int],
+        relations: Iterable[Relation] = Relation,
+        *,
+        up: bool = True,
+        down: bool = True,
+        depth: int | None = None,
+        limit: int = MAX_TOKENS,
+    ) -> Lineage:
+        """Return what tokens came from, and what came from them, however indirectly.
+
+        Args:
+            tokens: where to begin.
+            relations: which links to follow.
+            up: whether to follow links to older tokens.
+            down: whether to follow links from newer tokens.
+            depth: how many links away at most.
+            limit: how many tokens at most.
+
+        Raises:
+            NoTokenError: the index knows no such token.
+        """
+        for token in tokens:
+            self.node(token)
+        names = sorted(set(relations))
+        ways = [_UP] * up + [_DOWN] * down
+        reached = dict.fromkeys(
+            id for way in ways for id in self._reach(tokens, way, names, depth, limit + 1)
+        )
+        ids = list(reached)[:limit]
+        nodes = {node.id: node for node in self._nodes(ids)}
+        edges = [
+            edge for edge in self._edges(ids) if edge.target in nodes and edge.relation in names
+        ]
+        return Lineage(tuple(tokens), nodes, edges, truncated=len(reached) > limit)
+
+    def _reach(
+        self,
+        tokens: Sequence[int],
+        way: str,
+        relations: Sequence[str],
+        depth: int | None,
+        limit: int,
+    ) -> list[int]:
+        """Follow links one step after the other, breadth first."""
+        seen = dict.fromkeys(tokens)
+        frontier = list(seen)
+        query = way.format(", ".join("?" * len(relations)))
+        while frontier and depth != 0 and len(seen) < limit:
+            with self._chosen(frontier):
+                found = self._database.execute(query, relations).fetchall()
+            frontier = [id for (id,) in found if id not in seen]
+            seen |= dict.fromkeys(frontier)
+            depth = None if depth is None else depth - 1
+        return list(seen)[:limit]
+
+    def _nodes(self, ids: Sequence[int]) -> list[Node]:
+        with self._chosen(ids):
+            rows = self._database.execute(_NODES).fetchall()
+        return [
+            Node(id, Kind(kind), size, metadata, publisher, owner, by, bool(out), bool(bad), claims)
+            for id, kind, size, metadata, publisher, owner, by, out, bad, claims in rows
+        ]
+
+    def _edges(self, ids: Sequence[int]) -> list[Edge]:
+        with self._chosen(ids):
+            rows = self._database.execute(_EDGES).fetchall()
+        return [
+            Edge(token, target, Relation(relation), bool(countersigned))
+            for token, target, relation, countersigned in rows
+        ]
+
+    @contextmanager
+    def _chosen(self, ids: Sequence[int]) -> Iterator[None]:
+        """Put ids into the temporary table ``chosen``."""
+        self._database.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (id INTEGER PRIMARY KEY)")
+        self._database.executemany("INSERT INTO chosen VALUES (?)", [(id,) for id in ids])
+        try:
+            yield
+        finally:
+            self._database.execute("DELETE FROM chosen")
+
+    def _count(self) -> int:
+        return int(self._one("SELECT count(*) FROM tokens")[0])
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = self._database.execute(query).fetchone()
+        return row
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.IntegrityError, OverflowError) as error:
+            raise RegistryError(f"{_UNFIT} ({error})") from error
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self._path, error) from error
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> StorageError | FormatError:
+    if isinstance(error, sqlite3.OperationalError):  # locked, full, read-only
+        return StorageError(f"{path}: {error}")
+    return FormatError(f"{path}: is no index, or damaged ({error}): delete it, and it is read anew")
+
+
+_UNFIT = "the node's events do not fit together: ask another node"
+_NODES = """
+SELECT tokens.id, kind, size, metadata, publisher,
+    (SELECT owner FROM transfers WHERE token = tokens.id ORDER BY block DESC, log DESC LIMIT 1),
+    (SELECT by FROM superseded WHERE token = tokens.id),
+    EXISTS (SELECT 1 FROM withdrawn WHERE token = tokens.id),
+    EXISTS (SELECT 1 FROM disordered WHERE token = tokens.id),
+    (SELECT count(*) FROM claims WHERE token = tokens.id AND NOT EXISTS (
+        SELECT 1 FROM answers WHERE token = claims.token AND number = claims.number))
+FROM chosen CROSS JOIN tokens ON tokens.id = chosen.id ORDER BY tokens.id
+"""
+_UP = """
+SELECT DISTINCT target FROM chosen CROSS JOIN links ON links.token = chosen.id
+WHERE relation IN ({}) ORDER BY target
+"""
+_DOWN = """
+SELECT DISTINCT token FROM chosen CROSS JOIN links ON links.target = chosen.id
+WHERE relation IN ({}) ORDER BY token
+"""
+_EDGES = """
+SELECT links.token, target, relation,
+    (SELECT given FROM countersignatures WHERE token = links.token
+        AND position = links.position ORDER BY block DESC, log DESC LIMIT 1)
+FROM chosen CROSS JOIN links ON links.token = chosen.id ORDER BY links.token, links.position
+"""
+
+_Args = Mapping[str, Any]
+_ROWS: dict[str, tuple[str, Callable[[Event, _Args], tuple[Any, ...]]]] = {
+    "Minted": (
+        "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        lambda event, args: (
+            *(args["id"], args["kind"], args["scheme"], args["size"], args["root"]),
+            *(args["metadataDigest"], args["publisher"], args["time"], event.block),
+        ),
+    ),
+    "Linked": (
+        "INSERT INTO links VALUES (?, ?, ?, ?, ?)",
+        lambda event, args: (
+            *(args["id"], args["position"], args["target"], args["relation"], event.block),
+        ),
+    ),
+    "Transfer": (
+        "INSERT INTO transfers VALUES (?, ?, ?, ?)",
+        lambda event, args: (args["tokenId"], event.block, event.index, args["to"]),
+    ),
+    "Countersigned": (
+        "INSERT INTO countersignatures VALUES (?, ?, ?, ?, 1, ?)",
+        lambda event, args: (
+            *(args["id"], args["position"], event.block, event.index, args["owner"]),
+        ),
+    ),
+    "CountersignatureRetracted": (
+        "INSERT INTO countersignatures VALUES (?, ?, ?, ?, 0, ?)",
+        lambda event, args: (
+            *(args["id"], args["position"], event.block, event.index, args["owner"]),
+        ),
+    ),
+    "Superseded": (
+        "INSERT INTO superseded VALUES (?, ?, ?)",
+        lambda event, args: (args["id"], args["by"], event.block),
+    ),
+    "Withdrawn": (
+        "INSERT INTO withdrawn VALUES (?, ?, ?)",
+        lambda event, args: (args["id"], args["uri"], event.block),
+    ),
+    "Disordered": (
+        "INSERT INTO disordered VALUES (?, ?)",
+        lambda event, args: (args["id"], event.block),
+    ),
+    "Attested": (
+        "INSERT INTO attestations VALUES (?, ?, ?, ?, ?)",
+        lambda event, args: (
+            *(args["id"], event.block, event.index, args["leaf"], args["attester"]),
+        ),
+    ),
+    "Claimed": (
+        "INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)",
+        lambda event, args: (
+            *(args["id"], args["number"], args["leaf"], args["claimant"], args["time"]),
+            *(args["uri"], event.block),
+        ),
+    ),
+    "ClaimAnswered": (
+        "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+        lambda event, args: (
+            *(args["id"], args["number"], event.block, event.index, args["answer"], args["uri"]),
+        ),
+    ),
+}
+"""What becomes of each event; approvals and nonces say nothing of where artifacts came from."""
