@@ -19,7 +19,9 @@ import pytest
 from PIL import Image
 from reading import assert_resumes, columns, contents, everything, fill, read, sha256, skipped
 
-from alithis import cli, manifest, readers
+from alithis import cli, readers
+from alithis.audit import audit
+from alithis.builder import build
 from alithis.digest import BYTES, RECORD, SAMPLE, TEXT, Form, Pool
 from alithis.errors import ChangedError, MissingExtraError, SourceError
 from alithis.metadata import Description
@@ -312,18 +314,14 @@ class TestLists:
         hashes = {name: sha256(name.encode()).hex() for name in "ab"}
         source = open_source(self.write(tmp_path, hashes))
         with Pool(1) as pool:
-            ours = manifest.build(
-                source.digested(pool),
-                tmp_path / "m",
-                description=Description("x"),
-                form=source.form,
-            )
-            other = readers.folder(files)
-            theirs = manifest.build(
-                other.digested(pool), tmp_path / "o", description=Description("x"), form=BYTES
+            ours, theirs = (
+                build(
+                    each.digested(pool), tmp_path / name, description=Description("x"), form=BYTES
+                )
+                for name, each in (("m", source), ("o", readers.folder(files)))
             )
         assert ours.metadata.root == theirs.metadata.root
-        assert all(step.ok for step in manifest.audit(tmp_path / "m"))
+        assert all(step.ok for step in audit(tmp_path / "m"))
         assert pq.read_table(tmp_path / "m" / "items.parquet")["size"].to_pylist() == [None, None]
 
 

@@ -201,7 +201,8 @@ def in_pieces(
     rest = chain(some, rest)
     for items, passed in pool.map(work, rest) if pool and len(some) > 1 else map(work, rest):
         skipped.extend(passed)
-        yield _from(items, first)
+        if items.paths:
+            yield _from(items, first)
         first = 0
 
 
