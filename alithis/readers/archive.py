@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -23,7 +23,7 @@ from alithis import canonical
 from alithis.digest import BYTES, Form, Pool, of_bytes
 from alithis.errors import SourceError
 from alithis.manifest import Items
-from alithis.readers.places import MAX_READ, Place, is_packed, readable, unpacked
+from alithis.readers.places import MAX_READ, Place, is_packed, readable, unpacked, worth
 from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder
 
 MAX_MEMBER = 1 << 36
@@ -121,10 +121,11 @@ def archives(places: Sequence[Place], options: Options) -> Source:
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
         skipped.clear()
+        several = worth(pool, places, options.form)
         for place in places:
             prefix = f"{place.name}/" if len(places) > 1 else ""
             reader = _Reader(place, options, prefix, skipped, first)
-            yield from reader.items(pool)
+            yield from reader.items(several)
             first = max(0, first - reader.found)
 
     facts = fingerprint("archives", [(each.where, each.stamp) for each in places], options)
@@ -141,7 +142,7 @@ class _Reader:
         self._skipped, self._first = skipped, first
         self.found = 0
 
-    def items(self, pool: Pool) -> Iterator[Items]:
+    def items(self, pool: Pool | None) -> Iterator[Items]:
         """Yield the data points from the first wanted one on."""
         file: Any
         with self._place.open() as file, _readable(self._place):
@@ -153,7 +154,7 @@ class _Reader:
             else:
                 file = _Forward(unpacked(file) if packed else file, packed=packed)
                 members, apart = self._tar_members(file), not packed
-            if apart and self._place.is_local and pool.workers > 1:
+            if apart and pool is not None and self._place.is_local:
                 results = self._in_workers(pool, self._tasks(members))
             else:
                 results = self._here(file, self._tasks(members))
@@ -247,10 +248,7 @@ class _Reader:
     def _in_workers(self, pool: Pool, tasks: Iterator[_Task]) -> Iterator[tuple[_Task, _Result]]:
         runs = iter(lambda: list(islice(tasks, _RUN)), [])
         work = ((self._place, run, self._options.form) for run in runs)
-        some = list(islice(work, 2))
-        several = len(some) > 1  # for one, workers do not pay
-        every = chain(some, work)
-        for done in pool.map(_of_run, every) if several else map(_of_run, every):
+        for done in pool.map(_of_run, work):
             yield from done
 
     # -- Data points -------------------------------------------------------------------------

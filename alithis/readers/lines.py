@@ -19,7 +19,7 @@ from alithis.digest import TEXT, Form, Pool, of_bytes
 from alithis.errors import SourceError
 from alithis.manifest import Items
 from alithis.readers.columns import MAX_COLUMNS, Choice
-from alithis.readers.places import Place, readable, unpacked
+from alithis.readers.places import Place, readable, unpacked, worth
 from alithis.readers.source import Skips, Source, fingerprint, in_pieces
 
 MAX_LINE = 1 << 26
@@ -110,7 +110,8 @@ def _source(
         skipped.clear()
         work = partial(digest, choice, form, True)
         count = partial(_count, digest, choice, form)
-        yield from in_pieces(pieces(), work, count, pool=pool, first=first, skipped=skipped)
+        several = worth(pool, places, form)
+        yield from in_pieces(pieces(), work, count, pool=several, first=first, skipped=skipped)
 
     facts = fingerprint(kind, [(each.where, each.stamp) for each in places], choice)
     return Source(form, None, digested, facts, skipped)

@@ -9,13 +9,14 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from alithis import digest
+from alithis.digest import Form, Pool
 from alithis.errors import ChangedError, SourceError
 from alithis.readers.source import check_name, stamp, utf8
 
@@ -25,6 +26,9 @@ MAX_READ = 1 << 26
 
 _XZ_MEMORY = 1 << 28
 _BLOCK = 1 << 20
+
+
+_HASHED, _PARSED = 1 << 29, 1 << 25  # bytes from which on workers, a second to start, pay
 
 
 class Place(Protocol):
@@ -53,6 +57,13 @@ class Place(Protocol):
             SourceError: it cannot be read.
             ChangedError: it changed since it was listed, or while it was open.
         """
+
+
+def worth(pool: Pool, places: Sequence[Place], form: Form) -> Pool | None:
+    """Return the workers of a pool, where they save more time than they take to start."""
+    size = sum(place.stamp[0] or 0 for place in places)
+    least = _HASHED if form.name in ("bytes", "sample") else _PARSED
+    return pool if pool.workers > 1 and size >= least else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from alithis.errors import SourceError
 from alithis.manifest import Items
 from alithis.readers import columns
 from alithis.readers.columns import Choice
-from alithis.readers.places import Place, readable
+from alithis.readers.places import Place, readable, worth
 from alithis.readers.source import Skips, Source, fingerprint, in_pieces, joined
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def parquet(places: Sequence[Place], choice: Choice) -> Source:
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
         skipped.clear()
-        local = pool if all(place.is_local for place in places) else None
+        local = worth(pool, places, form) if all(place.is_local for place in places) else None
         work, count = partial(_digest, choice, form), partial(_count, choice)
         yield from in_pieces(pieces, work, count, pool=local, first=first, skipped=skipped)
 
