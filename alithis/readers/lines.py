@@ -151,6 +151,22 @@ class _Found:
         self._split = choice.split_of(piece.place.name)
         self._columns: dict[str, Any] = {called: [] for called, _ in choice.keep}
         self.skipped = Skips()
+        self._at = 0
+
+    def rows(self) -> Iterator[tuple[int, Any]]:
+        """Yield the rows, each with its index."""
+        for at, row in enumerate(self._piece.rows):
+            self._at = at
+            yield at, row
+
+    @contextmanager
+    def naming(self, what: str, first: int) -> Iterator[None]:
+        """Name the row in the errors that it brings; the file's first has this number."""
+        try:
+            yield
+        except SourceError as error:
+            number = self._piece.start + self._at + first
+            raise SourceError(f"{self._piece.place.where}: {what} {number}: {error}") from error
 
     def add(self, at: int, digest: bytes, size: int, row: Mapping[str, Any]) -> None:
         self._digests.append(digest)
@@ -182,24 +198,23 @@ def _kept(value: Any) -> str | int | None:
 
 def _digest_lines(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
     found = _Found(piece, choice)
-    for at, line in enumerate(piece.rows):
-        data = line.removesuffix(b"\r")
-        if not data:
-            found.skip(at, "an empty line")
-            continue
-        with _line(piece, at):
-            digest = of_bytes(form.canonical(data)) if hashed else b""
-        found.add(at, digest, len(data), {})
+    with found.naming("line", 1):
+        for at, line in found.rows():
+            data = line.removesuffix(b"\r")
+            if data:
+                found.add(at, of_bytes(form.canonical(data)) if hashed else b"", len(data), {})
+            else:
+                found.skip(at, "an empty line")
     return found.result()
 
 
 def _digest_json(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
     found = _Found(piece, choice)
-    for at, line in enumerate(piece.rows):
-        if not line.strip():
-            found.skip(at, "a blank line")
-            continue
-        with _line(piece, at):
+    with found.naming("line", 1):
+        for at, line in found.rows():
+            if not line.strip():
+                found.skip(at, "a blank line")
+                continue
             row = canonical.parsed(line)
             if choice.column is None:
                 data = canonical.record(canonical.taken(row, choice.columns)) if hashed else b""
@@ -222,15 +237,6 @@ def _of_text(value: Any, column: str, form: Form, hashed: bool) -> tuple[bytes, 
     return of_bytes(form.canonical(data)) if hashed else b"", len(data)
 
 
-@contextmanager
-def _line(piece: _Piece, at: int) -> Iterator[None]:
-    """Name the line in the errors that it brings."""
-    try:
-        yield
-    except SourceError as error:
-        raise SourceError(f"{piece.place.where}: line {piece.start + at + 1}: {error}") from error
-
-
 # -- CSV -----------------------------------------------------------------------------------------
 
 
@@ -245,10 +251,18 @@ class _Lines:
         for piece in self._pieces:
             for at, line in enumerate(piece.rows):
                 self.row += len(line)
-                with _line(piece, at):
-                    if self.row > MAX_LINE:
-                        raise SourceError(f"a row of more than {MAX_LINE} bytes")
-                    yield canonical.decoded(line) + "\n"
+                if self.row > MAX_LINE:
+                    raise self._error(piece.start + at, f"a row of more than {MAX_LINE} bytes")
+                yield self._decoded(piece.start + at, line) + "\n"
+
+    def _decoded(self, number: int, line: bytes) -> str:
+        try:
+            return canonical.decoded(line)
+        except SourceError as error:
+            raise self._error(number, str(error)) from error
+
+    def _error(self, number: int, message: str) -> SourceError:
+        return SourceError(f"{self._place.where}: line {number + 1}: {message}")
 
 
 def _csv_pieces(delimiter: str, place: Place, file: BinaryIO) -> Iterator[_Piece]:
@@ -284,11 +298,11 @@ def _digest_rows(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tup
     order, pattern = canonical.row_pattern(
         piece.header if choice.columns is None else choice.columns
     )
-    for at, cells in enumerate(piece.rows):
-        if not cells:
-            found.skip(at, "an empty line")
-            continue
-        with _row(piece, at):
+    with found.naming("row", 0):
+        for at, cells in found.rows():
+            if not cells:
+                found.skip(at, "an empty line")
+                continue
             row = _by_name(piece.header, cells)
             if choice.column is not None:
                 found.add(at, *_of_text(row[choice.column], choice.column, form, hashed), row)
@@ -310,12 +324,3 @@ def _check_header(choice: Choice, piece: _Piece) -> None:
         if name not in piece.header:
             names = ", ".join(piece.header[:20])
             raise SourceError(f"{piece.place.where}: no column {name}; there are {names}")
-
-
-@contextmanager
-def _row(piece: _Piece, at: int) -> Iterator[None]:
-    """Name the row in the errors that it brings."""
-    try:
-        yield
-    except SourceError as error:
-        raise SourceError(f"{piece.place.where}: row {piece.start + at}: {error}") from error
