@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import io
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -372,6 +375,31 @@ class TestParquet:
         path.write_bytes(data)
         with pytest.raises(SourceError, match=r"x\.parquet: "):
             read(open_source(path))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("options", [{"column": "b"}, {}], ids=str)
+def test_dictionary_of_one_large_value_is_decoded_a_piece_at_a_time(tmp_path, kind, options):
+    """A file of some 100 kB would otherwise take gigabytes."""
+    large = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), [b"x" * 100_000])
+    path = written(tmp_path, pa.table({"b": large}), kind, rows=2000)
+    script = (
+        "import resource, sys\n"
+        "from alithis.digest import Pool\n"
+        "from alithis.readers import columns, open_source\n"
+        "columns._DECODED = 1 << 22\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "with Pool(1) as pool:\n"
+        "    options = {'column': 'b'} if sys.argv[2:] else {}\n"
+        "    for batch in open_source(sys.argv[1], **options).digested(pool):\n"
+        "        print(len(batch.paths), batch.digests[:32].hex())\n"
+        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 120_000\n"
+    )
+    program = [sys.executable, "-c", script, str(path), *options]
+    said = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    value = b"x" * 100_000
+    canonical = value if options else b'{"b":"' + base64.b64encode(value) + b'"}'
+    assert said.split() == ["2000", sha256(canonical).hex()]
 
 
 class TestArrow:

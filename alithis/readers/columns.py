@@ -23,6 +23,7 @@ MAX_COLUMNS = 1 << 12
 MAX_DEPTH = 32
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_DECODED = 1 << 28  # bytes that dictionaries are decoded to at a time
 _DAY = 86_400
 _EPOCH = date(1970, 1, 1)
 
@@ -175,6 +176,8 @@ def digested(
     Raises:
         SourceError: a value has no canonical form; the message names the row.
     """
+    import pyarrow as pa
+
     skipped = Skips()
     try:
         if choice.column is None:
@@ -189,12 +192,33 @@ def digested(
         raise SourceError(f"{name}#{start + error.row}: {error}") from error
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
+    except (pa.ArrowException, MemoryError) as error:
+        raise SourceError(f"{name}: {str(error).splitlines()[0]}") from error
     columns: dict[str, Any] = {
         as_: _kept(_column(table, each), numbers) for as_, each in choice.keep
     }
     columns |= {each: [split] * len(numbers) for each, split in choice.split_of(name)}
     paths = [f"{name}#{start + at}" for at in numbers]
     return Items(b"".join(digests), paths, sizes, columns), skipped
+
+
+def pieces(table: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut a table so that what its dictionaries stand for fits in memory; each with its first row.
+
+    A dictionary of one large value can stand for any number of copies.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    widest = 1
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            kind = column.type.value_type
+            if len(column.dictionary) and (_is_text(kind) or _is_bytes(kind)):
+                widest = max(widest, pc.max(pc.binary_length(column.dictionary)).as_py() or 1)
+    step = max(1, _DECODED // widest)
+    for start in range(0, table.num_rows, step):
+        yield start, table.slice(start, step)
 
 
 def counted(table: pa.RecordBatch, choice: Choice, name: str, start: int) -> tuple[int, Skips]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _IPC_FILE = b"ARROW1"
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # of an IPC stream
-_BATCH_BYTES, _BATCH_ROWS = 1 << 25, 1 << 14
+_BATCH_BYTES, _BATCH_ROWS = 1 << 25, 1 << 12
 _MAX_ROWS = 1 << 20  # in a piece of work: what is known of each row stands in memory
 _MAX_BATCH = 1 << 32
 
@@ -137,7 +137,8 @@ def _batches(rows: _Rows, choice: Choice) -> Iterator[tuple[int, pa.RecordBatch]
         for batch in file.iter_batches(rows.batch, [rows.group], wanted, use_threads=False):
             start, stop = max(rows.start - at, 0), min(rows.stop - at, batch.num_rows)
             if start < stop:
-                yield rows.before + at + start, batch.slice(start, stop - start)
+                for skip, part in columns.pieces(batch.slice(start, stop - start)):
+                    yield rows.before + at + start + skip, part
             at += batch.num_rows
             if at >= rows.stop:
                 return
@@ -222,7 +223,12 @@ def of_batches(
 
 
 def _digest_batch(choice: Choice, form: Form, batch: Batch) -> tuple[Items, Skips]:
-    return columns.digested(batch.rows, choice, form, batch.name, batch.start)
+    skipped, parts = Skips(), []
+    for skip, rows in columns.pieces(batch.rows):
+        items, passed = columns.digested(rows, choice, form, batch.name, batch.start + skip)
+        skipped.extend(passed)
+        parts.append(items)
+    return joined(parts), skipped
 
 
 def _count_batch(choice: Choice, batch: Batch) -> tuple[int, Skips]:
