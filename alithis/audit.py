@@ -19,7 +19,7 @@ from alithis.errors import AlithisError
 from alithis.manifest import Manifest, Step
 from alithis.metadata import LEAVES, FileEntry, Metadata
 from alithis.progress import Progress
-from alithis.spool import ROWS, Spool, connected, firsts, leaf_rows, register
+from alithis.spool import ROWS, Spool, connected, firsts, indices, leaf_rows, register
 
 if TYPE_CHECKING:
     import duckdb
@@ -333,7 +333,7 @@ def _is_disordered(paths: pa.Array, fresh: NDArray[np.bool_], before: str) -> bo
     if not fresh[0] and paths[0].as_py() < before:
         return True
     ties = np.flatnonzero(~fresh[1:])
-    return bool(pc.any(pc.less(paths.take(ties + 1), paths.take(ties))).as_py())
+    return bool(pc.any(pc.less(paths.take(indices(ties + 1)), paths.take(indices(ties)))).as_py())
 
 
 def _audit_source(

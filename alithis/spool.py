@@ -41,6 +41,7 @@ _IN_MEMORY = 1 << 22  # data points that are sorted in memory; of more, chunks a
 _MAX_HELD = 1 << 28  # bytes of them
 _CHUNK = 1 << 20  # rows in a chunk, once chunks are written
 _PIECE = 1 << 14  # rows that become a table at a time: lists take five times its memory
+_MAX_TEXT = (1 << 31) - 1  # bytes of text in a piece
 _PATIENCE = 10.0  # seconds of work that a broken-off run may lose
 _SORT_MEMORY, _SORT_THREADS = "400MB", 4
 _KEY, _PART, _SORTING = "key.json", "chunk.part", "sorting"
@@ -255,7 +256,7 @@ class Spool:
         held = [*(chunk.table() for chunk in self._chunks), *self._held]
         table = _concatenated(held, self._final_schema()).combine_chunks()
         self._held.clear()
-        table = table.take(_order(table))
+        table = table.take(indices(_order(table)))
         progress.advance(self.rows)
         for start in range(0, len(table), ROWS):
             yield table.slice(start, ROWS).combine_chunks()
@@ -359,15 +360,74 @@ def _table(pieces: Sequence[Items], names: Sequence[str]) -> pa.Table:
         pa.binary(SIZE), count, [None, pa.py_buffer(digests)]
     )
     try:
-        paths = pa.array([path for piece in pieces for path in piece.paths], pa.string())
-        sizes = pa.array([size for piece in pieces for size in piece.sizes], pa.int64())
+        paths = _text([path for piece in pieces for path in piece.paths])
+        sizes = _numbers([size for piece in pieces for size in piece.sizes])
         others = {
-            name: pa.array([value for piece in pieces for value in piece.columns[name]])
+            name: _values([value for piece in pieces for value in piece.columns[name]])
             for name in names
         }
-    except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError, pa.ArrowException) as error:
         raise _unfit(error) from error
     return pa.table({"leaf": leaf, "path": paths, "size": sizes, **others})
+
+
+# pyarrow.array imports pandas where it is installed, which takes longer than most manifests.
+
+
+def _values(values: Sequence[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    kinds = set(map(type, values))
+    present = None
+    if type(None) in kinds:
+        present = [value is not None for value in values]
+        kinds.remove(type(None))
+    if kinds == {str}:
+        return _text(["" if value is None else value for value in values], present)
+    if kinds == {int}:
+        return _numbers([0 if value is None else value for value in values], present)
+    return pa.array(values) if kinds else pa.nulls(len(values))
+
+
+def _text(values: Sequence[str], present: Sequence[bool] | None = None) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    encoded = [value.encode() for value in values]
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([len(value) for value in encoded], out=offsets[1:])
+    if offsets[-1] > _MAX_TEXT:
+        raise ValueError(f"{offsets[-1]} bytes of text in {len(values)} rows")
+    data = (offsets.astype(np.int32), b"".join(encoded))
+    buffers = [_bitmap(present), *map(pa.py_buffer, data)]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+
+
+def _numbers(values: Sequence[int], present: Sequence[bool] | None = None) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    buffers = [_bitmap(present), pa.py_buffer(np.array(values, np.int64))]
+    return pa.Array.from_buffers(pa.int64(), len(values), buffers)
+
+
+def _bitmap(present: Sequence[bool] | None) -> pa.Buffer | None:
+    import numpy as np
+    import pyarrow as pa
+
+    if present is None:
+        return None
+    return pa.py_buffer(np.packbits(np.array(present, bool), bitorder="little"))
+
+
+def indices(places: NDArray[np.intp]) -> pa.Array:
+    """Return places of rows as Arrow takes them."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(
+        pa.int64(), len(places), [None, pa.py_buffer(np.ascontiguousarray(places, np.int64))]
+    )
 
 
 def _unified(known: pa.Schema | None, fresh: pa.Schema) -> pa.Schema:
@@ -434,6 +494,7 @@ def connected(scratch: Path, what: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     }
     try:
         with duckdb.connect(config=options) as database:
+            database.execute("SET enable_progress_bar = false")  # it goes to the standard output
             yield database
     except duckdb.Error as error:
         raise SourceError(f"{what}: cannot be sorted: {str(error).splitlines()[0]}") from error
@@ -499,7 +560,7 @@ def _order(table: pa.Table) -> NDArray[np.intp]:
     same = keys[1:] == keys[:-1]
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
     if len(tied):
-        order[tied] = order[tied][_full_order(table.take(order[tied]).combine_chunks())]
+        order[tied] = order[tied][_full_order(table.take(indices(order[tied])).combine_chunks())]
     return order
 
 
@@ -508,7 +569,12 @@ def _full_order(table: pa.Table) -> NDArray[np.intp]:
     import pyarrow.compute as pc
 
     words = _words(leaf_rows(table["leaf"].chunk(0)))
-    keys = {f"leaf{at}": pa.array(words[:, at].astype("=u8")) for at in range(4)}
+    keys = {
+        f"leaf{at}": pa.Array.from_buffers(
+            pa.uint64(), len(words), [None, pa.py_buffer(words[:, at].astype("=u8"))]
+        )
+        for at in range(4)
+    }
     others = {f"c{at}": table[name] for at, name in enumerate(table.column_names[1:])}
     columns = pa.table(keys | others)
     found: NDArray[np.intp] = pc.sort_indices(

@@ -82,6 +82,10 @@ def process(*args, program=PROGRAM, **options):
     )
 
 
+def listed():
+    return sorted(path.name for path in Path().iterdir())
+
+
 def listing(folder):
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*"))
 
@@ -434,6 +438,15 @@ class TestProgress:
         assert result.returncode == 2
         assert output.count("\x1b[?25l") == output.count("\x1b[?25h")
         assert "Error: photos/cats/a: cannot be read" in output.splitlines()[-1]
+
+    def test_pandas_is_not_loaded(self, photos):
+        """It is there, and Arrow would load it by itself: longer than all the work takes."""
+        program = (
+            "import sys; from alithis.cli import cli; cli(sys.argv[1:], standalone_mode=False)"
+        )
+        program += "; assert 'numpy' in sys.modules; assert 'pandas' not in sys.modules"
+        for arguments in (("manifest", "photos", "-o", "out", *ALONE), ("audit", "out")):
+            subprocess.run([sys.executable, "-c", program, *arguments], check=True)
 
     def test_nothing_in_a_log_while_it_is_quick(self, photos):
         result = process("manifest", "photos", "-o", "out", *ALONE)
@@ -970,6 +983,80 @@ class TestVerifyOnChain:
     def test_unknown_token(self, on_chain):
         said = refused("verify", LOWEST, *on_chain.options, "--token", 99)
         assert said == "Error: the registry holds no token 99\n"
+
+
+class TestGoingOn:
+    @pytest.fixture
+    def broken_off(self, photos, monkeypatch):
+        """A run that was interrupted after two of three files, and had time to keep them."""
+        work, left = digest._of_run, iter(range(2))
+
+        def interrupted(run):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return work(run)
+
+        with monkeypatch.context() as context:
+            context.setattr("alithis.spool._PATIENCE", -1.0)
+            context.setattr(digest, "_of_run", interrupted)
+            result = run("manifest", photos, "-o", "out", *ALONE, status=130)
+        assert result.stderr.splitlines() == [
+            "2 data points are kept; the same command goes on from there",
+            "Error: interrupted",
+        ]
+        assert listed() == [".out.work", "photos"]
+        return photos
+
+    def test_the_same_command_goes_on(self, broken_off):
+        result = run("manifest", broken_off, "-o", "out", *ALONE)
+        assert result.stderr == "going on after 2 data points of a run that was broken off\n"
+        run("manifest", broken_off, "-o", "whole", *ALONE)
+        for name in ("leaves", "items.parquet"):
+            assert (Path("out") / name).read_bytes() == (Path("whole") / name).read_bytes()
+        assert listed() == ["out", "photos", "whole"]
+
+    def test_restart(self, broken_off):
+        result = run("manifest", broken_off, "-o", "out", "--restart", *ALONE)
+        assert result.stderr == ""
+        assert listed() == ["out", "photos"]
+
+    def test_source_that_changed(self, broken_off):
+        (broken_off / "more").write_bytes(b"more")
+        result = run("manifest", broken_off, "-o", "out", *ALONE)
+        assert "has another source, form, option or version: starting anew" in result.stderr
+        assert Manifest.open(Path("out")).metadata.items == 4
+
+
+class TestAuditWithSource:
+    def test_same(self, hashed, photos):
+        lines = run("audit", hashed, "--source", photos).stdout.splitlines()
+        assert lines[-1] == "  ok   source        3 data points, each as the manifest has it"
+
+    def test_changed_missing_and_foreign(self, hashed, photos):
+        changed, gone, *_ = sorted(path for path in photos.rglob("*") if path.is_file())
+        changed.write_bytes(b"other")
+        gone.unlink()
+        (photos / "new").write_bytes(b"new")
+        lines = run("audit", hashed, "--source", photos, status=2).stdout.splitlines()
+        names = [path.relative_to(photos).as_posix() for path in (gone, changed)]
+        detail = f"1 missing: {names[0]}; 1 foreign: new; 1 changed: {names[1]}"
+        assert lines[-1] == f"  FAIL source        {detail}"
+
+    def test_idx_with_labels(self, place):
+        header = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 2, 2))
+        Path("images").write_bytes(header + bytes(range(8)))
+        Path("labels").write_bytes(b"\0\0\x08\x01\0\0\0\2\7\10")
+        run("manifest", "images", "--labels", "labels", "-o", "out")
+        run("audit", "out", "--source", "images", "--labels", "labels")
+        Path("labels").write_bytes(b"\0\0\x08\x01\0\0\0\2\7\7")
+        broken = run("audit", "out", "--source", "images", "--labels", "labels", status=2)
+        assert "1 changed: images#1" in broken.stdout
+
+    def test_croissant(self, hashed):
+        run("audit", hashed, "--croissant")
+
+    def test_options_that_need_a_source(self, hashed):
+        assert "go with --source" in refused("audit", hashed, "--label-from-folder")
 
 
 class TestAudit:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import mlcroissant
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -280,6 +279,8 @@ class TestParts:
         assert len(found) * part >= rows > (len(found) - 1) * part
 
     def test_mlcroissant_reads_the_records_of_all_parts(self, folder):
+        import mlcroissant  # not above: the processes that are killed would wait for pandas
+
         dataset = mlcroissant.Dataset(folder / "metadata.json")
         assert dataset.metadata.ctx.issues.errors == set()
         records = list(dataset.records("items"))
@@ -640,8 +641,8 @@ class TestKilled:
     @pytest.mark.parametrize(
         ("point", "kept"),
         [
-            ("chunk", 1150),
-            ("half a chunk", 850),
+            ("chunk", 850),
+            ("half a chunk", 550),
             ("sorting", COUNT),
             ("tree", COUNT),
             ("metadata", COUNT),
@@ -718,7 +719,7 @@ class TestProgress:
 
 class TestMemory:
     def test_stays_bounded(self, tmp_path):
-        """A million data points, with memory for a part of them."""
+        """A million data points, with memory for a part of them; and nothing else is printed."""
         program = """
 import resource, sys
 from pathlib import Path
