@@ -132,7 +132,7 @@ class Node:
             "withdrawn": self.withdrawn,
             "disordered": self.disordered,
             f"superseded by {self.superseded_by}": self.superseded_by,
-            f"{self.open_claims} open claims": self.open_claims,
+            f"open claims: {self.open_claims}": self.open_claims,
         }
         return tuple(words for words, holds in marks.items() if holds)
 

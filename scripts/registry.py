@@ -133,7 +133,7 @@ def attest(
     record, found = _proven(session, token, target, manifests, store_folder)
     says = [
         *_about_leaf(record, found),
-        f"attestation {record.attestations + 1} of the token, with your address, for good",
+        f"  attestation {record.attestations + 1} of the token, with your address, for good",
     ]
     arguments = (token, found.leaf, found.index, found.path)
     receipt = session.send("attest", says, "attest", *arguments)
@@ -168,7 +168,7 @@ def claim(
     record, found = _proven(session, token, target, manifests, store_folder)
     says = [
         *_about_leaf(record, found),
-        f"an open claim with your address and the text {uri!r}, for good",
+        f"  an open claim with your address and the text {uri!r}, for good",
     ]
     arguments = (token, found.leaf, found.index, found.path, uri)
     receipt = session.send("file a claim", says, "claim", *arguments)
@@ -194,10 +194,11 @@ def _proven(
     result = verify_token(target, session.reader, Shelf(Store(store), manifests), record)
     if isinstance(result.proof, Inclusion):
         return record, result.proof
+    if result.proof is not None:
+        raise ScriptError(f"{text} is absent in token {token}: nothing was sent")
     last = result.steps[-1]
     raise ScriptError(
-        f"{text} is {result.verdict} in token {token}: nothing was sent "
-        f"({last.step}: {last.detail})"
+        f"{text} is unverifiable in token {token}: nothing was sent ({last.step}: {last.detail})"
     )
 
 
