@@ -27,7 +27,7 @@ from alithis.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
     from alithis.builder import Stream
-    from alithis.digest import Pool
+    from alithis.digest import Form, Pool
     from alithis.index import Edge, Index, Lineage, Progress
     from alithis.keyed import PublisherKey
     from alithis.manifest import Items, Manifest, Step
@@ -162,6 +162,91 @@ class _SourceType(click.Path):
         return super().convert(str(value).removeprefix("file://"), param, ctx)
 
 
+def _source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a source is read."""
+    options = (
+        click.option(
+            "--type",
+            "kind",
+            type=click.Choice(_KINDS),
+            help="What SOURCE is  [default: told by its content and its ending].",
+        ),
+        click.option(
+            "--form",
+            type=click.Choice(["bytes", "pixels", "text", "record"]),
+            help="Canonical form  [default: bytes; of a column of strings text, of rows record].",
+        ),
+        click.option(
+            "--mode",
+            type=click.Choice(["L", "RGB", "RGBA"]),
+            help="With --form pixels: the colour mode  [default: RGB].",
+        ),
+        click.option(
+            "--column", metavar="COL", help="A data point is a value of this column, not a row."
+        ),
+        click.option(
+            "--columns",
+            metavar="COL",
+            multiple=True,
+            help="Of a row take this column; may be repeated.",
+        ),
+        click.option(
+            "--per",
+            type=click.Choice(["member", "sample"]),
+            help="In archives a data point is a file, or the files of one key (WebDataset).",
+        ),
+        click.option("--label", metavar="COL", help="The column with the labels."),
+        click.option("--split", metavar="COL", help="The column that tells train from test."),
+        click.option(
+            "--keep", metavar="COL", multiple=True, help="Carry this column; may be repeated."
+        ),
+        click.option(
+            "--labels", type=_EXISTING, help="For IDX or .npy: the file with their labels."
+        ),
+        click.option(
+            "--label-from-folder", is_flag=True, help="A file's parent folder is its label."
+        ),
+        click.option(
+            "--split-from-folder", is_flag=True, help="A path's first folder is its split."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_READING = (
+    *("kind", "form", "mode", "column", "columns", "per", "label", "split", "keep", "labels"),
+    *("label_from_folder", "split_from_folder"),
+)
+"""Names of the values of `_source_options`."""
+
+
+def _open_source(
+    source: Path | str,
+    *,
+    form: str | None,
+    mode: str | None,
+    columns: tuple[str, ...],
+    per: str | None,
+    stated: Form | None = None,
+    **options: Any,
+) -> Source:
+    """Open a source as the options say; ``stated`` is the form of files where none is given."""
+    from alithis import digest, readers
+
+    if mode and form != "pixels":
+        raise click.UsageError("--mode goes with --form pixels")
+    wanted = digest.Form(form, mode or "RGB" if form == "pixels" else None) if form else stated
+    return readers.open_source(
+        source,
+        form=wanted,
+        columns=columns or None,
+        per_sample=None if per is None else per == "sample",
+        **options,
+    )
+
+
 def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say in words what a dataset is."""
     options = (
@@ -207,37 +292,7 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "-o", "--out", type=_ANY, help="The manifest to write  [default: SOURCE's name + .alithis]."
 )
-@click.option(
-    "--type",
-    "kind",
-    type=click.Choice(_KINDS),
-    help="What SOURCE is  [default: told by its content and its ending].",
-)
-@click.option(
-    "--form",
-    type=click.Choice(["bytes", "pixels", "text", "record"]),
-    help="Canonical form  [default: bytes; of a column of strings text, of rows record].",
-)
-@click.option(
-    "--mode",
-    type=click.Choice(["L", "RGB", "RGBA"]),
-    help="With --form pixels: the colour mode  [default: RGB].",
-)
-@click.option("--column", metavar="COL", help="A data point is a value of this column, not a row.")
-@click.option(
-    "--columns", metavar="COL", multiple=True, help="Of a row take this column; may be repeated."
-)
-@click.option(
-    "--per",
-    type=click.Choice(["member", "sample"]),
-    help="In archives a data point is a file, or the files of one key (WebDataset).",
-)
-@click.option("--label", metavar="COL", help="The column with the labels.")
-@click.option("--split", metavar="COL", help="The column that tells train from test.")
-@click.option("--keep", metavar="COL", multiple=True, help="Carry this column; may be repeated.")
-@click.option("--labels", type=_EXISTING, help="For IDX or .npy: the file with their labels.")
-@click.option("--label-from-folder", is_flag=True, help="A file's parent folder is its label.")
-@click.option("--split-from-folder", is_flag=True, help="A path's first folder is its split.")
+@_source_options
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
@@ -254,24 +309,12 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def manifest(
     source: Path | str,
     out: Path | None,
-    kind: str | None,
-    form: str | None,
-    mode: str | None,
-    column: str | None,
-    columns: tuple[str, ...],
-    per: str | None,
-    label: str | None,
-    split: str | None,
-    keep: tuple[str, ...],
-    labels: Path | None,
-    label_from_folder: bool,
-    split_from_folder: bool,
     workers: int | None,
     key_file: Path | None,
     force: bool,
     restart: bool,
     as_json: bool,
-    **words: Any,
+    **others: Any,
 ) -> None:
     """Hash a dataset data point by data point, and write its manifest.
 
@@ -307,12 +350,11 @@ def manifest(
       alithis manifest art/ --license CC-BY-4.0 --data-mining prohibited-training
       alithis manifest art/ --metadata-from croissant.json --rai dataBiases="Mostly oil on canvas"
     """
-    from alithis import digest, display, readers
+    from alithis import digest, display
     from alithis.builder import build
     from alithis.place import check_target
 
-    if mode and form != "pixels":
-        raise click.UsageError("--mode goes with --form pixels")
+    reading = {name: others.pop(name) for name in _READING}
     target = out or Path(_stem(source) + ".alithis")
     if (
         isinstance(source, Path)
@@ -323,29 +365,16 @@ def manifest(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
     check_target(target, replace=force)
-    _description({"name": _stem(source)}, **words)  # says what is wrong before anything is read
+    _description({"name": _stem(source)}, **others)  # says what is wrong before anything is read
     key = _publishers_key(key_file, source, target) if key_file else None
     seen = _Seen()
     start = time.perf_counter()
     with digest.Pool(workers) as pool, display.shown() as progress:
-        opened = readers.open_source(
-            source,
-            kind=kind,
-            form=digest.Form(form, mode or "RGB" if form == "pixels" else None) if form else None,
-            column=column,
-            columns=columns or None,
-            per_sample=None if per is None else per == "sample",
-            label=label,
-            split=split,
-            keep=keep,
-            labels=labels,
-            label_from_folder=label_from_folder,
-            split_from_folder=split_from_folder,
-        )
+        opened = _open_source(source, **reading)
         built = build(
             seen.watch(_stream(opened, pool, key)),
             target,
-            description=_description({"name": _stem(source), **opened.about}, **words),
+            description=_description({"name": _stem(source), **opened.about}, **others),
             form=opened.form,
             replace=force,
             progress=progress,
@@ -844,25 +873,30 @@ def _list_json(found: Iterable[bytes], sides: Sequence[Side]) -> int:
 @cli.command()
 @click.argument("manifest_folder", metavar="MANIFEST", type=_MANIFEST)
 @click.option("--withheld", is_flag=True, help="Accept that the items were kept back.")
-@click.option("--source", type=_EXISTING, help="Hash this again, and compare data point by point.")
-@click.option("--labels", type=_EXISTING, help="With --source: as alithis manifest takes it.")
-@click.option("--label-from-folder", is_flag=True, help="With --source: likewise.")
-@click.option("--workers", type=click.IntRange(1, 256), help="With --source: likewise.")
+@click.option(
+    "--source",
+    type=_SourceType(exists=True, path_type=Path),
+    help="Hash this again, and compare data point by point; with the options below.",
+)
+@_source_options
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
+)
 @_key_option
 @click.option("--croissant", is_flag=True, help="Have mlcroissant judge the metadata too.")
 @_json_option
 @click.pass_context
 def audit(
     ctx: click.Context,
+    /,
     manifest_folder: Path,
     withheld: bool,
-    source: Path | None,
-    labels: Path | None,
-    label_from_folder: bool,
+    source: Path | str | None,
     workers: int | None,
     key_file: Path | None,
     croissant: bool,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Recompute all that a manifest states: metadata, files, order, tree, items.
 
@@ -876,6 +910,7 @@ def audit(
     Examples:
       alithis audit photos.alithis
       alithis audit photos.alithis --source photos/ --label-from-folder
+      alithis audit corpus.alithis --source corpus.jsonl --column text
       alithis audit patients.alithis --source patients/ --key-file patients.key
     """
     from alithis import digest, display
@@ -883,7 +918,7 @@ def audit(
 
     key = _audited_key(manifest_folder, key_file) if source else None
     with digest.Pool(workers) as pool, display.shown() as progress:
-        opened = _audited_source(manifest_folder, source, labels, label_from_folder)
+        opened = _audited_source(manifest_folder, source, reading)
         steps = recompute(
             manifest_folder,
             withheld=withheld,
@@ -919,20 +954,19 @@ def _audited_key(manifest_folder: Path, key_file: Path | None) -> PublisherKey |
 
 
 def _audited_source(
-    manifest_folder: Path, source: Path | None, labels: Path | None, label_from_folder: bool
+    manifest_folder: Path, source: Path | str | None, reading: dict[str, Any]
 ) -> Source | None:
-    from alithis import readers
-    from alithis.digest import BYTES
+    """Open what is hashed again: a folder's files in the form that the manifest states."""
     from alithis.manifest import Manifest
 
     if source is None:
-        if labels or label_from_folder:
-            raise click.UsageError("--labels and --label-from-folder go with --source")
+        if any(map(_was_typed, _READING)):
+            raise click.UsageError("the options of a source go with --source")
         return None
-    form = Manifest.open(manifest_folder).metadata.form if source.is_dir() else BYTES
-    return readers.open_source(
-        source, form=form, labels=labels, label_from_folder=label_from_folder
-    )
+    is_folder = isinstance(source, Path) and source.is_dir() and reading["column"] is None
+    form = Manifest.open(manifest_folder).metadata.form if is_folder else None
+    stated = form if form and form.name in ("bytes", "pixels", "text") else None
+    return _open_source(source, stated=stated, **reading)
 
 
 def _step(step: Step) -> dict[str, Any]:

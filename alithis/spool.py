@@ -361,7 +361,7 @@ def _table(pieces: Sequence[Items], names: Sequence[str]) -> pa.Table:
     )
     try:
         paths = _text([path for piece in pieces for path in piece.paths])
-        sizes = _numbers([size for piece in pieces for size in piece.sizes])
+        sizes = _values([size for piece in pieces for size in piece.sizes]).cast(pa.int64())
         others = {
             name: _values([value for piece in pieces for value in piece.columns[name]])
             for name in names

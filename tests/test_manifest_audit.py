@@ -279,6 +279,7 @@ class TestSource:
 
     def test_leaves_that_are_no_digests(self, folder):
         bend(folder, "alithis.scheme", "keyed")
+        bend(folder, "alithis.keyCheck", "ab" * 32)
         steps = audit(folder, source=source(GARDEN), form=BYTES)
         assert (steps[-1].step, steps[-1].ok) == ("source", False)
         assert "scheme keyed" in steps[-1].detail
