@@ -108,7 +108,7 @@ def stamp(status: os.stat_result) -> tuple[int, int]:
 
 def utf8(name: str) -> str:
     """Read a file name's bytes as UTF-8, whatever the locale takes them for."""
-    return os.fsencode(name).decode()
+    return name if name.isascii() else os.fsencode(name).decode()
 
 
 def check_name(root: str, name: str) -> None:
