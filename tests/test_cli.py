@@ -1258,7 +1258,7 @@ class TestStatus:
         def defect(*_):
             raise RuntimeError("a defect")
 
-        monkeypatch.setattr(cli, "_show_results", defect)
+        monkeypatch.setattr(cli.verify, "_show_results", defect)
         monkeypatch.setattr(metadata, "load", defect)
         monkeypatch.setattr(sys, "argv", ["alithis", "verify", LOWEST, "--manifest", "."])
         Path("metadata.json").write_text("{}")

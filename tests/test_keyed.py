@@ -576,7 +576,9 @@ def test_broken_off_work_goes_on_with_the_same_key_only(patients):
 
     source = readers.open_source(patients)
     with digest.Pool(1) as pool:
-        plain, mine, other = (cli._stream(source, pool, key).identity for key in (None, KEY, OTHER))
+        plain, mine, other = (
+            cli.source.stream(source, pool, key).identity for key in (None, KEY, OTHER)
+        )
     assert plain
     assert len({plain, mine, other}) == 3
     assert KEY.secret.hex() not in mine
@@ -613,12 +615,12 @@ class TestWarning:
 
     def test_sizes_that_nobody_knows_are_not_small(self, tmp_path, capsys):
         """As in a list of digests."""
-        seen = cli._Seen()
+        seen = cli.manifest._Seen()
         batch = Items(bytes(2 * SIZE), ["a", "b"], [None, None])
         watched = seen.watch(Stream("", lambda _: [batch]))
         assert list(watched.start(0)) == [batch]
         assert (seen.count, seen.short, seen.small) == (0, 0, 0)
-        cli._advise(build(tmp_path / "m", [b"a", b"a"]), tmp_path / "m", seen)
+        cli.manifest._advise(build(tmp_path / "m", [b"a", b"a"]), tmp_path / "m", seen)
         assert capsys.readouterr().err == ""
 
     def test_nothing_to_warn_of(self, patients):

@@ -344,7 +344,7 @@ def zip_file() -> bytes:
 
 class TestOpenSource:
     def test_kinds_of_the_command_line(self):
-        assert tuple(cli._KINDS) == readers.KINDS
+        assert tuple(cli.source.KINDS) == readers.KINDS
 
     def test_every_kind_says_what_it_takes(self):
         assert set(opening._TAKES) == set(readers.KINDS)

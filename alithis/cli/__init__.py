@@ -1,0 +1,63 @@
+"""The ``alithis`` command: it works on files and reads chains; `ape run` sends transactions.
+
+Exit status of every command: 0 done, 2 an error, said in one line. ``verify`` exits with 0 for
+included, 1 for absent and 2 for could not check, ``overlap`` with 1 for more than is allowed.
+Heavy imports wait until a command needs them.
+"""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+import traceback
+
+import click
+
+from alithis.cli import audit, lineage, manifest, overlap, prove, store, verify
+from alithis.cli.frame import Commands, drop_output
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="alithis")
+def cli() -> None:
+    """Proofs of where a machine-learning model's data came from.
+
+    \b
+    Examples:
+      alithis manifest photos/ -o photos.alithis     hash a dataset
+      alithis verify cat.jpg --manifest photos.alithis
+      alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x…
+    """
+
+
+for _command in (
+    audit.audit,
+    lineage.lineage,
+    manifest.manifest,
+    overlap.overlap,
+    prove.prove,
+    store.store,
+    verify.verify,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a character
+    try:
+        cli()
+    except OSError as error:  # nothing but the output is left: files have errors of ours
+        drop_output()
+        click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
+        sys.exit(2)
+    except Exception:  # a defect of ours; Python's own exit status, 1, would say absent
+        traceback.print_exc()
+        sys.exit(2)
+
+
+def _terminate(*_: object) -> None:
+    sys.exit(128 + signal.SIGTERM)  # as an exception, so that half-written output is removed

@@ -1,0 +1,186 @@
+"""``alithis verify``: check a data point against manifests, a root or the chain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from alithis.cli.frame import (
+    CHAIN,
+    EXISTING,
+    TOKEN,
+    json_option,
+    key_option,
+    read_key,
+    say,
+    store_option,
+    was_typed,
+)
+from alithis.errors import AlithisError
+
+if TYPE_CHECKING:
+    from alithis.manifest import Manifest
+    from alithis.verifier import Result, Target
+
+
+@click.command()
+@click.argument("target", metavar="FILE|HASH|PROOF")
+@click.option(
+    "--manifest",
+    "places",
+    multiple=True,
+    metavar="DIR|URL",
+    help="A manifest, here or at a URL; without --rpc, the one to verify against. Repeatable.",
+)
+@click.option("--proof", "proof_file", type=EXISTING, help="A proof file about FILE.")
+@key_option
+@click.option("--root", metavar="HASH", help="The root that the manifest or proof must have.")
+@click.option("--size", type=click.IntRange(min=1), metavar="N", help="The size, with --root.")
+@click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
+@click.option(
+    "--registry",
+    envvar="ALITHIS_REGISTRY",
+    metavar="ADDRESS",
+    help="The registry on the chain  [or ALITHIS_REGISTRY].",
+)
+@click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@click.option(
+    "--token",
+    "tokens",
+    type=TOKEN,
+    metavar="ID",
+    multiple=True,
+    help="A token to verify against; may be repeated  [default: all, or the proof's].",
+)
+@store_option
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    target: str,
+    places: tuple[str, ...],
+    proof_file: Path | None,
+    key_file: Path | None,
+    root: str | None,
+    size: int | None,
+    rpc: str | None,
+    registry: str | None,
+    chain: int | None,
+    tokens: tuple[int, ...],
+    store_folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Verify that a data point is in a dataset, or absent from it.
+
+    The report gives each step of the proof, and the models whose publishers link to the dataset.
+
+    With --rpc and --registry, root and size come from the chain, and the manifests from the
+    local store or --manifest. Without, they come from --root and --size, or from the manifest
+    itself, which the report then says.
+
+    With --proof it is checked that the proof is about FILE. Against keyed leaves this takes a
+    proof from their publisher, or the publisher's key.
+
+    Exit status: 0 included, 1 absent, 2 could not check.
+
+    \b
+    Examples:
+      alithis verify cat.jpg --manifest photos.alithis
+      alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x… --token 1
+      alithis verify cat.jpg --manifest https://example.org/photos.alithis
+      alithis verify cat.jpg --proof cat.proof.json --root 4f… --size 60000 --json
+      alithis verify scan.png --manifest patients.alithis --key-file patients.key
+    """
+    from alithis import verifier
+
+    asked = verifier.Target.parse(target, proof_file=proof_file, key=read_key(key_file))
+    if (root is None) != (size is None):
+        raise click.UsageError("--root and --size go together")
+    if rpc and registry and root is None:
+        from alithis.registry import HttpTransport, Registry
+        from alithis.storage import Store
+
+        shelf = verifier.Shelf(Store(store_folder), _at_hand(places))
+        opened = Registry(HttpTransport(rpc), registry, chain)
+        results = verifier.verify_tokens(asked, opened, shelf, tokens or None)
+    elif any(map(was_typed, ("rpc", "registry", "chain", "tokens"))):
+        raise click.UsageError(
+            "--rpc and --registry go together, and without --root; --chain and --token go with them"
+        )
+    elif places or root:
+        results = _verify_offline(asked, places, root, size)
+    else:
+        raise click.UsageError(
+            "against what? Give --manifest DIR or URL, or --rpc URL and --registry ADDRESS, "
+            "or, for a proof file, --root and --size"
+        )
+    _show_results(asked, results, as_json=as_json)
+    ctx.exit(verifier.status(results))
+
+
+def _verify_offline(
+    asked: Target, places: tuple[str, ...], root: str | None, size: int | None
+) -> list[Result]:
+    from alithis import verifier
+
+    committed = _root(root) if root else None
+    if places:
+        return [
+            verifier.unopened(place, found)
+            if isinstance(found, AlithisError)
+            else verifier.verify_manifest(asked, found, root=committed, size=size)
+            for place, found in _opened(places)
+        ]
+    if asked.proof is None or committed is None or size is None:
+        raise click.UsageError("--root and --size alone serve proof files; add --manifest DIR")
+    return [verifier.verify_proof(asked, root=committed, size=size)]
+
+
+def _opened(places: tuple[str, ...]) -> Iterator[tuple[str, Manifest | AlithisError]]:
+    """Open manifests; where there are several, one that cannot be opened does not end it."""
+    from alithis.ranges import open_manifest
+
+    for place in places:
+        try:
+            yield place, open_manifest(place)
+        except AlithisError as error:
+            if len(places) == 1:
+                raise
+            yield place, error
+
+
+def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
+    for _, found in _opened(places):
+        if isinstance(found, AlithisError):
+            say(f"alithis: {found}", err=True)
+        else:
+            yield found
+
+
+def _root(text: str) -> bytes:
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        data = b""
+    if len(data) != 32:
+        raise click.UsageError("--root takes 64 hexadecimal digits")
+    return data
+
+
+def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> None:
+    from alithis import verifier
+
+    if as_json:
+        say(json.dumps(verifier.as_json(asked, results), indent=1))
+        return
+    name = asked.name.replace("\n", "\\n")
+    # Whoever asks about a file must not take a proof that poses as one for its answer.
+    say(f"{name}: a proof file, about another data point" if asked.kind == "proof" else name)
+    for result in results:
+        say(verifier.as_text(result))
+    if not results:
+        say("  the registry has no tokens yet: nothing to verify against")
