@@ -1,4 +1,7 @@
-"""How far long work is, shown to whoever waits: a bar on a terminal, a few lines in a log."""
+"""What a terminal shows: what others wrote, made harmless, and how far long work is.
+
+Progress is a bar on a terminal, and a few lines in a log.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,14 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn, TaskID
 
 _INTERVAL = 10.0  # seconds between two lines in a log
+
+
+def printable(text: str) -> str:
+    """Show foreign text without what a terminal would obey, and what it has no characters for."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 @contextmanager

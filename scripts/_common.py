@@ -11,6 +11,7 @@ import base64
 import hashlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from ape.cli import ConnectedProviderCommand
 
+from alithis.display import printable
 from alithis.errors import AlithisError, RpcError, TransportError
 
 if TYPE_CHECKING:
-    from ape.api import AccountAPI, NetworkAPI, ProviderAPI, TransactionAPI
+    from ape.api import AccountAPI, NetworkAPI, ProviderAPI, ReceiptAPI, TransactionAPI
     from ape.contracts import ContractContainer, ContractInstance
     from ape.contracts.base import ContractMethodHandler
 
@@ -57,6 +59,10 @@ class ScriptError(click.ClickException):
     """One clear line, and exit status 2."""
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        """Makes what others wrote fit for a terminal."""
+        super().__init__(printable(" ".join(message.splitlines())))
 
 
 class ScriptCommand(ConnectedProviderCommand):
@@ -97,9 +103,18 @@ def _words(inputs: Mapping[str, Any]) -> str:
 
     enums = {"kind": Kind, "targetKind": Kind, "relation": Relation}
     enums |= {"status": ClaimStatus, "answer": ClaimStatus}
-    words = {name: list(enums[name])[value] for name, value in inputs.items() if name in enums}
+    words = {
+        name: list(enums[name])[value]
+        for name, value in inputs.items()
+        if name in enums and value < len(enums[name])
+    }
     hexes = {name: value.hex() for name, value in inputs.items() if isinstance(value, bytes)}
     return ", ".join(f"{name}={value}" for name, value in (inputs | words | hexes).items())
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Prints text that may hold what others wrote."""
+    click.echo(printable(text), err=err)
 
 
 def container() -> ContractContainer:
@@ -122,13 +137,14 @@ def container() -> ContractContainer:
 # -- Who signs ---------------------------------------------------------------------------------
 
 
-def signer(alias: str | None, network: NetworkAPI) -> AccountAPI:
+def signer(alias: str | None, network: NetworkAPI, chain: int | None = None) -> AccountAPI:
     """The account that signs, unlocked and ready to sign without a further question.
 
     Args:
         alias: An Ape account's alias, ``TEST::<index>``, or None: then the first test account on
             a local chain, and on a live one whatever the user picks on the terminal.
         network: The connected network.
+        chain: Id of the chain that the signature is for; None for the connected one's.
 
     Raises:
         ScriptError: No account was named and nobody can be asked, there is no such account, it
@@ -136,20 +152,23 @@ def signer(alias: str | None, network: NetworkAPI) -> AccountAPI:
     """
     from ape import accounts
 
-    if alias is None and network.is_dev:
+    is_here = chain in (None, network.provider.chain_id)
+    is_live = not (network.is_dev and is_here)  # nothing says that another chain is a local one
+    where = network.choice if is_here else f"chain {chain}"
+    if alias is None and not is_live:
         return accounts.test_accounts[0]
-    account = _load_account(alias) if alias is not None else _pick_account(network)
+    account = _load_account(alias) if alias is not None else _pick_account(where)
     public = {known.address for known in accounts.test_accounts}
-    if not network.is_dev and account.address in public:
+    if is_live and account.address in public:
         raise ScriptError(
-            f"{alias or account.address} has a public key: anyone can empty it on {network.choice}"
+            f"{alias or account.address} has a public key: anyone can empty it on {where}"
         )
     if hasattr(account, "set_autosign"):
         _unlock(account)
     return account
 
 
-def _pick_account(network: NetworkAPI) -> AccountAPI:
+def _pick_account(where: str) -> AccountAPI:
     from ape import accounts
     from ape.api import TestAccountAPI
     from ape.cli import select_account
@@ -157,7 +176,7 @@ def _pick_account(network: NetworkAPI) -> AccountAPI:
     if not list(accounts.aliases):
         raise ScriptError("Ape knows no account: make one with 'ape accounts generate ALIAS'")
     if not sys.stdin.isatty():
-        raise ScriptError(f"who signs on {network.choice}? Give --account or set ALITHIS_ACCOUNT")
+        raise ScriptError(f"who signs on {where}? Give --account or set ALITHIS_ACCOUNT")
     return select_account("Who signs", key=lambda account: not isinstance(account, TestAccountAPI))
 
 
@@ -249,6 +268,34 @@ def approve(transaction: TransactionAPI, account: AccountAPI, action: str, *, ye
     click.confirm("Go on?", abort=True, err=True)
 
 
+def submit(transaction: TransactionAPI, account: AccountAPI) -> ReceiptAPI:
+    """Signs and sends a transaction, and waits for it.
+
+    Raises:
+        ScriptError: The node fell silent once the transaction was signed: it names that.
+        ApeException: It was refused, or failed.
+    """
+    import requests
+    from ape.exceptions import ProviderError
+    from web3.exceptions import Web3Exception
+
+    try:
+        return account.call(transaction)
+    except (ProviderError, requests.RequestException, Web3Exception) as error:
+        if transaction.signature is None:
+            raise
+        raise ScriptError(
+            f"{_one_line(error)}; transaction {_hash(transaction)} may have been sent "
+            "all the same: look it up before you send another"
+        ) from error
+
+
+def _hash(transaction: TransactionAPI) -> str:
+    from eth_utils import to_hex
+
+    return to_hex(transaction.txn_hash)
+
+
 def _price(transaction: TransactionAPI, account: AccountAPI) -> int:
     """Sets gas and fees; returns the most that it can cost, in attoFIL."""
     provider = account.provider
@@ -299,7 +346,10 @@ def _custom_error(error: RpcError, transaction: TransactionAPI) -> Exception | N
 
     if not (error.data and transaction.receiver):
         return None
-    return networks.ecosystem.decode_custom_error(HexBytes(error.data), transaction.receiver)
+    try:
+        return networks.ecosystem.decode_custom_error(HexBytes(error.data), transaction.receiver)
+    except ValueError:  # what the node says is no data of an error, or cut short
+        return None
 
 
 def format_fil(amount: int, chain_id: int) -> str:
@@ -451,6 +501,8 @@ class ProviderTransport:
             raise TransportError(f"{method}: no usable answer from the node: {error}") from error
         if error := response.get("error"):
             raise _rpc_error(error)
+        if "result" not in response:
+            raise TransportError(f"{method}: the node answers with neither result nor error")
         return response["result"]
 
 
@@ -461,11 +513,14 @@ def transport() -> ProviderTransport:
     return ProviderTransport(networks.provider)
 
 
-def _rpc_error(error: Mapping[str, Any]) -> RpcError:
-    data = error.get("data")
-    is_hex = isinstance(data, str) and data.startswith("0x")
-    message = str(error.get("message", "the node gives no reason"))
-    return RpcError(message, code=int(error.get("code", -32603)), data=data if is_hex else None)
+def _rpc_error(error: Any) -> RpcError:
+    fields = error if isinstance(error, Mapping) else {"message": error}
+    code, data = fields.get("code"), fields.get("data")
+    is_hex = isinstance(data, str) and re.fullmatch("0x([0-9a-fA-F]{2})+", data)
+    message = str(fields.get("message", "the node gives no reason"))
+    return RpcError(
+        message, code=code if type(code) is int else -32603, data=data if is_hex else None
+    )
 
 
 # -- … of the embedded chain, which takes and gives Python values -------------------------------

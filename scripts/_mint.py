@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts._common import ScriptError, approve, find_registry, signer, transport, unsent
+from alithis.display import printable
+from scripts._common import (
+    ScriptError,
+    approve,
+    find_registry,
+    say,
+    signer,
+    submit,
+    transport,
+    unsent,
+)
 
 if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
@@ -64,7 +74,7 @@ def parse_links(texts: Sequence[str]) -> list[Link]:
 
     links = []
     for text in texts:
-        match = re.fullmatch(r"([a-z_]+)=(\d{1,18})", text)
+        match = re.fullmatch(r"([a-z_]+)=([0-9]{1,14})", text)
         if not match or match[1] not in {relation.value for relation in Relation}:
             relations = ", ".join(relation.value for relation in Relation)
             raise ScriptError(
@@ -204,11 +214,11 @@ def check_again(registry: Registry, manifest: Manifest, publisher: str, *, yes: 
         same = "" if record.metadata_digest == data.digest else ", with other metadata"
         said = f"{data.name} is token {record.id} already, by the same publisher{same}"
         if yes:
-            click.echo(f"{said}; minting it again", err=True)
+            say(f"{said}; minting it again", err=True)
         elif not sys.stdin.isatty():
             raise ScriptError(f"{said}: --yes mints it again")
         else:
-            click.confirm(f"{said}. Mint it again?", abort=True, err=True)
+            click.confirm(printable(f"{said}. Mint it again?"), abort=True, err=True)
         return
 
 
@@ -232,18 +242,20 @@ def mint(
     Raises:
         ApeException: The transaction fails; the contract's error says why.
     """
+    from alithis.cid import Cid
+
     data = manifest.metadata
     send = contract.mintDataset if data.kind == "dataset" else contract.mintModel
     arguments = commitment(manifest), numbered(links)
     transaction = unsent(send, *arguments, sender=account)
     approve(transaction, account, f"mint {data.name}", yes=yes)
-    receipt = account.call(transaction)
+    receipt = submit(transaction, account)
     (minted,) = receipt.events.filter(contract.Minted)
     return Minted(
         token=minted.id,
         transaction=receipt.txn_hash,
         gas=receipt.gas_used,
-        uri=contract.tokenURI(minted.id),
+        uri="ipfs://" + Cid.raw(data.digest).base16,
     )
 
 
@@ -281,7 +293,7 @@ def announce(manifest: Manifest, contract: ContractInstance, links: Sequence[Lin
     from ape import networks
 
     data = manifest.metadata
-    click.echo(f"mint the {data.kind} {data.name} on {networks.provider.network_choice}")
+    say(f"mint the {data.kind} {data.name} on {networks.provider.network_choice}")
     click.echo(f"  registry  {contract.address}")
     click.echo(f"  root      {data.root.hex()}")
     click.echo(f"  size      {data.size:,} leaves, {data.items:,} data points")

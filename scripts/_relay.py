@@ -124,12 +124,12 @@ class Mint:
             publisher=to_checksum_address(message["publisher"]),
             commitment=(
                 _bytes32(committed["root"]),
-                _number(committed["size"]),
-                _number(committed["scheme"]),
+                _number(committed["size"], 64),
+                _number(committed["scheme"], 8),
                 _bytes32(committed["metadataDigest"]),
             ),
             links=tuple(
-                (_number(link["target"]), _number(link["relation"])) for link in message["links"]
+                (_number(link["target"]), _number(link["relation"], 8)) for link in message["links"]
             ),
             nonce=_number(message["nonce"]),
             deadline=_number(message["deadline"]),
@@ -152,8 +152,8 @@ def _fields(fields: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "type": kind} for name, kind in fields.items()]
 
 
-def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 256:
+def _number(value: Any, bits: int = 256) -> int:
+    if type(value) is not int or not 0 <= value < 1 << bits:
         raise ValueError(value)
     return value
 
@@ -193,7 +193,8 @@ def load(path: Path) -> tuple[Mint, bytes | None]:
     if len(data) > MAX_BYTES:
         raise ScriptError(f"{path}: more than {MAX_BYTES} bytes")
     document = parse(data, str(path))
-    if (document.get("alithis"), document.get("version")) != ("mint", VERSION):
+    version = document.get("version")
+    if document.get("alithis") != "mint" or type(version) is not int or version != VERSION:
         raise ScriptError(f"{path}: is no signed mint of format version {VERSION}")
     typed, signature = document.get("typedData"), document.get("signature")
     if not isinstance(typed, dict):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from alithis.errors import AlithisError
 from scripts import _common, _mint
 
 if TYPE_CHECKING:
@@ -59,9 +60,23 @@ class Session:
         _common.rehearse(transaction, self.account)
         where = f"registry {self.contract.address}, chain {self.reader.chain_id}"
         for line in (f"{action}, as {self.account.address}, {where}", *says):
-            click.echo(line, err=True)
+            _common.say(line, err=True)
         _common.approve(transaction, self.account, action, yes=self.yes)
-        return self.account.call(transaction)
+        return _common.submit(transaction, self.account)
+
+    def read(self, ask: Callable[[], int]) -> int | None:
+        """Reads what is worth knowing beside a transaction that is done, and so must be shown.
+
+        Returns:
+            None where the node does not say.
+        """
+        from ape.exceptions import ApeException
+        from web3.exceptions import Web3Exception
+
+        try:
+            return ask()
+        except (AlithisError, ApeException, Web3Exception):
+            return None
 
     def show(self, action: str, receipt: ReceiptAPI, **outcome: Any) -> None:
         """Prints what a transaction came to."""
@@ -77,4 +92,12 @@ class Session:
             click.echo(json.dumps(about, indent=1))
             return
         for name, value in about.items():
-            click.echo(f"{name.replace('_', ' '):<13}{value}")
+            words = _worded(value)
+            click.echo(f"{name.replace('_', ' '):<13}{words}")
+
+
+def _worded(value: Any) -> str:
+    """What --json prints, in a line for people."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return "unknown: the node does not answer any more" if value is None else str(value)

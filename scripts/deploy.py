@@ -57,7 +57,7 @@ def deploy(account: AccountAPI, *, yes: bool) -> ReceiptAPI:
     contract = _common.container()
     transaction = contract.constructor.serialize_transaction(sender=account.address)
     _common.approve(transaction, account, "deploy a registry", yes=yes)
-    receipt = account.call(transaction)
+    receipt = _common.submit(transaction, account)
     deployed = chain.contracts.instance_from_receipt(receipt, contract.contract_type)
     chain.contracts.cache_deployment(deployed, detect_proxy=False)
     Registry(_common.transport(), deployed.address)

@@ -20,7 +20,7 @@ from scripts._common import ScriptError
 from scripts._session import Session
 
 if TYPE_CHECKING:
-    from ape.api import NetworkAPI, ReceiptAPI
+    from ape.api import AccountAPI, NetworkAPI, ReceiptAPI
 
     from alithis.disorder import Disorder
     from alithis.manifest import Manifest
@@ -34,6 +34,7 @@ ANSWERS = ("rejected", "accepted", "removed")
 _MAX_PROOFS = 64
 _TOKEN = click.IntRange(1, (1 << 48) - 1)
 _POSITION = click.IntRange(0, 255)
+_MAX_UINT64 = (1 << 64) - 1
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)
 
@@ -137,7 +138,7 @@ def attest(
     ]
     arguments = (token, found.leaf, found.index, found.path)
     receipt = session.send("attest", says, "attest", *arguments)
-    attestations = session.reader.record(token).attestations
+    attestations = session.read(lambda: session.reader.record(token).attestations)
     outcome = {"leaf": found.leaf.hex(), "index": found.index, "attestations": attestations}
     session.show("attest", receipt, token=token, **outcome)
 
@@ -389,7 +390,7 @@ def answer_claim(session: Session, token: int, number: int, answer: str, uri: st
     says = [f"  claim {number} against token {token}: {given}, for good, with the text {uri!r}"]
     arguments = (token, number, given.number, uri)
     receipt = session.send("answer a claim", says, "answerClaim", *arguments)
-    left = session.reader.record(token).open_claims
+    left = session.read(lambda: session.reader.record(token).open_claims)
     outcome = {"number": number, "answer": answer, "open_claims": left}
     session.show("answer-claim", receipt, token=token, **outcome)
 
@@ -421,8 +422,12 @@ def withdraw(session: Session, token: int, uri: str) -> None:
 @click.option(
     "--days", type=click.IntRange(1, 36500), default=30, show_default=True, help="Valid for."
 )
-@click.option("--chain", type=click.IntRange(1), help="Sign offline, for the chain with this id.")
-@click.option("--nonce", type=click.IntRange(0), help="Sign offline, with this nonce.")
+@click.option(
+    "--chain",
+    type=click.IntRange(1, _MAX_UINT64),
+    help="Sign offline, for the chain with this id.",
+)
+@click.option("--nonce", type=click.IntRange(0, _MAX_UINT64), help="Sign offline, with this nonce.")
 @_common.account_option
 @_common.registry_option
 @_common.yes_option
@@ -456,13 +461,11 @@ def sign(
     """
     if unsigned and publisher is None:
         raise ScriptError("--unsigned takes --publisher: in whose name?")
-    account = None if unsigned else _common.signer(alias, network)
+    is_online = chain is None and nonce is None
+    elsewhere = None if is_online else _offline(chain, nonce, address)
+    account = None if unsigned else _common.signer(alias, network, chain)
     name = _common.checksummed(publisher) if publisher else str(account.address)
-    place = (
-        _online(network, address, name)
-        if chain is None and nonce is None
-        else _offline(chain, nonce, address)
-    )
+    place = elsewhere or _online(network, address, name)
     manifest = _mint.open_sound(manifest_folder, None)
     given = _mint.parse_links(links)
     if place.reader is None:
@@ -480,9 +483,25 @@ def sign(
         chain=place.chain,
         registry=place.registry,
     )
-    signature = account.sign_message(mint.signable()) if account else None
-    _write(out, _relay.dump(mint, signature.encode_rsv() if signature else None))
+    signed = account.sign_message(mint.signable()) if account else None
+    signature = signed.encode_rsv() if signed else None
+    if place.reader is not None and account is not None:
+        _rehearse(mint, signature, account)
+    _write(out, _relay.dump(mint, signature))
     _show_signed(mint, out, manifest.metadata.name, signed=signature is not None, as_json=as_json)
+
+
+def _call(mint: _relay.Mint, signature: bytes) -> tuple[Any, ...]:
+    """The contract's method that takes a signed mint, and its arguments."""
+    method = "mintDatasetFor" if mint.kind == "dataset" else "mintModelFor"
+    return method, mint.publisher, mint.commitment, list(mint.links), mint.deadline, signature
+
+
+def _rehearse(mint: _relay.Mint, signature: bytes, account: AccountAPI) -> None:
+    """Finds out now, and not when somebody pays for it, that the contract would refuse a mint."""
+    method, *arguments = _call(mint, signature)
+    send = getattr(_common.container().at(mint.registry), method)
+    _common.rehearse(_common.unsent(send, *arguments, sender=account), account)
 
 
 def _online(network: NetworkAPI, address: str | None, publisher: str) -> _relay.Place:
@@ -537,7 +556,7 @@ def _show_signed(mint: _relay.Mint, out: Path, name: str, *, signed: bool, as_js
         click.echo(json.dumps(about, indent=1))
         return
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(mint.deadline))
-    click.echo(f"{out}: the mint of the {mint.kind} {name}, {'signed' if signed else 'unsigned'}")
+    _common.say(f"{out}: the mint of the {mint.kind} {name}, {'signed' if signed else 'unsigned'}")
     click.echo(f"  publisher {mint.publisher}, nonce {mint.nonce}")
     click.echo(f"  registry  {mint.registry}, chain {mint.chain}")
     click.echo(f"  until     {until}")
@@ -556,6 +575,8 @@ def relay(session: Session, mint_file: Path, signature: str | None) -> None:
       ape run registry relay mint.json --account bob
       ape run registry relay mint.json --signature 0x… --account bob
     """
+    from alithis.cid import Cid
+
     mint, signed = _relay.load(mint_file)
     if signature is not None:
         signed = _relay.parse_signature(signature)
@@ -567,12 +588,11 @@ def relay(session: Session, mint_file: Path, signature: str | None) -> None:
         f"  root {mint.commitment[0].hex()}, size {mint.commitment[1]:,}",
         *(f"  link {relation} token {token}" for token, relation in _mint.worded(mint.links)),
     ]
-    method = "mintDatasetFor" if mint.kind == "dataset" else "mintModelFor"
-    arguments = (mint.publisher, mint.commitment, list(mint.links), mint.deadline, signed)
-    receipt = session.send(f"relay a {mint.kind}'s mint", says, method, *arguments)
+    receipt = session.send(f"relay a {mint.kind}'s mint", says, *_call(mint, signed))
     (minted,) = receipt.events.filter(session.contract.Minted)
     outcome = {"token": minted.id, "publisher": mint.publisher, "nonce": mint.nonce}
-    session.show("relay", receipt, **outcome, uri=session.contract.tokenURI(minted.id))
+    uri = "ipfs://" + Cid.raw(mint.commitment[3]).base16
+    session.show("relay", receipt, **outcome, uri=uri)
 
 
 def _check_mint(session: Session, mint: _relay.Mint, signature: bytes) -> None:

@@ -1,15 +1,21 @@
 """The way to a live network, whole: deploy, mint, and verify over plain JSON-RPC."""
 
 import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from chains import POOR, RICH, run_live
+import requests
+from chains import POOR, RICH, Node, rpc, run_live
 from click.testing import CliRunner
 from test_script_mint import write, write_model
 
 from alithis.cli import cli
 from alithis.manifest import Manifest
 from alithis.storage import Store
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -73,6 +79,48 @@ def test_evidence_and_a_relayed_mint_on_a_live_network(live, addresses, tmp_path
     assert "About to" not in refused.stderr
     poor = run("withdraw", "1", *registry, status=2, alias=POOR)
     assert "holds nothing on" in poor.stderr
+
+
+class Severed(BaseHTTPRequestHandler):
+    """Passes requests on to a node, until one has sent a transaction; then it answers no more."""
+
+    node, sent = "", threading.Event()
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.sent.is_set():
+            self.close_connection = True
+            return
+        answer = requests.post(self.node, data=body, headers=JSON, timeout=10).content
+        if b"eth_sendRawTransaction" in body:
+            self.sent.set()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
+    Severed.node = live.uri
+    Severed.sent.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Severed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            between = Node(f"http://127.0.0.1:{server.server_port}")
+            result = run_live(between, "deploy", "--account", RICH, "--yes")
+        finally:
+            server.shutdown()
+
+    assert Severed.sent.is_set()
+    assert result.returncode == 2
+    (said,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert "may have been sent all the same" in said
+    (name,) = re.findall("transaction (0x[0-9a-f]{64}) ", said)
+    assert rpc(live, "eth_getTransactionByHash", name)["from"] == addresses[RICH].lower()
 
 
 def test_nothing_is_sent_unasked(live, addresses, tmp_path):

@@ -1,12 +1,15 @@
 """`ape run registry …`: on the embedded chain, in this process."""
 
 import json
+import os
+from pathlib import Path
 
 import ape
 import pytest
 import solidity
 from artifacts import build, build_as_given, commitment
 from click.testing import CliRunner
+from eth_account import Account
 from relaying import FIELDS, MINT_FIELDS, sign
 from solidity import Kind, Relation, helper, mint
 
@@ -21,6 +24,9 @@ from scripts._common import container
 LOCAL = ["--network", "filecoin:local:test"]
 ROWS = [b"row %d" % number for number in range(300)]
 LEAVES = sorted(map(of_bytes, ROWS))
+LINK, LINK_300 = {"target": 1, "relation": 0}, {"target": 1, "relation": 300}
+CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""Of secp256k1 (SEC 2, section 2.4.1)."""
 
 
 @pytest.fixture
@@ -75,6 +81,13 @@ def refused(run, registry, *args, said, **options):
     assert said in last
     assert ape.chain.blocks.height == height
     return result.stderr
+
+
+def malleable(signature):
+    """The other signature of the same key over the same message: s negated, v flipped."""
+    data = bytes.fromhex(signature.removeprefix("0x"))
+    s = CURVE_ORDER - int.from_bytes(data[32:64])
+    return "0x" + (data[:32] + s.to_bytes(32) + bytes([55 - data[64]])).hex()
 
 
 def written(path, found, **subject):
@@ -374,19 +387,67 @@ class TestSignedMints:
     @pytest.mark.parametrize("accepts", [True, False])
     def test_in_a_contract_s_name(self, run, registry, folder, owner, tmp_path, accepts):
         wallet = owner.deploy(helper("ContractWallet"), registry, 0 if accepts else 1)
-        out = tmp_path / "mint.json"
-        run("sign", folder, "-o", out, "--publisher", wallet.address, sender=4)
+        arguments = ("sign", folder, "-o", tmp_path / "mint.json", "--publisher", wallet.address)
         if accepts:
-            run("relay", out)
+            run(*arguments, sender=4)
+            run("relay", tmp_path / "mint.json")
             assert registry.record(1).publisher == wallet.address
         else:
-            refused(run, registry, "relay", out, said="InvalidSignature(publisher=")
+            refused(run, registry, *arguments, sender=4, said="InvalidSignature(publisher=")
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (("--publisher", "0x" + "11" * 20), "InvalidSignature(publisher=0x1111"),
+            (("--link", "supersedes=999"), "UnknownTarget(position=0, target=999)"),
+            (("--link", "trained_on=0"), "UnknownTarget(position=0, target=0)"),
+            (("--link", "trained_on=1"), "WrongRelation("),
+        ],
+    )
+    def test_what_the_contract_would_refuse_is_not_written(
+        self, run, rows, registry, folder, tmp_path, given, said
+    ):
+        out = tmp_path / "mint.json"
+        arguments = ("sign", folder, "-o", out, "--yes", *given)
+        refused(run, registry, *arguments, sender=1, said=said)
+        assert not out.exists()
+
+    def test_where_the_file_s_name_is_no_text(self, run, registry, folder, tmp_path):
+        out = os.fsdecode(bytes(tmp_path / "mint") + b"\xff\x1b")
+        stdout = run("sign", folder, "-o", out).stdout
+        assert "mint\\udcff\\x1b: the mint of the dataset rows, signed" in stdout
+        assert Path(out).exists()
 
     def test_offline(self, run, registry, folder, accounts, tmp_path):
         out, place = tmp_path / "mint.json", ("--chain", ape.chain.chain_id, "--nonce", 0)
         run("sign", folder, "-o", out, *place, sender=1)
         run("relay", out)
         assert registry.record(1).publisher == accounts[1]
+
+    @pytest.mark.parametrize(
+        ("account", "said"),
+        [((), "who signs on chain 314?"), (("--account", "TEST::1"), "TEST::1 has a public key")],
+    )
+    def test_offline_for_another_chain_takes_a_key_that_is_no_secret_of_all(
+        self, run, registry, folder, tmp_path, account, said
+    ):
+        out = tmp_path / "mint.json"
+        options = (*LOCAL, "--chain", "314", "--nonce", "0", "--registry", registry.address)
+        arguments = ["sign", folder, "-o", out, *options, *account]
+        keyfile = ape.accounts.containers["accounts"].data_folder / "some.json"
+        keyfile.write_text(json.dumps(Account.encrypt("0x" + "22" * 32, "x", iterations=1)))
+        try:
+            result = CliRunner(mix_stderr=False).invoke(commands.cli, list(map(str, arguments)))
+        finally:
+            keyfile.unlink()
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert not out.exists()
+
+    @pytest.mark.parametrize("given", [("--chain", 10**80), ("--nonce", 2**256), ("--nonce", -1)])
+    def test_numbers_that_cannot_be(self, run, registry, folder, tmp_path, given):
+        stderr = run("sign", folder, "-o", tmp_path / "mint.json", *given, status=2).stderr
+        assert "is not in the range" in stderr
 
     @pytest.mark.parametrize("given", [("--chain", 314), ("--nonce", 0)])
     def test_offline_takes_all_of_it(self, run, registry, folder, tmp_path, given):
@@ -397,7 +458,7 @@ class TestSignedMints:
         given = {"relation": "trained_on", "name": "rows", "metadata": rows.metadata.digest.hex()}
         build(tmp_path / "model", [b"weights"], kind="model", inputs=[given])
         arguments = ("sign", tmp_path / "model", "-o", tmp_path / "mint.json")
-        arguments += ("--chain", 314, "--nonce", 5)
+        arguments += ("--chain", ape.chain.chain_id, "--nonce", 5)
         refused(run, registry, *arguments, said="which token is rows? Give --link trained_on=TOKEN")
         assert "trained_on token 1" in run(*arguments, "--link", "trained_on=1").stdout
 
@@ -442,13 +503,30 @@ class TestSignedMints:
             (lambda file: file["typedData"]["message"].update(links=[[1, 2]]), "is not a mint"),
             (lambda file: file.update(typedData=[]), "typedData is no object"),
             (lambda file: file.update(version=2), "format version 1"),
+            (lambda file: file.update(version=True), "format version 1"),
+            (
+                lambda file: file["typedData"]["message"]["commitment"].update(size=2**64),
+                "is not a mint",
+            ),
+            (
+                lambda file: file["typedData"]["message"]["commitment"].update(scheme=300),
+                "is not a mint",
+            ),
+            (lambda file: file["typedData"]["message"].update(links=[LINK_300]), "is not a mint"),
+            (lambda file: file["typedData"]["message"].update(links=[LINK] * 3000), "no signature"),
+            (lambda file: file["typedData"]["message"].update(nonce=2**256), "is not a mint"),
+            (lambda file: file.update(signature="0x" + "00" * 65), "is no signature by"),
+            (lambda file: file.update(signature="0x" + "11" * 8192), "is no signature by"),
+            (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
+            (lambda file: file.update(signature=malleable(file["signature"])), "InvalidSignature"),
+            (lambda file: file.update(signature=file["signature"][:-2] + "1d"), "is no signature"),
             (lambda file: file.update(alithis="proof"), "no signed mint"),
             (lambda file: file.update(signature="0x"), "a signature is"),
             (lambda file: file.update(signature=7), "a signature is"),
             (lambda file: file.update(signature="0x" + "11" * 65), "is no signature by"),
             (lambda file: file.update(signature="0x11"), "is no signature by"),
         ],
-        ids=range(16),
+        ids=range(27),
     )
     def test_a_file_that_was_changed(self, run, registry, folder, tmp_path, change, said):
         out = tmp_path / "mint.json"

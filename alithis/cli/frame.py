@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alithis.display import printable
 from alithis.errors import AlithisError
 
 if TYPE_CHECKING:
@@ -71,14 +72,6 @@ class Failure(click.ClickException):
 def drop_output() -> None:
     """Let go of the output that nobody reads, which Python would try to flush at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def printable(text: str) -> str:
-    """Show foreign text without what a terminal would obey, and what it has no characters for."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
 
 
 def say(text: str, *, err: bool = False) -> None:
