@@ -4,6 +4,10 @@ Every event becomes a row of its own, with its block: nothing is ever updated, s
 which a reorganisation took back are taken back here by deleting their rows. What a token's state
 is (superseded, countersigned, …) the queries read off the rows.
 
+Public nodes serve the events of recent blocks only. Where the ones since the last time are too
+old, the tokens' present state is read instead, and put down as if it had come about in one block;
+what came before it (attestations, the texts of claims) the index then lacks.
+
 Blocks come in windows, one transaction each: an interrupted run goes on behind the last whole
 one. The hash of each window's last block tells whether the chain still has it.
 
@@ -19,8 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from alithis.errors import ChainError, FormatError, NoTokenError, RegistryError, StorageError
-from alithis.registry import Event, Kind, Registry, Relation
+from alithis.errors import (
+    ChainError,
+    FormatError,
+    NoTokenError,
+    RegistryError,
+    RpcError,
+    StorageError,
+)
+from alithis.registry import ClaimStatus, Event, Kind, Record, Registry, Relation
 
 VERSION = 1
 WINDOW = 2_000
@@ -29,6 +40,8 @@ CONFIRMED = 900
 """Blocks behind the chain's last that can no longer be taken back: Filecoin's finality."""
 MAX_TOKENS = 10_000
 """Tokens in a lineage at most."""
+MAX_CLAIMS = 100_000
+"""Claims that are read one by one at most, where their events are not to be had."""
 
 DERIVES = (
     Relation.DERIVED_FROM,
@@ -254,11 +267,11 @@ class Index:
             StorageError: the file cannot be written.
         """
         with self._translated():
-            undone = self._take_back()
             head = self._registry.last_block()
+            undone = self._take_back(head)
             progress = self._progress(head, undone)
             while not progress.complete and windows != 0:
-                self._read(progress.block + 1, min(progress.block + WINDOW, head))
+                self._advance(progress.block + 1, head)
                 windows = None if windows is None else windows - 1
                 progress = self._progress(head, undone)
                 report(progress)
@@ -272,12 +285,12 @@ class Index:
         (last,) = self._one("SELECT max(last) FROM windows")
         return self._first - 1 if last is None else int(last)
 
-    def _take_back(self) -> int:
+    def _take_back(self, head: int) -> int:
         """Delete the windows that the chain no longer has; return how many blocks they were."""
         before = self._last()
         windows = "SELECT last, hash FROM windows ORDER BY last DESC"
         for last, stored in self._database.execute(windows).fetchall():
-            if self._registry.block_hash(last) == stored:
+            if self._stands(last, stored, head):
                 break
             with self._transaction():
                 self._database.execute("DELETE FROM windows WHERE last = ?", [last])
@@ -285,6 +298,56 @@ class Index:
                     kept = self._last()
                     self._database.execute(f"DELETE FROM {table} WHERE block > ?", [kept])  # noqa: S608
         return before - self._last()
+
+    def _stands(self, block: int, stored: bytes, head: int) -> bool:
+        """Tell whether the chain still has a block."""
+        try:
+            return self._registry.block_hash(block) == stored
+        except RpcError:  # too old for the node
+            if head - block < CONFIRMED:
+                raise
+            return True
+
+    def _advance(self, first: int, head: int) -> None:
+        """Read a window, or all at once where its events are too old for the node."""
+        try:
+            self._read(first, min(first + WINDOW - 1, head))
+        except RpcError:
+            if head - first < CONFIRMED:
+                raise
+            self._read_state(head)
+
+    def _read_state(self, block: int) -> None:
+        """Read what all tokens are after a block, in place of how they came to be so."""
+        state = self._registry.pinned(block)
+        before = self._registry.block_hash(block)
+        with self._transaction():
+            for table in ("windows", *_TABLES):
+                self._database.execute(f"DELETE FROM {table}")  # noqa: S608
+            unread = MAX_CLAIMS
+            for record in state.tokens():
+                self._put(_token_rows(record, block))
+                unread -= record.claims
+                if unread < 0:
+                    raise RegistryError(f"more than {MAX_CLAIMS} claims are too many to read")
+                if record.claims:
+                    self._put(_claim_rows(state, record.id, block))
+            for id, owner in state.owners(range(1, self._count() + 1)):
+                self._put([("transfers", (id, block, 0, owner))])
+            for id, links in state.all_links():
+                for position, link in enumerate(links):
+                    self._put([("links", (id, position, link.target, link.relation, block))])
+                    if link.countersigned:
+                        signed = (id, position, block, 0, 1, None)
+                        self._put([("countersignatures", signed)])
+            if before is None or self._registry.block_hash(block) != before:
+                raise RegistryError(f"block {block} changed while it was read: run it again")
+            self._database.execute("INSERT INTO windows VALUES (?, ?)", [block, before])
+
+    def _put(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        for table, row in rows:
+            places = ", ".join("?" * len(row))
+            self._database.execute(f"INSERT INTO {table} VALUES ({places})", row)  # noqa: S608
 
     def _read(self, first: int, last: int) -> None:
         """Read a window, if the chain is the same before and after."""
@@ -440,6 +503,33 @@ class Index:
             raise RegistryError(f"{_UNFIT} ({error})") from error
         except sqlite3.DatabaseError as error:
             raise _unusable(self._path, error) from error
+
+
+def _token_rows(record: Record, block: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Write a token's record down as its events would be."""
+    yield (
+        "tokens",
+        (
+            *(record.id, record.kind, record.scheme, record.size, record.root),
+            *(record.metadata_digest, record.publisher, record.time, block),
+        ),
+    )
+    if record.superseded_by is not None:
+        yield "superseded", (record.id, record.superseded_by, block)
+    if record.withdrawn:
+        yield "withdrawn", (record.id, None, block)
+    if record.disordered:
+        yield "disordered", (record.id, block)
+
+
+def _claim_rows(
+    registry: Registry, token: int, block: int
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    for claim in registry.claims(token):
+        row = (token, claim.number, claim.leaf, claim.claimant, claim.time, None, block)
+        yield "claims", row
+        if claim.status is not ClaimStatus.OPEN:
+            yield "answers", (token, claim.number, block, 0, claim.status, None)
 
 
 def _unusable(path: Path, error: sqlite3.DatabaseError) -> StorageError | FormatError:

@@ -11,6 +11,7 @@ Sources: the Ethereum JSON-RPC specification, the Solidity contract ABI specific
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, Self
 
 from alithis.cid import Cid
 from alithis.contract import artifact
@@ -313,6 +314,7 @@ class Registry:
             TransportError: the node gives no usable answer.
         """
         self._transport = transport
+        self._block = "latest"
         self.address = _checksummed(address)
         self.chain_id = _quantity(self._request("eth_chainId", []), "eth_chainId")
         if chain_id is not None and chain_id != self.chain_id:
@@ -326,6 +328,12 @@ class Registry:
             raise NoRegistryError(
                 f"{self.address} on chain {self.chain_id}: {found}; check the address and the chain"
             )
+
+    def pinned(self, block: int) -> Self:
+        """Return the registry as it is after a block; public nodes know that of recent ones."""
+        view = copy.copy(self)
+        view._block = hex(block)
+        return view
 
     def count(self) -> int:
         """Return how many tokens there are; their ids are 1 to this number."""
@@ -431,6 +439,14 @@ class Registry:
         if not _URI.fullmatch(uri):
             raise RegistryError(f"tokenURI({id}): {_line(uri)!r} is not ipfs://f01551220…")
         return str(uri)
+
+    def owners(self, ids: Iterable[int]) -> Iterator[tuple[int, str]]:
+        """Yield tokens, each with the address that owns it: one request for a hundred of them.
+
+        Raises:
+            NoTokenError: one of the tokens does not exist.
+        """
+        return self._batched("ownerOf", ids)
 
     def owner_of(self, id: int) -> str:
         """Return the address that owns a token.
@@ -634,7 +650,7 @@ class Registry:
 
     def _returned(self, name: str, *args: Any) -> bytes:
         data = "0x" + _interface().functions[name].encode(*args).hex()
-        result = self._request("eth_call", [{"to": self.address, "data": data}, "latest"])
+        result = self._request("eth_call", [{"to": self.address, "data": data}, self._block])
         return _bytes(result, name)
 
     def _request(self, method: str, params: list[Any]) -> Any:

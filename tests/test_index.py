@@ -8,16 +8,23 @@ import sys
 
 import ape
 import pytest
-from artifacts import build, commitment
+from artifacts import build, build_as_given, commitment
 from click.testing import CliRunner
 from machine import assert_index_tells, state_by_events
-from solidity import Kind, Relation, mint
+from solidity import ClaimStatus, Kind, Relation, mint
 from solidity import commitment as some
 
 from alithis import index as indices
 from alithis import registry as registries
 from alithis.cli import cli
-from alithis.errors import ChainError, FormatError, NoTokenError, RegistryError, StorageError
+from alithis.errors import (
+    ChainError,
+    FormatError,
+    NoTokenError,
+    RegistryError,
+    RpcError,
+    StorageError,
+)
 from alithis.index import DERIVES, Index, Lineage
 from alithis.registry import Registry
 from alithis.storage import Store
@@ -188,6 +195,99 @@ class TestReorganisation:
             with pytest.raises(RegistryError, match="changed while it was read: run it again"):
                 fickle.sync()
             assert fickle._count() == 0
+
+
+def forgetful(reader, recent):
+    """A node that knows the events, blocks and states of the last blocks only."""
+
+    class Forgetful:
+        def __init__(self):
+            self.asked = []
+
+        def request(self, method, params):
+            self.asked.append(method)
+            blocks = {
+                "eth_getLogs": lambda: params[0]["fromBlock"],
+                "eth_getBlockByNumber": lambda: params[0],
+                "eth_call": lambda: params[1],
+            }
+            block = blocks.get(method, lambda: "latest")()
+            if block != "latest" and int(block, 16) <= ape.chain.blocks.height - recent:
+                raise RpcError("bad tipset height: lookbacks of more than …", code=1)
+            return reader._transport.request(method, params)
+
+    return Registry(Forgetful(), reader.address)
+
+
+class TestNodeWithoutOldBlocks:
+    @pytest.fixture(autouse=True)
+    def confirmed(self, monkeypatch):
+        monkeypatch.setattr(indices, "CONFIRMED", 4)
+
+    @pytest.fixture
+    def busy(self, registry, family, owner, accounts, tmp_path):
+        """All that a token can become; token 8 is of leaves that do not ascend."""
+        leaves = [bytes([value] * 32) for value in (3, 2, 1)]
+        lying = build_as_given(tmp_path / "lying", leaves)
+        mint(registry, Kind.DATASET, commitment(lying.metadata), sender=owner)
+        first, second = ((at, leaves[at], lying.at(at).path) for at in (0, 1))
+        registry.countersign(4, 0, sender=owner)
+        registry.countersign(4, 1, sender=owner)
+        registry.retractCountersignature(4, 1, sender=owner)
+        registry.withdraw(3, "why", sender=owner)
+        registry.transferFrom(owner, accounts[2], 5, sender=owner)
+        for number in (1, 2):
+            registry.claim(8, leaves[0], 0, first[2], f"{number}", sender=accounts[3])
+        registry.answerClaim(8, 1, ClaimStatus.REJECTED, "", sender=owner)
+        registry.reportDisorder(8, *first, *second, sender=accounts[3])
+
+    def test_state_in_place_of_events(self, reader, registry, busy, owner, tmp_path):
+        node = forgetful(reader, recent=3)
+        with Index(tmp_path / "index.sqlite", node) as index:
+            assert index.sync().complete
+            assert_index_tells(index, state_by_events(reader.events()))
+            assert index.node(8).disordered
+            assert index.node(8).open_claims == 1
+
+            # What comes now is in events again.
+            registry.withdraw(1, "", sender=owner)
+            node._transport.asked.clear()
+            assert index.sync().complete
+            assert node._transport.asked.count("eth_getLogs") == 1
+            assert_index_tells(index, state_by_events(reader.events()))
+
+    def test_after_a_long_pause(self, index, reader, registry, busy, owner, tmp_path):
+        index.sync()
+        mint(registry, Kind.DATASET, some("more"), sender=owner)
+        ape.chain.mine(8)
+        with Index(tmp_path / "index.sqlite", forgetful(reader, recent=3)) as later:
+            progress = later.sync()
+            assert (progress.tokens, progress.undone, progress.complete) == (9, 0, True)
+            assert_index_tells(later, state_by_events(reader.events()))
+
+    def test_taken_back(self, reader, registry, busy, owner, tmp_path):
+        with Index(tmp_path / "index.sqlite", forgetful(reader, recent=3)) as index:
+            snapshot = ape.networks.provider.snapshot()
+            mint(registry, Kind.DATASET, some("a"), sender=owner)
+            assert index.sync().tokens == 9
+            ape.networks.provider.restore(snapshot)
+            mint(registry, Kind.DATASET, some("b"), sender=owner)
+            assert index.sync().complete
+            assert index.tokens_of(some("a")[3]) == []
+            assert_index_tells(index, state_by_events(reader.events()))
+
+    def test_a_refusal_of_recent_blocks_is_an_error(self, reader, family, tmp_path):
+        node = forgetful(reader, recent=-1)
+        with Index(tmp_path / "index.sqlite", node) as index, pytest.raises(RpcError):
+            index.sync()
+
+    def test_more_claims_than_are_read(self, reader, busy, tmp_path, monkeypatch):
+        monkeypatch.setattr(indices, "MAX_CLAIMS", 1)
+        node = forgetful(reader, recent=3)
+        with Index(tmp_path / "index.sqlite", node) as index:
+            with pytest.raises(RegistryError, match="too many to read"):
+                index.sync()
+            assert index._count() == 0
 
 
 def topic_of(name):
