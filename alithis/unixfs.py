@@ -20,7 +20,6 @@ from alithis.cid import (
     CHUNK_SIZE,
     DAG_PB,
     MAX_LINKS,
-    RAW,
     Cid,
     Node,
     join,
@@ -220,10 +219,7 @@ def _content(
     if budget[0] < 0:
         raise FormatError(f"block {cid}: one of more than {MAX_BLOCKS:,}")
     block = get(cid)
-    if cid.codec == RAW:
-        node = Decoded(False, (), (), block, len(block))
-    else:
-        node = decode(cid, block)
+    node = decode(cid, block) if cid.codec == DAG_PB else _chunk(block)
     if node.is_directory:
         raise FormatError(f"block {cid}: a directory, where a file is wanted")
     if size not in (None, node.file_size):
@@ -234,6 +230,10 @@ def _content(
         yield node.data
     for link, below in zip(node.links, node.sizes, strict=True):
         yield from _content(link.cid, get, below, limit, depth + 1, budget)
+
+
+def _chunk(block: bytes) -> Decoded:
+    return Decoded(False, (), (), block, len(block))
 
 
 def decode(cid: Cid, block: bytes) -> Decoded:
