@@ -302,9 +302,8 @@ class _Http(ABC):
                     return answer
                 failed = self._refused(url, answer.status)
                 wait = max(wait, self._asked_to_wait(url, answer))
-            if self._stopped.is_set() or attempt == self.ATTEMPTS:
+            if attempt == self.ATTEMPTS or self._stopped.wait(wait):
                 break
-            self._stopped.wait(wait)
         raise failed
 
     def _asked_to_wait(self, url: str, answer: Answer) -> float:
@@ -524,7 +523,7 @@ class Bucket:
             MissingExtraError: s3fs is not installed.
             StorageError: the URL is no such URL.
         """
-        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w.=-]+)*/?", url, re.ASCII):
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w=][\w.=-]*)*/?", url, re.ASCII):
             raise StorageError("the bucket's URL is not s3://BUCKET/PREFIX")
         self.name = url.rstrip("/")
         self._stopped = threading.Event()

@@ -115,9 +115,10 @@ def header(roots: Sequence[Cid]) -> bytes:
 
 def _header(roots: Sequence[Cid]) -> bytes:
     count = len(roots)
-    array = bytes([0x80 | count]) if count < 24 else bytes([0x98, count])
-    if count > 0xFF:
-        array = b"\x99" + count.to_bytes(2, "big")
+    if count < 24:
+        array = bytes([0x80 | count])
+    else:
+        array = bytes([0x98, count]) if count < 256 else b"\x99" + count.to_bytes(2, "big")
     links = (_LINK + bytes([len(bytes(root)) + 1, 0]) + bytes(root) for root in roots)
     return _HEAD + array + b"".join(links) + _TAIL
 

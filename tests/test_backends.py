@@ -23,7 +23,7 @@ from moto.server import ThreadedMotoServer
 from alithis import backends, cid
 from alithis.backends import Bucket, Kubo, Lighthouse, Pinata, open_backends, read_secret
 from alithis.car import Part
-from alithis.errors import ChangedError, NotStoredError, StorageError
+from alithis.errors import ChangedError, IntegrityError, NotStoredError, StorageError
 from alithis.progress import Progress
 from alithis.publish import missing, publish
 from alithis.storage import Store, parts_of
@@ -169,13 +169,18 @@ class TestHosts:
         assert "answers HTTP 429, and asks to wait 3,600 s" in error_of([small], to(kind))
         assert sum("pin/ls" not in path and "cid=" not in path for path in host.asked) == 1
 
-    @pytest.mark.parametrize("seconds", ["9" * 5000, "1e9", "-1", "Wed, 21 Oct 9999 07:28:00 GMT"])
-    def test_hostile_retry_after(self, kind, to, host, small, seconds):
+    @pytest.mark.parametrize("seconds", ["9" * 5000, "1e9", "-1", ""])
+    def test_a_retry_after_that_is_no_number(self, kind, to, host, small, seconds):
         host.faults = [hosts.status(503, Retry_After=seconds)]
 
         (placed,) = publish([small], [to(kind)])
 
-        assert placed.error is None or "asks to wait" in placed.error
+        assert placed.sent == ["leaves"]
+
+    def test_a_retry_after_in_the_far_future(self, kind, to, host, small):
+        host.always = hosts.status(503, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT")
+
+        assert "asks to wait" in error_of([small], to(kind))
 
     def test_a_slow_host_is_named(self, kind, to, host, small, monkeypatch):
         monkeypatch.setattr(backends._Http, "TIMEOUT", 0.2)
@@ -238,12 +243,11 @@ class TestHosts:
             host.always = hosts.status(code)
             assert f"HTTP {code}" in error_of([small], to(kind))
         assert KEY not in caplog.text
-        assert KEY not in repr(vars(to(kind))) or kind != "kubo"
 
     def test_a_file_that_was_cut_is_not_sent(self, kind, to, host, large):
         os.truncate(large.path, 100)
 
-        with pytest.raises((ChangedError, backends.AlithisError)):
+        with pytest.raises((ChangedError, IntegrityError)):
             to(kind).put(large, lambda _: None)
         assert host.files == {}
 
@@ -335,13 +339,13 @@ class TestKeys:
 
     @pytest.mark.parametrize("name", ["lighthouse", "pinata"])
     def test_none(self, name):
-        with pytest.raises(StorageError, match="no key: set [A-Z_]+, or [A-Z_]+_FILE"):
+        with pytest.raises(StorageError, match=r"no key: set [A-Z_]+, or [A-Z_]+_FILE"):
             open_backends([name])
 
     @pytest.mark.parametrize("text", ["two words", "line\r\nX-Other: 1", "ü", "x" * 5000])
     def test_what_is_no_key_is_not_shown(self, text, monkeypatch):
         monkeypatch.setenv("PINATA_JWT", text)
-        with pytest.raises(StorageError, match="^PINATA_JWT: not a key") as caught:
+        with pytest.raises(StorageError, match=r"^PINATA_JWT: not a key") as caught:
             read_secret("PINATA_JWT")
         assert text not in str(caught.value)
 
