@@ -8,9 +8,8 @@ import solidity
 from click.testing import CliRunner
 from hosts import KEY, hosting
 
-from alithis import backends
+from alithis import backends, metadata, model, readers
 from alithis import manifest as manifests
-from alithis import metadata, model, readers
 from alithis.backends import open_backends
 from alithis.builder import build
 from alithis.cid import Cid
