@@ -15,12 +15,13 @@ from dataclasses import replace
 
 import hosts
 import pytest
+import requests
 from artifacts import build
 from commands import refused, run, run_json
 from hosts import KEY, hosting
 from moto.server import ThreadedMotoServer
 
-from alithis import backends, cid
+from alithis import backends, car, cid
 from alithis.backends import Bucket, Kubo, Lighthouse, Pinata, open_backends, read_secret
 from alithis.car import Part
 from alithis.errors import ChangedError, IntegrityError, NotStoredError, StorageError
@@ -327,6 +328,46 @@ class TestKubo:
     def test_what_is_no_url(self, url):
         with pytest.raises(StorageError, match="URL is not http"):
             Kubo(url)
+
+
+class TestPeer:
+    """A real IPFS peer (Helia) behind Kubo's RPC."""
+
+    def test_a_manifest_is_there_whole_and_not_sent_twice(self, ipfs_peer, manifest):
+        node = Kubo(ipfs_peer.url)
+        parts = parts_of(manifest)
+
+        (first,) = publish(parts, [node])
+        (again,) = publish(parts, [node])
+
+        assert (first.error, len(first.sent)) == (None, 4)
+        assert (again.error, len(again.present)) == (None, 4)
+        for part in parts:
+            answer = requests.get(f"{ipfs_peer.url}/ipfs/{part.cid}", timeout=60)
+            assert answer.content == part.path.read_bytes()
+
+    @pytest.mark.parametrize("node_bytes", [1 << 20, 174 << 20], ids=["as a CAR", "as it is"])
+    def test_a_file_of_many_chunks(self, ipfs_peer, large, monkeypatch, node_bytes):
+        monkeypatch.setattr(backends, "_ONE_NODE", node_bytes)
+
+        (placed,) = publish([large], [Kubo(ipfs_peer.url)])
+
+        assert placed.error is None
+        bytes_range = {"Range": "bytes=1048570-1048580"}
+        answer = requests.get(f"{ipfs_peer.url}/ipfs/{large.cid}", headers=bytes_range, timeout=60)
+        assert answer.content == large.path.read_bytes()[1048570:1048581]
+
+    def test_an_exported_manifest_is_imported_there(self, ipfs_peer, manifest, tmp_path):
+        parts = parts_of(manifest)
+        car.write(parts, tmp_path / "m.car")
+
+        with (tmp_path / "m.car").open("rb") as file:
+            url = f"{ipfs_peer.url}/api/v0/dag/import"
+            answer = requests.post(url, files={"file": file}, timeout=60)
+
+        roots = [json.loads(line)["Root"]["Cid"]["/"] for line in answer.text.splitlines()]
+        assert roots == [str(part.cid) for part in parts]
+        assert missing(parts, Kubo(ipfs_peer.url)) == []
 
 
 class TestKeys:
