@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
+from alithis.digest import Buffer
 from alithis.errors import ChangedError, FormatError, SourceError
 
 RAW = 0x55
@@ -32,8 +33,6 @@ CHUNK_SIZE = 1 << 20
 """Bytes in a leaf, by our profile."""
 MAX_LINKS = 1024
 """Children of a node at most, by our profile."""
-
-Buffer = bytes | bytearray | memoryview
 
 _LARGE = 8 << 20  # bytes from which on a second thread pays
 _SHA2_256 = b"\x12\x20"  # multihash: function, digest's length in bytes

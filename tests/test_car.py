@@ -13,6 +13,7 @@ from chains import ROOT
 from commands import refused, run, run_json
 from hypothesis import given
 from hypothesis import strategies as st
+from peers import find_node
 
 from alithis import car, unixfs
 from alithis import cid as cids
@@ -28,7 +29,7 @@ IPFS_CAR = ROOT / "node_modules" / "ipfs-car" / "bin.js"
 def node(*arguments, cwd=ROOT):
     """Runs a JavaScript tool, and returns what it prints."""
     result = subprocess.run(
-        ["node", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=120
+        [find_node(), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=120
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
