@@ -34,6 +34,7 @@ MAX_BLOCKS = 1 << 21
 MAX_DEPTH = 16
 """Nodes above a chunk at most: two are enough for a tebibyte."""
 
+_BATCH = 1 << 12  # chunks that wait for a thread at a time
 _DIRECTORY, _FILE, _RAW_LEAF = 1, 2, 0  # UnixFS types
 
 Block = tuple[Cid, bytes]
@@ -140,8 +141,11 @@ def _leaves(handle: int, size: int, name: str) -> bytes:
     if len(offsets) == 1:
         return digest(0)
     # Threads do for blocks of this size: reading and hashing let each other run.
+    leaves = bytearray()
     with ThreadPoolExecutor(os.cpu_count(), "alithis-cid") as threads:
-        return b"".join(threads.map(digest, offsets))
+        for first in range(0, len(offsets), _BATCH):
+            leaves += b"".join(threads.map(digest, offsets[first : first + _BATCH]))
+    return bytes(leaves)
 
 
 # -- Reading -------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from alithis import car, unixfs
 from alithis import cid as cids
 from alithis.car import Archive, Part
 from alithis.cid import CHUNK_SIZE, DAG_PB, UNIXFS_V1_2025, Cid, Dag, Node, Profile, join, varint
-from alithis.errors import FormatError, IntegrityError, SourceError
+from alithis.errors import FormatError, IntegrityError, SourceError, StorageError
 from alithis.storage import Store, parts_of
 
 TOOLS = Path(__file__).with_name("ipfs.mjs")
@@ -245,6 +245,29 @@ class TestImport:
         store.import_car(archive(tmp_path / "x.car", [asked[0]], [other, asked]))
         assert list(store.cids()) == [asked[0]]
 
+    def test_sizes_that_are_packed(self, tmp_path, store):
+        """As protobuf's later versions write them, though the specification does not."""
+        leaves = [raw(b"hello"), raw(b"there" * 40)]
+        _, block = above(*((cid, len(leaf), len(leaf)) for cid, leaf in leaves))
+        packed = varint(5) + varint(200)
+        plain = b"\x20" + varint(5) + b"\x20" + varint(200)
+        data = b"\x08\x02\x18" + varint(205)
+        assert block.endswith(data + plain)
+        other = data + b"\x22" + varint(len(packed)) + packed
+        links = block[: -len(data + plain) - 2]
+        block = links + b"\x0a" + varint(len(other)) + other
+        cid = cids.block_cid(block)
+
+        found = store.import_car(archive(tmp_path / "x.car", [cid], [*leaves, (cid, block)]))
+
+        assert found.files == {cid: cids.of_bytes(b"hello" + b"there" * 40)}
+
+    def test_a_store_that_cannot_be_written(self, tmp_path, manifest):
+        car.write(parts_of(manifest), tmp_path / "m.car")
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(StorageError, match="cannot store"):
+            Store(tmp_path / "file").import_car(tmp_path / "m.car")
+
 
 class TestHostile:
     @pytest.mark.parametrize(
@@ -416,6 +439,8 @@ class TestCommands:
         run("store", "get", root, "-o", "copy.alithis")
         assert contents(Path("copy.alithis")) == contents(manifest)
         assert run("store", "import", "m.car").stdout == f"m.car: manifest stored as {root}\n"
+        (listed,) = run_json("store", "ls")["manifests"]
+        assert listed["cid"] == root
 
         shutil.rmtree(manifest)
         run("store", "export", f"ipfs://{root}", "-o", "again.car")
