@@ -503,6 +503,17 @@ class TestCommand:
         assert "no folder, and no CID" in refused("store", "put", "gone")
         assert "is not in the store" in refused("store", "put", cid.of_bytes(b"no"))
 
+    def test_what_a_folder_withholds_is_not_put_though_the_store_has_it(self, to, host, manifest):
+        run("store", "put", manifest)
+        items = cid.of_file(manifest / "items.parquet")
+        (manifest / "items.parquet").unlink()
+
+        (placed,) = run_json("store", "put", manifest, "--to", "lighthouse")["hosts"]
+
+        assert placed["sent"] == ["leaves", "metadata.json", "tiles/1"]
+        assert Store().has(items)
+        assert str(items) not in host.files
+
     def test_one_host_fails_and_the_others_go_on(self, to, host, manifest):
         with hosting() as gone:
             pass

@@ -64,7 +64,7 @@ def store_put(
     backends = open_backends(hosts)  # a missing key is said before any work
     opened = _open_store(store_folder)
     cid = _put_here(opened, reference)
-    placed = _publish(opened.parts(cid), backends)
+    placed = _publish(_parts(opened, cid, Path(reference)), backends)
     if as_json:
         facts = {"cid": str(cid), "uri": "ipfs://" + cid.base16}
         say(json.dumps({**facts, "hosts": [asdict(each) for each in placed]}, indent=1))
@@ -85,6 +85,17 @@ def _publish(parts: list[Part], backends: list[Backend]) -> list[Placed]:
         return []
     with shown() as progress:
         return publish(parts, backends, progress)
+
+
+def _parts(opened: Store, cid: Cid, folder: Path) -> list[Part]:
+    """List what is to be put: what a folder withholds is kept back, though the store may have it."""
+    from alithis.storage import parts_of
+
+    parts = opened.parts(cid)
+    if not folder.is_dir():
+        return parts
+    shown = {part.cid for part in parts_of(folder)}
+    return [part for part in parts if part.cid in shown]
 
 
 def _put_here(opened: Store, reference: str) -> Cid:
