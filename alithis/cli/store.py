@@ -88,7 +88,7 @@ def _publish(parts: list[Part], backends: list[Backend]) -> list[Placed]:
 
 
 def _parts(opened: Store, cid: Cid, folder: Path) -> list[Part]:
-    """List what is to be put: what a folder withholds is kept back, though the store may have it."""
+    """List what is to be put; what a folder withholds is not, though the store may have it."""
     from alithis.storage import parts_of
 
     parts = opened.parts(cid)
