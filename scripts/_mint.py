@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alithis.display import printable
+from scripts import _links
 from scripts._common import (
     ScriptError,
     approve,
@@ -28,22 +28,12 @@ if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
     from ape.contracts import ContractInstance
 
-    from alithis.inputs import Input
     from alithis.manifest import Manifest
-    from alithis.registry import Record, Registry
+    from alithis.registry import Registry
+    from scripts._links import Link
 
 MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
 
-Link = tuple[int, str]
-"""A token's id, and the relation to it (``trained_on``, …)."""
-
-link_option = click.option(
-    "--link",
-    "links",
-    multiple=True,
-    metavar="RELATION=TOKEN",
-    help="An older token it was made from, such as trained_on=1; may be repeated.",
-)
 store_option = click.option(
     "--store",
     "store_folder",
@@ -77,26 +67,6 @@ class Minted:
     uri: str
 
 
-def parse_links(texts: Sequence[str]) -> list[Link]:
-    """Reads --link options.
-
-    Raises:
-        ScriptError: One is not RELATION=TOKEN.
-    """
-    from alithis.registry import Relation
-
-    links = []
-    for text in texts:
-        match = re.fullmatch(r"([a-z_]+)=([0-9]{1,14})", text)
-        if not match or match[1] not in {relation.value for relation in Relation}:
-            relations = ", ".join(relation.value for relation in Relation)
-            raise ScriptError(
-                f"--link {text}: takes RELATION=TOKEN, the relation one of {relations}"
-            )
-        links.append((int(match[2]), match[1]))
-    return links
-
-
 def read_registry(contract: ContractInstance) -> Registry:
     """The library's view of a registry, through Ape's provider.
 
@@ -112,7 +82,7 @@ def run(
     network: NetworkAPI,
     folder: Path,
     kind: str,
-    links: list[Link],
+    links: Sequence[str],
     *,
     alias: str | None,
     address: str | None,
@@ -135,12 +105,15 @@ def run(
     account = signer(alias, network)
     contract = find_registry(address, network, account)
     registry = read_registry(contract)
-    links = list(dict.fromkeys([*input_links(registry, manifest, links), *links]))
+    tokens = _links.of_model(registry, manifest, links)
     check_again(registry, manifest, account.address, yes=yes)
-    Store(store_folder).put_manifest(folder)
+    store = Store(store_folder)
+    store.put_manifest(folder)
+    for warning in _links.warnings(registry, tokens, store):
+        say(f"warning: {warning}", err=True)
     if not as_json:
-        announce(manifest, contract, links)
-    minted = mint(contract, manifest, links, account, yes=yes)
+        announce(manifest, contract, tokens)
+    minted = mint(contract, manifest, tokens, account, yes=yes)
     if as_json:
         click.echo(json.dumps(as_object(minted, contract), indent=1))
         return
@@ -205,48 +178,6 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
     raise ScriptError(f"{'; '.join(said)} ({remedy})")
 
 
-def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] = ()) -> list[Link]:
-    """The tokens of what a model's metadata names as its inputs: for each its publisher's oldest.
-
-    Args:
-        registry: Where they are looked up, by metadata digest.
-        manifest: The model's.
-        chosen: Links the user gave: one of them to a token of an input decides for that input.
-
-    Raises:
-        ScriptError: An input has no token in the registry, or several publishers minted it, or
-            the metadata states its inputs wrongly.
-    """
-    from alithis.inputs import stated_inputs
-
-    tokens: dict[bytes, list[Record]] = {}
-    for record in registry.tokens():
-        if not record.withdrawn and not record.disordered:
-            tokens.setdefault(record.metadata_digest, []).append(record)
-    links = []
-    for given in stated_inputs(manifest.metadata):
-        records = tokens.get(given.metadata, [])
-        if not {(record.id, given.relation) for record in records} & set(chosen):
-            links.append((_only(records, given, registry), given.relation))
-    return links
-
-
-def _only(records: Sequence[Record], given: Input, registry: Registry) -> int:
-    """The token of an input, unless it may be a copier's: anybody can mint what is public."""
-    if not records:
-        raise ScriptError(
-            f"{given.relation} {given.name}: no token of registry {registry.address} has the "
-            f"metadata {given.metadata.hex()}; mint that first"
-        )
-    if len({record.publisher for record in records}) > 1:
-        several = ", ".join(f"{record.id} by {record.publisher}" for record in records)
-        raise ScriptError(
-            f"{given.name} was minted by several publishers (token {several}): "
-            f"choose with --link {given.relation}=TOKEN"
-        )
-    return records[0].id
-
-
 def check_again(registry: Registry, manifest: Manifest, publisher: str, *, yes: bool) -> None:
     """Asks before the same publisher mints the same data points a second time.
 
@@ -294,7 +225,7 @@ def mint(
 
     data = manifest.metadata
     send = contract.mintDataset if data.kind == "dataset" else contract.mintModel
-    arguments = commitment(manifest), numbered(links)
+    arguments = commitment(manifest), _links.numbered(links)
     transaction = unsent(send, *arguments, sender=account)
     approve(transaction, account, f"mint {data.name}", yes=yes)
     receipt = submit(transaction, account)
@@ -305,27 +236,6 @@ def mint(
         gas=receipt.gas_used,
         uri="ipfs://" + Cid.raw(data.digest).base16,
     )
-
-
-def numbered(links: Iterable[Link]) -> list[tuple[int, int]]:
-    """Links as the contract takes them."""
-    from alithis.registry import Relation
-
-    return [(token, Relation(name).number) for token, name in links]
-
-
-def worded(links: Sequence[tuple[int, int]]) -> list[Link]:
-    """Links as the contract takes them, in words.
-
-    Raises:
-        ScriptError: There is no such relation.
-    """
-    from alithis.registry import Relation
-
-    relations = list(Relation)
-    if any(number >= len(relations) for _, number in links):
-        raise ScriptError("a link has a relation that the registry does not know")
-    return [(token, relations[number].value) for token, number in links]
 
 
 def commitment(manifest: Manifest) -> tuple[bytes, int, int, bytes]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts import _common, _mint, _sample
+from scripts import _common, _links, _mint, _sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,7 @@ def _hash(part: str) -> Path:
 
 
 def _mint_token(contract: ContractInstance, manifest: Manifest, account: AccountAPI) -> None:
-    links = _mint.input_links(_mint.read_registry(contract), manifest)
+    links = _links.input_links(_mint.read_registry(contract), manifest)
     minted = _mint.mint(contract, manifest, links, account)
     _say(f"token {minted.token}: {manifest.metadata.kind} {manifest.metadata.name}")
     _say(f"  publisher {account.address}, {minted.gas:,} gas")

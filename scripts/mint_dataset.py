@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import _common, _mint
+from scripts import _common, _links, _mint
 
 if TYPE_CHECKING:
     from ape.api import NetworkAPI
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=_common.ScriptCommand)
 @click.argument("manifest_folder", metavar="[MANIFEST]", required=False, type=_mint.MANIFEST)
-@_mint.link_option
+@_links.link_option
 @_common.account_option
 @_common.registry_option
 @_mint.store_option
@@ -57,7 +57,7 @@ def cli(
         network,
         manifest_folder,
         "dataset",
-        _mint.parse_links(links),
+        links,
         alias=alias,
         address=address,
         store_folder=store_folder,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts import _common, _mint, _relay
+from scripts import _common, _links, _mint, _relay
 from scripts._common import ScriptError
 from scripts._session import Session
 
@@ -416,7 +416,7 @@ def withdraw(session: Session, token: int, uri: str) -> None:
 @cli.command("sign", cls=_common.ScriptCommand)
 @click.argument("manifest_folder", metavar="MANIFEST", type=_mint.MANIFEST)
 @click.option("-o", "--out", type=_OUT, required=True, help="The file to write.")
-@_mint.link_option
+@_links.link_option
 @click.option("--publisher", help="In whose name.  [default: the account that signs]")
 @click.option("--unsigned", is_flag=True, help="Leave the signature to --publisher's wallet.")
 @click.option(
@@ -467,17 +467,17 @@ def sign(
     name = _common.checksummed(publisher) if publisher else str(account.address)
     place = elsewhere or _online(network, address, name)
     manifest = _mint.open_sound(manifest_folder, None)
-    given = _mint.parse_links(links)
     if place.reader is None:
+        given = _links.parse(links, None)
         _check_inputs(manifest, given)
     else:
         _mint.check_again(place.reader, manifest, name, yes=yes)
-        given = list(dict.fromkeys([*_mint.input_links(place.reader, manifest, given), *given]))
+        given = _links.of_model(place.reader, manifest, links)
     mint = _relay.Mint(
         kind=manifest.metadata.kind,
         publisher=name,
         commitment=_mint.commitment(manifest),
-        links=tuple(_mint.numbered(given)),
+        links=tuple(_links.numbered(given)),
         nonce=place.nonce,
         deadline=int(time.time()) + days * 86_400,
         chain=place.chain,
@@ -515,7 +515,7 @@ def _offline(chain: int | None, nonce: int | None, address: str | None) -> _rela
     return _relay.Place(_common.checksummed(address), chain, nonce)
 
 
-def _check_inputs(manifest: Manifest, links: Sequence[_mint.Link]) -> None:
+def _check_inputs(manifest: Manifest, links: Sequence[_links.Link]) -> None:
     """Without a chain nothing can be looked up: the user must name a token for each input."""
     from alithis.inputs import stated_inputs
 
@@ -560,7 +560,7 @@ def _show_signed(mint: _relay.Mint, out: Path, name: str, *, signed: bool, as_js
     click.echo(f"  publisher {mint.publisher}, nonce {mint.nonce}")
     click.echo(f"  registry  {mint.registry}, chain {mint.chain}")
     click.echo(f"  until     {until}")
-    for token, relation in _mint.worded(mint.links):
+    for token, relation in _links.worded(mint.links):
         click.echo(f"  link      {relation} token {token}")
 
 
@@ -586,7 +586,7 @@ def relay(session: Session, mint_file: Path, signature: str | None) -> None:
     says = [
         f"  mints a {mint.kind} token for its publisher {mint.publisher}, who will own it",
         f"  root {mint.commitment[0].hex()}, size {mint.commitment[1]:,}",
-        *(f"  link {relation} token {token}" for token, relation in _mint.worded(mint.links)),
+        *(f"  link {relation} token {token}" for token, relation in _links.worded(mint.links)),
     ]
     receipt = session.send(f"relay a {mint.kind}'s mint", says, *_call(mint, signed))
     (minted,) = receipt.events.filter(session.contract.Minted)

@@ -157,10 +157,10 @@ def test_a_link_that_is_none_is_one_clear_line(run, folder, text):
     assert error.count("\n") == 1
 
 
-def test_a_link_that_the_contract_refuses_names_its_error(run, folder):
+def test_a_link_to_no_token(run, folder):
     error = run(mint_dataset, folder, "--link", "derived_from=9", status=2).stderr
 
-    assert "the contract refuses: UnknownTarget(position=0, target=9)" in error
+    assert "the registry holds no token 9" in error
 
 
 def test_the_contracts_refusal_is_said_in_words(run, folder):
@@ -270,3 +270,50 @@ class TestPublished:
         error = run(mint_dataset, folder, "--at", "nowhere", status=2).stderr
 
         assert "'nowhere': no host that is known" in error
+
+
+class TestLinks:
+    def test_by_manifest(self, run, folder, tmp_path, registry):
+        run(mint_dataset, folder)
+        other = write_model(tmp_path / "model.alithis")
+        run(mint_model, other, "--link", f"tested_on={folder}")
+
+        (link,) = Registry(transport(), registry.address).links(2)
+        assert (link.target, link.relation) == (1, "tested_on")
+
+    def test_by_a_manifest_that_has_no_token_or_several(self, run, folder, tmp_path, accounts):
+        other = write_model(tmp_path / "model.alithis")
+        given = ("--link", f"tested_on={folder}")
+        assert "commits to rows; mint that first" in run(mint_model, other, *given, status=2).stderr
+        run(mint_dataset, folder)
+        run(mint_dataset, folder, "--account", "TEST::1")
+        error = run(mint_model, other, *given, status=2).stderr
+        assert f"several tokens commit to rows: 1 by {accounts[0]}, 2 by {accounts[1]}" in error
+
+    @pytest.mark.parametrize("given", ["tested_on", "tested_on=", "made_of=1", "tested_on=nowhere"])
+    def test_what_is_none(self, run, folder, tmp_path, registry, given):
+        error = run(mint_model, write_model(tmp_path / "m"), "--link", given, status=2).stderr
+        assert error.startswith("Error: ")
+        assert registry.totalSupply() == 0
+
+    def test_marks_of_the_target_are_told(self, run, folder, tmp_path, registry, owner):
+        run(mint_dataset, folder)
+        run(mint_dataset, write(tmp_path / "next.alithis", rows=11), "--link", "supersedes=1")
+        registry.withdraw(1, "", sender=owner)
+        told = run(mint_model, write_model(tmp_path / "m"), "--link", "trained_on=1").stderr
+        assert "warning: trained_on 1: the token was withdrawn\n" in told
+        assert "warning: trained_on 1: the token is superseded by token 2\n" in told
+
+    def test_a_test_set_that_was_trained_on_is_told(self, run, folder, tmp_path):
+        run(mint_dataset, folder)
+        run(mint_dataset, write(tmp_path / "test.alithis", rows=4))
+        given = ("--link", "trained_on=1", "--link", "tested_on=2", "--json")
+        result = run(mint_model, write_model(tmp_path / "m"), *given)
+        assert (
+            "warning: test (token 2) shares 4 data points with rows (token 1), "
+            "which the model was trained on\n"
+        ) in result.stderr
+        assert json.loads(result.stdout)["token"] == 3
+
+        clean = run(mint_model, write_model(tmp_path / "n"), "--link", "trained_on=1")
+        assert "warning" not in clean.stderr
