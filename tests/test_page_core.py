@@ -72,11 +72,11 @@ class TestVectors:
 
     def test_certificate_transparency(self, page):
         vectors = TREES["certificate_transparency"]
+        for given in vectors["paths"]:
+            found = page.ask("root", leaf=vectors["leaves"][given["index"]], **given)
+            assert found == vectors["roots"][given["size"] - 1]
         with pytest.raises(javascript.RefusedError, match="32 bytes"):
             page.ask("inclusion", root="00" * 32, size=1, leaf="", index=0, path=[])
-        for size in range(1, 9):
-            data = [bytes.fromhex(leaf) for leaf in vectors["leaves"][:size]]
-            assert reference.mth(data).hex() == vectors["roots"][size - 1]
 
     @pytest.mark.parametrize("form", FORMS["text"], ids=lambda form: form["name"])
     def test_texts(self, page, form):
