@@ -72,9 +72,9 @@ class TestVectors:
 
     def test_certificate_transparency(self, page):
         vectors = TREES["certificate_transparency"]
-        for given in vectors["paths"]:
-            found = page.ask("root", leaf=vectors["leaves"][given["index"]], **given)
-            assert found == vectors["roots"][given["size"] - 1]
+        for path in vectors["paths"]:
+            found = page.ask("root", leaf=vectors["leaves"][path["index"]], **path)
+            assert found == vectors["roots"][path["size"] - 1]
         with pytest.raises(javascript.RefusedError, match="32 bytes"):
             page.ask("inclusion", root="00" * 32, size=1, leaf="", index=0, path=[])
 

@@ -187,18 +187,19 @@ function model({ token, links }, chain, session) {
     "li",
     { "data-model": token.id },
     h("div.model-head", {}, icon(token.kind), title, h("span.faint", {}, `${token.kind} · token ${token.id}`)),
-    h("ol.way", {}, ...links.toReversed().map((link) => step(link, links.length, chain, session))),
+    h("ol.way", {}, ...links.toReversed().map((link, at) => step(link, at, links[0]?.target, chain, session))),
     h("ul.marks", {}, ...marks(token).map((note) => h("li", {}, icon("alert"), note))),
   );
 }
 
 /**
  * @param {import("../chain/registry.js").Link} link
- * @param {number} length of the way
+ * @param {number} at its place on the way
+ * @param {number | undefined} dataset where the way leads
  * @param {Chain} chain
  * @param {Session} session
  */
-function step(link, length, { tokens }, session) {
+function step(link, at, dataset, { tokens }, session) {
   const target = tokens[link.target - 1];
   const grade = h(
     "span.grade",
@@ -207,7 +208,7 @@ function step(link, length, { tokens }, session) {
   );
   const fed = h("span.faint", {});
   const other = h("span", {}, "this dataset");
-  if (length > 1 && target) {
+  if (target && target.id !== dataset) {
     other.textContent = `token ${target.id}`;
     session.metadata(target).then((metadata) => {
       other.textContent = nameOf(target, metadata);
@@ -220,7 +221,7 @@ function step(link, length, { tokens }, session) {
     const all = transcript.seen + transcript.unseen;
     fed.textContent = `The run was fed ${number(transcript.seen)} of its ${number(all)} entries and ${number(transcript.foreign)} others.`;
   });
-  return h("li", {}, h("span", {}, RELATION[link.relation], " ", other), grade, fed);
+  return h("li", {}, h("span", {}, at > 0 && "which ", RELATION[link.relation], " ", other), grade, fed);
 }
 
 /**
