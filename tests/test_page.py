@@ -413,6 +413,7 @@ class TestPrivacy:
             assert elsewhere.asked == []
 
     def test_files_are_not_sent(self, page, world, tmp_path):
+        expect(page.locator(".drop")).to_be_visible()
         sent = []
         page.on("request", lambda request: sent.append((request.url, request.post_data or "")))
         secret = "a sentence that stands in this file alone"
@@ -475,8 +476,8 @@ class TestExplore:
             page.locator(".canvas").focus()
             page.keyboard.press("+")
             page.keyboard.press("Tab")
-            label = page.evaluate("document.activeElement.getAttribute('aria-label')")
-            assert label == f"Handwritten digits, dataset {world.tokens['digits']}"
+            label = page.evaluate("document.activeElement.textContent")
+            assert label == f"Handwritten digits dataset {world.tokens['digits']}"
             page.keyboard.press("Enter")
             expect(page.locator("h1")).to_have_text("Handwritten digits")
 

@@ -60,13 +60,19 @@ export function digestView(session, hex) {
  * @param {HTMLElement} problem
  */
 function hero(take, problem) {
+  /** @param {HTMLInputElement} input */
+  const taken = (input) => {
+    const chosen = [...(input.files ?? [])];
+    input.value = ""; // so that the same file can be chosen again
+    take(chosen);
+  };
   const files = h("input.visually-hidden", {
     type: "file",
     multiple: true,
     id: "files",
     tabindex: -1,
     "aria-label": "Files to check",
-    change: () => take([...(files.files ?? [])]),
+    change: () => taken(files),
   });
   const folder = h("input.visually-hidden", {
     type: "file",
@@ -74,7 +80,7 @@ function hero(take, problem) {
     id: "folder",
     tabindex: -1,
     "aria-label": "A folder to check",
-    change: () => take([...(folder.files ?? [])]),
+    change: () => taken(folder),
   });
   const zone = h(
     "div.drop",

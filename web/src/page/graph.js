@@ -98,16 +98,14 @@ function box({ token, x, y }, id, session) {
     {
       href: `#token=${token.id}`,
       class: `node ${token.kind}${token.id === id ? " here" : ""}`,
-      "aria-label": `${nameOf(token, null)}, ${token.kind} ${token.id}`,
     },
     s("rect", { x, y, width: WIDTH, height: HEIGHT, rx: 10 }),
     name,
-    s("text", { x: x + 14, y: y + 43, class: "about" }, `${token.kind} ${token.id}${marked ? ", see its marks" : ""}`),
+    s("text", { x: x + 14, y: y + 43, class: "about" }, ` ${token.kind} ${token.id}${marked ? ", see its marks" : ""}`),
   );
   session.metadata(token).then((metadata) => {
     const full = nameOf(token, metadata);
     name.textContent = full.length > LETTERS ? `${full.slice(0, LETTERS - 1)}…` : full;
-    link.setAttribute("aria-label", `${full}, ${token.kind} ${token.id}`);
   });
   return link;
 }
