@@ -227,7 +227,7 @@ class TestProofFiles:
         (tmp_path / "onion.txt").write_text("onion\n")
         drop(page, tmp_path / "onion.txt")
         expect(card(page, world, "garden")).to_have_attribute("data-verdict", "absent")
-        page.locator(".absences > summary").click()
+        page.get_by_text("Absent from").last.click()
         with page.expect_download() as download:
             card(page, world, "garden").get_by_role("button", name="Download the proof").click()
         out = tmp_path / "absent.proof.json"
@@ -511,13 +511,13 @@ def test_every_view_is_accessible_and_fits(world, chromium, tmp_path, size, sche
     viewport = PHONE if size == "phone" else DESKTOP
     options = {"viewport": viewport, "color_scheme": scheme}
     views = {
-        "check": "",
-        "explore": "#explore",
-        "dataset": f"#token={world.tokens['digits']}",
-        "model": f"#token={world.tokens['digit-reader']}",
-        "claimed": f"#token={world.tokens['garden']}",
-        "how": "#how",
-        "nowhere": "#token=999",
+        "check": ("", "Is it in the training data?"),
+        "explore": ("#explore", "Explore"),
+        "dataset": (f"#token={world.tokens['digits']}", "Handwritten digits"),
+        "model": (f"#token={world.tokens['digit-reader']}", "digit-reader"),
+        "claimed": (f"#token={world.tokens['garden']}", "garden"),
+        "how": ("#how", "How it works"),
+        "nowhere": ("#token=999", "There is no token 999"),
     }
     with opened(chromium, tmp_path / "site", world.config(), **options) as page:
         start = page.url
@@ -528,13 +528,15 @@ def test_every_view_is_accessible_and_fits(world, chromium, tmp_path, size, sche
             assert browsing.axe(page) == [], name
             assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], name
 
-        for name, address in views.items():
+        for name, (address, heading) in views.items():
             page.goto(start + address)
-            expect(page.locator("h1")).to_be_visible()
+            expect(page.locator("h1")).to_have_text(heading)
+            expect(page.locator("[data-loading=true]")).to_have_count(0)
             look(name)
         page.goto(start)
         drop(page, digit(tmp_path))
         expect(page.locator(".summary")).to_contain_text("Included in 1")
+        expect(page.locator("[data-grade=transcript]").first).to_be_visible()
         page.locator(".checks > summary").first.click()
         look("included")
         page.get_by_role("button", name="Settings").click()

@@ -4,7 +4,7 @@ import { toHex } from "../core/bytes.js";
 import { said } from "../core/errors.js";
 import { tokensFor, verifyToken } from "../work/verify.js";
 import { copyable, h, icon } from "./dom.js";
-import { badge, order, resultCard } from "./result.js";
+import { badge, isOfAnotherKind, order, resultCard } from "./result.js";
 import { each } from "./session.js";
 import { droppedFiles, MAX_FILES, ofDigest, pastedDigest, targetsOf } from "./targets.js";
 import { claimActions } from "./wallet.js";
@@ -211,8 +211,8 @@ class Report {
     this.progress = h("progress", { max: 1, value: 0, "aria-label": `Hashing ${target.name}` });
     this.digest = h("div.digest", {});
     this.cards = h("div.cards", {});
-    this.absent = h("div.cards", {});
-    this.more = h("details.absences", { hidden: true }, h("summary", {}), this.absent);
+    this.absent = new Aside((count) => `Absent from ${counted(count, "artifact")}`);
+    this.others = new Aside((count) => `${counted(count, "artifact")} with another kind of data`);
     this.badges = h("span.badges", {});
     /** @type {Result[]} */
     this.results = [];
@@ -226,7 +226,16 @@ class Report {
         h("span.report-name", {}, h("strong", {}, title(target)), h("span.faint", {}, kindWords(target))),
         this.badges,
       ),
-      h("div.report-body", {}, this.summary, this.progress, this.digest, this.cards, this.more),
+      h(
+        "div.report-body",
+        {},
+        this.summary,
+        this.progress,
+        this.digest,
+        this.cards,
+        this.absent.element,
+        this.others.element,
+      ),
     );
   }
 
@@ -287,31 +296,33 @@ class Report {
    */
   add(result, card) {
     this.results.push(result);
-    const place = result.verdict === "absent" ? this.absent : this.cards;
+    const aside = result.verdict === "absent" ? this.absent : isOfAnotherKind(result) ? this.others : null;
+    const place = aside?.cards ?? this.cards;
     card.dataset.order = String((result.verdict === "included" ? 0 : 1e12) + order(result.token));
     const after = [...place.children].find(
       (each) => Number(/** @type {HTMLElement} */ (each).dataset.order) > Number(card.dataset.order),
     );
     place.insertBefore(card, after ?? null);
-    this.more.hidden = this.absent.children.length === 0;
-    /** @type {HTMLElement} */ (this.more.firstChild).textContent =
-      `Absent from ${counted(this.absent.children.length, "artifact")}`;
+    aside?.count();
   }
 
   conclude() {
     /** @param {Result["verdict"]} verdict */
     const count = (verdict) => this.results.filter((result) => result.verdict === verdict).length;
-    const [included, absent, open] = [count("included"), count("absent"), count("unverifiable")];
-    this.more.open = !included && !open;
-    const words = [];
-    if (included) words.push(`Included in ${included} of the ${counted(this.results.length, "published artifact")}`);
-    else words.push(`Not found in any of the ${counted(this.results.length, "published artifact")}`);
+    const [included, absent] = [count("included"), count("absent")];
+    const others = this.results.filter(isOfAnotherKind).length;
+    const open = count("unverifiable") - others;
+    this.absent.element.open = !included && !open && absent > 0 && absent < 4;
+    const all = counted(this.results.length, "published artifact");
+    const words = [included ? `Included in ${included} of the ${all}` : `Not found in any of the ${all}`];
     if (absent && included) words.push(`absent from ${absent}`);
     if (open) words.push(`${open} could not be checked`);
+    if (others) words.push(`${others} with another kind of data`);
     this.summary.textContent = `${words.join("; ")}.`;
     if (!included) this.summary.append(" Absence from what is published is no proof that it was never used.");
-    this.summary.dataset.verdict = included ? "included" : open ? "unverifiable" : "absent";
-    this.badges.replaceChildren(badge(included ? "included" : open ? "unverifiable" : "absent"));
+    const verdict = included ? "included" : open || !absent ? "unverifiable" : "absent";
+    this.summary.dataset.verdict = verdict;
+    this.badges.replaceChildren(badge(verdict));
   }
 
   /** @param {number} count */
@@ -344,6 +355,22 @@ class Report {
         h("a", { href: "#settings" }, "Settings"),
       ),
     );
+  }
+}
+
+/** Cards that are not in the way, behind a line that counts them. */
+class Aside {
+  /** @param {(count: number) => string} words */
+  constructor(words) {
+    this.words = words;
+    this.cards = h("div.cards", {});
+    this.line = h("summary", {});
+    this.element = h("details.aside", { hidden: true }, this.line, this.cards);
+  }
+
+  count() {
+    this.element.hidden = false;
+    this.line.textContent = this.words(this.cards.children.length);
   }
 }
 

@@ -38,6 +38,16 @@ const CHECKS = {
   ],
 };
 
+/** What it means that a check failed. @type {Record<Step["step"], string>} */
+const FAILURES = {
+  record: "What the chain holds could not be read.",
+  metadata: "Its description could not be had, or is not the one committed to.",
+  commitment: "Its description contradicts the chain.",
+  leaf: "There is nothing of yours that it could be compared with.",
+  position: "Yours could not be looked up in it.",
+  path: "The proof does not hold.",
+};
+
 const VERDICTS = /** @type {const} */ ({
   included: ["Included", "check"],
   absent: ["Absent", "minus"],
@@ -98,12 +108,9 @@ function explanation({ verdict, token, metadata, index, steps }) {
     );
   }
   const failed = steps.at(-1);
-  return h(
-    "p.reason",
-    {},
-    `${failed ? CHECKS[failed.step][0] : "Nothing"}: this could not be shown. `,
-    h("span", {}, sentence(failed?.detail ?? "")),
-  );
+  if (!failed) return null;
+  const briefly = failed.detail.replace(/[0-9a-f]{64}/g, (hash) => `${hash.slice(0, 12)}…`); // in full among the checks
+  return h("p.reason", {}, `${FAILURES[failed.step]} `, h("span", {}, sentence(briefly)));
 }
 
 /** @param {string} text */
@@ -264,7 +271,19 @@ function labelRows({ rows, more }) {
   ].filter((each) => each !== false);
 }
 
-/** @param {Token} token */
+/**
+ * Whether the artifact holds another kind of data, so that the file could be nothing in it.
+ * @param {Result} result
+ */
+export function isOfAnotherKind({ token, steps }) {
+  const failed = steps.at(-1);
+  return failed?.step === "leaf" && !failed.ok && token.scheme !== "keyed";
+}
+
+/**
+ * Datasets before models, each by number.
+ * @param {Token} token
+ */
 export function order(token) {
   return token.kind === "dataset" ? token.id : token.id + 1e9;
 }

@@ -142,8 +142,8 @@ function links(chain, token, session) {
   return h(
     "div.columns",
     {},
-    h("div", {}, h("h3", {}, "It"), linkList(token.links, chain, session, true)),
-    h("div", {}, h("h3", {}, "And these link to it"), linkList(back, chain, session, false)),
+    token.links.length > 0 && h("div", {}, h("h3", {}, "It"), linkList(token.links, chain, session, true)),
+    back.length > 0 && h("div", {}, h("h3", {}, "What links to it"), linkList(back, chain, session, false)),
   );
 }
 
@@ -154,7 +154,6 @@ function links(chain, token, session) {
  * @param {boolean} outgoing
  */
 function linkList(found, chain, session, outgoing) {
-  if (!found.length) return h("p.faint", {}, "None.");
   return h("ul.links", {}, ...found.slice(0, 200).map((link) => linkItem(link, chain, session, outgoing)));
 }
 
