@@ -19,7 +19,7 @@ from alithis.manifest import Items, Manifest
 from alithis.metadata import LEAVES, Description, FileEntry
 from alithis.place import appearing, check_target, sync, workplace, write_bytes, writing
 from alithis.progress import Progress
-from alithis.spool import ROWS, Spool, firsts, leaf_rows
+from alithis.spool import ROWS, Collected, Presorted, Spool, firsts, leaf_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ class Stream:
 
 
 def build(
-    batches: Iterable[Items] | Stream,
+    batches: Iterable[Items] | Stream | Presorted,
     out: Path,
     *,
     description: Description,
@@ -64,7 +64,7 @@ def build(
     seconds of work, that folder stays, and the same call goes on from there.
 
     Args:
-        batches: the data points, in any order.
+        batches: the data points, in any order; or sorted elsewhere.
         out: the directory to write.
         description: the publisher's words.
         form: the canonical form the digests were made of.
@@ -86,39 +86,60 @@ def build(
     """
     check_target(out, replace=replace)
     progress = progress or Progress()
-    stream = batches if isinstance(batches, Stream) else Stream("", lambda _: batches)
     place = out.resolve()  # the current folder may be what is replaced
-    with workplace(place) as (folder, lasts):
-        spool = Spool(folder, out, key=_key(stream, form) if lasts else None)
-        with _kept(spool, progress):
-            done = spool.resume(progress, restart=restart)
-            progress.phase("hashing", stream.count, done, "data points")
-            spool.fill(stream.start(done), progress)
-            with writing(out), appearing(place, replace=replace) as target:
-                columns = _write_items(target, spool, progress)
-                tree = _write_tree(target, progress)
-                progress.phase("checksums")
-                data = metadata.compose(
-                    kind=kind,
-                    description=description,
-                    form=form,
-                    root=tree.root,
-                    size=tree.size,
-                    items=spool.rows,
-                    frontier=tree.frontier,
-                    files=_entries(target),
-                    columns=columns,
-                    key_check=key_check,
-                    facts=facts,
-                    terms=terms,
-                )
-                write_bytes(target / metadata.FILE, data)
+    with (
+        workplace(place) as (folder, lasts),
+        _collected(batches, folder, out, form if lasts else None, progress, restart) as collected,
+        writing(out),
+        appearing(place, replace=replace) as target,
+    ):
+        columns = _write_items(target, collected, progress)
+        tree = _write_tree(target, progress)
+        progress.phase("checksums")
+        data = metadata.compose(
+            kind=kind,
+            description=description,
+            form=form,
+            root=tree.root,
+            size=tree.size,
+            items=collected.rows,
+            frontier=tree.frontier,
+            files=_entries(target),
+            columns=columns,
+            key_check=key_check,
+            facts=facts,
+            terms=terms,
+        )
+        write_bytes(target / metadata.FILE, data)
     return Manifest.open(place)
 
 
-def _key(stream: Stream, form: Form) -> bytes | None:
+@contextmanager
+def _collected(
+    batches: Iterable[Items] | Stream | Presorted,
+    folder: Path,
+    out: Path,
+    form: Form | None,
+    progress: Progress,
+    restart: bool,
+) -> Iterator[Collected]:
+    """Take all data points; without a form, nothing is kept of work that breaks off."""
+    if isinstance(batches, Presorted):
+        yield batches
+        Spool(folder, out).clear()
+        return
+    stream = batches if isinstance(batches, Stream) else Stream("", lambda _: batches)
+    spool = Spool(folder, out, key=_key(stream, form))
+    with _kept(spool, progress):
+        done = spool.resume(progress, restart=restart)
+        progress.phase("hashing", stream.count, done, "data points")
+        spool.fill(stream.start(done), progress)
+        yield spool
+
+
+def _key(stream: Stream, form: Form | None) -> bytes | None:
     """Say what work must have in common to be continued."""
-    if not stream.identity:
+    if not stream.identity or form is None:
         return None
     facts = {
         "alithis": version("alithis"),
@@ -145,16 +166,16 @@ def _kept(spool: Spool, progress: Progress) -> Iterator[None]:
     spool.clear()
 
 
-def _write_items(target: Path, spool: Spool, progress: Progress) -> dict[str, str]:
+def _write_items(target: Path, collected: Collected, progress: Progress) -> dict[str, str]:
     """Write items and leaves.
 
     Returns:
         The Croissant data types of the columns beyond leaf, path and size.
     """
-    names, part = metadata.items_names(spool.rows)
-    tables, before = spool.tables(progress), b""
+    names, part = metadata.items_names(collected.rows)
+    tables, before = collected.tables(progress), b""
     tables = chain([next(tables)], tables)  # now they are sorted
-    progress.phase("writing items", spool.rows, unit="data points")
+    progress.phase("writing items", collected.rows, unit="data points")
     with (target / LEAVES).open("xb") as leaves:
         for name in names:
             for table in _through(target / name, islice(tables, part // ROWS)):
@@ -163,7 +184,7 @@ def _write_items(target: Path, spool: Spool, progress: Progress) -> dict[str, st
                 before = rows[-1].tobytes()
                 progress.advance(len(table))
         _flush(leaves)
-    return {name: _data_type(arrow) for name, arrow in spool.columns.items()}
+    return {name: _data_type(arrow) for name, arrow in collected.columns.items()}
 
 
 def _through(path: Path, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from alithis.digest import SIZE
 from alithis.errors import SourceError
@@ -47,6 +47,94 @@ _SORT_MEMORY, _SORT_THREADS = "400MB", 4
 _KEY, _PART, _SORTING = "key.json", "chunk.part", "sorting"
 _OURS = ("leaf", "path", "size")
 _CHUNK_NAME = re.compile(r"(\d{6})-(\d{1,15})-([0-9a-f]{64})\.arrow")
+
+
+class Collected(Protocol):
+    """Data points of which all is known, in the order of their leaves."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        """The types of the columns beyond leaf, path and size."""
+
+    def tables(self, progress: Progress) -> Iterator[pa.Table]:
+        """Yield them in tables of `ROWS` rows; the last one may have fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presorted:
+    """Data points that were digested and sorted elsewhere.
+
+    Attributes:
+        rows: how many there are.
+        schema: of their tables.
+        source: gives the tables, each of any number of rows; once.
+    """
+
+    rows: int
+    schema: pa.Schema
+    source: Iterable[pa.Table]
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        """The types of the columns beyond leaf, path and size."""
+        return {field.name: field.type for field in self.schema if field.name not in _OURS}
+
+    def tables(self, progress: Progress) -> Iterator[pa.Table]:
+        """Yield them in tables of `ROWS` rows; the last one may have fewer.
+
+        Raises:
+            SourceError: they are not in the order of leaf, path, size and the other columns, or
+                not as many as they were said to be.
+        """
+        progress.phase("sorting")
+        count, last = 0, None
+        for table in _regrouped(table.cast(self.schema) for table in self.source):
+            check_order(table if last is None else _concatenated([last, table], self.schema))
+            count, last = count + len(table), table.slice(len(table) - 1)
+            yield table
+        if count != self.rows:
+            raise SourceError(f"{count} data points came sorted, {self.rows} were announced")
+
+
+def check_order(table: pa.Table) -> None:
+    """Check that rows stand in order.
+
+    Raises:
+        SourceError: they do not.
+    """
+    import numpy as np
+
+    order = _order(table.combine_chunks())
+    if not np.array_equal(order, np.arange(len(order))):
+        raise SourceError("data points came back from a sort in another order than it")
+
+
+def sorted_table(table: pa.Table) -> pa.Table:
+    """Return rows in the order of leaf, path, size and the other columns; nulls last."""
+    table = table.combine_chunks()
+    return table.take(indices(_order(table)))
+
+
+def table_of(items: Items) -> pa.Table:
+    """Return data points as a table: leaf, path, size, and the other columns.
+
+    Raises:
+        SourceError: a column has one of these names, or a value that Arrow cannot hold.
+    """
+    return _table([items], _checked(list(items.columns)))
+
+
+def settled(schema: pa.Schema) -> pa.Schema:
+    """Return the schema in which a column without any value is one of text."""
+    import pyarrow as pa
+
+    return pa.schema(
+        field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in schema
+    )
 
 
 class Spool:
@@ -243,20 +331,14 @@ class Spool:
         self.rows = sum(chunk.rows for chunk in self._chunks)
 
     def _final_schema(self) -> pa.Schema:
-        """The schema in which a column without any value is one of text."""
-        import pyarrow as pa
-
         assert self._schema is not None
-        return pa.schema(
-            field.with_type(pa.string()) if pa.types.is_null(field.type) else field
-            for field in self._schema
-        )
+        return settled(self._schema)
 
     def _sorted_in_memory(self, progress: Progress) -> Iterator[pa.Table]:
         held = [*(chunk.table() for chunk in self._chunks), *self._held]
-        table = _concatenated(held, self._final_schema()).combine_chunks()
+        table = _concatenated(held, self._final_schema())
         self._held.clear()
-        table = table.take(indices(_order(table)))
+        table = sorted_table(table)
         progress.advance(self.rows)
         for start in range(0, len(table), ROWS):
             yield table.slice(start, ROWS).combine_chunks()

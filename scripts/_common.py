@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +32,7 @@ MAINNET = 314
 CALIBRATION = 314159
 TEST_ACCOUNT = "TEST::"
 
+_MAX_SAID = 1000  # characters of what others say
 _LOG_LEVELS = ("debug", "info", "success", "warning", "error")
 _SAID_BETTER = {
     "Missing URI": "no public endpoint of the network answers: name one, as in "
@@ -79,6 +81,19 @@ class ScriptCommand(ConnectedProviderCommand):
             return super().invoke(ctx)
         except (AlithisError, ApeException, Web3Exception, requests.RequestException) as error:
             raise ScriptError(_one_line(error)) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if not _is_of_node(error):
+                raise
+            said = f"{type(error).__name__}: {_one_line(error)}"
+            raise ScriptError(f"the node answers what cannot be used: {said}") from error
+
+
+def _is_of_node(error: Exception) -> bool:
+    """Whether it came up where Ape or web3 takes a node's answer apart: they trust it blindly."""
+    frames = walk_tb(error.__traceback__)
+    names = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
+    ours = max(at for at, name in enumerate(names) if name in ("scripts", __name__.split(".")[0]))
+    return not {"web3", "ape_ethereum", "ape_node", "ape_foundry"}.isdisjoint(names[ours:])
 
 
 def _log_to_stderr() -> None:
@@ -93,7 +108,7 @@ def _one_line(error: Exception) -> str:
 
     if isinstance(error, CustomError):
         return f"the contract refuses: {error.name}({_words(error.inputs)})"
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error)[:_MAX_SAID].split()) or type(error).__name__
     return _SAID_BETTER.get(text.partition(" for ")[0], text)
 
 
@@ -497,12 +512,13 @@ class ProviderTransport:
             return _request_embedded(web3.provider, method, params)
         try:
             response = web3.provider.make_request(method, params)
-        except (requests.RequestException, Web3Exception, OSError) as error:
-            raise TransportError(f"{method}: no usable answer from the node: {error}") from error
+        except (requests.RequestException, Web3Exception, OSError, ValueError) as error:
+            said = str(error)[:_MAX_SAID]
+            raise TransportError(f"{method}: no usable answer from the node: {said}") from error
+        if not isinstance(response, Mapping) or not response.keys() & {"error", "result"}:
+            raise TransportError(f"{method}: the node answers with neither result nor error")
         if error := response.get("error"):
             raise _rpc_error(error)
-        if "result" not in response:
-            raise TransportError(f"{method}: the node answers with neither result nor error")
         return response["result"]
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,6 +17,7 @@ from alithis.manifest import Manifest
 from alithis.storage import Store
 
 JSON = {"Content-Type": "application/json"}
+SENDS = "eth_sendRawTransaction"
 
 
 @pytest.fixture
@@ -81,46 +83,78 @@ def test_evidence_and_a_relayed_mint_on_a_live_network(live, addresses, tmp_path
     assert "holds nothing on" in poor.stderr
 
 
-class Severed(BaseHTTPRequestHandler):
-    """Passes requests on to a node, until one has sent a transaction; then it answers no more."""
+@contextmanager
+def between(node, change):
+    """A node that passes requests on, and answers what ``change(method, answer)`` returns."""
 
-    node, sent = "", threading.Event()
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = requests.post(node.uri, data=body, headers=JSON, timeout=10).content
+            answer = change(json.loads(body)["method"], answer)
+            if answer is None:
+                self.close_connection = True
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
 
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.sent.is_set():
-            self.close_connection = True
-            return
-        answer = requests.post(self.node, data=body, headers=JSON, timeout=10).content
-        if b"eth_sendRawTransaction" in body:
-            self.sent.set()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
+        def log_message(self, *_):
+            pass
 
-    def log_message(self, *_):
-        pass
-
-
-def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
-    Severed.node = live.uri
-    Severed.sent.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Severed) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            between = Node(f"http://127.0.0.1:{server.server_port}")
-            result = run_live(between, "deploy", "--account", RICH, "--yes")
+            yield Node(f"http://127.0.0.1:{server.server_port}")
         finally:
             server.shutdown()
 
-    assert Severed.sent.is_set()
-    assert result.returncode == 2
+
+def the_error(result):
+    """The one line that says what is wrong."""
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr
     (said,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    return said
+
+
+def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
+    asked = []
+
+    def change(method, answer):
+        asked.append(method)
+        after = asked[asked.index(SENDS) + 1 :] if SENDS in asked else []
+        return None if after else answer
+
+    with between(live, change) as node:
+        said = the_error(run_live(node, "deploy", "--account", RICH, "--yes"))
+
     assert "may have been sent all the same" in said
     (name,) = re.findall("transaction (0x[0-9a-f]{64}) ", said)
     assert rpc(live, "eth_getTransactionByHash", name)["from"] == addresses[RICH].lower()
+
+
+@pytest.mark.parametrize(
+    ("lied_to", "lie", "expected"),
+    [
+        ("eth_getCode", b"<html>\x1b[31m", "cannot be used: JSONDecodeError"),
+        ("eth_getBlockByNumber", b'{"jsonrpc": "2.0", "id": 1, "result": 7}', "'int' object"),
+        ("eth_call", b"<html>\x1b[31m", "eth_call: no usable answer from the node"),
+        ("eth_call", b"[]", "neither result nor error"),
+        ("eth_estimateGas", b'{"id": 1, "error": {"code": "x", "data": "0xz"}}', "gives no reason"),
+    ],
+)
+def test_a_node_that_answers_nonsense(live, addresses, tmp_path, lied_to, lie, expected):
+    deployed = run_live(live, "deploy", "--account", RICH, "--yes", "--json")
+    registry = ("--registry", json.loads(deployed.stdout)["registry"])
+    with between(live, lambda method, answer: lie if method == lied_to else answer) as node:
+        result = run_live(node, "registry", "revoke-nonce", *registry, "--account", RICH, "--yes")
+
+    said = the_error(result)
+    assert expected in said
+    assert "\x1b" not in said
 
 
 def test_nothing_is_sent_unasked(live, addresses, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,11 +17,16 @@ from alithis.cli.source import READING, SourceType, open_source, source_options,
 from alithis.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
     from alithis.builder import Stream
     from alithis.keyed import PublisherKey
     from alithis.manifest import Items, Manifest
     from alithis.metadata import Description
     from alithis.readers import Skips
+    from alithis.spool import Presorted
 
 
 def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,6 +85,13 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FILE",
     help="Make keyed leaves with the key in FILE; a new key, if there is no such file.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who digests and sorts: this machine, or Ray's workers (RAY_ADDRESS names the cluster).",
+)
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
 @click.option("--restart", is_flag=True, help="Do not go on where a run was broken off.")
 @json_option
@@ -87,6 +100,7 @@ def manifest(
     out: Path | None,
     workers: int | None,
     key_file: Path | None,
+    engine: str,
     force: bool,
     restart: bool,
     as_json: bool,
@@ -100,7 +114,8 @@ def manifest(
     is a file, a row or a line, by default. A folder of shards is read shard by shard.
 
     A run that is broken off leaves what it has done in a folder beside OUT; the same command goes
-    on from there.
+    on from there. With --engine ray there is no such folder, and SOURCE must be where all workers
+    reach it; the manifest is the same, byte for byte.
 
     With --key-file what is published tells nothing of a data point, unless its publisher shows
     it: for private data, and for data that can be guessed (docs/privacy.md).
@@ -115,6 +130,7 @@ def manifest(
       alithis manifest data.parquet                        rows, as records
       alithis manifest data.parquet --column image --label label
       alithis manifest s3://bucket/data/ --type parquet --columns id --columns text
+      alithis manifest s3://bucket/shards/ --engine ray
       alithis manifest corpus.jsonl.gz --column text --keep source
       alithis manifest table.csv --split subset
       alithis manifest corpus.txt                          lines
@@ -140,15 +156,29 @@ def manifest(
         raise click.UsageError(
             f"{target} lies inside {source}, and would become part of it: -o names another place"
         )
+    if engine == "ray" and (key_file or restart):
+        raise click.UsageError(
+            "--engine ray goes without --key-file, since the key must not leave this machine, and "
+            "without --restart, since it begins anew always"
+        )
     check_target(target, replace=force)
     _description({"name": _stem(source)}, **others)  # says what is wrong before anything is read
     key = _publishers_key(key_file, source, target) if key_file else None
     seen = _Seen()
     start = time.perf_counter()
-    with digest.Pool(workers) as pool, display.shown() as progress:
+    with ExitStack() as stack:
+        progress = stack.enter_context(display.shown())
         opened = open_source(source, **reading)
+        points: Stream | Presorted
+        if engine == "ray":
+            from alithis.adapters import ray_data
+
+            with_ray = ray_data.presorted(opened, workers=workers, progress=progress)
+            points = seen.watch_sorted(stack.enter_context(with_ray))
+        else:
+            points = seen.watch(stream(opened, stack.enter_context(digest.Pool(workers)), key))
         built = build(
-            seen.watch(stream(opened, pool, key)),
+            points,
             target,
             description=_description({"name": _stem(source), **opened.about}, **others),
             form=opened.form,
@@ -225,12 +255,26 @@ class _Seen:
 
         return replace(stream, start=lambda first: map(self._count, stream.start(first)))
 
+    def watch_sorted(self, points: Presorted) -> Presorted:
+        """Pass what was sorted elsewhere through, and count."""
+        from dataclasses import replace
+
+        return replace(points, source=map(self._count_table, points.source))
+
     def _count(self, batch: Items) -> Items:
-        sizes = [size for size in batch.sizes if size is not None]
-        self.count += len(sizes)
-        self.short += sum(size <= self.SHORT for size in sizes)
-        self.small += sum(size <= self.SMALL for size in sizes)
+        import numpy as np
+
+        self._add(np.array([size for size in batch.sizes if size is not None], np.int64))
         return batch
+
+    def _count_table(self, table: pa.Table) -> pa.Table:
+        self._add(table["size"].drop_null().to_numpy())
+        return table
+
+    def _add(self, sizes: NDArray[np.int64]) -> None:
+        self.count += len(sizes)
+        self.short += int((sizes <= self.SHORT).sum())
+        self.small += int((sizes <= self.SMALL).sum())
 
 
 _FEW = 1 << 32  # different data points that are tried within seconds

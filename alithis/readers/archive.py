@@ -24,7 +24,7 @@ from alithis.digest import BYTES, Form, Pool, of_bytes
 from alithis.errors import SourceError
 from alithis.manifest import Items
 from alithis.readers.places import MAX_READ, Place, is_packed, readable, unpacked, worth
-from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder
+from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
 
 MAX_MEMBER = 1 << 36
 """Bytes in a member, unpacked: 64 GiB."""
@@ -104,7 +104,9 @@ _Parts = dict[str, tuple[_Task, _Result]]
 _Point = tuple[bytes, str, int, dict[str, str]]  # digest, path, size and columns
 
 
-def archives(places: Sequence[Place], options: Options) -> Source:
+def archives(
+    places: Sequence[Place], options: Options, *, one_of_several: bool | None = None
+) -> Source:
     """Take the members of tar and zip files as data points, or samples made of them.
 
     The paths are those in the archive; where there are several archives, after its name.
@@ -112,24 +114,31 @@ def archives(places: Sequence[Place], options: Options) -> Source:
     Args:
         places: the archives; a tar may be packed by gzip, bzip2, xz or Zstandard.
         options: what is a data point.
+        one_of_several: whether there are several; by default, whether several are given.
 
     Raises:
         SourceError: of reading: something is no archive, damaged, cut short or beyond the bounds.
     """
     options.form.require()
     skipped = Skips()
+    has_several = len(places) > 1 if one_of_several is None else one_of_several
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
         skipped.clear()
         several = worth(pool, places, options.form)
         for place in places:
-            prefix = f"{place.name}/" if len(places) > 1 else ""
+            prefix = f"{place.name}/" if has_several else ""
             reader = _Reader(place, options, prefix, skipped, first)
             yield from reader.items(several)
             first = max(0, first - reader.found)
 
+    def cut(count: int) -> list[Source]:
+        return [
+            archives(part, options, one_of_several=has_several) for part in shares(places, count)
+        ]
+
     facts = fingerprint("archives", [(each.where, each.stamp) for each in places], options)
-    return Source(options.form, None, digested, facts, skipped)
+    return Source(options.form, None, digested, facts, skipped, cut=cut)
 
 
 class _Reader:

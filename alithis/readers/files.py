@@ -16,6 +16,7 @@ from alithis.readers.source import (
     fingerprint,
     first_folder,
     parent_folder,
+    shares,
     stamp,
     utf8,
 )
@@ -67,8 +68,13 @@ def folder(
             yield Items(digests, paths, sizes, columns)
             start = stop
 
+    def cut(count: int) -> list[Source]:
+        absolute = path.resolve()
+        chosen = {"label_from_folder": label_from_folder, "split_from_folder": split_from_folder}
+        return [folder(absolute, form=form, **chosen, found=part) for part in shares(found, count)]
+
     facts = fingerprint("folder", str(path.resolve()), form, list(known), found)
-    return Source(form, len(names), digested, facts)
+    return Source(form, len(names), digested, facts, cut=cut)
 
 
 def listed(path: Path) -> list[tuple[str, tuple[int, int]]]:

@@ -20,7 +20,7 @@ from alithis.errors import SourceError
 from alithis.manifest import Items
 from alithis.readers.columns import MAX_COLUMNS, Choice
 from alithis.readers.places import Place, readable, unpacked, worth
-from alithis.readers.source import Skips, Source, fingerprint, in_pieces
+from alithis.readers.source import Skips, Source, fingerprint, in_pieces, shares
 
 MAX_LINE = 1 << 26
 """Bytes in a line, and in a row of CSV: 64 MiB."""
@@ -113,8 +113,11 @@ def _source(
         several = worth(pool, places, form)
         yield from in_pieces(pieces(), work, count, pool=several, first=first, skipped=skipped)
 
+    def cut_places(count: int) -> list[Source]:
+        return [_source(kind, part, choice, cut, digest) for part in shares(places, count)]
+
     facts = fingerprint(kind, [(each.where, each.stamp) for each in places], choice)
-    return Source(form, None, digested, facts, skipped)
+    return Source(form, None, digested, facts, skipped, cut=cut_places)
 
 
 def _count(digest: _Work, choice: Choice, form: Form, piece: _Piece) -> tuple[int, Skips]:

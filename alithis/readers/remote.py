@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from alithis.digest import BYTES, Form, Pool, of_bytes
 from alithis.errors import AlithisError, ChangedError, MissingExtraError, SourceError
 from alithis.manifest import Items
-from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder
+from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
 
 _EXTRAS = {
     "http": ("aiohttp", "http"),
@@ -210,8 +210,12 @@ def folder(
             yield Items(digests, paths, [size for _, size in batch], columns)
             start = stop
 
+    def cut(count: int) -> list[Source]:
+        chosen = {"label_from_folder": label_from_folder, "split_from_folder": split_from_folder}
+        return [folder(part, form=form, **chosen) for part in shares(files, count)]
+
     facts = fingerprint("files", [(each.where, each.stamp) for each in files], form, list(known))
-    return Source(form, len(files), digested, facts)
+    return Source(form, len(files), digested, facts, cut=cut)
 
 
 def _fetched(files: Sequence[RemoteFile], form: Form) -> Iterator[tuple[bytes, int]]:

@@ -85,6 +85,7 @@ class Source:
             that broke off is continued on a source of the same identity only.
         skipped: what was passed over so far.
         about: what the source says of itself: ``name``, ``url``.
+        cut: see `parts`.
     """
 
     form: Form
@@ -93,6 +94,21 @@ class Source:
     identity: str = ""
     skipped: Skips = field(default_factory=Skips)
     about: Mapping[str, str] = field(default_factory=dict)
+    cut: Callable[[int], list[Source]] | None = None
+
+    def parts(self, count: int) -> list[Source]:
+        """Cut it into at most so many sources, which together are this one, in its order.
+
+        They can go to other processes and machines, if what they read can be read there. A source
+        that is read from one end to the other only, or is in memory, stays whole.
+        """
+        return self.cut(count) if self.cut else [self]
+
+
+def shares(things: Sequence[_Piece], count: int) -> list[Sequence[_Piece]]:
+    """Cut a sequence into at most so many runs of about the same length."""
+    step = -(-len(things) // max(1, count)) or 1
+    return [things[start : start + step] for start in range(0, len(things), step)]
 
 
 def fingerprint(*facts: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from alithis.manifest import Items
 from alithis.readers import columns
 from alithis.readers.columns import Choice
 from alithis.readers.places import Place, readable, worth
-from alithis.readers.source import Skips, Source, fingerprint, in_pieces, joined
+from alithis.readers.source import Skips, Source, fingerprint, in_pieces, joined, shares
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +69,12 @@ def parquet(places: Sequence[Place], choice: Choice) -> Source:
         with _parquet_file(place) as file:
             forms.append(columns.form_of(choice, file.schema_arrow, place.where))
             pieces += _pieces(place, file.metadata, choice)
-    form = columns.only(forms)
+    return _of_rows(pieces, places, choice, columns.only(forms))
+
+
+def _of_rows(
+    pieces: Sequence[_Rows], places: Sequence[Place], choice: Choice, form: Form
+) -> Source:
     skipped = Skips()
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
@@ -78,10 +83,13 @@ def parquet(places: Sequence[Place], choice: Choice) -> Source:
         work, count = partial(_digest, choice, form), partial(_count, choice)
         yield from in_pieces(pieces, work, count, pool=local, first=first, skipped=skipped)
 
+    def cut(count: int) -> list[Source]:
+        return [_of_rows(part, places, choice, form) for part in shares(pieces, count)]
+
     whole = all(piece.whole for piece in pieces)
     rows = sum(piece.stop - piece.start for piece in pieces) if whole else None
     facts = fingerprint("parquet", [(each.where, each.stamp) for each in places], choice)
-    return Source(form, rows, digested, facts, skipped)
+    return Source(form, rows, digested, facts, skipped, cut=cut)
 
 
 @contextmanager
@@ -193,7 +201,12 @@ def arrow(places: Sequence[Place], choice: Choice) -> Source:
         with _arrow_file(place) as file:
             forms.append(columns.form_of(choice, file.schema, place.where))
     facts = fingerprint("arrow", [(each.where, each.stamp) for each in places], choice)
-    return of_batches(lambda: _arrow_batches(places), choice, columns.only(forms), facts)
+    source = of_batches(lambda: _arrow_batches(places), choice, columns.only(forms), facts)
+
+    def cut(count: int) -> list[Source]:
+        return [arrow(part, choice) for part in shares(places, count)]
+
+    return replace(source, cut=cut)
 
 
 def of_batches(

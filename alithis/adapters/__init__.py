@@ -1,0 +1,1 @@
+"""Alithis with other libraries, each of them optional."""
