@@ -141,13 +141,19 @@ function draw({ token, metadata, element }) {
       h(
         "span.tile-text",
         {},
-        term(metadata, "description") ?? (metadata === null ? "No gateway has its description." : ""),
+        described(metadata) ?? (metadata === null ? "No gateway has its description." : ""),
       ),
       h("span.faint", {}, facts.join(" · ")),
       h("span.faint", {}, `${token.kind} ${token.id}, ${date(token.time)}, by ${brief(token.publisher)}`),
       notes.length > 0 && h("span.tile-marks", {}, icon("alert"), shortMarks(token)),
     ),
   );
+}
+
+/** @param {Metadata | null | undefined} metadata */
+function described(metadata) {
+  const stated = term(metadata, "description");
+  return stated === metadata?.name ? null : stated;
 }
 
 /** @param {Token} token */

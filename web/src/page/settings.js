@@ -64,7 +64,7 @@ export function settingsDialog(config, own) {
       h(
         "p.faint",
         {},
-        "The page reaches these places and no other. It believes none of them: what they answer is checked.",
+        "The page reaches these places and no other. What gateways answer is checked against the chain; for what the chain says, the node is believed.",
       ),
       h("label", { for: "set-network" }, "Network"),
       network,

@@ -28,7 +28,8 @@ export async function tokenView(session, id) {
   const found = await session.shelf.open(token.metadataDigest).catch((error) => said(error));
   const metadata = typeof found === "string" ? null : found.metadata;
   const notes = marks(token);
-  const description = term(metadata, "description");
+  const stated = term(metadata, "description");
+  const description = stated === metadata?.name ? null : stated;
   return h(
     "article.token",
     {},
