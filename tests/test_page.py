@@ -14,7 +14,10 @@ import commands
 import numpy as np
 import pytest
 from browsing import IMAGES, World, page_served, read_idx, write_png
+from chains import rpc
 from playwright.sync_api import Browser, Page, expect
+
+from alithis.registry import HttpTransport, Registry
 
 PICTURES = os.environ.get("ALITHIS_PICTURES")
 """Where screenshots go; by default none are made."""
@@ -559,3 +562,159 @@ def pixels_digest(number: int) -> bytes:
 def ends_of(span: str) -> tuple[str, str]:
     start, _, end = span.removeprefix("bytes=").partition("-")
     return start, end
+
+
+WALLET = """([node, account, chain]) => {
+  let here = chain;
+  window.sent = [];
+  window.declines = false;
+  window.ethereum = {
+    async request({method, params = []}) {
+      if (method === 'eth_requestAccounts') return [account];
+      if (method === 'eth_chainId') return '0x' + here.toString(16);
+      if (method === 'wallet_switchEthereumChain') {
+        here = parseInt(params[0].chainId, 16);
+        return null;
+      }
+      if (method === 'eth_sendTransaction') {
+        if (window.declines) throw Object.assign(new Error('User rejected'), {code: 4001});
+        window.sent.push(params[0]);
+      }
+      const body = JSON.stringify({jsonrpc: '2.0', id: 1, method, params});
+      const headers = {'Content-Type': 'application/json'};
+      const answer = await fetch(node, {method: 'POST', headers, body}).then(each => each.json());
+      if (answer.error) throw Object.assign(new Error(answer.error.message), answer.error);
+      return answer.result;
+    }
+  };
+}"""
+"""An EIP-1193 provider whose accounts are those that anvil has unlocked."""
+
+
+@pytest.fixture
+def on_chain(world) -> Iterator[Registry]:
+    """The registry as Python reads it; what a test does to the chain is undone."""
+    snapshot = rpc(world.node, "evm_snapshot")
+    yield Registry(HttpTransport(world.node.uri), world.registry)
+    assert rpc(world.node, "evm_revert", snapshot)
+
+
+@pytest.fixture
+def with_wallet(world, chromium, tmp_path):
+    """Opens the page in a browser that has a wallet."""
+
+    @contextmanager
+    def open_page(address: str = "", *, account: int = 0, chain: int = browsing.CHAIN):
+        who = rpc(world.node, "eth_accounts")[account]
+        with page_served(tmp_path / "site", world.config()) as server:
+            context = chromium.new_context(viewport=DESKTOP)
+            context.set_default_timeout(15_000)
+            given = json.dumps([world.node.uri, who, chain])
+            context.add_init_script(f"({WALLET})({given})")
+            page = context.new_page()
+            try:
+                page.goto(f"{server.url}/{address}")
+                yield page
+            finally:
+                context.close()
+
+    return open_page
+
+
+class TestWallet:
+    def test_an_entry_is_put_on_record(self, with_wallet, world, on_chain, tmp_path):
+        token = world.tokens["digits"]
+        with with_wallet() as page:
+            drop(page, digit(tmp_path))
+            card(page, world, "digits").get_by_role("button", name="Put it on record").click()
+            dialog = page.locator("dialog[open]")
+            expect(dialog).to_contain_text("your wallet's address become public, for ever")
+            assert page.evaluate("window.sent") == []
+            dialog.get_by_role("button", name="Continue in the wallet").click()
+            expect(dialog).to_contain_text("Done: it is on record in block")
+        assert on_chain.record(token).attestations == 1
+
+    def test_a_claim_is_filed_and_answered(self, with_wallet, world, on_chain, tmp_path):
+        token = world.tokens["digits"]
+        with with_wallet(account=1) as page:
+            drop(page, digit(tmp_path))
+            card(page, world, "digits").get_by_role("button", name="File a claim").click()
+            dialog = page.locator("dialog[open]")
+            expect(dialog).to_contain_text("not that you have a right in it")
+            dialog.get_by_label("Where your claim is set out").fill("https://example.org/café")
+            dialog.get_by_role("button", name="Continue in the wallet").click()
+            expect(dialog).to_contain_text("Done")
+        (claim,) = on_chain.claims(token)
+        assert claim.leaf == pixels_digest(7)
+        (event,) = on_chain.events("Claimed", id=token)
+        assert event.args["uri"] == "https://example.org/café"
+        with with_wallet(f"#token={token}", account=1) as page:
+            page.get_by_role("button", name="Accept").click()
+            dialog = page.locator("dialog[open]")
+            dialog.get_by_role("button", name="Continue in the wallet").click()
+            expect(dialog).to_contain_text("Choose the owner's")
+            assert page.evaluate("window.sent") == []
+        with with_wallet(f"#token={token}") as page:
+            page.get_by_role("button", name="Accept").click()
+            dialog = page.locator("dialog[open]")
+            dialog.get_by_role("button", name="Continue in the wallet").click()
+            expect(dialog).to_contain_text("Done")
+            dialog.get_by_role("button", name="Close").click()
+            expect(page.locator("[data-claim]")).to_contain_text("accepted")
+        assert on_chain.claims(token)[0].status == "accepted"
+
+    def test_a_link_is_confirmed_and_that_taken_back(self, with_wallet, world, on_chain):
+        model = world.tokens["digit-reader"]
+        with with_wallet(f"#token={model}") as page:
+            link = page.locator(f"[data-link='{model}.0']")
+            for name, confirmed in (("Confirm", True), ("Take the confirmation back", False)):
+                link.get_by_role("button", name=name).click()
+                dialog = page.locator("dialog[open]")
+                dialog.get_by_role("button", name="Continue in the wallet").click()
+                expect(dialog).to_contain_text("Done")
+                dialog.get_by_role("button", name="Close").click()
+                expect(dialog).to_have_count(0)
+                grade = expect(link.locator(".grade"))
+                words = "confirmed by the dataset's owner"
+                (grade.to_contain_text if confirmed else grade.not_to_contain_text)(words)
+                assert on_chain.links(model)[0].countersigned == confirmed
+
+    def test_a_wrong_network_is_noticed_and_switching_offered(self, with_wallet, world, on_chain):
+        model = world.tokens["digit-reader"]
+        with with_wallet(f"#token={model}", chain=1) as page:
+            page.get_by_role("button", name="Confirm", exact=True).click()
+            dialog = page.locator("dialog[open]")
+            dialog.get_by_role("button", name="Continue in the wallet").click()
+            expect(dialog).to_contain_text(
+                "Your wallet is on chain 1; the registry is on Test chain"
+            )
+            assert page.evaluate("window.sent") == []
+            dialog.get_by_role("button", name="Switch to Test chain").click()
+            expect(dialog).to_contain_text("Done")
+
+    def test_what_is_declined_or_would_be_refused_is_not_sent(self, with_wallet, world, on_chain):
+        model = world.tokens["digit-reader"]
+        with with_wallet(f"#token={model}") as page:
+            page.get_by_role("button", name="Confirm", exact=True).click()
+            dialog = page.locator("dialog[open]")
+            page.evaluate("window.declines = true")
+            dialog.get_by_role("button", name="Continue in the wallet").click()
+            expect(dialog).to_contain_text("you declined it in the wallet; nothing was sent")
+            page.evaluate("window.declines = false")
+            # Meanwhile the owner confirms it elsewhere.
+            sent = {
+                "from": rpc(world.node, "eth_accounts")[0],
+                "to": world.registry,
+                "data": "0x7691d2cf" + f"{model:064x}" + "0" * 64,
+            }
+            rpc(world.node, "eth_sendTransaction", sent)
+            dialog.get_by_role("button", name="Continue in the wallet").click()
+            expect(dialog).to_contain_text("would refuse it: the link is confirmed already")
+            assert page.evaluate("window.sent") == []
+
+    def test_the_dialogue_is_accessible(self, with_wallet, world, tmp_path):
+        with with_wallet() as page:
+            drop(page, digit(tmp_path))
+            card(page, world, "digits").get_by_role("button", name="File a claim").click()
+            shown(page, "claim-desktop-light")
+            assert browsing.axe(page) == []

@@ -7,7 +7,7 @@ import { copyable, h, icon } from "./dom.js";
 import { badge, isOfAnotherKind, order, resultCard } from "./result.js";
 import { each } from "./session.js";
 import { droppedFiles, MAX_FILES, ofDigest, pastedDigest, targetsOf } from "./targets.js";
-import { claimActions } from "./wallet.js";
+import { entryActions } from "./wallet.js";
 import { bytes, counted } from "./words.js";
 
 /** @import {Session} from "./session.js" */
@@ -259,7 +259,7 @@ class Report {
       };
       await each(tokens, AT_ONCE, async (token) => {
         const result = await verifyToken(this.target, token, chain.registry, this.session.shelf);
-        this.add(result, resultCard(result, chain, this.session, claimActions(result, this.session)));
+        this.add(result, resultCard(result, chain, this.session, entryActions(result, this.session)));
         done();
       });
       this.conclude();

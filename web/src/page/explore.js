@@ -138,11 +138,7 @@ function draw({ token, metadata, element }) {
       "a.tile",
       { href: `#token=${token.id}`, "data-token": token.id, "data-loading": String(metadata === undefined) },
       h("span.tile-head", {}, icon(token.kind), h("strong", {}, nameOf(token, metadata))),
-      h(
-        "span.tile-text",
-        {},
-        described(metadata) ?? (metadata === null ? "No gateway has its description." : ""),
-      ),
+      h("span.tile-text", {}, described(metadata) ?? (metadata === null ? "No gateway has its description." : "")),
       h("span.faint", {}, facts.join(" · ")),
       h("span.faint", {}, `${token.kind} ${token.id}, ${date(token.time)}, by ${brief(token.publisher)}`),
       notes.length > 0 && h("span.tile-marks", {}, icon("alert"), shortMarks(token)),

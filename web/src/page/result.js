@@ -64,7 +64,7 @@ export function badge(verdict) {
  * @param {Result} result
  * @param {Chain} chain
  * @param {Session} session
- * @param {HTMLElement} [actions] what a wallet could do about it
+ * @param {HTMLElement | null} actions what a wallet could do about it
  */
 export function resultCard(result, chain, session, actions) {
   const { token, metadata, verdict } = result;

@@ -8,6 +8,7 @@ import { said } from "../core/errors.js";
 import { isObject, Real } from "../core/json.js";
 import { copyable, h, icon, outward } from "./dom.js";
 import { lineageGraph } from "./graph.js";
+import { claimAnswers, linkAction } from "./wallet.js";
 import { bytes, counted, date, formWords, gradeWords, marks, nameOf, number, RELATION, term } from "./words.js";
 
 /** @import {Chain, Session} from "./session.js" */
@@ -44,7 +45,7 @@ export async function tokenView(session, id) {
     section("Lineage", lineage(chain, token, session)),
     section("Links", links(chain, token, session)),
     metadata && token.kind === "model" && training(metadata),
-    token.claims > 0 && section("Claims", claims(chain, token)),
+    token.claims > 0 && section("Claims", claims(chain, token, session)),
     commitment(token, chain, metadata),
   );
 }
@@ -188,6 +189,7 @@ function linkItem(link, { tokens }, session, outgoing) {
     ...(outgoing ? [`${words} `, title] : [title, ` ${words} it`]),
     " ",
     grade,
+    target && linkAction(link, target, session),
   );
 }
 
@@ -232,8 +234,9 @@ function plain(value) {
 /**
  * @param {Chain} chain
  * @param {Token} token
+ * @param {Session} session
  */
-function claims({ registry }, token) {
+function claims({ registry }, token, session) {
   const place = h("div", {}, h("p.faint", { role: "status" }, "Reading the claims…"));
   registry.claims(token.id, token.claims).then(
     (found) => {
@@ -251,6 +254,7 @@ function claims({ registry }, token) {
               h("code", {}, claim.claimant),
               ", about ",
               h("a", { href: `#sha256=${toHex(claim.leaf)}` }, `entry ${toHex(claim.leaf).slice(0, 12)}…`),
+              claimAnswers(token, claim, session),
             ),
           ),
         ),
