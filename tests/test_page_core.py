@@ -10,6 +10,7 @@ from pathlib import Path
 
 import artifacts
 import javascript
+import pictures
 import pytest
 import reference
 from chains import per_example
@@ -20,9 +21,10 @@ from hypothesis import strategies as st
 from strategies import leaf_sets
 from test_contract_merkle import flip, forgeries, leaves, mint_tree, verify_all
 
-from alithis import canonical, merkle, metadata, proof
+from alithis import canonical, digest, merkle, metadata, proof
 from alithis.cid import Cid
 from alithis.contract import artifact
+from alithis.digest import Form
 from alithis.errors import AlithisError, ProofError, SourceError
 from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
@@ -34,6 +36,25 @@ KEYED = json.loads((VECTORS / "keyed.json").read_text())
 EXAMPLE = json.loads((VECTORS / "manifest.json").read_text())
 TREES = json.loads((VECTORS / "merkle.json").read_text())
 EXACT_IN_JAVASCRIPT = 2**53
+PICTURES = st.one_of(
+    st.builds(
+        pictures.Sort,
+        width=st.integers(1, 17),
+        height=st.integers(1, 17),
+        type=st.just(kind),
+        depth=st.sampled_from(depths),
+        interlaced=st.booleans(),
+        transparent=transparent,
+    )
+    for kind, depths, transparent in (
+        (pictures.GREY, [1, 2, 4, 8], st.booleans()),
+        (pictures.COLOUR, [8], st.booleans()),
+        (pictures.PALETTE, [1, 2, 4, 8], st.booleans()),
+        (pictures.GREY_ALPHA, [8], st.just(False)),
+        (pictures.COLOUR_ALPHA, [8], st.just(False)),
+    )
+)
+"""All sorts of PNG with samples of up to 8 bits."""
 PATHS = st.lists(st.binary(min_size=32, max_size=32), max_size=9)
 
 
@@ -254,6 +275,43 @@ class TestDifferential:
         asked = {"data": text.encode().hex(), "form": {"name": "text"}}
         expected = hashlib.sha256(canonical.text(text)).hexdigest()
         assert page.ask("digest", **asked) == expected
+
+    @settings(max_examples=300)
+    @given(sort=PICTURES, seed=st.integers(0, 2**32), mode=st.sampled_from(["L", "RGB", "RGBA"]))
+    def test_pictures(self, page, sort, seed, mode):
+        """Every sort of PNG, decoded by Pillow and by the page."""
+        data = pictures.write(sort, seed)
+        asked = {"data": data.hex(), "form": {"name": "pixels", "mode": mode}}
+        try:
+            expected = digest.of_bytes(Form("pixels", mode=mode).canonical(data)).hex()
+        except SourceError:
+            assert not page.holds("digest", **asked)
+        else:
+            assert page.ask("digest", **asked) == expected
+
+    @settings(max_examples=100)
+    @given(data=st.data())
+    def test_damaged_pictures(self, page, data):
+        """What the page decodes, Pillow decodes to the same."""
+        written = bytearray(pictures.write(data.draw(PICTURES), data.draw(st.integers(0, 99))))
+        at = data.draw(st.integers(0, len(written) - 1))
+        written[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+        for mode in ("L", "RGB", "RGBA"):
+            asked = {"data": written.hex(), "form": {"name": "pixels", "mode": mode}}
+            if page.holds("digest", **asked):
+                found = digest.of_bytes(Form("pixels", mode=mode).canonical(bytes(written)))
+                assert page.ask("digest", **asked) == found.hex()
+
+    @given(size=st.tuples(st.integers(1, 9), st.integers(1, 9)), colour=st.booleans())
+    def test_netpbm(self, page, size, colour):
+        width, height = size
+        samples = random.Random(width * height).randbytes(width * height * (3 if colour else 1))
+        data = b"P%d\n# by hand\n%d %d\n255\n" % (6 if colour else 5, width, height) + samples
+        mode = "RGB" if colour else "L"
+        expected = digest.of_bytes(Form("pixels", mode=mode).canonical(data)).hex()
+        assert expected == hashlib.sha256(samples).hexdigest()
+        form = {"name": "pixels", "mode": mode}
+        assert page.ask("digest", data=data.hex(), form=form) == expected
 
     @settings(max_examples=150)
     @given(data=st.data())

@@ -13,12 +13,16 @@ import { bodyOf, request } from "../work/http.js";
 
 /** @import {FileEntry, Metadata} from "../core/metadata.js" */
 
+const MAX_KEPT = 1024; // ranges, of at most 8 KiB each
+
 /** A gateway that has an artifact. */
 export class Gateway {
   /** @param {string} url */
   constructor(url) {
     this.url = url.replace(/\/+$/, "");
     this.who = `the gateway ${new URL(url).host}`;
+    /** @type {Map<string, Promise<Uint8Array>>} */
+    this.kept = new Map();
   }
 
   /** @param {string} cid */
@@ -42,13 +46,32 @@ export class Gateway {
     return loadMetadata(data);
   }
 
+  /** Ask anew: what was kept did not lead to the root. */
+  forget() {
+    this.kept.clear();
+  }
+
+  /**
+   * A part of a file, kept for the next look-up: many files are checked against the same tiles.
+   * @param {FileEntry} entry
+   * @param {number} offset
+   * @param {number} length
+   */
+  range(entry, offset, length) {
+    const name = `${entry.cid} ${offset} ${length}`;
+    const known = this.kept.get(name) ?? this.fetchRange(entry, offset, length);
+    if (this.kept.size >= MAX_KEPT) this.kept.clear();
+    this.kept.set(name, known);
+    return known;
+  }
+
   /**
    * A part of a file; that it is what was committed to, the path to the root must show.
    * @param {FileEntry} entry
    * @param {number} offset
    * @param {number} length
    */
-  async range(entry, offset, length) {
+  async fetchRange(entry, offset, length) {
     const last = offset + length - 1;
     const headers = { Range: `bytes=${offset}-${last}` };
     const response = await request(this.place(entry.cid), this.who, { headers });

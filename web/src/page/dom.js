@@ -87,8 +87,11 @@ export function icon(name) {
 export function copyable(text, what) {
   const said = h("span.visually-hidden", { role: "status" });
   const copy = async () => {
-    await navigator.clipboard?.writeText(text).catch(() => {});
-    said.textContent = "copied";
+    const copied = await navigator.clipboard?.writeText(text).then(
+      () => true,
+      () => false,
+    );
+    said.textContent = copied ? "Copied" : "This browser does not let the page copy";
   };
   const button = h(
     "button.quiet",

@@ -253,7 +253,7 @@ function claims({ registry }, token, session) {
               ` ${date(claim.time)}, by `,
               h("code", {}, claim.claimant),
               ", about ",
-              h("a", { href: `#sha256=${toHex(claim.leaf)}` }, `entry ${toHex(claim.leaf).slice(0, 12)}…`),
+              claimed(claim, token),
               claimAnswers(token, claim, session),
             ),
           ),
@@ -264,6 +264,16 @@ function claims({ registry }, token, session) {
     (error) => place.replaceChildren(h("p.reason", {}, `The claims could not be read: ${said(error)}.`)),
   );
   return place;
+}
+
+/**
+ * The entry that a claim is about; a keyed one is nobody's fingerprint, and cannot be looked up.
+ * @param {import("../chain/registry.js").Claim} claim
+ * @param {Token} token
+ */
+function claimed({ leaf }, token) {
+  const words = `entry ${toHex(leaf).slice(0, 12)}…`;
+  return token.scheme === "sha256" ? h("a", { href: `#sha256=${toHex(leaf)}` }, words) : words;
 }
 
 /**

@@ -208,6 +208,7 @@ class Inquiry {
         this.found = { gateway, metadata };
         return proof;
       } catch (error) {
+        gateway.forget();
         failures.push(`${gateway.who}: ${said(error)}`);
       } finally {
         this.cost.reads += lookup.reads;
