@@ -113,7 +113,7 @@ class _Publisher:
         images = read_idx("t10k-images")[:IMAGES]
         labels = read_idx("t10k-labels")[:IMAGES]
         np.savez(self.folder / "digits.npz", x=images, y=labels)
-        about = ["--license", "CC-BY-SA-3.0", "--description", "Handwritten digits, 28 by 28 pixels"]
+        about = ["--license", "CC-BY-SA-3.0", "--description", "Digits that people wrote by hand"]
         source, out = self.folder / "digits.npz", self.folder / "digits.alithis"
         named = ["--name", "Handwritten digits", "--column", "x", "--label", "y"]
         commands.run("manifest", source, "-o", out, *named, *about)

@@ -518,6 +518,8 @@ class TestExplore:
 def shown(page: Page, name: str) -> None:
     if PICTURES:
         page.screenshot(path=f"{PICTURES}/{name}.png", full_page=True)
+        if page.locator(".report").count():
+            page.locator(".report").screenshot(path=f"{PICTURES}/{name}-report.png")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

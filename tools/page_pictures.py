@@ -12,7 +12,7 @@ from PIL import Image
 
 SHOWN = {
     "page-check": "check-desktop-light",
-    "page-included": "included-desktop-light",
+    "page-included": "included-desktop-light-report",
     "page-explore": "explore-desktop-light",
     "page-token": "model-desktop-light",
 }
