@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from browsing import IMAGES, World, page_served, read_idx, write_png
 from chains import rpc
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from alithis.registry import HttpTransport, Registry
@@ -203,9 +204,24 @@ class TestFiles:
         # The page's own timer ran while the worker hashed: it saw the bar at several places.
         assert len([at for at in page.evaluate("[...window.seen]") if 0 < at < 1]) > 1
 
-    def test_jpegs_are_never_said_to_be_absent_from_pictures(self, page, world, tmp_path):
-        from PIL import Image
+    @pytest.mark.parametrize("form", ["bmp", "gif", "webp", "pgm", "tiff"])
+    def test_pictures_without_loss_are_one_in_whatever_file(self, page, world, tmp_path, form):
+        file = tmp_path / f"digit.{form}"
+        options = {"lossless": True} if form == "webp" else {}
+        picture = Image.fromarray(read_idx("t10k-images")[7])
+        picture.convert("RGB" if form in ("bmp", "webp") else "L").save(file, **options)
+        drop(page, file)
+        verdict = "unverifiable" if form == "tiff" else "included"  # browsers decode no TIFF
+        expect(card(page, world, "digits")).to_have_attribute("data-verdict", verdict)
 
+    def test_the_link_to_a_picture_leads_to_its_pixels(self, page, world, tmp_path):
+        drop(page, digit(tmp_path))
+        expect(page.locator(".summary")).to_contain_text("Included in 1")
+        page.get_by_role("link", name="Link to this check").click()
+        expect(page.locator("h1")).to_have_text("A fingerprint, checked")
+        expect(card(page, world, "digits")).to_have_attribute("data-verdict", "included")
+
+    def test_jpegs_are_never_said_to_be_absent_from_pictures(self, page, world, tmp_path):
         Image.fromarray(read_idx("t10k-images")[7]).save(tmp_path / "digit.jpg", quality=60)
         drop(page, tmp_path / "digit.jpg")
         found = card(page, world, "digits")
@@ -412,6 +428,10 @@ class TestWhatGoesWrong:
             page.get_by_role("button", name="Save and reload").click()
             page.get_by_role("link", name="Explore").click()
             expect(page.locator(".tile")).to_have_count(len(world.tokens))
+            expect(page.locator("#network")).to_contain_text("your settings")
+            page.get_by_role("button", name="Settings").click()
+            page.get_by_role("button", name="Back to this site's").click()
+            expect(page.locator("main")).to_contain_text("there is no config.json beside this page")
 
 
 class TestPrivacy:

@@ -19,7 +19,7 @@ SHOWN = {
 """Pictures in the documentation, and the screenshots they are of."""
 WIDTH, HEIGHT = 720, 900
 """Pixels; what is below is cut off."""
-COLOURS = 64
+COLOURS = 160
 
 
 def main(screenshots: Path, docs: Path) -> None:

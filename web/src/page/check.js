@@ -50,6 +50,11 @@ export function digestView(session, hex) {
     {},
     h("p", {}, h("a", { href: "#" }, "← Check something else")),
     h("h1.small", {}, "A fingerprint, checked"),
+    h(
+      "p.faint",
+      {},
+      "It is compared as it stands. In datasets of pictures or texts that of the pixels or characters counts, which is not the file's: drop the file to have both made.",
+    ),
     status,
     results,
   );
@@ -210,6 +215,7 @@ class Report {
     this.summary = h("p.summary", {}, "Waiting…");
     this.progress = h("progress", { max: 1, value: 0, "aria-label": `Hashing ${target.name}` });
     this.digest = h("div.digest", {});
+    this.link = h("a", {}, "Link to this check");
     this.cards = h("div.cards", {});
     this.absent = new Aside((count) => `Absent from ${counted(count, "artifact")}`);
     this.others = new Aside((count) => `${counted(count, "artifact")} with another kind of data`);
@@ -283,11 +289,8 @@ class Report {
     });
     this.progress.hidden = true;
     const hex = toHex(digest);
-    this.digest.replaceChildren(
-      h("span.faint", {}, "SHA-256 "),
-      copyable(hex, "the SHA-256"),
-      h("a", { href: `#sha256=${hex}` }, "Link to this check"),
-    );
+    this.link.href = `#sha256=${hex}`;
+    this.digest.replaceChildren(h("span.faint", {}, "SHA-256 of the file "), copyable(hex, "the SHA-256"), this.link);
   }
 
   /**
@@ -320,9 +323,19 @@ class Report {
     if (others) words.push(`${others} with another kind of data`);
     this.summary.textContent = `${words.join("; ")}.`;
     if (!included) this.summary.append(" Absence from what is published is no proof that it was never used.");
+    this.linkTo(this.results.find((result) => result.verdict === "included"));
     const verdict = included ? "included" : open || !absent ? "unverifiable" : "absent";
     this.summary.dataset.verdict = verdict;
     this.badges.replaceChildren(badge(verdict));
+  }
+
+  /**
+   * Let the link lead to what was found, which need not be the SHA-256 of the file: of a picture
+   * it may be that of the pixels.
+   * @param {Result | undefined} result
+   */
+  linkTo(result) {
+    if (result?.proof && result.token.scheme === "sha256") this.link.href = `#sha256=${toHex(result.proof.leaf)}`;
   }
 
   /** @param {number} count */

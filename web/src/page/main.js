@@ -36,7 +36,7 @@ async function start() {
     return;
   }
   const session = new Session(config, new Hasher(program));
-  network.textContent = config.name;
+  network.textContent = read?.own ? `${config.name}, your settings` : config.name;
   const show = () => route(session);
   addEventListener("hashchange", show);
   document.addEventListener("dragover", (event) => event.preventDefault()); // a file beside the zone would replace the page
