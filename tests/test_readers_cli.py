@@ -156,3 +156,26 @@ def test_help_has_an_example_for_each_kind(place):
         "photos/",
     ):
         assert word in said
+
+
+class TestWhereNothingIsFound:
+    def test_all_is_passed_over(self, place):
+        Path("x.jsonl").write_text('{"a": null}\n\n')
+        said = refused("manifest", "x.jsonl", "--column", "a")
+        assert "all 2 were passed over, as x.jsonl#0: a is null or missing" in said
+
+    def test_a_host_that_is_not_there(self, place):
+        said = refused("manifest", "http://127.0.0.1:1/x.csv")
+        assert "127.0.0.1:1" in said
+        assert "not found" not in said
+
+    def test_links_that_fan_out(self, place):
+        """Ten folders, each with links to the next: a million ways to the one file."""
+        for number in range(10):
+            Path(f"data/{number}").mkdir(parents=True)
+            for way in range(4):
+                if number < 9:
+                    Path(f"data/{number}/{way}").symlink_to(f"../{number + 1}")
+        Path("data/9/file").write_bytes(b"1")
+        assert "symbolic links lead here in more than 1000 ways" in refused("manifest", "data/0")
+        assert hashed("data/5")["items"] == 4**4

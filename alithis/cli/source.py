@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alithis.cli.frame import EXISTING
+from alithis.errors import SourceError
 
 if TYPE_CHECKING:
     from alithis.builder import Stream
@@ -144,14 +145,27 @@ def _keyed(batches: Iterable[Items], key: PublisherKey, pool: Pool) -> Iterator[
         yield replace(batch, digests=b"".join(leaves))
 
 
+def _some(source: Source, pool: Pool, first: int = 0) -> Iterator[Items]:
+    """Yield a source's data points; where all of it is passed over, say why."""
+    found = first > 0
+    for batch in source.digested(pool, first):
+        found = True
+        yield batch
+    if not found and source.skipped.count:
+        name, reason = source.skipped.names[0]
+        raise SourceError(
+            f"no data points: all {source.skipped.count:,} were passed over, as {name}: {reason}"
+        )
+
+
 def stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Stream:
     """Take a source's data points; where there is a key, keyed leaves in place of digests."""
     from alithis.builder import Stream
 
     if key is None:
-        return Stream(source.identity, partial(source.digested, pool), source.count)
+        return Stream(source.identity, partial(_some, source, pool), source.count)
     # Work that broke off must not go on with another key.
     identity = source.identity and f"{source.identity}, keyed {key.check.hex()}"
     return Stream(
-        identity, lambda first: _keyed(source.digested(pool, first), key, pool), source.count
+        identity, lambda first: _keyed(_some(source, pool, first), key, pool), source.count
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from alithis.readers.source import (
 )
 
 _MAX_DEPTH = 256
+_MAX_WAYS = 1000  # to one folder, by links
 
 
 def folder(
@@ -83,16 +85,26 @@ def listed(path: Path) -> list[tuple[str, tuple[int, int]]]:
     Raises:
         SourceError: there are none, or as `folder` does.
     """
-    found = sorted(_files(os.fspath(path), "", ()))
+    found = sorted(_files(os.fspath(path), "", (), Counter()))
     if not found:
         raise SourceError(f"{path}: no files in it")
     return found
 
 
 def _files(
-    root: str, below: str, above: tuple[tuple[int, int], ...]
+    root: str,
+    below: str,
+    above: tuple[tuple[int, int], ...],
+    times: Counter[tuple[int, int]],
 ) -> Iterator[tuple[str, tuple[int, int]]]:
-    """List the files below a folder; ``above`` identifies the folders on the way to it."""
+    """List the files below a folder.
+
+    Args:
+        root: where the listing began.
+        below: the folder's path in it.
+        above: identifies the folders on the way to it.
+        times: how often each folder was listed: links that fan out multiply without a circle.
+    """
     here = f"{root}/{below}" if below else root
     try:
         status = Path(here).stat()
@@ -101,12 +113,15 @@ def _files(
             raise SourceError(f"{here}: a symbolic link leads back to a folder above it")
         if len(above) > _MAX_DEPTH:
             raise SourceError(f"{here}: more than {_MAX_DEPTH} folders deep")
+        times[identity] += 1
+        if times[identity] > _MAX_WAYS:
+            raise SourceError(f"{here}: symbolic links lead here in more than {_MAX_WAYS} ways")
         with os.scandir(here) as entries:
             for entry in entries:
                 name = f"{below}/{entry.name}" if below else entry.name
                 check_name(root, name)
                 if entry.is_dir():
-                    yield from _files(root, name, (*above, identity))
+                    yield from _files(root, name, (*above, identity), times)
                 elif entry.is_file():
                     yield name, stamp(entry.stat())
                 else:

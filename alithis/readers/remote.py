@@ -169,7 +169,10 @@ def _reachable(where: str) -> Iterator[None]:
     except AlithisError:
         raise
     except FileNotFoundError as error:
-        raise SourceError(f"{where}: cannot be read: not found") from error
+        cause = error.__cause__  # fsspec says "not found" of a host that it does not reach, too
+        known = cause is None or isinstance(cause, FileNotFoundError)
+        reason = "not found" if known else str(cause).splitlines()[0]
+        raise SourceError(f"{where}: cannot be read: {reason}") from error
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise SourceError(f"{where}: cannot be read: {lines[0]}") from error
