@@ -26,9 +26,11 @@ from alithis.cid import Cid
 from alithis.contract import artifact
 from alithis.digest import Form
 from alithis.errors import AlithisError, ProofError, SourceError
+from alithis.index import DERIVES
 from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
 from alithis.proof import Exclusion, Inclusion, Subject
+from alithis.registry import Relation
 
 VECTORS = Path(__file__).parent / "vectors"
 FORMS = json.loads((VECTORS / "forms.json").read_text())
@@ -330,6 +332,29 @@ class TestDifferential:
         except AlithisError:
             taken = False
         assert page.holds("metadata", data=bytes(written).hex()) == taken
+
+
+class TestLineage:
+    @settings(max_examples=200)
+    @given(data=st.data(), count=st.integers(1, 12))
+    def test_what_was_made_from_a_token(self, page, data, count):
+        link = st.tuples(st.integers(2, 12), st.integers(1, 11), st.sampled_from(list(Relation)))
+        drawn = data.draw(st.lists(link, max_size=25, unique=True))
+        links = [each for each in drawn if each[1] < each[0] <= count]
+        begin = data.draw(st.integers(1, count))
+        found = page.ask("made", count=count, links=links, id=begin)
+        made, waiting = set(), [begin]
+        while waiting:
+            target = waiting.pop()
+            newer = {each[0] for each in links if each[1] == target and each[2] in DERIVES}
+            waiting += newer - made
+            made |= newer
+        direct = {(each[0], each[2]) for each in links if each[1] == begin}
+        direct = {each for each in direct if each[1] != Relation.SUPERSEDES}
+        assert {token for token, way in found if len(way) > 1 or way[0] in DERIVES} == made
+        assert {(token, way[0]) for token, way in found if len(way) == 1} == direct
+        for _, way in found:
+            assert len(way) == 1 or set(way) <= set(DERIVES)
 
 
 class TestLookup:

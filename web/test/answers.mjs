@@ -2,6 +2,7 @@
 
 import { createInterface } from "node:readline";
 import { ERRORS, INTERFACE, SELECTORS } from "../src/chain/abi.js";
+import { madeFrom } from "../src/chain/lineage.js";
 import { fromHex, rows, toHex } from "../src/core/bytes.js";
 import { rawCid } from "../src/core/cid.js";
 import { AlithisError } from "../src/core/errors.js";
@@ -41,6 +42,12 @@ const ANSWERS = {
     const { document: _, digest, root, frontier, files, ...facts } = loadMetadata(fromHex(data));
     const entries = files.map((file) => ({ ...file, sha256: toHex(file.sha256) }));
     return { ...facts, digest: toHex(digest), root: toHex(root), frontier: frontier.map(toHex), files: entries };
+  },
+  /** What was made from a token; links are [source, target, relation]. */
+  made: ({ count, links, id }) => {
+    const tokens = Array.from({ length: count }, (_, at) => ({ id: at + 1, links: [] }));
+    for (const [source, target, relation] of links) tokens[source - 1].links.push({ source, target, relation });
+    return madeFrom(tokens, id).map((reached) => [reached.token.id, reached.links.map((link) => link.relation)]);
   },
   /** Read a proof file, check it, and write it again. */
   proof: ({ data, root, size }) => {

@@ -105,6 +105,9 @@ function word(value) {
     .padStart(2 * SIZE, "0");
 }
 
+/** What came back is not what the contract would say. */
+export class DecodingError extends UnavailableError {}
+
 /** Reads words one after the other; refuses what does not fit. */
 export class Words {
   /**
@@ -167,7 +170,7 @@ export class Words {
 
   /** @returns {never} */
   fail() {
-    throw new UnavailableError(`the node answers ${this.what} with what does not decode`);
+    throw new DecodingError(`the node answers ${this.what} with what does not decode`);
   }
 }
 

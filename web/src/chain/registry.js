@@ -1,7 +1,7 @@
 /** Reads the registry contract: tokens, links, owners, claims, all as they are after one block. */
 
 import { IntegrityError, UnavailableError } from "../core/errors.js";
-import { decodeMany, encodeCall, INTERFACE, refusal, Words } from "./abi.js";
+import { DecodingError, decodeMany, encodeCall, INTERFACE, refusal, Words } from "./abi.js";
 import { RpcError } from "./rpc.js";
 
 /** @import {Rpc} from "./rpc.js" */
@@ -81,9 +81,8 @@ export class Registry {
 
   async check() {
     const claims = await this.supports(INTERFACE).catch((error) => {
-      // A node that cannot be reached says nothing of the contract; other answers do.
-      if (error instanceof RpcError || !(error instanceof UnavailableError)) return false;
-      if (/does not decode/.test(error.message)) return false;
+      // A node that cannot be reached says nothing of the contract; a refusal, or nonsense, does.
+      if (error instanceof RpcError || error instanceof DecodingError) return false;
       throw error;
     });
     // ERC-165: a contract that claims 0xffffffff too would say yes to anything.
@@ -153,7 +152,7 @@ export class Registry {
       const why = error instanceof RpcError && error.data && refusal(error.data);
       throw why ? new RpcError(`the registry refuses ${name}: ${why}`) : error;
     }
-    throw new UnavailableError(`the node answers ${name} with what does not decode`);
+    throw new DecodingError(`the node answers ${name} with what does not decode`);
   }
 }
 

@@ -40,7 +40,10 @@ export class Rpc {
     const answer = this.parse(await bodyOf(response, MAX_ANSWER, `the chain's node ${this.host}`));
     if (answer.error) {
       const { message, data } = answer.error;
-      throw new RpcError(`the chain's node ${this.host} refuses: ${line(message)}`, revertData(data));
+      throw new RpcError(
+        `the chain's node ${this.host} refuses: ${line(message)}`,
+        revertData(data) ?? revertInMessage(message),
+      );
     }
     if (answer.id !== id || !("result" in answer)) this.useless();
     return answer.result;
@@ -68,6 +71,14 @@ export class Rpc {
 function revertData(data) {
   const inner = typeof data === "object" && data !== null && "data" in data ? data.data : data;
   return typeof inner === "string" && /^0x[0-9a-fA-F]*$/.test(inner) ? inner : undefined;
+}
+
+/**
+ * Where older Filecoin nodes put it: in the message, in brackets.
+ * @param {unknown} message
+ */
+function revertInMessage(message) {
+  return /\[(0x[0-9a-fA-F]{8,})\]/.exec(String(message))?.[1];
 }
 
 /** @param {unknown} text foreign */

@@ -9,6 +9,7 @@ import { brief, counted, date, marks, nameOf, term } from "./words.js";
 /** @import {Metadata} from "../core/metadata.js" */
 
 const SHOWN = 60;
+const AT_ONCE = 6; // descriptions
 const FILTERS = /** @type {const} */ ({
   all: ["All", () => true],
   dataset: ["Datasets", (/** @type {Token} */ token) => token.kind === "dataset"],
@@ -39,19 +40,19 @@ export async function exploreView(session) {
   /** @type {Entry[]} */
   const entries = tokens.toReversed().map((token) => ({ token, metadata: undefined, element: h("li", {}) }));
   for (const entry of entries) draw(entry);
-  const view = new List(entries);
-  each(entries, 6, async (entry) => {
-    entry.metadata = await session.metadata(entry.token);
-    draw(entry);
-    view.show();
-  });
-  return view.element;
+  return new List(entries, session).element;
 }
 
 class List {
-  /** @param {Entry[]} entries */
-  constructor(entries) {
+  /**
+   * @param {Entry[]} entries
+   * @param {Session} session
+   */
+  constructor(entries, session) {
     this.entries = entries;
+    this.session = session;
+    /** @type {Set<Entry>} */
+    this.asked = new Set();
     this.limit = SHOWN;
     /** @type {keyof typeof FILTERS} */
     this.filter = "all";
@@ -119,6 +120,21 @@ class List {
       ? `${counted(found.length, "artifact")}`
       : "Nothing fits. Try fewer words, or another filter.";
     this.more.hidden = found.length <= this.limit;
+    this.describe(words.length ? this.entries : found.slice(0, this.limit)); // who searches, searches all
+  }
+
+  /**
+   * Have the descriptions of entries, those that nobody asked for yet.
+   * @param {readonly Entry[]} entries
+   */
+  describe(entries) {
+    const unasked = entries.filter((entry) => !this.asked.has(entry));
+    for (const entry of unasked) this.asked.add(entry);
+    each(unasked, AT_ONCE, async (entry) => {
+      entry.metadata = await this.session.metadata(entry.token);
+      draw(entry);
+      if (this.search.value) this.show();
+    });
   }
 }
 

@@ -13,6 +13,8 @@ import { brief, bytes, counted, formWords, gradeWords, marks, nameOf, number, RE
 /** @import {Reached} from "../chain/lineage.js" */
 /** @import {Token} from "../chain/registry.js" */
 
+const MAX_SHOWN = 50; // models
+
 /** What each check is for, in words that need no cryptography. @type {Record<Step["step"], [string, string]>} */
 const CHECKS = {
   record: [
@@ -176,8 +178,18 @@ function models({ token }, chain, session) {
     );
   }
   const list = h("ul.models", {});
-  for (const each of reached) list.append(model(each, chain, session));
-  return h("section.linked", {}, h("h4", {}, "What is linked to it"), list);
+  for (const each of reached.slice(0, MAX_SHOWN)) list.append(model(each, chain, session));
+  const rest = reached.length - MAX_SHOWN;
+  const more =
+    rest > 0 &&
+    h(
+      "p.faint",
+      {},
+      `…and at least ${number(rest)} more: see the lineage of `,
+      h("a", { href: `#token=${token.id}` }, `token ${token.id}`),
+      ".",
+    );
+  return h("section.linked", {}, h("h4", {}, "What is linked to it"), list, more);
 }
 
 /**
