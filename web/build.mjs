@@ -1,4 +1,5 @@
-/** Builds the page into alithis/web/: one script, one worker, one style sheet, named by their content. */
+/** Builds the page into alithis/web/: one script, one worker, one style sheet, named by their content; and the licences
+ * of the libraries in them. */
 
 import { createHash } from "node:crypto";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -9,6 +10,8 @@ import { build } from "esbuild";
 const web = dirname(fileURLToPath(import.meta.url));
 const out = join(web, "..", "alithis", "web");
 const ENTRIES = { "page.js": "src/page/main.js", "worker.js": "src/work/worker.js", "style.css": "style.css" };
+
+const LIBRARIES = ["@noble/hashes", "hash-wasm", "hyparquet"];
 
 /** @param {string} entry */
 async function bundled(entry) {
@@ -36,4 +39,9 @@ for (const [name, entry] of Object.entries(ENTRIES)) {
   page = page.replace(`%${name}%`, hashed);
 }
 await writeFile(join(out, "index.html"), page);
+const licences = LIBRARIES.map(async (name) => {
+  const text = await readFile(join(web, "..", "node_modules", name, "LICENSE"), "utf8");
+  return `${name}\n\n${text}`;
+});
+await writeFile(join(out, "licences.txt"), (await Promise.all(licences)).join("\n\n"));
 await copyFile(join(web, "config.json"), join(out, "config.json"));
