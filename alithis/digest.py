@@ -271,7 +271,12 @@ def check_unchanged(name: str, before: os.stat_result, after: os.stat_result, co
     """
     moved = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
     if moved or count != before.st_size:
-        raise ChangedError(f"{name}: changed while it was read; hash it again when it is at rest")
+        raise changed(name)
+
+
+def changed(name: str) -> ChangedError:
+    """Return the error that says so of a file."""
+    return ChangedError(f"{name}: changed while it was read; hash it again when it is at rest")
 
 
 def _stream(handle: int, size: int) -> tuple[bytes, int]:

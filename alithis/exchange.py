@@ -8,9 +8,9 @@ the caller's to follow.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from alithis.errors import AlithisError
@@ -37,6 +37,16 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     cut: bool
+
+
+class Content(Protocol):
+    """What is sent: its pieces can be had more than once."""
+
+    def __len__(self) -> int:
+        """Return how many bytes it has."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give them, piece by piece."""
 
 
 class Client:
@@ -77,6 +87,7 @@ class Client:
         url: str,
         *,
         json: Any = None,
+        content: Content | None = None,
         headers: Mapping[str, str] | None = None,
         limit: int,
         only: int | None = None,
@@ -85,7 +96,9 @@ class Client:
 
         Args:
             url: whom to ask.
-            json: what to send; without it, the request is a GET.
+            json: what to send.
+            content: what to send, as a stream; without either, the request is a GET. The time
+                for an answer begins when it is sent; each piece of it has as much.
             headers: further headers.
             limit: bytes of the body that are read.
             only: the status whose body is read at all; None for any.
@@ -100,7 +113,8 @@ class Client:
         self._session = self._session or _session()
         # "from None": the libraries' own messages hold the whole URL.
         try:
-            return self._exchange(self._session, url, json, headers or {}, limit, only)
+            body = json, content
+            return self._exchange(self._session, url, body, headers or {}, limit, only)
         except (requests.Timeout, TimeoutError):
             raise self.no_use(url, f"gives no answer within {self._timeout:g} s") from None
         except requests.exceptions.SSLError:
@@ -114,34 +128,38 @@ class Client:
         self,
         session: requests.Session,
         url: str,
-        json: Any,
+        body: tuple[Any, Content | None],
         headers: Mapping[str, str],
         limit: int,
         only: int | None,
     ) -> Answer:
+        json, content = body
         deadline = time.monotonic() + self._timeout
         with session.request(
-            "GET" if json is None else "POST",
+            "GET" if body == (None, None) else "POST",
             url,
             json=json,
+            data=content,
             headers={"Accept-Encoding": "identity", **headers},
             timeout=self._timeout,
             allow_redirects=False,
             stream=True,
         ) as response:
+            if content is not None:
+                deadline = time.monotonic() + self._timeout
             if only is not None and response.status_code != only:
                 return Answer(response.status_code, response.headers, b"", cut=False)
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise self.no_use(url, "answers compressed, which it was not asked to")
-            body = bytearray()
-            while piece := response.raw.read1(min(_PIECE, limit + 1 - len(body))):
-                body += piece
-                if len(body) > limit:
+            answer = bytearray()
+            while piece := response.raw.read1(min(_PIECE, limit + 1 - len(answer))):
+                answer += piece
+                if len(answer) > limit:
                     break
                 if time.monotonic() > deadline:
                     raise self.no_use(url, f"takes longer than {self._timeout:g} s")
-            cut = len(body) > limit
-            return Answer(response.status_code, response.headers, bytes(body[:limit]), cut)
+            cut = len(answer) > limit
+            return Answer(response.status_code, response.headers, bytes(answer[:limit]), cut)
 
 
 def _session() -> requests.Session:

@@ -33,6 +33,8 @@ class Transcript:
         seen: leaves of the manifest that were fed.
         unseen: leaves of the manifest that were not.
         foreign: digests that were fed and are no leaf of the manifest.
+        given: data points that were fed, each as often as it was: over ``size``, how many passes
+            were made; None where it was not counted.
     """
 
     root: bytes | None
@@ -40,6 +42,7 @@ class Transcript:
     seen: int
     unseen: int
     foreign: int
+    given: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts that cannot be."""
@@ -49,12 +52,13 @@ class Transcript:
             )
 
     @classmethod
-    def of(cls, fed: bytes, manifest: Manifest) -> Self:
+    def of(cls, fed: bytes, manifest: Manifest, given: int | None = None) -> Self:
         """Compare what was fed with a manifest.
 
         Args:
             fed: digests of data points, 32 bytes each, joined; repeats do not count.
             manifest: the dataset's.
+            given: how many data points were fed, repeats counted.
         """
         digests = {fed[start : start + SIZE] for start in range(0, len(fed), SIZE)}
         seen = len(digests.intersection(manifest.leaves()))
@@ -64,11 +68,15 @@ class Transcript:
             seen=seen,
             unseen=manifest.metadata.size - seen,
             foreign=len(digests) - seen,
+            given=given,
         )
 
     def as_object(self) -> dict[str, Any]:
         """Return it the way metadata.json holds it."""
-        return asdict(self) | {"root": self.root.hex() if self.root else None}
+        value = asdict(self) | {"root": self.root.hex() if self.root else None}
+        if self.given is None:
+            del value["given"]
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +116,25 @@ def stated_inputs(data: Metadata) -> list[Input]:
     Raises:
         FormatError: it states them wrongly.
     """
-    stated = data.document["alithis"].get("inputs", [])
+    return inputs_of(data.document["alithis"].get("inputs", []), f"{data.name}: its metadata")
+
+
+def inputs_of(stated: Any, where: str) -> list[Input]:
+    """Read inputs the way metadata.json holds them.
+
+    Args:
+        stated: a list of objects, it is to be hoped.
+        where: what states them, for errors.
+
+    Raises:
+        FormatError: they are stated wrongly.
+    """
     try:
         if len(stated) > _MAX_INPUTS:
             raise ValueError(f"{len(stated)} of them")
         return [_input(**each) for each in stated]
     except (TypeError, ValueError, FormatError) as error:
-        raise FormatError(f"{data.name}: its metadata states its inputs wrongly") from error
+        raise FormatError(f"{where} states its inputs wrongly") from error
 
 
 def _input(
@@ -127,9 +147,15 @@ def _input(
 
 
 def _transcript(
-    root: str | None, size: int, seen: int, unseen: int, foreign: int, **_: object
+    root: str | None,
+    size: int,
+    seen: int,
+    unseen: int,
+    foreign: int,
+    given: int | None = None,
+    **_: object,
 ) -> Transcript:
-    counts = (size, seen, unseen, foreign)
+    counts = (size, seen, unseen, foreign, *(() if given is None else (given,)))
     if any(type(count) is not int or not 0 <= count < 1 << 48 for count in counts):
         raise ValueError(counts)
     return Transcript(None if root is None else _hash(root), *counts)

@@ -18,16 +18,17 @@ import os
 import secrets
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
 
-from alithis import metadata
-from alithis.cid import Cid, FileDigests, Hasher, blocks, of_bytes
+from alithis import car, metadata, unixfs
+from alithis.car import Part
+from alithis.cid import RAW, Cid, FileDigests, Hasher, blocks, of_bytes
 from alithis.errors import (
     AlithisError,
     FormatError,
@@ -35,8 +36,9 @@ from alithis.errors import (
     NotStoredError,
     SourceError,
     StorageError,
+    VersionError,
 )
-from alithis.manifest import LocalFile, Manifest
+from alithis.manifest import LocalFile, Manifest, Reader
 from alithis.metadata import FileEntry, Metadata
 from alithis.place import appearing
 
@@ -79,6 +81,19 @@ class Listing:
 
     manifests: tuple[StoredManifest, ...]
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came out of a CAR file.
+
+    Attributes:
+        manifests: CIDs of their metadata.json.
+        files: by the CIDs that they had in the archive, those that they have in the store.
+    """
+
+    manifests: tuple[Cid, ...]
+    files: Mapping[Cid, Cid]
 
 
 class StoredFile:
@@ -288,15 +303,89 @@ class Store:
             StorageError: the store cannot be written.
         """
         folder = Path(directory)
-        data = _read_source(folder / metadata.FILE, metadata.MAX_BYTES)
-        described = Manifest(data, lambda entry: LocalFile(folder / entry.name)).metadata
-        for entry in described.files:
+        data, described = _described(folder)
+
+        def chunks(entry: FileEntry) -> Iterable[bytes] | None:
             path = folder / entry.name
-            if not metadata.is_items(entry.name) or os.path.lexists(path):
-                _check(entry, self._put(blocks(path), str(path), Cid.parse(entry.cid)))
+            if metadata.is_items(entry.name) and not os.path.lexists(path):
+                return None
+            return blocks(path)
+
+        return self._put_described(data, described, chunks, str(folder))
+
+    def _put_described(
+        self,
+        data: bytes,
+        described: Metadata,
+        chunks: Callable[[FileEntry], Iterable[bytes] | None],
+        where: str,
+    ) -> Cid:
+        """Store what metadata.json names, then that file, then the mark that all is there."""
+        for entry in described.files:
+            content = chunks(entry)
+            if content is not None:
+                name = f"{where}/{entry.name}"
+                _check(entry, self._put(content, name, Cid.parse(entry.cid)))
         cid = self.put_bytes(data)
         self._list(cid)
         return cid
+
+    def import_car(self, path: str | os.PathLike[str]) -> Imported:
+        """Store what the roots of a CAR file lead to: manifests, and other files.
+
+        A root is a manifest if it is a metadata.json, or a directory with one in it. Blocks that
+        no root leads to are not stored.
+
+        Raises:
+            SourceError: the file cannot be read.
+            FormatError: it is no CARv1 of files, or a block or file is missing.
+            IntegrityError: a block or file is not what it should be.
+            StorageError: the store cannot be written.
+        """
+        with car.Archive(path) as archive:
+            manifests, files = list[Cid](), dict[Cid, Cid]()
+            covered = set[Cid]()
+            for root in archive.roots:
+                listed = unixfs.children(root, archive.block(root)).get(metadata.FILE, root)
+                described = _metadata_in(archive, listed)
+                if described is not None:
+                    manifests.append(self._import_manifest(archive, listed, described))
+                    covered |= {Cid.parse(entry.cid) for entry in described.files}
+                elif root not in covered:
+                    files[root] = self._put(archive.content(root), str(root), None).cid
+        return Imported(tuple(manifests), files)
+
+    def _import_manifest(self, archive: car.Archive, cid: Cid, described: Metadata) -> Cid:
+        def chunks(entry: FileEntry) -> Iterable[bytes] | None:
+            found = Cid.parse(entry.cid)
+            if metadata.is_items(entry.name) and found not in archive:
+                return None
+            return archive.content(found)
+
+        return self._put_described(archive.block(cid), described, chunks, str(cid))
+
+    def parts(self, cid: Cid) -> list[Part]:
+        """List the files of a manifest, metadata.json first; of any other file, that alone.
+
+        Raises:
+            NotStoredError: it, or a file of it, is not in the store.
+            FormatError: metadata.json is not well-formed.
+            StorageError: the store cannot be read.
+        """
+        with self.open(cid) as file:
+            first = Part(metadata.FILE, cid, self._place(cid), file.size)
+        if not self._is_listed(cid):
+            return [replace(first, name=str(cid))]
+        entries = [entry for entry in self._metadata(cid).files if self._holds(entry)]
+        return [first, *(self._part(entry) for entry in entries)]
+
+    def _part(self, entry: FileEntry) -> Part:
+        cid = Cid.parse(entry.cid)
+        return Part(entry.name, cid, self._place(cid), entry.size)
+
+    def _is_listed(self, cid: Cid) -> bool:
+        with _storage_errors(f"cannot read the store {self.root}"):
+            return (self._manifests / str(cid)).is_file()
 
     def get_manifest(
         self, manifest: Cid | bytes, target: str | os.PathLike[str]
@@ -408,6 +497,49 @@ class Store:
             with suppress(FileNotFoundError):  # another process sweeps, or has finished
                 if path.stat().st_mtime < time.time() - _STALE:
                     path.unlink()
+
+
+def parts_of(directory: str | os.PathLike[str]) -> list[Part]:
+    """List the files of a manifest in a folder, metadata.json first; withheld ones are left out.
+
+    Raises:
+        FormatError: metadata.json is not well-formed.
+        SourceError: it cannot be read.
+    """
+    folder = Path(directory)
+    data, described = _described(folder)
+    first = Part(metadata.FILE, of_bytes(data), folder / metadata.FILE, len(data))
+    return [
+        first,
+        *(
+            Part(entry.name, Cid.parse(entry.cid), folder / entry.name, entry.size)
+            for entry in described.files
+            if not metadata.is_items(entry.name) or os.path.lexists(folder / entry.name)
+        ),
+    ]
+
+
+def _described(folder: Path) -> tuple[bytes, Metadata]:
+    """Read a folder's metadata.json, and check what it says of the tree."""
+    data = _read_source(folder / metadata.FILE, metadata.MAX_BYTES)
+    return data, Manifest(data, lambda entry: LocalFile(folder / entry.name)).metadata
+
+
+def _metadata_in(archive: car.Archive, cid: Cid) -> Metadata | None:
+    """Read a block as metadata.json; None if it is none."""
+    if cid.codec != RAW:
+        return None
+
+    def unread(entry: FileEntry) -> Reader:
+        raise NotStoredError(f"{entry.name} is still in the archive")
+
+    block = archive.block(cid)
+    try:
+        return Manifest(block, unread).metadata
+    except VersionError:
+        raise
+    except FormatError:
+        return None
 
 
 def _default_root() -> Path:

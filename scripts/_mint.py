@@ -54,6 +54,19 @@ store_option = click.option(
 )
 
 
+at_option = click.option(
+    "--at",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Where others can read the manifest, which is asked for it: lighthouse, pinata, kubo=URL; "
+    "may be repeated.  [needed on a live network]",
+)
+unpublished_option = click.option(
+    "--unpublished", is_flag=True, help="Mint on a live network though nobody else has it."
+)
+
+
 @dataclass(frozen=True)
 class Minted:
     """A token that was minted."""
@@ -104,6 +117,8 @@ def run(
     alias: str | None,
     address: str | None,
     store_folder: Path | None,
+    hosts: Sequence[str],
+    unpublished: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -115,6 +130,8 @@ def run(
     from alithis.storage import Store
 
     manifest = open_sound(folder, kind)
+    if hosts or not (network.is_dev or unpublished):
+        check_published(folder, hosts)
     account = signer(alias, network)
     contract = find_registry(address, network, account)
     registry = read_registry(contract)
@@ -155,6 +172,37 @@ def open_sound(folder: Path, kind: str | None) -> Manifest:
             f"{folder} is a {manifest.metadata.kind}: use mint_{manifest.metadata.kind}"
         )
     return manifest
+
+
+def check_published(folder: Path, hosts: Sequence[str]) -> None:
+    """Asks the hosts for a manifest: one that others can read must have all of it.
+
+    Raises:
+        ScriptError: None has, or none of them is one that others can read.
+        StorageError: A host is not known, or its key is missing.
+    """
+    from alithis.backends import open_backends
+    from alithis.errors import StorageError
+    from alithis.publish import missing
+    from alithis.storage import parts_of
+
+    remedy = f"`alithis store put {folder} --to lighthouse` puts it there; --unpublished mints it"
+    if not hosts:
+        raise ScriptError(f"{folder} would be on this machine alone: name a host --at … ({remedy})")
+    said = []
+    for host in open_backends(hosts):
+        if not host.public:
+            said.append(f"{host.name} is not one that others can read")
+            continue
+        try:
+            lacking = missing(parts_of(folder), host)
+        except StorageError as error:
+            said.append(str(error))
+            continue
+        if not lacking:
+            return
+        said.append(f"{host.name} has not {', '.join(lacking)}")
+    raise ScriptError(f"{'; '.join(said)} ({remedy})")
 
 
 def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] = ()) -> list[Link]:

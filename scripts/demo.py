@@ -108,7 +108,7 @@ def _train(train: Path, test: Path) -> Path:
     """Trains a softmax classifier under a Run; returns the model's manifest."""
     from safetensors.numpy import save_file
 
-    from alithis.model import Run
+    from alithis import Run
 
     with Run("mnist-softmax", description="A softmax classifier of MNIST digits.") as run:
         images, labels = _part("train")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @_common.account_option
 @_common.registry_option
 @_mint.store_option
+@_mint.at_option
+@_mint.unpublished_option
 @_common.yes_option
 @_common.json_option
 def cli(
@@ -28,18 +30,21 @@ def cli(
     alias: str | None,
     address: str | None,
     store_folder: Path | None,
+    hosts: tuple[str, ...],
+    unpublished: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Mint a dataset token for MANIFEST; on a local chain, by default for MNIST's training set.
 
-    The manifest is audited and copied into the local store first. A local chain without a
+    The manifest is audited and copied into the local store first. On a live network a host that
+    others can read must have it (alithis store put MANIFEST --to HOST). A local chain without a
     registry gets one.
 
     \b
     Examples:
       ape run mint_dataset
-      ape run mint_dataset photos.alithis --network filecoin:calibration --account alice
+      ape run mint_dataset photos.alithis --at lighthouse --network filecoin:calibration
       ape run mint_dataset photos-v2.alithis --link supersedes=1 --network filecoin:local:node
     """
     if manifest_folder is None:
@@ -56,6 +61,8 @@ def cli(
         alias=alias,
         address=address,
         store_folder=store_folder,
+        hosts=hosts,
+        unpublished=unpublished,
         yes=yes,
         as_json=as_json,
     )

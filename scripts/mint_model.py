@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @_common.account_option
 @_common.registry_option
 @_mint.store_option
+@_mint.at_option
+@_mint.unpublished_option
 @_common.yes_option
 @_common.json_option
 def cli(
@@ -28,17 +30,19 @@ def cli(
     alias: str | None,
     address: str | None,
     store_folder: Path | None,
+    hosts: tuple[str, ...],
+    unpublished: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Mint a model token for MANIFEST.
 
     What its metadata names as inputs is looked up in the registry by metadata digest and linked;
-    --link adds to that.
+    --link adds to that. On a live network a host that others can read must have the manifest.
 
     \b
     Examples:
-      ape run mint_model digits.alithis --network filecoin:calibration --account alice
+      ape run mint_model digits.alithis --at lighthouse --network filecoin:calibration
       ape run mint_model digits.alithis --link fine_tuned_from=7 --network filecoin:local:node
     """
     _mint.run(
@@ -49,6 +53,8 @@ def cli(
         alias=alias,
         address=address,
         store_folder=store_folder,
+        hosts=hosts,
+        unpublished=unpublished,
         yes=yes,
         as_json=as_json,
     )

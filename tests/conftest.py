@@ -34,6 +34,7 @@ from chains import (  # noqa: E402
     run_anvil,
 )
 from hypothesis import HealthCheck, settings  # noqa: E402
+from peers import Peer, run_peer  # noqa: E402
 
 from scripts._common import ProviderTransport, container  # noqa: E402
 
@@ -72,6 +73,13 @@ def registry(owner) -> ContractInstance:
 def transport(registry) -> ProviderTransport:
     """JSON-RPC of the chain that ``registry`` is on."""
     return ProviderTransport(ape.networks.provider)
+
+
+@pytest.fixture(scope="session")
+def ipfs_peer() -> Iterator[Peer]:
+    """An IPFS peer, with a gateway and Kubo's RPC."""
+    with run_peer() as peer:
+        yield peer
 
 
 @pytest.fixture(scope="module")

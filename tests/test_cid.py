@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alithis import cid as cids
-from alithis.cid import DAG_PB, RAW, Cid, Hasher
+from alithis.cid import DAG_PB, RAW, Cid, Dag, Hasher, Profile
 from alithis.errors import ChangedError, FormatError, SourceError
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "cid.json").read_text())
@@ -22,10 +23,14 @@ def content(size: int) -> bytes:
     return hashlib.shake_256(b"alithis").digest(size)
 
 
-def hash_all(data: bytes, **geometry: int) -> str:
-    hasher = Hasher(**geometry)
-    hasher.update(data)
-    return str(hasher.finish().cid)
+def shape(chunk_size: int, max_links: int) -> Profile:
+    return Profile("small", 1, True, chunk_size, max_links)
+
+
+def hash_all(data: bytes, profile: Profile) -> str:
+    dag = Dag(profile)
+    dag.update(data)
+    return str(dag.finish())
 
 
 @pytest.mark.parametrize(("size", "expected"), VECTORS["profile"])
@@ -47,25 +52,47 @@ def test_profile_agrees_with_the_importer(size, expected, tmp_path):
     ],
 )
 def test_tree_shape_agrees_with_the_importer(chunk_size, max_links, size, expected):
-    assert hash_all(content(size), chunk_size=chunk_size, max_links=max_links) == expected
+    assert hash_all(content(size), shape(chunk_size, max_links)) == expected
 
 
 @given(pieces=st.lists(st.binary(max_size=20), max_size=12))
 def test_cid_does_not_depend_on_the_pieces(pieces):
     whole = b"".join(pieces)
-    hasher = Hasher(chunk_size=7, max_links=2)
+    dag = Dag(shape(7, 2))
     for piece in pieces:
-        hasher.update(memoryview(piece))
-    assert str(hasher.finish().cid) == hash_all(whole, chunk_size=7, max_links=2)
+        dag.update(memoryview(piece))
+    assert str(dag.finish()) == hash_all(whole, shape(7, 2))
     assert cids.of_chunks(pieces) == cids.of_bytes(whole)
 
 
-def test_hasher_holds_no_more_than_a_node_a_level():
-    hasher = Hasher(chunk_size=1, max_links=4)
+def test_a_dag_holds_no_more_than_a_node_a_level():
+    dag = Dag(shape(1, 4))
     for _ in range(4**5):
-        hasher.update(b"x")
-        assert all(len(row) <= 4 for row in hasher._tree._rows)
-    assert len(hasher._tree._rows) == 5
+        dag.update(b"x")
+        assert all(len(row) <= 4 for row in dag._tree._rows)
+    assert len(dag._tree._rows) == 5
+
+
+def test_a_large_file_is_hashed_in_two_threads_to_the_same_digests(tmp_path):
+    data = content(1 << 20) * 13 + b"rest"
+    (tmp_path / "large").write_bytes(data)
+    dag = Dag()
+    dag.update(data)
+    assert cids.describe(tmp_path / "large") == (
+        dag.finish(),
+        hashlib.sha256(data).digest(),
+        len(data),
+    )
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("alithis")]
+
+
+def test_a_buffer_may_change_once_it_is_taken():
+    hasher, buffer = Hasher(), bytearray(1 << 20)
+    for number in range(12):
+        buffer[:] = bytes([number]) * len(buffer)
+        hasher.update(buffer)
+    whole = b"".join(bytes([number]) * len(buffer) for number in range(12))
+    assert hasher.finish().cid == cids.of_bytes(whole)
 
 
 @given(

@@ -1126,6 +1126,7 @@ class TestStore:
         assert run_json("store", "put", hashed) == {
             "cid": cid,
             "uri": f"ipfs://f01551220{data.digest.hex()}",
+            "hosts": [],
         }
         assert run_json("store", "get", cid, "-o", "out") == {"manifest": "out", "withheld": []}
         assert run_json("store", "ls") == {

@@ -1,5 +1,6 @@
 """What README.md shows is what there is."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -64,3 +65,34 @@ def test_each_command_shown_exists_with_the_options_shown(words):
     known = {option for each in options for option in each}
 
     assert {word for word in rest if word.startswith("-")} <= known | {"--network"}
+
+
+STORAGE = (Path(__file__).resolve().parents[1] / "docs" / "storage.md").read_text(encoding="utf-8")
+
+
+def named_tests():
+    """Each test that a table in docs/storage.md names; a bare name is of the class before it."""
+    where = ""
+    for name in re.findall(r"`((?:test_\w+\.py::(?:\w+::)?)?test_\w+)`", STORAGE):
+        before, _, test = name.rpartition("::")
+        where = before or where
+        yield pytest.param(where, test, id=f"{where}::{test}")
+
+
+@pytest.mark.parametrize(("where", "test"), named_tests())
+def test_each_test_named_exists(where, test):
+    file, _, group = where.partition("::")
+    module = ast.parse((Path(__file__).parent / file).read_text(encoding="utf-8"))
+    body = module.body
+    if group:
+        (body,) = [each.body for each in body if getattr(each, "name", "") == group]
+    assert test in {getattr(each, "name", "") for each in body}
+
+
+def test_each_option_of_the_store_is_in_its_manual():
+    for name, command in cli.store.store.commands.items():
+        assert f"alithis store {name}" in STORAGE or f"`{name}`" in STORAGE
+        for parameter in command.params:
+            for option in parameter.opts:
+                if option.startswith("--") and option != "--out":
+                    assert option in STORAGE, f"{name} {option}"

@@ -3,6 +3,10 @@
 import json
 import math
 import struct
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,11 +14,14 @@ import pytest
 import reference
 import safetensors
 from artifacts import build
+from commands import refused, run_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from alithis import digest, merkle, metadata, model, readers
+from alithis import run as runs
+from alithis import weights as weighing
 from alithis.audit import audit
 from alithis.builder import build as build_manifest
 from alithis.digest import of_bytes
@@ -23,10 +30,13 @@ from alithis.inputs import RELATIONS, Input, Transcript, stated_inputs
 from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
 from alithis.metadata import Description
-from alithis.model import Fed, Run, build_model
+from alithis.model import Facts, build_model
 from alithis.proof import Inclusion
+from alithis.run import Fed, Run
+from alithis.weights import Weights
 
 ROWS = 10
+WORDS = {"description": Description("m")}
 DATA = np.arange(ROWS * 6, dtype="u1").reshape(ROWS, 2, 3)
 LEAVES = {index: of_bytes(row.tobytes()) for index, row in enumerate(DATA)}
 
@@ -58,7 +68,9 @@ def written(weights, tmp_path):
 
     def write(**facts):
         out = tmp_path / "out"
-        opened = build_model([weights], out, description=Description("m"), replace=True, **facts)
+        opened = build_model(
+            [weights], out, description=Description("m"), facts=Facts(**facts), replace=True
+        )
         assert all(step.ok for step in audit(out))
         return opened.metadata.document["alithis"]
 
@@ -162,6 +174,50 @@ class TestWeights:
             name: of_bytes(name.encode()) for name in names
         }
 
+    def test_large_files_in_pieces(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(weighing, "PIECE", 10)
+        (tmp_path / "m.gguf").write_bytes(bytes(range(25)))
+        (tmp_path / "m.pt").write_bytes(bytes(10))
+        build_model([tmp_path / "m.gguf", tmp_path / "m.pt"], tmp_path / "out", **WORDS)
+
+        found = items(tmp_path / "out")
+        assert {name: (row["leaf"], row["size"]) for name, row in found.items()} == {
+            "m.gguf": (of_bytes(bytes(range(25))), 25),
+            "m.gguf#0": (of_bytes(bytes(range(10))), 10),
+            "m.gguf#1": (of_bytes(bytes(range(10, 20))), 10),
+            "m.gguf#2": (of_bytes(bytes(range(20, 25))), 5),
+            "m.pt": (of_bytes(bytes(10)), 10),
+        }
+
+    def test_a_folder_is_a_repository(self, tmp_path):
+        for name in ("config.json", "vae/model.safetensors", ".gitattributes", ".git/HEAD", "a/.b"):
+            (tmp_path / "repo" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "repo" / name).write_bytes(name.encode())
+        save_file({"t": np.ones(3, "f4")}, tmp_path / "repo" / "vae" / "model.safetensors")
+        chosen = Weights.of([tmp_path / "repo"])
+        build_model(chosen, tmp_path / "out", **WORDS)
+
+        assert sorted(items(tmp_path / "out")) == [
+            *("config.json", "vae/model.safetensors", "vae/model.safetensors#t"),
+        ]
+        assert dict(chosen.skipped.names) == dict.fromkeys(
+            (".git/HEAD", ".gitattributes", "a/.b"), "hidden"
+        )
+
+    def test_the_same_with_workers(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(weighing, "PIECE", 1000)
+        monkeypatch.setattr(weighing, "_WORTH", 0)
+        save_file(
+            {f"t{n}": np.full(100 + n, n, "f4") for n in range(40)}, tmp_path / "m.safetensors"
+        )
+        (tmp_path / "m.bin").write_bytes(bytes(range(256)) * 30)
+        for workers in (1, 3):
+            paths = [tmp_path / "m.safetensors", tmp_path / "m.bin"]
+            build_model(paths, tmp_path / f"{workers}", **WORDS, workers=workers)
+        for name in ("metadata.json", "items.parquet", "leaves"):
+            one, three = ((tmp_path / each / name).read_bytes() for each in "13")
+            assert one == three
+
     def test_nothing_is_unpickled(self, tmp_path):
         class Bomb:
             def __reduce__(self):
@@ -177,21 +233,33 @@ class TestWeights:
         [
             ([], "a model without weights"),
             (["missing"], "missing: cannot be read: No such file"),
-            (["."], "not a regular file"),
+            (["."], "two files|the name is not UTF-8"),
+            (["empty"], "empty: no files in it"),
+            (["a", "b"], "two files of this name"),
+            (["hidden"], "a model without weights"),
+            (["/dev/null"], "not a regular file"),
             (["a/model.bin", "b/model.bin"], "two files of this name; rename one"),
             (["\udcff"], r"the file name '\\udcff' is not UTF-8"),
         ],
     )
     def test_refused(self, tmp_path, names, said):
-        for folder in ("a", "b"):
+        for folder in ("a", "b", "empty", "hidden"):
             (tmp_path / folder).mkdir()
+        (tmp_path / "hidden" / ".git").write_bytes(b"x")
+        for folder in ("a", "b"):
             (tmp_path / folder / "model.bin").write_bytes(b"x")
         (tmp_path / "\udcff").write_bytes(b"x")
         paths = [tmp_path / name for name in names]
 
         with pytest.raises((SourceError, FormatError), match=said):
             build_model(paths, tmp_path / "out", description=Description("m"))
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "\udcff"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "a",
+            "b",
+            "empty",
+            "hidden",
+            "\udcff",
+        ]
 
 
 def tensor(dtype, shape, first, last):
@@ -538,7 +606,7 @@ class TestFed:
         assert sorted(split(fed.digests())) == list(opened.leaves())
 
     def test_more_rows_than_are_digested_at_once(self, monkeypatch):
-        monkeypatch.setattr(model, "_BATCH", 3)
+        monkeypatch.setattr(runs, "_BATCH", 3)
         fed = Fed(DATA)
         fed[1:9]
         assert split(fed.digests()) == [LEAVES[index] for index in range(1, 9)]
@@ -624,7 +692,10 @@ class TestRun:
         assert ours["parameters"] == {"epochs": 2, "rate": 0.25, "layers": [4, 2]}
         assert ours["metrics"] == {"accuracy": 0.5}
         assert ours["complete"] is True
-        assert ours["environment"].keys() == {"python", "system"}
+        assert ours["environment"].keys() >= {"python", "system", "numpy"}
+        assert ours["seconds"] >= 0
+        assert ours["hardware"]
+        assert set(ours["code"]) <= {"repository", "commit", "dirty"}
         trained, tested = ours["inputs"]
         assert trained == {
             "relation": "trained_on",
@@ -636,6 +707,7 @@ class TestRun:
                 "seen": 4,
                 "unseen": 6,
                 "foreign": 0,
+                "given": 8,
             },
         }
         assert (tested["relation"], tested["transcript"]["seen"]) == ("tested_on", 2)
@@ -656,15 +728,16 @@ class TestRun:
         digest_ = dataset.metadata.digest
 
         trained, tested = (
-            Transcript.of(b"".join(LEAVES[at] for at in rows), dataset)
-            for rows in (range(2, 6), range(2))
+            Transcript.of(b"".join(LEAVES[at] for at in rows), dataset, given)
+            for rows, given in ((range(2, 6), 8), (range(2), 2))
         )
         assert stated_inputs(opened.metadata) == [
             Input("trained_on", "rows", digest_, trained),
             Input("tested_on", "rows", digest_, tested),
         ]
 
-    def test_same_run_same_bytes(self, weights, dataset, tmp_path):
+    def test_same_run_same_bytes(self, weights, dataset, tmp_path, monkeypatch):
+        monkeypatch.setattr(runs.time, "monotonic", lambda: 7.0)
         for name in ("one", "two"):
             self.record(weights, tmp_path / name, dataset)
         for name in ("metadata.json", "items.parquet", "leaves"):
@@ -737,6 +810,80 @@ class TestRun:
         ):
             with pytest.raises(FormatError, match=said):
                 Run("m").use(DATA, manifest)
+
+    @pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt, SystemExit])
+    def test_written_when_it_ends_in_whatever_way(self, weights, dataset, tmp_path, error):
+        def train():
+            with Run("m", out=tmp_path / "out", task="digits") as run:
+                run.use(DATA, dataset)[:3]
+                run.log_seeds(numpy=7)
+                run.save_model(weights)
+                if error:
+                    raise error
+
+        with pytest.raises(error) if error else nullcontext():
+            train()
+        document = Manifest.open(tmp_path / "out").metadata.document
+        assert document["fair4ml:mlTask"] == "digits"
+        ours = document["alithis"]
+        assert (ours["complete"], ours["seeds"]) == (error is None, {"numpy": 7})
+        assert ours["inputs"][0]["transcript"]["given"] == 3
+
+    def test_a_record_where_no_weights_were_saved(self, weights, dataset, tmp_path):
+        def train():
+            with Run("m", out=tmp_path / "out") as run:
+                run.use(DATA, dataset)[:3]
+                run.log_params(epochs=2)
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            train()
+        assert not (tmp_path / "out").exists()
+
+        command = ("model", weights, "-o", tmp_path / "out", "--run", tmp_path / "out.run.json")
+        run_json(*command, "--param", "rate=0.5")
+        ours = Manifest.open(tmp_path / "out").metadata.document["alithis"]
+        assert ours["parameters"] == {"epochs": 2, "rate": 0.5}
+        assert ours["complete"] is False
+        assert ours["inputs"][0]["transcript"]["seen"] == 3
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("https://user:secret@example.org/x.git", "https://example.org/x.git"),
+            ("git@example.org:x.git", "git@example.org:x.git"),
+        ],
+    )
+    def test_code(self, tmp_path, url, shown):
+        script = tmp_path / "train.py"
+        script.write_text(
+            "import json\nfrom alithis.run import Run\nprint(json.dumps(Run('m')._code))"
+        )
+
+        def told():
+            done = subprocess.run([sys.executable, script], capture_output=True, check=True)
+            return json.loads(done.stdout)
+
+        def git(*words):
+            name = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+            subprocess.run(["git", "-C", tmp_path, *name, *words], capture_output=True, check=True)
+
+        git("init")
+        assert told() == {}  # no commit yet
+        git("remote", "add", "origin", url)
+        git("add", "train.py")
+        git("commit", "-m", "x")
+        clean = told()
+        assert (clean["repository"], clean["dirty"], len(clean["commit"])) == (shown, False, 40)
+        script.write_text(script.read_text() + "\n")
+        assert told() == clean | {"dirty": True}
+
+    def test_how_often(self, dataset):
+        run = Run("m")
+        fed = run.use(DATA, dataset)
+        fed[2], fed[[1, 1]], fed[DATA[:, 0, 0] > 20], fed[..., 0], list(fed)
+        (given,) = run.inputs()
+        assert given.transcript.given == 1 + 2 + int((DATA[:, 0, 0] > 20).sum()) + ROWS + ROWS
 
     def test_no_weights(self, tmp_path):
         with pytest.raises(SourceError, match="forgetful: no weights; call save_model first"):
@@ -878,7 +1025,7 @@ class TestInputs:
             ]
         ]
         opened = build_model(
-            [weights], tmp_path / "out", description=Description("m"), inputs=inputs
+            [weights], tmp_path / "out", description=Description("m"), facts=Facts(inputs=inputs)
         )
 
         terms = {
@@ -935,3 +1082,85 @@ class TestInputs:
         build_model([weights], tmp_path / "out", description=Description("m"))
         proof = Manifest.open(tmp_path / "out").prove(of_bytes(b"weights"))
         assert isinstance(proof, Inclusion)
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        save_file({"frozen": np.zeros(9, "f4"), "head": np.ones(2, "f4")}, "base.safetensors")
+        save_file({"frozen": np.zeros(9, "f4"), "head": np.zeros(2, "f4")}, "tuned.safetensors")
+
+    def ours(self, out):
+        return Manifest.open(Path(out)).metadata.document
+
+    def test_a_fine_tune_shares_its_frozen_tensors(self):
+        rows = dataset_of(Path("rows"), DATA) and "rows"
+        run_json("model", "base.safetensors", "-o", "base", "--input", f"trained_on={rows}")
+        printed = run_json("model", "tuned.safetensors", "--input", "fine_tuned_from=base")
+        assert (printed["manifest"], printed["items"]) == ("tuned.safetensors.alithis", 3)
+
+        base = Manifest.open(Path("base")).metadata.digest
+        (given,) = self.ours("tuned.safetensors.alithis")["alithis"]["inputs"]
+        assert given == {
+            "relation": "fine_tuned_from",
+            "name": "base.safetensors",
+            "metadata": base.hex(),
+        }
+        told = run_json("overlap", "base", "tuned.safetensors.alithis", "--list")
+        assert [(point["a"], point["b"]) for point in told["data_points"]] == [
+            (["base.safetensors#frozen"], ["tuned.safetensors#frozen"])
+        ]
+        assert run_json("audit", "base")["ok"]
+
+    def test_all_that_can_be_said(self):
+        Path("params.json").write_text('{"rate": 0.1, "layers": [1]}')
+        Path("metrics.json").write_text('{"loss": 0.5}')
+        run_json(
+            *("model", "base.safetensors", "-o", "out", "--name", "Base", "--license", "MIT"),
+            *("--creator", "A", "--task", "classification", "--intended-use", "Tests."),
+            *("--params", "params.json", "--param", "rate=0.2", "--param", "note=a=b"),
+            *("--metrics", "metrics.json", "--metric", "accuracy=1", "--made-with", "torch=2.1"),
+            *("--code", "https://example.org/x@abc", "--hardware", "2 cores"),
+        )
+        document = self.ours("out")
+        assert (document["name"], document["license"]) == ("Base", "MIT")
+        assert document["fair4ml:intendedUse"] == "Tests."
+        ours = document["alithis"]
+        assert ours["parameters"] == {"rate": 0.2, "layers": [1], "note": "a=b"}
+        assert ours["metrics"] == {"loss": 0.5, "accuracy": 1}
+        assert ours["environment"] == {"torch": "2.1"}
+        assert ours["code"] == {"repository": "https://example.org/x", "commit": "abc"}
+        assert ours["hardware"] == "2 cores"
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (["--param", "x"], "--param x: write KEY=VALUE"),
+            (["--metric", "x=NaN"], "metrics.x: nan is no JSON number"),
+            (["--code", "x"], "--code x: write URL@COMMIT"),
+            (["--input", "made_of=base"], "the relation one of trained_on"),
+            (["--input", "trained_on=."], "is . a manifest?"),
+            (["--params", "list.json"], "list.json: not a JSON object"),
+            (["--params", "large.json"], "large.json: more than 262144 bytes"),
+            (["--run", "odd.json"], "odd.json: parameters is no JSON object"),
+            (["--run", "inputs.json"], "inputs.json states its inputs wrongly"),
+            (["--force", "-o", "base.safetensors"], "exists and is no manifest"),
+        ],
+    )
+    def test_refused(self, given, said):
+        Path("list.json").write_text("[]")
+        Path("large.json").write_text(" " * 300_000)
+        Path("odd.json").write_text('{"parameters": []}')
+        Path("inputs.json").write_text('{"inputs": [{"relation": "trained_on"}]}')
+        assert said in refused("model", "base.safetensors", *given)
+        assert not Path("base.safetensors.alithis").exists()
+
+    def test_hidden_files_are_counted(self):
+        Path("repo").mkdir()
+        Path("repo/.hidden").write_bytes(b"")
+        Path("repo/config.json").write_bytes(b"{}")
+        assert run_json("model", "repo", "-o", "out")["skipped"] == {
+            "count": 1,
+            "names": [[".hidden", "hidden"]],
+        }

@@ -39,9 +39,10 @@ def test_a_dataset_and_a_model_are_minted_and_verified_on_a_live_network(
 
     registry = run("deploy")["registry"]
     # The registry is the one that Ape remembers.
-    minted = run("mint_dataset", str(dataset), "--store", str(store.root))
+    options = ["--store", str(store.root), "--unpublished"]
+    minted = run("mint_dataset", str(dataset), *options)
     assert (minted["registry"], minted["token"]) == (registry, 1)
-    assert run("mint_model", str(model), "--store", str(store.root))["token"] == 2
+    assert run("mint_model", str(model), *options)["token"] == 2
 
     chain = ["--rpc", live.uri, "--registry", registry, "--chain", "314159"]
     result = CliRunner().invoke(
@@ -160,14 +161,28 @@ def test_a_node_that_answers_nonsense(live, addresses, tmp_path, lied_to, lie, e
 def test_nothing_is_sent_unasked(live, addresses, tmp_path):
     run_live(live, "deploy", "--account", RICH, "--yes")
     dataset = write(tmp_path / "rows.alithis", rows=10)
-    result = run_live(
-        live, "mint_dataset", str(dataset), "--account", RICH, "--store", str(tmp_path / "store")
-    )
+    store = ["--store", str(tmp_path / "store"), "--unpublished"]
+    result = run_live(live, "mint_dataset", str(dataset), "--account", RICH, *store)
 
     assert result.returncode == 2
     assert "About to mint rows:" in result.stderr
     assert "fee" in result.stderr
     assert result.stderr.splitlines()[-1].endswith("--yes does it unasked")
+
+
+def test_what_is_on_this_machine_alone_is_not_minted(live, addresses, tmp_path):
+    dataset = write(tmp_path / "rows.alithis", rows=10)
+    mint = ["mint_dataset", str(dataset), "--account", RICH, "--yes"]
+
+    nowhere = run_live(live, *mint, "--store", str(tmp_path / "store"))
+    own = run_live(live, *mint, "--store", str(tmp_path / "store"), "--at", "kubo")
+
+    assert (nowhere.returncode, own.returncode) == (2, 2)
+    said = nowhere.stderr.splitlines()[-1]
+    assert "would be on this machine alone: name a host --at" in said
+    assert "--unpublished mints it" in said
+    assert "kubo 127.0.0.1:5001 is not one that others can read" in own.stderr
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_live_network_gets_no_sample(live, addresses):

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import solidity
 from click.testing import CliRunner
+from hosts import KEY, hosting
 
+from alithis import backends, metadata, model, readers
 from alithis import manifest as manifests
-from alithis import metadata, model, readers
+from alithis.backends import open_backends
 from alithis.builder import build
 from alithis.cid import Cid
 from alithis.digest import Pool
 from alithis.inputs import Input
+from alithis.publish import publish
 from alithis.registry import Registry
-from alithis.storage import Store
+from alithis.storage import Store, parts_of
 from scripts import mint_dataset, mint_model
 from scripts._common import container, transport
 
@@ -49,7 +52,7 @@ def write_model(out, *datasets):
         for opened in map(manifests.Manifest.open, datasets)
     ]
     description = metadata.Description(out.stem)
-    model.build_model([weights], out, description=description, inputs=inputs)
+    model.build_model([weights], out, description=description, facts=model.Facts(inputs=inputs))
     return out
 
 
@@ -225,3 +228,45 @@ def test_an_unknown_account_is_refused(run, folder):
         "there is no account 'nobody'"
         in run(mint_dataset, folder, "--account", "nobody", status=2).stderr
     )
+
+
+class TestPublished:
+    """`--at`, with a stand-in for Lighthouse."""
+
+    @pytest.fixture
+    def host(self, monkeypatch):
+        monkeypatch.setenv("LIGHTHOUSE_API_KEY", KEY)
+        with hosting() as running:
+            for where in ("UPLOADS", "API"):
+                monkeypatch.setattr(backends.Lighthouse, where, running.url)
+            yield running
+
+    def test_a_manifest_that_a_public_host_has_is_minted(self, run, folder, host, registry):
+        publish(parts_of(folder), open_backends(["lighthouse"]))
+
+        run(mint_dataset, folder, "--at", "lighthouse")
+
+        assert registry.totalSupply() == 1
+
+    def test_a_manifest_of_which_a_file_is_missing_there_is_not(self, run, folder, host, registry):
+        parts = parts_of(folder)
+        publish(parts, open_backends(["lighthouse"]))
+        (leaves,) = [part for part in parts if part.name == "leaves"]
+        del host.files[str(leaves.cid)]
+
+        error = run(mint_dataset, folder, "--at", "lighthouse", status=2).stderr
+
+        assert "lighthouse has not leaves (`alithis store put" in error
+        assert registry.totalSupply() == 0
+
+    def test_one_of_several_hosts_is_enough(self, run, folder, host, registry):
+        publish(parts_of(folder), open_backends(["lighthouse"]))
+
+        run(mint_dataset, folder, "--at", "kubo=https://127.0.0.1:1", "--at", "lighthouse")
+
+        assert registry.totalSupply() == 1
+
+    def test_an_unknown_host_is_one_clear_line(self, run, folder):
+        error = run(mint_dataset, folder, "--at", "nowhere", status=2).stderr
+
+        assert "'nowhere': no host that is known" in error

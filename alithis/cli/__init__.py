@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from alithis.cli import audit, lineage, manifest, overlap, prove, store, verify
+from alithis.cli import audit, lineage, manifest, model, overlap, prove, store, verify
 from alithis.cli.frame import Commands, drop_output
 
 
@@ -35,6 +35,7 @@ for _command in (
     audit.audit,
     lineage.lineage,
     manifest.manifest,
+    model.model,
     overlap.overlap,
     prove.prove,
     store.store,

@@ -1,48 +1,130 @@
-"""``alithis store``: manifests in and out of the local store."""
+"""``alithis store``: manifests in and out of the local store, and on to hosts."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import ANY, MANIFEST, json_option, say, store_option
+from alithis.cli.frame import ANY, Failure, json_option, say, store_option
 
 if TYPE_CHECKING:
+    from alithis.backends import Backend
+    from alithis.car import Part
+    from alithis.cid import Cid
+    from alithis.publish import Placed
     from alithis.storage import Store, StoredManifest
 
 
 @click.group()
 def store() -> None:
-    """Manifests in and out of the local store.
+    """Manifests in and out of the local store, and on to hosts.
 
     \b
     Examples:
       alithis store put photos.alithis
+      alithis store put photos.alithis --to lighthouse --to kubo
       alithis store ls
       alithis store get ipfs://f01551220… -o photos.alithis
+      alithis store export photos.alithis -o photos.car
     """
 
 
 @store.command("put")
-@click.argument("manifest_folder", metavar="MANIFEST", type=MANIFEST)
+@click.argument("reference", metavar="MANIFEST|CID")
+@click.option(
+    "--to",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Put it there too: lighthouse, pinata, kubo, kubo=URL or s3://BUCKET/PREFIX; "
+    "may be repeated.",
+)
 @store_option
 @json_option
-def store_put(manifest_folder: Path, store_folder: Path | None, as_json: bool) -> None:
-    """Copy a manifest's files into the store, each under its CID.
+def store_put(
+    reference: str, hosts: tuple[str, ...], store_folder: Path | None, as_json: bool
+) -> None:
+    """Copy a manifest's files into the store, each under its CID, and on to hosts.
+
+    What a host has is not sent again; what it says it has must have the CID that it has here.
+    Keys are read from LIGHTHOUSE_API_KEY and PINATA_JWT, or from the files that
+    LIGHTHOUSE_API_KEY_FILE and PINATA_JWT_FILE name. Exit status 2 if a host has not all of it.
 
     \b
-    Example:
+    Examples:
       alithis store put photos.alithis
+      alithis store put photos.alithis --to lighthouse --to kubo --to s3://mirror/alithis
     """
+    from alithis.backends import open_backends
+
+    backends = open_backends(hosts)  # a missing key is said before any work
     opened = _open_store(store_folder)
-    cid = opened.put_manifest(manifest_folder)
+    cid = _put_here(opened, reference)
+    placed = _publish(_parts(opened, cid, Path(reference)), backends)
     if as_json:
-        say(json.dumps({"cid": str(cid), "uri": "ipfs://" + cid.base16}, indent=1))
+        facts = {"cid": str(cid), "uri": "ipfs://" + cid.base16}
+        say(json.dumps({**facts, "hosts": [asdict(each) for each in placed]}, indent=1))
     else:
-        say(f"{manifest_folder}: stored as {cid}")
+        say(f"{reference}: stored as {cid}")
+        for each in placed:
+            say(_line(each))
+    failed = [each for each in placed if each.error]
+    if failed:
+        raise Failure("; ".join(str(each.error) for each in failed))
+
+
+def _publish(parts: list[Part], backends: list[Backend]) -> list[Placed]:
+    from alithis.display import shown
+    from alithis.publish import publish
+
+    if not backends:
+        return []
+    with shown() as progress:
+        return publish(parts, backends, progress)
+
+
+def _parts(opened: Store, cid: Cid, folder: Path) -> list[Part]:
+    """List what is to be put; what a folder withholds is not, though the store may have it."""
+    from alithis.storage import parts_of
+
+    parts = opened.parts(cid)
+    if not folder.is_dir():
+        return parts
+    shown = {part.cid for part in parts_of(folder)}
+    return [part for part in parts if part.cid in shown]
+
+
+def _put_here(opened: Store, reference: str) -> Cid:
+    """Store a folder's manifest, or name one that is stored."""
+    from alithis.errors import FormatError
+
+    path = Path(reference)
+    if path.is_dir():
+        return opened.put_manifest(path)
+    try:
+        return _parse_reference(reference)
+    except FormatError as error:
+        raise click.UsageError(f"{reference}: no folder, and no CID") from error
+
+
+def _parse_reference(reference: str) -> Cid:
+    """Read a CID, or the SHA-256 of a metadata.json."""
+    from alithis.cid import Cid
+
+    digest = reference.removeprefix("0x")
+    return Cid.parse(f"f01551220{digest.lower()}" if len(digest) == 64 else reference)
+
+
+def _line(placed: Placed) -> str:
+    if placed.error:
+        return f"  {placed.host}: not all of it: {len(placed.sent) + len(placed.present)} files"
+    there = f"{len(placed.present)} were there" if placed.present else ""
+    sent = f"{len(placed.sent)} sent" if placed.sent else ""
+    return f"  {placed.host}: all of it ({', '.join(filter(None, (sent, there)))})"
 
 
 def _open_store(folder: Path | None) -> Store:
@@ -65,15 +147,101 @@ def store_get(reference: str, out: Path, store_folder: Path | None, as_json: boo
     Example:
       alithis store get ipfs://f01551220… -o photos.alithis
     """
-    from alithis.cid import Cid
-
-    digest = reference.removeprefix("0x")
-    cid = Cid.parse(f"f01551220{digest.lower()}" if len(digest) == 64 else reference)
-    withheld = _open_store(store_folder).get_manifest(cid, out)
+    withheld = _open_store(store_folder).get_manifest(_parse_reference(reference), out)
     if as_json:
         say(json.dumps({"manifest": str(out), "withheld": withheld}, indent=1))
         return
     say(f"{out}: written" + (f"; not in the store: {', '.join(withheld)}" * bool(withheld)))
+
+
+@store.command("export")
+@click.argument("reference", metavar="MANIFEST|CID")
+@click.option("-o", "--out", type=ANY, required=True, help="The CAR file to write.")
+@store_option
+@json_option
+def store_export(reference: str, out: Path, store_folder: Path | None, as_json: bool) -> None:
+    """Write a manifest, or a file in the store, as a CAR file (CARv1), which IPFS tools read.
+
+    Its roots are metadata.json, and each file that it names, by their CIDs.
+
+    \b
+    Examples:
+      alithis store export photos.alithis -o photos.car
+      alithis store export ipfs://f01551220… -o photos.car
+    """
+    from alithis import car
+    from alithis.storage import parts_of
+
+    opened, path = _open_store(store_folder), Path(reference)
+    parts = parts_of(path) if path.is_dir() else opened.parts(_put_here(opened, reference))
+    size = car.write(parts, out)
+    if as_json:
+        roots = {part.name: str(part.cid) for part in parts}
+        say(json.dumps({"car": str(out), "bytes": size, "roots": roots}, indent=1))
+    else:
+        say(f"{out}: {len(parts)} files in {size:,} bytes, root {parts[0].cid}")
+
+
+@store.command("import")
+@click.argument("archive", metavar="FILE.car", type=click.Path(path_type=Path))
+@store_option
+@json_option
+def store_import(archive: Path, store_folder: Path | None, as_json: bool) -> None:
+    """Store what the roots of a CAR file lead to; every block is checked against its CID.
+
+    A root that is a metadata.json, or a directory with one in it, is stored as a manifest, any
+    other as a file. Files that were cut in another way have another CID in the store.
+
+    \b
+    Example:
+      alithis store import photos.car
+    """
+    found = _open_store(store_folder).import_car(archive)
+    if as_json:
+        facts = {
+            "manifests": [str(cid) for cid in found.manifests],
+            "files": {str(root): str(cid) for root, cid in found.files.items()},
+        }
+        say(json.dumps(facts, indent=1))
+        return
+    for cid in found.manifests:
+        say(f"{archive}: manifest stored as {cid}")
+    for root, cid in found.files.items():
+        say(f"{archive}: file stored as {cid}" + (f", for {root}" if root != cid else ""))
+
+
+@store.command("cid")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--is", "expected", metavar="CID", help="Tell whether it is this file's.")
+@json_option
+def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
+    """Print a file's CID (profile unixfs-v1-2025), or tell whether another is its own too.
+
+    A file has a CID by each way of cutting it; the usual ones are recognised. Exit status 1 if
+    the CID is by none of them: it is another file's, or by a way that is not known.
+
+    \b
+    Examples:
+      alithis store cid photos.alithis/leaves
+      alithis store cid cat.jpg --is Qm…
+    """
+    from alithis.cid import Cid, of_file, recognise
+
+    if expected is None:
+        cid = of_file(file)
+        say(json.dumps({"file": str(file), "cid": str(cid)}, indent=1) if as_json else str(cid))
+        return
+    profile = recognise(file, Cid.parse(expected))
+    if as_json:
+        name = profile.name if profile else None
+        facts = {"file": str(file), "cid": expected, "match": bool(profile), "profile": name}
+        say(json.dumps(facts, indent=1))
+    elif profile:
+        say(f"{file}: has this CID, by the profile {profile.name}")
+    else:
+        say(f"{file}: has not this CID by any profile that is known")
+    if profile is None:
+        click.get_current_context().exit(1)
 
 
 @store.command("ls")

@@ -1,0 +1,249 @@
+"""``alithis model``: hash a model, and write down what it was made with and from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alithis.cli.frame import ANY, EXISTING, json_option, say
+
+if TYPE_CHECKING:
+    from alithis.inputs import Input
+    from alithis.manifest import Manifest
+    from alithis.model import Facts
+    from alithis.readers import Skips
+
+_MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
+
+
+@click.command()
+@click.argument("weights", metavar="WEIGHTS...", nargs=-1, required=True, type=EXISTING)
+@click.option(
+    "-o", "--out", type=ANY, help="The manifest to write  [default: the first WEIGHTS + .alithis]."
+)
+@click.option("--name", help="The model's name  [default: the first WEIGHTS' name].")
+@click.option("--description", default="", help="What it is, in a sentence or two.")
+@click.option("--license", help="SPDX licence expression or URL.")
+@click.option("--creator", "creators", multiple=True, help="An author; may be repeated.")
+@click.option("--url", help="Its home page.")
+@click.option("--model-version", "version", help="The model's version.")
+@click.option("--task", default="", help="What it does, such as image-classification.")
+@click.option("--intended-use", default="", help="What it is for.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="RELATION=MANIFEST",
+    help="What it was made from: trained_on=DIR or URL, fine_tuned_from=…; may be repeated.",
+)
+@click.option("--run", type=EXISTING, metavar="FILE", help="The record of a Run (.run.json).")
+@click.option(
+    "--params", type=EXISTING, metavar="FILE", help="Hyperparameters: a file with a JSON object."
+)
+@click.option(
+    "--param", "some_params", multiple=True, metavar="KEY=VALUE", help="One; may be repeated."
+)
+@click.option(
+    "--metrics", type=EXISTING, metavar="FILE", help="Metrics: a file with a JSON object."
+)
+@click.option(
+    "--metric", "some_metrics", multiple=True, metavar="KEY=VALUE", help="One; may be repeated."
+)
+@click.option(
+    "--made-with",
+    "environment",
+    multiple=True,
+    metavar="NAME=VERSION",
+    help="A framework and its version; may be repeated.",
+)
+@click.option("--code", metavar="URL@COMMIT", help="The code that trained it.")
+@click.option("--hardware", help="What it was trained on.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
+)
+@click.option("--force", is_flag=True, help="Replace a manifest that exists.")
+@json_option
+def model(
+    weights: tuple[Path, ...],
+    out: Path | None,
+    name: str | None,
+    workers: int | None,
+    force: bool,
+    as_json: bool,
+    **stated: Any,
+) -> None:
+    """Hash a model's files, and write its manifest.
+
+    WEIGHTS are files, or a folder with all of a model's files (a Hugging Face repository).
+    A safetensors file is hashed tensor by tensor too, so that `alithis overlap` names the tensors
+    that two models share; any other file beyond 64 MiB in pieces. Nothing is unpickled.
+
+    \b
+    Examples:
+      alithis model digits.safetensors -o digits.alithis --input trained_on=train.alithis
+      alithis model tuned/ --name tuned --license Apache-2.0 --params params.json
+      alithis model tuned.safetensors --input fine_tuned_from=base.alithis --metric accuracy=0.92
+      alithis model digits.pt --run digits.alithis.run.json --task image-classification
+      alithis overlap base.alithis tuned.alithis --list       the tensors they share
+    """
+    from alithis import display
+    from alithis.metadata import Description
+    from alithis.model import build_model
+    from alithis.place import check_target
+    from alithis.weights import Weights
+
+    first = weights[0].resolve().name or "model"
+    target = out or Path(first + ".alithis")
+    check_target(target, replace=force)
+    words = ("description", "license", "creators", "url", "version")
+    description = Description(name or first, **{word: stated.pop(word) for word in words})
+    facts = _facts(**stated)
+    found = Weights.of(weights)
+    with display.shown() as progress:
+        built = build_model(
+            found,
+            target,
+            description=description,
+            facts=facts,
+            replace=force,
+            workers=workers,
+            progress=progress,
+        )
+    _show(built, target, found.skipped, as_json=as_json)
+
+
+def _facts(
+    *,
+    inputs: Sequence[str],
+    run: Path | None,
+    params: Path | None,
+    some_params: Sequence[str],
+    metrics: Path | None,
+    some_metrics: Sequence[str],
+    environment: Sequence[str],
+    code: str | None,
+    hardware: str | None,
+    task: str,
+    intended_use: str,
+) -> Facts:
+    """Gather what is said of a model; what is said apart overrides the record of a run."""
+    from alithis.inputs import inputs_of
+    from alithis.model import Facts
+
+    recorded = _object(run)
+    own = (*(_input(text) for text in inputs),)
+    return Facts(
+        parameters={
+            **_mapping(recorded, "parameters", run),
+            **_object(params),
+            **_pairs("--param", some_params),
+        },
+        metrics={
+            **_mapping(recorded, "metrics", run),
+            **_object(metrics),
+            **_pairs("--metric", some_metrics),
+        },
+        inputs=[*inputs_of(recorded.get("inputs", []), str(run)), *own],
+        environment={
+            **_mapping(recorded, "environment", run),
+            **_pairs("--made-with", environment, text=True),
+        },
+        complete=recorded.get("complete", True) is True,
+        code=_code(code) if code else _mapping(recorded, "code", run),
+        seeds=_mapping(recorded, "seeds", run),
+        seconds=recorded.get("seconds"),
+        hardware=recorded.get("hardware", "") if hardware is None else hardware,
+        task=task,
+        intended_use=intended_use,
+    )
+
+
+def _object(path: Path | None) -> dict[str, Any]:
+    """Read a file with a JSON object."""
+    from alithis.manifest import LocalFile
+    from alithis.strict_json import parse
+
+    if path is None:
+        return {}
+    data = LocalFile(path).read(0, _MAX_JSON + 1)
+    if len(data) > _MAX_JSON:
+        raise click.UsageError(f"{path}: more than {_MAX_JSON} bytes, which metadata may not have")
+    return parse(data, str(path))
+
+
+def _mapping(record: Mapping[str, Any], name: str, path: Path | None) -> Mapping[str, Any]:
+    value = record.get(name, {})
+    if not isinstance(value, dict):
+        raise click.UsageError(f"{path}: {name} is no JSON object")
+    return value
+
+
+def _pairs(option: str, texts: Sequence[str], *, text: bool = False) -> dict[str, Any]:
+    """Read KEY=VALUE; a value is JSON, or else text."""
+    found = dict[str, Any]()
+    for each in texts:
+        key, equals, value = each.partition("=")
+        if not (key and equals):
+            raise click.UsageError(f"{option} {each}: write KEY=VALUE")
+        found[key] = value if text else _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _code(text: str) -> dict[str, Any]:
+    repository, at, commit = text.rpartition("@")
+    if not (repository and at and commit):
+        raise click.UsageError(f"--code {text}: write URL@COMMIT")
+    return {"repository": repository, "commit": commit}
+
+
+def _input(text: str) -> Input:
+    """Open what RELATION=MANIFEST names, for its name and metadata digest."""
+    from alithis.inputs import RELATIONS, Input
+    from alithis.ranges import open_manifest
+
+    relation, equals, place = text.partition("=")
+    if not (equals and place) or relation not in RELATIONS:
+        raise click.UsageError(
+            f"--input {text}: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
+        )
+    data = open_manifest(place).metadata
+    return Input(relation, data.name, data.digest)
+
+
+def _show(built: Manifest, target: Path, skipped: Skips, *, as_json: bool) -> None:
+    from alithis.cid import Cid
+
+    data = built.metadata
+    facts = {
+        "manifest": str(target),
+        "name": data.name,
+        "items": data.items,
+        "size": data.size,
+        "root": data.root.hex(),
+        "metadata": data.digest.hex(),
+        "uri": "ipfs://" + Cid.raw(data.digest).base16,
+        "skipped": {"count": skipped.count, "names": [list(each) for each in skipped.names]},
+    }
+    if as_json:
+        say(json.dumps(facts, indent=1))
+        return
+    say(f"{target}: {data.items:,} files, tensors and pieces, {data.size:,} of them distinct")
+    if skipped.count:
+        names = ", ".join(name for name, _ in skipped.names[:3])
+        say(f"  skipped   {skipped.count:,} hidden ({names}{', …' * (skipped.count > 3)})")
+    for given in data.document["alithis"]["inputs"]:
+        say(f"  {given['relation']} {given['name']}")
+    say(f"  root      {facts['root']}")
+    say(f"  metadata  {facts['metadata']}")
+    say(f"  token URI {facts['uri']}")
