@@ -28,7 +28,7 @@ from solidity import Relation, digest
 from alithis import manifest
 from alithis.cid import Cid
 from alithis.disorder import Disorder
-from alithis.model import Run
+from alithis.run import Run
 from scripts._common import container
 
 ROOT = Path(__file__).resolve().parents[1]
