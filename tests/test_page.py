@@ -499,6 +499,16 @@ class TestExplore:
             root = world.manifests["digits"].metadata.root.hex()
             expect(page.locator("article")).to_contain_text(root)
 
+    def test_a_model_shows_how_it_was_made(self, world, chromium, tmp_path):
+        address = f"#token={world.tokens['digit-reader']}"
+        with opened(chromium, tmp_path / "site", world.config(), address) as page:
+            made = page.locator(".part", has_text="How it was made, as its publisher states")
+            for words in ("accuracy0.92", "epochs8", "rate0.5"):
+                expect(made).to_contain_text(words)
+            link = page.locator(f"[data-link='{world.tokens['digit-reader']}.0']")
+            expect(link).to_contain_text("was trained on Handwritten digits")
+            expect(link).to_contain_text("recorded during training")
+
     def test_claims_are_shown(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['garden']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:

@@ -200,6 +200,9 @@ function training(metadata) {
   const tables = /** @type {const} */ ([
     ["Metrics", ours.metrics],
     ["Parameters", ours.parameters],
+    ["Code", ours.code],
+    ["Seeds", ours.seeds],
+    ["Environment", ours.environment],
   ])
     .filter(([, value]) => isObject(value) && Object.keys(value).length)
     .map(([title, value]) =>
