@@ -464,7 +464,7 @@ class Index:
         with self._chosen(ids):
             rows = self._database.execute(_EDGES).fetchall()
         return [
-            Edge(token, target, Relation(relation), bool(countersigned))
+            Edge(token, target, _RELATIONS[relation], bool(countersigned))
             for token, target, relation, countersigned in rows
         ]
 
@@ -472,7 +472,9 @@ class Index:
     def _chosen(self, ids: Sequence[int]) -> Iterator[None]:
         """Put ids into the temporary table ``chosen``."""
         self._database.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (id INTEGER PRIMARY KEY)")
+        self._database.execute("BEGIN")  # or each id would be a transaction of its own
         self._database.executemany("INSERT INTO chosen VALUES (?)", [(id,) for id in ids])
+        self._database.execute("COMMIT")
         try:
             yield
         finally:
@@ -564,6 +566,7 @@ SELECT links.token, target, relation,
 FROM chosen CROSS JOIN links ON links.token = chosen.id ORDER BY links.token, links.position
 """
 
+_RELATIONS = {relation.value: relation for relation in Relation}
 _Args = Mapping[str, Any]
 _ROWS: dict[str, tuple[str, Callable[[Event, _Args], tuple[Any, ...]]]] = {
     "Minted": (

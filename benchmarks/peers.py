@@ -28,6 +28,14 @@ start = time.perf_counter()
 hashing.Config().hash(sys.argv[1])
 print(time.perf_counter() - start)
 """
+_NETWORKX = """
+import sys, time
+import networkx
+graph = networkx.read_edgelist(sys.argv[1], create_using=networkx.DiGraph, nodetype=int)
+start = time.perf_counter()
+networkx.ancestors(graph, int(sys.argv[2]))
+print(time.perf_counter() - start)
+"""
 _PYMERKLE = """
 import sys, time
 from pymerkle import InmemoryTree
@@ -139,6 +147,11 @@ def openssl_file(path: Path) -> float:
 def model_signing(path: Path) -> float:
     """Have OpenSSF model-signing hash what it would sign."""
     return float(_run([str(_PYTHON), "-c", _MODEL_SIGNING, str(path)]))
+
+
+def networkx(path: Path, token: int) -> float:
+    """Have networkx, which has read a file of links into memory, find what links to a token."""
+    return float(_run([str(_PYTHON), "-c", _NETWORKX, str(path), str(token)]))
 
 
 def dvc(folder: Path) -> float:

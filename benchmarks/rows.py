@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks import inputs, peers
+from benchmarks import inputs, lineage, peers
 from benchmarks.peers import MissingPeerError, seconds
 
 Timed = Callable[[], float]
@@ -113,6 +113,7 @@ def run(folder: Path, runs: int) -> list[Row]:
         *_records(folder, runs),
         *_one_file(folder, runs),
         *_trees(folder, runs),
+        *_lineage(folder, runs),
         compare(
             "alithis --help",
             timed(partial(command, "--help")),
@@ -171,6 +172,27 @@ def _one_file(folder: Path, runs: int) -> list[Row]:
     row = compare("digest of one file of 1 GiB", timed(partial(of_file, path)), others, runs)
     path.unlink()
     return [row]
+
+
+def _lineage(folder: Path, runs: int) -> list[Row]:
+    """Ask what came of a token: of one with few descendants, and of one with very many."""
+    path = folder / "links"
+    index = lineage.make_index(folder / "index.sqlite")
+    lineage.write_edges(path, index)
+    rows = []
+    for token in (lineage.TOKENS * 9 // 10 + 1, 1):
+        found = index.lineage([token], up=False)
+        more = "the first " if found.truncated else ""
+        rows.append(
+            compare(
+                f"{more}{len(found.nodes):,} descendants among 100,000 tokens, 1,000,000 links",
+                timed(partial(index.lineage, [token], up=False)),
+                {"networkx 3.5, all in memory": partial(peers.networkx, path, token)},
+                runs,
+            )
+        )
+    index.close()
+    return rows
 
 
 def _trees(folder: Path, runs: int) -> list[Row]:
