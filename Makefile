@@ -13,6 +13,7 @@ SUPPORTED := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] not in [
 STAMPS := $(VENV)/stamps
 NODE_STAMP := node_modules/.installed
 BENCH := .bench
+PAGE := alithis/web/index.html
 ANVIL := node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
 # Without Ape, that is on Python 3.13, nothing holds NumPy back.
 LOCK_EXTRA := numpy>=2.1; python_version >= "3.13"
@@ -40,8 +41,11 @@ setup: $(STAMPS)/test solc ## install what `ape run`, `make demo` and `make test
 demo: setup ## the main job on real MNIST: hash, store, mint, train, verify
 	@$(BIN)/ape run demo
 
+.PHONY: page
+page: $(PAGE) ## build the verification page into alithis/web
+
 .PHONY: test
-test: setup ## run the tests (ARGS=... for pytest), and hold the coverage
+test: setup page chromium ## run the tests (ARGS=... for pytest), and hold the coverage
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run $(BIN)/ape test $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -56,16 +60,18 @@ mutants: setup ## mutate MerkleTree.sol, and show that the tests kill every muta
 	$(BIN)/python tools/mutants.py
 
 .PHONY: lint
-lint: setup $(STAMPS)/lint ## ruff, mypy, import-linter, solhint, slither
+lint: setup $(STAMPS)/lint ## ruff, mypy, import-linter, biome, tsc, solhint, slither
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	npx --no-install biome check --error-on-warnings web
+	npx --no-install tsc -p web
 	npx --no-install solhint --disc --max-warnings 0 'contracts/**/*.sol'
 	$(BIN)/python tools/slither.py
 
 .PHONY: wheel
-wheel: $(STAMPS)/venv ## build the wheel, and run it where there is numpy 2 and no Ape
+wheel: $(STAMPS)/venv page ## build the wheel, and run it where there is numpy 2 and no Ape
 	@tools/check_wheel.sh $(BIN)/python
 
 .PHONY: bench
@@ -75,6 +81,12 @@ bench: setup $(BENCH)/installed ## figures, each beside its peers' in the same r
 .PHONY: bench-large
 bench-large: setup ## a manifest of 10^8 data points: 20 GB of disk, ten minutes
 	$(BIN)/python -m benchmarks --large $(or $(COUNT),100000000) --folder /var/tmp $(ARGS)
+
+.PHONY: page-pictures
+page-pictures: setup page chromium ## take the page's pictures, of docs/page.md and more, into build/pictures
+	@mkdir -p build/pictures
+	ALITHIS_PICTURES=$(CURDIR)/build/pictures $(BIN)/ape test tests/test_page.py -q -k fits
+	$(BIN)/python tools/page_pictures.py build/pictures docs
 
 .PHONY: contract
 contract: setup ## compile the contract and export it into the library
@@ -90,7 +102,7 @@ lock: node ## renew constraints.txt and package-lock.json
 
 .PHONY: clean
 clean: ## remove what was built, but not what was installed
-	rm -rf .build build dist *.egg-info .coverage .coverage.* .hypothesis
+	rm -rf .build build dist alithis/web *.egg-info .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
@@ -147,6 +159,20 @@ $(NODE_STAMP): package.json package-lock.json .npmrc | node
 	@echo 'Installing npm packages into node_modules'
 	@npm ci --loglevel=error
 	@touch $@
+
+# One recipe for all of the page: its files are named by their content.
+$(PAGE): $(shell find web -type f -not -path 'web/test/*') $(NODE_STAMP)
+	@node web/build.mjs
+
+# The browser that the page's tests drive.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
+	    >/dev/null; } || \
+	  echo 'The tests of the page need chromium, and it cannot be installed from here:' \
+	    'install it (Debian: apt-get install chromium)' >&2
 
 .PHONY: solc
 solc: $(NODE_STAMP)

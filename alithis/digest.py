@@ -140,6 +140,7 @@ class Form:
             ):
                 self._check_size(*image.size)
                 _check_exact(image)
+                _scale_transparency(image)
                 image.load()
                 return _to_mode(image, str(self.mode)).tobytes()
         except SourceError:
@@ -458,6 +459,14 @@ def _check_exact(image: ImageFile.ImageFile) -> None:
         raise SourceError("the image's samples have more than 8 bits")
     if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a JPEG and previews
         raise SourceError("the image has more than one frame")
+
+
+def _scale_transparency(image: ImageFile.ImageFile) -> None:
+    """Scale a transparent grey of 2 or 4 bits, as Pillow does with the samples but not with it."""
+    stated = image.info.get("transparency")
+    for kind, factor in (("'L;2'", 85), ("'L;4'", 17)):
+        if isinstance(stated, int) and kind in repr(image.tile[:1]):
+            image.info["transparency"] = stated * factor
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:

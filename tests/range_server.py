@@ -23,6 +23,7 @@ class FileServer:
         self.url = f"http://{address}"
         self.asked: list[tuple[str, str | None]] = []
         self.sent = 0
+        self.headers: dict[str, str] = {}
         self.fault: Fault = lambda *_: False
 
     def forget(self) -> None:
@@ -67,7 +68,8 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, status: int, body: bytes, **headers: Any) -> None:
         """Sends an answer; a header of None is left out."""
         self.send_response(status)
-        for name, value in ({"Content_Length": len(body)} | headers).items():
+        given = {"Content_Length": len(body)} | self.files.headers | headers
+        for name, value in given.items():
             if value is not None:
                 self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()

@@ -1,0 +1,205 @@
+/**
+ * The registry's ABI, as far as the page speaks it: calls → bytes, and the canonical encoding of
+ * what they return → words (Solidity's contract ABI specification). tests/test_page_core.py holds
+ * selectors, errors and topics equal to alithis/contract/Alithis.json.
+ */
+
+import { fromHex, SIZE, toHex } from "../core/bytes.js";
+import { UnavailableError } from "../core/errors.js";
+
+export const SELECTORS = /** @type {const} */ ({
+  "answerClaim(uint256,uint256,uint8,string)": "0283f930",
+  "attest(uint256,bytes32,uint256,bytes32[])": "958b2e5e",
+  "claim(uint256,bytes32,uint256,bytes32[],string)": "87323e50",
+  "claimOf(uint256,uint256)": "d12726f2",
+  "countersign(uint256,uint256)": "7691d2cf",
+  "links(uint256)": "881d8a40",
+  "multicall(bytes[])": "ac9650d8",
+  "ownerOf(uint256)": "6352211e",
+  "record(uint256)": "2c16cd8a",
+  "retractCountersignature(uint256,uint256)": "b56dd966",
+  "supportsInterface(bytes4)": "01ffc9a7",
+  "totalSupply()": "18160ddd",
+});
+
+/** What the registry says when it refuses, and what that means. */
+export const ERRORS = /** @type {const} */ ({
+  "AlreadyCountersigned(uint256,uint256)": ["10c24ee8", "the link is confirmed already"],
+  "ERC721NonexistentToken(uint256)": ["7e273289", "there is no such token"],
+  "InvalidAnswer(uint256,uint256,uint8,uint8)": ["476cfb8d", "an answer can only move towards the claimant"],
+  "NonexistentClaim(uint256,uint256)": ["37424659", "there is no such claim"],
+  "NonexistentLink(uint256,uint256)": ["f953fb9b", "there is no such link"],
+  "NotCountersigned(uint256,uint256)": ["3a26c90f", "the link is not confirmed"],
+  "NotIncluded(uint256,bytes32,uint256)": ["b7045495", "the proof does not hold"],
+  "NotOwner(uint256,address,address)": ["041ba90f", "only the token's owner may do this"],
+  "NotSuperseded(uint256)": ["b2c40886", "nothing supersedes the token yet"],
+  "UriTooLong(uint256,uint256)": ["a99e90bb", "the address has more than 1,024 bytes"],
+});
+
+/** The interface's id (ERC-165). */
+export const INTERFACE = "ca659c52";
+
+/** @typedef {keyof typeof SELECTORS} Signature */
+/** @typedef {number | bigint | string | Uint8Array | readonly Uint8Array[] | readonly string[]} Value `string` in hexadecimal for bytes32, address and bytes4, else text */
+
+/**
+ * Encode a call.
+ * @param {Signature} signature
+ * @param {Value[]} values in the signature's order
+ * @returns {string} hexadecimal, without 0x
+ */
+export function encodeCall(signature, ...values) {
+  const types = signature
+    .slice(signature.indexOf("(") + 1, -1)
+    .split(",")
+    .filter(Boolean);
+  let [head, tail] = ["", ""];
+  types.forEach((type, at) => {
+    const value = /** @type {Value} */ (values[at]);
+    if (/\[\]$|^string$/.test(type)) {
+      head += word(types.length * SIZE + tail.length / 2);
+      tail += dynamic(type, value);
+    } else head += fixed(type, value);
+  });
+  return SELECTORS[signature] + head + tail;
+}
+
+/**
+ * @param {string} type
+ * @param {Value} value
+ */
+function fixed(type, value) {
+  if (value instanceof Uint8Array) return toHex(value).padEnd(2 * SIZE, "0");
+  if (type === "bytes4") return String(value).padEnd(2 * SIZE, "0");
+  return word(/** @type {number | bigint} */ (value));
+}
+
+/**
+ * @param {string} type
+ * @param {Value} value
+ */
+function dynamic(type, value) {
+  if (type === "string") return packed(toHex(new TextEncoder().encode(String(value))));
+  if (type === "bytes32[]") {
+    const hashes = /** @type {Uint8Array[]} */ (value);
+    return word(hashes.length) + hashes.map(toHex).join("");
+  }
+  const items = /** @type {string[]} */ (value).map(packed);
+  let [offsets, at] = ["", items.length * SIZE];
+  for (const item of items) {
+    offsets += word(at);
+    at += item.length / 2;
+  }
+  return word(items.length) + offsets + items.join("");
+}
+
+/** @param {string} hex */
+function packed(hex) {
+  return word(hex.length / 2) + hex.padEnd(Math.ceil(hex.length / 64) * 64, "0");
+}
+
+/** @param {number | bigint} value */
+function word(value) {
+  return BigInt(value)
+    .toString(16)
+    .padStart(2 * SIZE, "0");
+}
+
+/** What came back is not what the contract would say. */
+export class DecodingError extends UnavailableError {}
+
+/** Reads words one after the other; refuses what does not fit. */
+export class Words {
+  /**
+   * @param {string} hex without 0x
+   * @param {string} what is decoded, for errors
+   */
+  constructor(hex, what) {
+    this.hex = hex;
+    this.what = what;
+    this.at = 0;
+    if (hex.length % 64) this.fail();
+  }
+
+  take() {
+    const found = this.hex.slice(this.at, this.at + 64);
+    if (found.length < 64) this.fail();
+    this.at += 64;
+    return found;
+  }
+
+  /** @param {number} [limit] above the greatest value allowed */
+  number(limit = Number.MAX_SAFE_INTEGER) {
+    const value = BigInt(`0x${this.take()}`);
+    if (value >= limit) this.fail();
+    return Number(value);
+  }
+
+  bool() {
+    return this.number(2) === 1;
+  }
+
+  hash() {
+    return fromHex(this.take());
+  }
+
+  address() {
+    const found = this.take();
+    if (!found.startsWith("0".repeat(24))) this.fail();
+    return `0x${found.slice(24)}`;
+  }
+
+  /**
+   * @template {string} T
+   * @param {readonly T[]} terms of an enum
+   * @returns {T}
+   */
+  term(terms) {
+    return terms[this.number(terms.length)] ?? this.fail();
+  }
+
+  /** The number of elements of the dynamic array that is all that remains. */
+  length() {
+    if (this.number() !== SIZE) this.fail();
+    return this.number(this.hex.length / 64);
+  }
+
+  end() {
+    if (this.at !== this.hex.length) this.fail();
+  }
+
+  /** @returns {never} */
+  fail() {
+    throw new DecodingError(`the node answers ${this.what} with what does not decode`);
+  }
+}
+
+/**
+ * What a multicall returns, one answer a call; each begins where the one before it ends.
+ * @param {string} hex
+ * @param {number} count
+ */
+export function decodeMany(hex, count) {
+  const words = new Words(hex, "multicall");
+  if (words.length() !== count) words.fail();
+  const offsets = Array.from({ length: count }, () => words.number());
+  const answers = offsets.map((offset) => {
+    if (2 * SIZE + offset !== words.at / 2) words.fail();
+    const length = words.number(hex.length / 2);
+    const item = hex.slice(words.at, words.at + 2 * length);
+    for (let rest = length; rest > 0; rest -= SIZE) words.take();
+    return item;
+  });
+  words.end();
+  return answers;
+}
+
+/**
+ * What a revert means, in words.
+ * @param {string} data hexadecimal, with or without 0x
+ */
+export function refusal(data) {
+  const selector = data.replace(/^0x/, "").slice(0, 8).toLowerCase();
+  const known = Object.values(ERRORS).find(([own]) => own === selector);
+  return known ? known[1] : null;
+}

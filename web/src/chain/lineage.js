@@ -1,0 +1,91 @@
+/** What came from what, by the tokens' links. */
+
+/** @import {Link, Token} from "./registry.js" */
+
+/** Relations by which an artifact was made out of an older one, as the contract counts them. */
+const MADE_FROM = new Set(["derived_from", "trained_on", "fine_tuned_from", "distilled_from"]);
+const MAX_WALK = 1000; // tokens
+
+/** @typedef {{token: Token, links: Link[]}} Reached a token, and the links that lead to it from where it began */
+
+/**
+ * The links that lead to each token from newer ones.
+ * @param {readonly Token[]} tokens
+ */
+export function linksTo(tokens) {
+  /** @type {Map<number, Link[]>} */
+  const found = new Map();
+  for (const link of tokens.flatMap((token) => token.links)) {
+    const known = found.get(link.target);
+    if (known) known.push(link);
+    else found.set(link.target, [link]);
+  }
+  return found;
+}
+
+/**
+ * What was made out of a token, directly and through others; of measuring alone (validated_on,
+ * tested_on) only what is direct. Each token comes once, by a shortest way.
+ * @param {readonly Token[]} tokens
+ * @param {number} id
+ * @returns {Reached[]}
+ */
+export function madeFrom(tokens, id) {
+  const newer = linksTo(tokens);
+  /** @type {Map<string, Reached>} */
+  const found = new Map();
+  /** @type {Array<{id: number, links: Link[]}>} */
+  const waiting = [{ id, links: [] }];
+  const seen = new Set([id]);
+  for (let step = waiting.shift(); step && found.size < MAX_WALK; step = waiting.shift()) {
+    for (const link of newer.get(step.id) ?? []) {
+      const token = /** @type {Token} */ (tokens[link.source - 1]);
+      const made = MADE_FROM.has(link.relation);
+      const direct = step.links.length === 0 && link.relation !== "supersedes";
+      if (!made && !direct) continue;
+      const links = [...step.links, link];
+      const key = direct ? `${token.id} ${link.relation}` : String(token.id);
+      if (direct || !seen.has(token.id)) found.set(key, { token, links });
+      if (made && !seen.has(token.id)) {
+        seen.add(token.id);
+        waiting.push({ id: token.id, links });
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+/**
+ * The tokens around one: all that it came from, and all that came from it, by any relation.
+ * @param {readonly Token[]} tokens
+ * @param {number} id
+ * @param {number} limit tokens
+ */
+export function around(tokens, id, limit = 60) {
+  const newer = linksTo(tokens);
+  /** @type {(at: number) => number[]} */
+  const older = (at) => tokens[at - 1]?.links.map((link) => link.target) ?? [];
+  /** @type {(at: number) => number[]} */
+  const younger = (at) => newer.get(at)?.map((link) => link.source) ?? [];
+  const chosen = new Set([id]);
+  let cut = false;
+  for (const neighbours of [older, younger]) {
+    const waiting = [id];
+    const walked = new Set([id]);
+    for (let at = waiting.shift(); at !== undefined; at = waiting.shift()) {
+      for (const next of neighbours(at)) {
+        if (walked.has(next)) continue;
+        if (!chosen.has(next) && chosen.size >= limit) {
+          cut = true;
+          continue;
+        }
+        walked.add(next);
+        chosen.add(next);
+        waiting.push(next);
+      }
+    }
+  }
+  const nodes = tokens.filter((token) => chosen.has(token.id));
+  const links = nodes.flatMap((token) => token.links.filter((link) => chosen.has(link.target)));
+  return { nodes, links, cut };
+}

@@ -1,0 +1,175 @@
+/**
+ * JSON that nobody vouches for, read as alithis/strict_json.py reads it: a key stands once in an
+ * object, nesting has a bound, and whole numbers are told from others (RFC 8259).
+ */
+
+import { FormatError } from "./errors.js";
+
+const MAX_DEPTH = 32;
+const MAX_DIGITS = 100;
+const SPACE = /[ \t\n\r]*/y;
+const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?/y;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what JSON forbids
+const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+/** @type {Record<string, boolean | null>} */
+const WORDS = { true: true, false: false, null: null };
+
+/** A number with a fraction or an exponent. */
+export class Real {
+  /** @param {number} value */
+  constructor(value) {
+    this.value = value;
+  }
+}
+
+/** @typedef {{[key: string]: Json | undefined}} JsonObject */
+/** @typedef {null | boolean | number | bigint | string | Real | JsonList | JsonObject} Json */
+/** @typedef {Array<Json>} JsonList */
+
+/**
+ * Read one JSON object; whole numbers beyond 2^53 come as bigint.
+ * @param {Uint8Array} data the caller has bounded its length
+ * @param {string} name what it is called in errors
+ */
+export function parseObject(data, name) {
+  const value = parseValue(data, name);
+  if (!isObject(value)) throw new FormatError(`${name}: not a JSON object`);
+  return value;
+}
+
+/**
+ * @param {Json | undefined} value
+ * @returns {value is JsonObject}
+ */
+export function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Real);
+}
+
+/**
+ * @param {Uint8Array} data
+ * @param {string} name
+ */
+function parseValue(data, name) {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data);
+    return new Reader(text).document();
+  } catch (error) {
+    if (error instanceof FormatError) throw new FormatError(`${name}: ${error.message}`);
+    throw new FormatError(`${name}: not UTF-8`);
+  }
+}
+
+class Reader {
+  /** @param {string} text */
+  constructor(text) {
+    this.text = text;
+    this.at = 0;
+  }
+
+  document() {
+    const value = this.value(0);
+    this.take(SPACE);
+    if (this.at < this.text.length) this.fail();
+    return value;
+  }
+
+  /**
+   * @param {number} depth
+   * @returns {Json}
+   */
+  value(depth) {
+    this.take(SPACE);
+    const next = this.text[this.at];
+    if (next === "{" || next === "[") {
+      if (depth >= MAX_DEPTH) throw new FormatError(`JSON nested more than ${MAX_DEPTH} deep`);
+      return next === "{" ? this.object(depth + 1) : this.array(depth + 1);
+    }
+    if (next === '"') return this.string();
+    for (const [word, value] of Object.entries(WORDS)) {
+      if (this.text.startsWith(word, this.at)) {
+        this.at += word.length;
+        return value;
+      }
+    }
+    return this.number();
+  }
+
+  /**
+   * @param {number} depth
+   * @returns {JsonObject}
+   */
+  object(depth) {
+    /** @type {JsonObject} */
+    const found = Object.create(null); // "__proto__" is a key like any other
+    this.at++;
+    if (this.ends("}")) return found;
+    do {
+      this.take(SPACE);
+      const key = this.string();
+      if (key in found) throw new FormatError("not JSON: a key stands twice in one object");
+      this.take(SPACE);
+      if (this.text[this.at++] !== ":") this.fail();
+      found[key] = this.value(depth);
+    } while (this.goesOn("}"));
+    return found;
+  }
+
+  /**
+   * @param {number} depth
+   * @returns {Json[]}
+   */
+  array(depth) {
+    /** @type {Json[]} */
+    const found = [];
+    this.at++;
+    if (this.ends("]")) return found;
+    do found.push(this.value(depth));
+    while (this.goesOn("]"));
+    return found;
+  }
+
+  string() {
+    const found = this.take(STRING);
+    return /** @type {string} */ (found ? JSON.parse(found[0]) : this.fail());
+  }
+
+  number() {
+    const [text, fraction, exponent] = this.take(NUMBER) ?? this.fail();
+    if (fraction || exponent) {
+      const value = Number(text);
+      if (!Number.isFinite(value)) throw new FormatError("not JSON: no double holds a number");
+      return new Real(value);
+    }
+    if (text.replace("-", "").length > MAX_DIGITS) throw new FormatError("not JSON: a number too long");
+    const value = Number(text);
+    return Number.isSafeInteger(value) ? value + 0 : BigInt(text);
+  }
+
+  /** @param {string} bracket */
+  ends(bracket) {
+    this.take(SPACE);
+    if (this.text[this.at] !== bracket) return false;
+    this.at++;
+    return true;
+  }
+
+  /** @param {string} bracket */
+  goesOn(bracket) {
+    if (this.ends(bracket)) return false;
+    if (this.text[this.at++] !== ",") this.fail();
+    return true;
+  }
+
+  /** @param {RegExp} pattern sticky */
+  take(pattern) {
+    pattern.lastIndex = this.at;
+    const found = pattern.exec(this.text);
+    if (found) this.at = pattern.lastIndex;
+    return found;
+  }
+
+  /** @returns {never} */
+  fail() {
+    throw new FormatError(`not JSON at character ${this.at}`);
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * RFC 9162's tree (section 2.1): proofs that a leaf is in it, or is not, and their checks.
+ * The same rules as alithis/merkle.py and contracts/MerkleTree.sol, over the same vectors.
+ */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+import { compare, equal, join, SIZE, toHex } from "./bytes.js";
+import { IntegrityError, ProofError } from "./errors.js";
+
+/** Hashes in a tile (C2SP tlog-tiles). */
+export const TILE = 256;
+export const TILE_HEIGHT = 8;
+/** More leaves than this no commitment holds. */
+export const MAX_SIZE = 2 ** 48;
+
+/** @typedef {(height: number, index: number) => Promise<Uint8Array>} Node */
+
+/** @param {Uint8Array} leaf */
+export function leafHash(leaf) {
+  return prefixed(0, leaf);
+}
+
+/**
+ * @param {Uint8Array} left
+ * @param {Uint8Array} right
+ */
+export function nodeHash(left, right) {
+  return prefixed(1, left, right);
+}
+
+/**
+ * @param {number} prefix
+ * @param {Uint8Array[]} parts
+ */
+function prefixed(prefix, ...parts) {
+  return sha256(join([Uint8Array.of(prefix), ...parts]));
+}
+
+/**
+ * The root that a frontier's hashes, left to right, fold to.
+ * @param {readonly Uint8Array[]} frontier
+ */
+export function fold(frontier) {
+  const last = frontier.at(-1);
+  if (!last) throw new ProofError("an empty frontier has no root");
+  return frontier.slice(0, -1).reduceRight((right, left) => nodeHash(left, right), last);
+}
+
+/**
+ * The root over the hashes of 2^k equal, complete, adjacent subtrees.
+ * @param {readonly Uint8Array[]} hashes
+ * @returns {Uint8Array}
+ */
+export function subtreeRoot(hashes) {
+  if (hashes.length === 1) return /** @type {Uint8Array} */ (hashes[0]);
+  const half = hashes.length / 2;
+  return nodeHash(subtreeRoot(hashes.slice(0, half)), subtreeRoot(hashes.slice(half)));
+}
+
+/**
+ * The inclusion path of a leaf, leaf to root, out of a tree's complete nodes and its frontier.
+ * @param {number} index the leaf's place, from 0
+ * @param {number} size leaves in the tree
+ * @param {Node} node gives the hash of a complete node
+ * @param {readonly Uint8Array[]} frontier
+ */
+export async function pathFromNodes(index, size, node, frontier) {
+  checkPlace(index, size);
+  const path = [];
+  let [at, last] = [index, size - 1];
+  for (let height = 0; last > 0; height++) {
+    const sibling = at % 2 ? at - 1 : at + 1;
+    const complete = Math.floor(size / 2 ** height);
+    if (sibling < complete) path.push(await node(height, sibling));
+    else if (sibling === last) path.push(fold(frontier.slice(-ones(size % 2 ** height))));
+    [at, last] = [Math.floor(at / 2), Math.floor(last / 2)];
+  }
+  return path;
+}
+
+/**
+ * The root that a path leads to (section 2.1.3.2).
+ * @param {Uint8Array} hash the leaf's
+ * @param {number} index
+ * @param {number} size
+ * @param {readonly Uint8Array[]} path
+ */
+export function rootFromPath(hash, index, size, path) {
+  checkPlace(index, size);
+  const wanted = pathLength(index, size);
+  if (path.length !== wanted) {
+    throw new ProofError(`the path has ${path.length} hashes; index ${index} of ${size} leaves takes ${wanted}`);
+  }
+  let [first, last, result] = [index, size - 1, hash];
+  for (const sibling of path) {
+    if (sibling.length !== SIZE) throw new ProofError("a path's hashes have 32 bytes");
+    const onTheRight = first % 2 === 1 || first === last;
+    result = onTheRight ? nodeHash(sibling, result) : nodeHash(result, sibling);
+    [first, last] = [Math.floor(first / 2), Math.floor(last / 2)];
+  }
+  return result;
+}
+
+/**
+ * Check that a leaf stands at an index of the committed tree.
+ * @param {Uint8Array} root
+ * @param {number} size
+ * @param {Uint8Array} leaf
+ * @param {number} index
+ * @param {readonly Uint8Array[]} path
+ * @throws {ProofError | IntegrityError}
+ */
+export function verifyInclusion(root, size, leaf, index, path) {
+  checkLeaf(leaf);
+  const found = rootFromPath(leafHash(leaf), index, size, path);
+  if (!equal(found, root)) {
+    throw new IntegrityError("the root that the path leads to", toHex(root), toHex(found));
+  }
+}
+
+/** @typedef {{leaf: Uint8Array, path: readonly Uint8Array[]}} Neighbour */
+
+/**
+ * Check that a leaf is absent from the committed tree, whose leaves ascend.
+ * @param {Uint8Array} root
+ * @param {number} size
+ * @param {Uint8Array} leaf
+ * @param {number} index where it would stand: 0 to `size`
+ * @param {Neighbour | null} left the leaf at `index - 1`; null where `index` is 0
+ * @param {Neighbour | null} right the leaf at `index`; null where `index` is `size`
+ * @throws {ProofError | IntegrityError}
+ */
+export function verifyExclusion(root, size, leaf, index, left, right) {
+  checkLeaf(leaf);
+  if (!isCount(index) || !isCount(size) || index > size || size < 1 || size > MAX_SIZE) {
+    throw new ProofError(`position ${index} lies outside a tree of ${size} leaves`);
+  }
+  checkSide("left", left, index > 0);
+  checkSide("right", right, index < size);
+  if (left) {
+    if (compare(left.leaf, leaf) >= 0) throw new ProofError("the left neighbour is not below the leaf");
+    verifyInclusion(root, size, left.leaf, index - 1, left.path);
+  }
+  if (right) {
+    if (compare(leaf, right.leaf) >= 0) throw new ProofError("the right neighbour is not above the leaf");
+    verifyInclusion(root, size, right.leaf, index, right.path);
+  }
+}
+
+/**
+ * @param {string} side
+ * @param {Neighbour | null} neighbour
+ * @param {boolean} wanted
+ */
+function checkSide(side, neighbour, wanted) {
+  if ((neighbour !== null) !== wanted) {
+    throw new ProofError(`the ${side} neighbour is ${wanted ? "missing" : "uncalled for"}`);
+  }
+}
+
+/**
+ * How many hashes the path of an index has in a tree of a size.
+ * @param {number} index
+ * @param {number} size
+ */
+export function pathLength(index, size) {
+  const inner = (BigInt(index) ^ BigInt(size - 1)).toString(2).replace(/^0$/, "").length;
+  return inner + ones(Math.floor(index / 2 ** inner));
+}
+
+/**
+ * One-bits of a whole number.
+ * @param {number} value
+ */
+export function ones(value) {
+  return value.toString(2).replaceAll("0", "").length;
+}
+
+/** @param {number} value */
+function isCount(value) {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+/** @param {Uint8Array} leaf */
+function checkLeaf(leaf) {
+  if (leaf.length !== SIZE) throw new ProofError(`a leaf has 32 bytes, not ${leaf.length}`);
+}
+
+/**
+ * @param {number} index
+ * @param {number} size
+ */
+function checkPlace(index, size) {
+  if (!isCount(index) || !isCount(size) || index >= size || size > MAX_SIZE) {
+    throw new ProofError(`index ${index} lies outside a tree of ${size} leaves`);
+  }
+}

@@ -1,0 +1,168 @@
+/** metadata.json: what an artifact commits to (docs/format.md), read as alithis/metadata.py does. */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+import { equal } from "./bytes.js";
+import { FormatError } from "./errors.js";
+import { parseObject } from "./json.js";
+import { fold, ones } from "./merkle.js";
+import { Checked, isPrintable } from "./values.js";
+
+/** @import {Json, JsonObject} from "./json.js" */
+
+export const MAX_BYTES = 256 * 1024;
+const VERSION = 1;
+const MAX_FILES = 300;
+const ITEMS = /^items(-\d{5})?\.parquet$/;
+const NAMES = /^(?:leaves|items(?:-\d{5})?\.parquet|tiles\/[1-6])$/;
+const KINDS = /** @type {const} */ (["dataset", "model"]);
+const SCHEMES = /** @type {const} */ (["sha256", "keyed"]);
+const FORMS = /** @type {const} */ (["bytes", "pixels", "text", "record", "sample"]);
+const MODES = /** @type {const} */ (["L", "RGB", "RGBA"]);
+
+/**
+ * @typedef {object} Form a canonical form: how a data point becomes the bytes that are hashed
+ * @property {typeof FORMS[number]} name
+ * @property {typeof MODES[number]} [mode] for pixels
+ * @property {number} [width] for pixels, where it is the same for all
+ * @property {number} [height] likewise
+ */
+/** @typedef {{name: string, cid: string, sha256: Uint8Array, size: number}} FileEntry */
+/**
+ * @typedef {object} Metadata
+ * @property {typeof KINDS[number]} kind
+ * @property {string} name
+ * @property {Form} form
+ * @property {typeof SCHEMES[number]} scheme
+ * @property {Uint8Array} root
+ * @property {number} size distinct leaves
+ * @property {number} items data points, repeats counted
+ * @property {Uint8Array[]} frontier
+ * @property {FileEntry[]} files
+ * @property {JsonObject} document
+ * @property {Uint8Array} digest SHA-256 of the document's bytes
+ */
+
+/** @type {Checked} */
+const checked = new Checked("metadata.json");
+
+/**
+ * Read and check a document.
+ * @param {Uint8Array} data
+ * @returns {Metadata}
+ * @throws {FormatError}
+ */
+export function loadMetadata(data) {
+  if (data.length > MAX_BYTES) checked.fail(`${data.length} bytes; at most ${MAX_BYTES} are allowed`);
+  const document = parseObject(data, checked.name);
+  const ours = checked.object(document.alithis, "alithis");
+  checkVersion(ours.version, "format");
+  const size = checked.count(ours.size, "size");
+  const items = checked.count(ours.items, "items");
+  if (items < size) checked.fail("items is less than size");
+  const root = checked.hash(ours.root, "root");
+  const frontier = checked.list(ours.frontier, "frontier").map((node) => checked.hash(node, "frontier"));
+  if (frontier.length !== ones(size)) checked.fail("frontier does not fit the size");
+  if (!equal(fold(frontier), root)) checked.fail("the frontier does not fold to the root");
+  const scheme = checked.oneOf(ours.scheme, "scheme", SCHEMES);
+  if (scheme === "keyed") checked.hash(ours.keyCheck, "keyCheck");
+  return {
+    kind: checked.oneOf(ours.kind, "kind", KINDS),
+    name: nameOf(document),
+    form: formOf(checked.object(ours.form, "form")),
+    scheme,
+    root,
+    size,
+    items,
+    frontier,
+    files: filesOf(checked.list(document.distribution, "distribution")),
+    document,
+    digest: sha256(data),
+  };
+}
+
+/**
+ * The files of data points, in the order of their rows.
+ * @param {Metadata} metadata
+ */
+export function itemsFiles(metadata) {
+  return metadata.files.filter((entry) => ITEMS.test(entry.name));
+}
+
+/**
+ * @param {Json | undefined} value
+ * @param {string} what
+ */
+function checkVersion(value, what) {
+  const version = checked.count(value, "version");
+  if (version !== VERSION) {
+    throw new FormatError(`metadata.json: ${what} version ${version}; this page reads ${VERSION}`);
+  }
+}
+
+/** @param {JsonObject} document */
+function nameOf(document) {
+  const name = checked.text(document.name, "name");
+  const length = [...name].length;
+  if (length < 1 || length > 200 || !isPrintable(name)) checked.fail("name is not 1 to 200 printable characters");
+  return name;
+}
+
+/**
+ * @param {JsonObject} value
+ * @returns {Form}
+ */
+function formOf(value) {
+  const name = checked.oneOf(value.name, "form", FORMS);
+  checkVersion(value.version, `canonical form ${name},`);
+  const facts = ["mode", "width", "height"].filter((key) => key in value);
+  if (name !== "pixels") {
+    if (facts.length) checked.fail(`canonical form ${name} has no ${facts[0]}`);
+    return { name };
+  }
+  /** @type {Form} */
+  const form = { name, mode: checked.oneOf(value.mode, "mode", MODES) };
+  if ("width" in value) form.width = checked.count(value.width, "width");
+  if ("height" in value) form.height = checked.count(value.height, "height");
+  return form;
+}
+
+/** @param {Json[]} values */
+function filesOf(values) {
+  if (values.length > MAX_FILES) checked.fail(`distribution names ${values.length} files`);
+  const files = values
+    .map((value) => checked.object(value, "distribution"))
+    .filter((value) => value["@type"] !== "cr:FileSet") // a pattern over the files beside it
+    .map(fileOf);
+  const names = files.map((file) => file.name);
+  if (new Set(names).size !== names.length) checked.fail("distribution names a file twice");
+  if (!names.includes("leaves")) checked.fail("distribution names no file leaves");
+  checkParts(names.filter((name) => ITEMS.test(name)));
+  return files;
+}
+
+/** @param {string[]} parts */
+function checkParts(parts) {
+  const numbered = parts.map((_, number) => `items-${String(number).padStart(5, "0")}.parquet`);
+  const whole = parts.length === 1 && parts[0] === "items.parquet";
+  if (!whole && parts.some((part, at) => part !== numbered[at])) {
+    checked.fail("distribution names parts of the items that are not all of them, in order");
+  }
+}
+
+/**
+ * @param {JsonObject} value
+ * @returns {FileEntry}
+ */
+function fileOf(value) {
+  const name = checked.text(value.name, "name of a file");
+  if (!NAMES.test(name)) checked.fail("distribution names what is no file of a manifest");
+  const size = /^(\d{1,18}) B$/.exec(checked.text(value.contentSize, "contentSize"));
+  const url = /^ipfs:\/\/([0-9A-Za-z]{40,128})$/.exec(checked.text(value.contentUrl, "contentUrl"));
+  if (!size || !url) checked.fail(`${name} has no contentSize in bytes or no ipfs:// contentUrl`);
+  return {
+    name,
+    cid: /** @type {string} */ (url[1]),
+    sha256: checked.hash(value.sha256, "sha256"),
+    size: Number(size[1]),
+  };
+}

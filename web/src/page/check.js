@@ -1,0 +1,400 @@
+/** The first view: drop files, and see where they are. */
+
+import { toHex } from "../core/bytes.js";
+import { said } from "../core/errors.js";
+import { tokensFor, verifyToken } from "../work/verify.js";
+import { copyable, h, icon } from "./dom.js";
+import { badge, isOfAnotherKind, order, resultCard } from "./result.js";
+import { each } from "./session.js";
+import { droppedFiles, MAX_FILES, ofDigest, pastedDigest, targetsOf } from "./targets.js";
+import { entryActions } from "./wallet.js";
+import { bytes, counted } from "./words.js";
+
+/** @import {Session} from "./session.js" */
+/** @import {Asked} from "./targets.js" */
+/** @import {Result} from "../work/verify.js" */
+
+const AT_ONCE = 4; // manifests that are asked at once
+
+/** @param {Session} session */
+export function checkView(session) {
+  const results = h("section.results", { "aria-label": "Results" });
+  const status = h("p.visually-hidden", { role: "status", "aria-live": "polite" });
+  const problem = h("p.reason", { role: "alert" });
+  /** @param {readonly File[]} files */
+  const take = async (files) => {
+    problem.textContent = "";
+    if (!files.length) return;
+    try {
+      const targets = await targetsOf(files, session.hasher);
+      if (files.length > MAX_FILES) problem.textContent = `Only the first ${MAX_FILES} files are checked at once.`;
+      await checkAll(targets, session, results, status);
+    } catch (error) {
+      problem.textContent = said(error);
+    }
+  };
+  return h("div", {}, hero(take, problem), status, results);
+}
+
+/**
+ * The view of one digest: `#sha256=…`.
+ * @param {Session} session
+ * @param {string} hex
+ */
+export function digestView(session, hex) {
+  const results = h("section.results", { "aria-label": "Results" });
+  const status = h("p.visually-hidden", { role: "status", "aria-live": "polite" });
+  checkAll([ofDigest(hex)], session, results, status);
+  return h(
+    "div",
+    {},
+    h("p", {}, h("a", { href: "#" }, "← Check something else")),
+    h("h1.small", {}, "A fingerprint, checked"),
+    h(
+      "p.faint",
+      {},
+      "It is compared as it stands. In datasets of pictures or texts that of the pixels or characters counts, which is not the file's: drop the file to have both made.",
+    ),
+    status,
+    results,
+  );
+}
+
+/**
+ * @param {(files: readonly File[]) => void} take
+ * @param {HTMLElement} problem
+ */
+function hero(take, problem) {
+  /** @param {HTMLInputElement} input */
+  const taken = (input) => {
+    const chosen = [...(input.files ?? [])];
+    input.value = ""; // so that the same file can be chosen again
+    take(chosen);
+  };
+  const files = h("input.visually-hidden", {
+    type: "file",
+    multiple: true,
+    id: "files",
+    tabindex: -1,
+    "aria-label": "Files to check",
+    change: () => taken(files),
+  });
+  const folder = h("input.visually-hidden", {
+    type: "file",
+    webkitdirectory: true,
+    id: "folder",
+    tabindex: -1,
+    "aria-label": "A folder to check",
+    change: () => taken(folder),
+  });
+  const zone = h(
+    "div.drop",
+    {
+      dragover: (/** @type {DragEvent} */ event) => {
+        event.preventDefault();
+        zone.classList.add("over");
+      },
+      dragleave: () => zone.classList.remove("over"),
+      drop: async (/** @type {DragEvent} */ event) => {
+        event.preventDefault();
+        zone.classList.remove("over");
+        if (event.dataTransfer) take(await droppedFiles(event.dataTransfer));
+      },
+    },
+    icon("drop"),
+    h("p.drop-title", {}, "Drop files or a folder here"),
+    h("p.faint", {}, "Pictures, texts, anything. A proof file is checked too."),
+    h(
+      "div.row",
+      {},
+      h("button.primary", { type: "button", click: () => files.click() }, "Choose files"),
+      h("button", { type: "button", click: () => folder.click() }, "Choose a folder"),
+      files,
+      folder,
+    ),
+  );
+  return h(
+    "section.hero",
+    {},
+    h("h1", {}, "Is it in the training data?"),
+    h(
+      "p.lead",
+      {},
+      "See which published datasets hold your work, and which models are linked to them. Every answer comes with a proof that anybody can check again.",
+    ),
+    zone,
+    paste(problem),
+    problem,
+    h(
+      "ul.promises",
+      {},
+      h(
+        "li",
+        {},
+        icon("shield"),
+        h(
+          "div",
+          {},
+          h("strong", {}, "Nothing is uploaded"),
+          "Your files are read in this browser. The page is barred from sending them anywhere.",
+        ),
+      ),
+      h(
+        "li",
+        {},
+        icon("chip"),
+        h(
+          "div",
+          {},
+          h("strong", {}, "Checked here, not by us"),
+          "Each proof is worked out on your own device, against what the chain says.",
+        ),
+      ),
+      h(
+        "li",
+        {},
+        icon("repeat"),
+        h("div", {}, h("strong", {}, "Yours to keep"), "Download a proof, and anybody can check it without this page."),
+      ),
+    ),
+  );
+}
+
+/** @param {HTMLElement} problem */
+function paste(problem) {
+  const field = h("input", {
+    id: "digest",
+    name: "digest",
+    placeholder: "64 digits, such as 2d1c3087ac5f…",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
+  const submit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    const hex = pastedDigest(field.value);
+    problem.textContent = hex ? "" : "A SHA-256 has 64 digits, 0 to 9 and a to f.";
+    if (hex) location.hash = `sha256=${hex}`;
+  };
+  return h(
+    "form.paste",
+    { submit },
+    h("label", { for: "digest" }, "or paste a SHA-256"),
+    h("div.joined", {}, field, h("button", { type: "submit" }, "Check")),
+  );
+}
+
+/**
+ * @param {readonly Asked[]} targets
+ * @param {Session} session
+ * @param {HTMLElement} results
+ * @param {HTMLElement} status
+ */
+async function checkAll(targets, session, results, status) {
+  results.replaceChildren();
+  const reports = targets.map((target) => new Report(target, session, targets.length === 1));
+  results.append(...reports.map((report) => report.element));
+  if (targets.length === 1) results.scrollIntoView?.({ behavior: "auto", block: "start" });
+  status.textContent = `Checking ${counted(targets.length, "file")}`;
+  await each(reports, 2, (report) => report.run());
+  status.textContent = reports
+    .map((report) => `${report.target.name}: ${report.summary.textContent}`)
+    .slice(0, 5)
+    .join(". ");
+}
+
+/** What is found out about one target. */
+class Report {
+  /**
+   * @param {Asked} target
+   * @param {Session} session
+   * @param {boolean} open
+   */
+  constructor(target, session, open) {
+    this.target = target;
+    this.session = session;
+    this.summary = h("p.summary", {}, "Waiting…");
+    this.progress = h("progress", { max: 1, value: 0, "aria-label": `Hashing ${target.name}` });
+    this.digest = h("div.digest", {});
+    this.link = h("a", {}, "Link to this check");
+    this.cards = h("div.cards", {});
+    this.absent = new Aside((count) => `Absent from ${counted(count, "artifact")}`);
+    this.others = new Aside((count) => `${counted(count, "artifact")} with another kind of data`);
+    this.badges = h("span.badges", {});
+    /** @type {Result[]} */
+    this.results = [];
+    this.element = h(
+      "details.report",
+      { open },
+      h(
+        "summary",
+        {},
+        this.picture(),
+        h("span.report-name", {}, h("strong", {}, title(target)), h("span.faint", {}, kindWords(target))),
+        this.badges,
+      ),
+      h(
+        "div.report-body",
+        {},
+        this.summary,
+        this.progress,
+        this.digest,
+        this.cards,
+        this.absent.element,
+        this.others.element,
+      ),
+    );
+  }
+
+  picture() {
+    const { file } = this.target;
+    if (!file || !/^image\/(png|jpeg|gif|webp|bmp)$/.test(file.type) || file.size > 2 ** 25) return icon("dataset");
+    const url = URL.createObjectURL(file);
+    const forget = () => URL.revokeObjectURL(url);
+    return h("img.thumb", { src: url, alt: "", load: forget, error: forget });
+  }
+
+  async run() {
+    try {
+      await this.hash();
+      this.summary.textContent = "Reading the chain…";
+      const chain = await this.session.chain();
+      const tokens = tokensFor(this.target, chain.tokens);
+      if (!tokens.length) return this.none(chain.tokens.length);
+      const done = () => {
+        this.summary.textContent = `Checked ${this.results.length} of ${counted(tokens.length, "artifact")}…`;
+      };
+      await each(tokens, AT_ONCE, async (token) => {
+        const result = await verifyToken(this.target, token, chain.registry, this.session.shelf);
+        this.add(result, resultCard(result, chain, this.session, entryActions(result, this.session)));
+        done();
+      });
+      this.conclude();
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.progress.hidden = true;
+    }
+  }
+
+  async hash() {
+    const { hashing, size = 0 } = this.target;
+    if (!hashing) {
+      this.progress.hidden = true;
+      return;
+    }
+    this.summary.textContent = "Making its fingerprint on this device…";
+    const { digest } = await hashing((done) => {
+      this.progress.value = size ? done / size : 1;
+      this.summary.textContent = `Making its fingerprint on this device: ${bytes(done)} of ${bytes(size)}…`;
+    });
+    this.progress.hidden = true;
+    const hex = toHex(digest);
+    this.link.href = `#sha256=${hex}`;
+    this.digest.replaceChildren(h("span.faint", {}, "SHA-256 of the file "), copyable(hex, "the SHA-256"), this.link);
+  }
+
+  /**
+   * @param {Result} result
+   * @param {HTMLElement} card
+   */
+  add(result, card) {
+    this.results.push(result);
+    const aside = result.verdict === "absent" ? this.absent : isOfAnotherKind(result) ? this.others : null;
+    const place = aside?.cards ?? this.cards;
+    card.dataset.order = String((result.verdict === "included" ? 0 : 1e12) + order(result.token));
+    const after = [...place.children].find(
+      (each) => Number(/** @type {HTMLElement} */ (each).dataset.order) > Number(card.dataset.order),
+    );
+    place.insertBefore(card, after ?? null);
+    aside?.count();
+  }
+
+  conclude() {
+    /** @param {Result["verdict"]} verdict */
+    const count = (verdict) => this.results.filter((result) => result.verdict === verdict).length;
+    const [included, absent] = [count("included"), count("absent")];
+    const others = this.results.filter(isOfAnotherKind).length;
+    const open = count("unverifiable") - others;
+    this.absent.element.open = !included && !open && absent > 0 && absent < 4;
+    const all = counted(this.results.length, "published artifact");
+    const words = [included ? `Included in ${included} of the ${all}` : `Not found in any of the ${all}`];
+    if (absent && included) words.push(`absent from ${absent}`);
+    if (open) words.push(`${open} could not be checked`);
+    if (others) words.push(`${others} with another kind of data`);
+    this.summary.textContent = `${words.join("; ")}.`;
+    if (!included) this.summary.append(" Absence from what is published is no proof that it was never used.");
+    this.linkTo(this.results.find((result) => result.verdict === "included"));
+    const verdict = included ? "included" : open || !absent ? "unverifiable" : "absent";
+    this.summary.dataset.verdict = verdict;
+    this.badges.replaceChildren(badge(verdict));
+  }
+
+  /**
+   * Let the link lead to what was found, which need not be the SHA-256 of the file: of a picture
+   * it may be that of the pixels.
+   * @param {Result | undefined} result
+   */
+  linkTo(result) {
+    if (result?.proof && result.token.scheme === "sha256") this.link.href = `#sha256=${toHex(result.proof.leaf)}`;
+  }
+
+  /** @param {number} count */
+  none(count) {
+    const named = this.target.brought;
+    this.summary.textContent = named
+      ? "The proof file speaks of a token that this registry does not have: it may be of another registry or chain. See Settings."
+      : count
+        ? "Nothing to check against."
+        : "Nothing has been published in this registry yet.";
+    this.summary.dataset.verdict = "unverifiable";
+    this.badges.replaceChildren(badge("unverifiable"));
+  }
+
+  /** @param {unknown} error */
+  fail(error) {
+    const again = () => {
+      this.cards.replaceChildren();
+      this.results = [];
+      this.run();
+    };
+    this.summary.textContent = `Could not check: ${said(error)}.`;
+    this.summary.dataset.verdict = "unverifiable";
+    this.badges.replaceChildren(badge("unverifiable"));
+    this.cards.replaceChildren(
+      h(
+        "div.row",
+        {},
+        h("button", { type: "button", click: again }, "Try again"),
+        h("a", { href: "#settings" }, "Settings"),
+      ),
+    );
+  }
+}
+
+/** Cards that are not in the way, behind a line that counts them. */
+class Aside {
+  /** @param {(count: number) => string} words */
+  constructor(words) {
+    this.words = words;
+    this.cards = h("div.cards", {});
+    this.line = h("summary", {});
+    this.element = h("details.aside", { hidden: true }, this.line, this.cards);
+  }
+
+  count() {
+    this.element.hidden = false;
+    this.line.textContent = this.words(this.cards.children.length);
+  }
+}
+
+/** @param {Asked} target */
+function title(target) {
+  return target.kind === "digest" ? `${target.name.slice(0, 16)}…` : target.name;
+}
+
+/** @param {Asked} target */
+function kindWords({ kind, size = 0, brought }) {
+  if (kind === "digest") return "SHA-256, as given";
+  if (kind === "proof") return "proof file";
+  return brought ? `${bytes(size)}, with a proof file` : bytes(size);
+}

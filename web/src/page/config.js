@@ -1,0 +1,97 @@
+/** Where the page looks: config.json beside it, or what the reader has set instead. */
+
+import { FormatError } from "../core/errors.js";
+
+/**
+ * @typedef {object} Config
+ * @property {string} name of the network, for people
+ * @property {number} chain its id
+ * @property {string} rpc URL of a node
+ * @property {string | null} registry the contract's address
+ * @property {string[]} gateways URLs
+ */
+
+const KEY = "alithis.settings";
+const MAX_GATEWAYS = 8;
+
+/** Networks that the settings offer. @type {ReadonlyArray<Pick<Config, "name" | "chain" | "rpc">>} */
+export const NETWORKS = [
+  { name: "Local devnet", chain: 31337, rpc: "http://127.0.0.1:8545" },
+  { name: "Filecoin Calibration", chain: 314159, rpc: "https://api.calibration.node.glif.io/rpc/v1" },
+  { name: "Filecoin", chain: 314, rpc: "https://api.node.glif.io/rpc/v1" },
+];
+
+/** @returns {Promise<{config: Config, own: boolean}>} `own`: the reader's settings, not config.json's */
+export async function readConfig() {
+  const stored = storedSettings();
+  if (stored) return { config: stored, own: true };
+  const response = await fetch("config.json", { cache: "no-cache" });
+  if (!response.ok) throw new FormatError("there is no config.json beside this page");
+  return { config: checkedConfig(await response.json().catch(() => null)), own: false };
+}
+
+function storedSettings() {
+  try {
+    const text = localStorage.getItem(KEY);
+    return text === null ? null : checkedConfig(JSON.parse(text));
+  } catch {
+    return null; // storage is closed to us, or holds something else
+  }
+}
+
+/** @param {Config | null} config null: those of config.json again */
+export function storeSettings(config) {
+  if (config) localStorage.setItem(KEY, JSON.stringify(checkedConfig(config)));
+  else localStorage.removeItem(KEY);
+}
+
+/**
+ * @param {unknown} value
+ * @returns {Config}
+ * @throws {FormatError}
+ */
+export function checkedConfig(value) {
+  if (typeof value !== "object" || value === null) throw new FormatError("config.json is no JSON object");
+  const { name = "", chain, rpc, registry = null, gateways = [] } = /** @type {Record<string, unknown>} */ (value);
+  if (typeof chain !== "number" || !Number.isSafeInteger(chain) || chain < 1)
+    throw new FormatError("the chain id is no whole number");
+  if (typeof rpc !== "string" || !isHttp(rpc))
+    throw new FormatError("the node's address (rpc) is no http or https URL");
+  const address = typeof registry === "string" && /^0x[0-9a-fA-F]{40}$/.test(registry) ? registry : null;
+  if (registry && !address) throw new FormatError("the registry's address is not 0x and 40 hexadecimal digits");
+  if (
+    !Array.isArray(gateways) ||
+    gateways.length > MAX_GATEWAYS ||
+    !gateways.every((each) => typeof each === "string" && isHttp(each))
+  ) {
+    throw new FormatError(`the gateways are not up to ${MAX_GATEWAYS} http or https URLs`);
+  }
+  return { name: String(name).slice(0, 60) || `Chain ${chain}`, chain, rpc, registry: address, gateways };
+}
+
+/** @param {string} text */
+export function isHttp(text) {
+  return /^https?:\/\/[^\s;,'"]+$/i.test(text) && URL.canParse(text);
+}
+
+/**
+ * From here on the page reaches the node and the gateways, and nothing else: not even its own
+ * server. A policy can be made stricter by adding one, and never looser.
+ * @param {Config} config
+ */
+export function lock(config) {
+  const reachable = [...new Set([config.rpc, ...config.gateways].map((url) => new URL(url).origin))];
+  const policy = document.createElement("meta");
+  policy.httpEquiv = "Content-Security-Policy";
+  policy.content = [
+    "default-src 'none'",
+    `connect-src ${reachable.join(" ")}`,
+    "script-src 'wasm-unsafe-eval'",
+    "style-src 'self'",
+    "img-src data: blob:",
+    "worker-src blob:",
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join("; ");
+  document.head.append(policy);
+}

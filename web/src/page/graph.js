@@ -1,0 +1,156 @@
+/** A token's lineage, drawn: what it came from on the left, what came from it on the right. */
+
+import { h, s } from "./dom.js";
+import { nameOf, RELATION } from "./words.js";
+
+/** @import {Link, Token} from "../chain/registry.js" */
+/** @import {Session} from "./session.js" */
+
+const [WIDTH, HEIGHT, ACROSS, DOWN] = [190, 56, 120, 22]; // a box, and the gaps beside and below it
+const LETTERS = 22; // of a name that fit into a box
+const STEP = 1.25; // of the zoom
+
+/** @typedef {{token: Token, x: number, y: number}} Placed */
+
+/**
+ * @param {{nodes: Token[], links: Link[], cut: boolean}} lineage
+ * @param {number} id whose it is
+ * @param {Session} session
+ */
+export function lineageGraph({ nodes, links, cut }, id, session) {
+  const placed = place(nodes, links);
+  const width = Math.max(...placed.map((each) => each.x)) + WIDTH + 20;
+  const height = Math.max(...placed.map((each) => each.y)) + HEIGHT + 20;
+  const at = new Map(placed.map((each) => [each.token.id, each]));
+  const picture = s(
+    "svg",
+    { viewBox: `-10 -10 ${width} ${height}`, role: "group", "aria-label": "Lineage: each box opens its token" },
+    ...links.map((link) => edge(link, at)),
+    ...placed.map((each) => box(each, id, session)),
+  );
+  const view = new View(picture, width, height);
+  return h(
+    "figure.graph",
+    {},
+    view.element,
+    h(
+      "figcaption",
+      {},
+      view.buttons,
+      h("span.key", {}, h("i.line.stated", {}), "the publisher states", h("i.line", {}), "confirmed by the owner"),
+      cut && h("span.faint", {}, "There is more than fits: open a box to go on from there."),
+    ),
+  );
+}
+
+/**
+ * Columns by the longest way from an oldest token, rows by number.
+ * @param {Token[]} nodes in the order of their ids, so that links lead backwards
+ * @param {Link[]} links
+ * @returns {Placed[]}
+ */
+function place(nodes, links) {
+  /** @type {Map<number, number>} */
+  const column = new Map();
+  for (const { id } of nodes) {
+    const before = links.filter((link) => link.source === id).map((link) => column.get(link.target) ?? 0);
+    column.set(id, before.length ? Math.max(...before) + 1 : 0);
+  }
+  /** @type {Map<number, number>} */
+  const rows = new Map();
+  return nodes.map((token) => {
+    const x = column.get(token.id) ?? 0;
+    const y = rows.get(x) ?? 0;
+    rows.set(x, y + 1);
+    return { token, x: x * (WIDTH + ACROSS), y: y * (HEIGHT + DOWN) };
+  });
+}
+
+/**
+ * @param {Link} link
+ * @param {Map<number, Placed>} at
+ */
+function edge(link, at) {
+  const [from, to] = [at.get(link.target), at.get(link.source)];
+  if (!from || !to) return null;
+  const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
+  const middle = (x1 + x2) / 2;
+  const words = RELATION[link.relation].replace("was ", "");
+  const d = `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`;
+  return s(
+    "g",
+    { class: link.countersigned ? "edge" : "edge stated" },
+    s("path", { d }),
+    s("text", { x: x2 - 8, y: y2 - 6, "text-anchor": "end" }, words),
+  );
+}
+
+/**
+ * @param {Placed} placed
+ * @param {number} id
+ * @param {Session} session
+ */
+function box({ token, x, y }, id, session) {
+  const name = s("text", { x: x + 14, y: y + 24, class: "name" }, nameOf(token, null));
+  const marked = token.withdrawn || token.disordered || token.supersededBy || token.openClaims;
+  const link = s(
+    "a",
+    {
+      href: `#token=${token.id}`,
+      class: `node ${token.kind}${token.id === id ? " here" : ""}`,
+    },
+    s("rect", { x, y, width: WIDTH, height: HEIGHT, rx: 10 }),
+    name,
+    s("text", { x: x + 14, y: y + 43, class: "about" }, ` ${token.kind} ${token.id}${marked ? ", see its marks" : ""}`),
+  );
+  session.metadata(token).then((metadata) => {
+    const full = nameOf(token, metadata);
+    name.textContent = full.length > LETTERS ? `${full.slice(0, LETTERS - 1)}…` : full;
+  });
+  return link;
+}
+
+/** A picture that can be zoomed and moved, by mouse, touch and keyboard. */
+class View {
+  /**
+   * @param {SVGElement} picture
+   * @param {number} width
+   * @param {number} height
+   */
+  constructor(picture, width, height) {
+    this.picture = picture;
+    this.natural = { width, height };
+    this.zoom = 1;
+    this.element = h(
+      "div.canvas",
+      {
+        tabindex: 0,
+        role: "region",
+        "aria-label": "Lineage graph; plus and minus zoom, arrows move",
+        keydown: (/** @type {KeyboardEvent} */ event) => this.key(event),
+      },
+      picture,
+    );
+    this.buttons = h(
+      "span.row",
+      {},
+      h("button.quiet", { type: "button", "aria-label": "Zoom out", click: () => this.scale(1 / STEP) }, "−"),
+      h("button.quiet", { type: "button", "aria-label": "Zoom in", click: () => this.scale(STEP) }, "+"),
+      h("button.quiet", { type: "button", click: () => this.scale(1 / this.zoom) }, "Reset"),
+    );
+    this.scale(1);
+  }
+
+  /** @param {number} by */
+  scale(by) {
+    this.zoom = Math.min(4, Math.max(0.25, this.zoom * by));
+    this.picture.setAttribute("width", String(this.natural.width * this.zoom));
+    this.picture.setAttribute("height", String(this.natural.height * this.zoom));
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    if (event.key === "+" || event.key === "=") this.scale(STEP);
+    else if (event.key === "-") this.scale(1 / STEP);
+  }
+}

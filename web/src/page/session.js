@@ -1,0 +1,88 @@
+/** What the page knows: the registry after one block, and the manifests that gateways have. */
+
+import { Shelf } from "../chain/gateway.js";
+import { Registry } from "../chain/registry.js";
+import { Rpc } from "../chain/rpc.js";
+import { transcriptOf } from "../core/inputs.js";
+
+/** @import {Config} from "./config.js" */
+/** @import {Link, Token} from "../chain/registry.js" */
+/** @import {Metadata} from "../core/metadata.js" */
+/** @import {Hasher} from "../work/hasher.js" */
+
+/** @typedef {{registry: Registry, tokens: Token[]}} Chain */
+
+export class Session {
+  /**
+   * @param {Config} config
+   * @param {Hasher} hasher
+   */
+  constructor(config, hasher) {
+    this.config = config;
+    this.hasher = hasher;
+    this.shelf = new Shelf(config.gateways);
+    /** @type {Promise<Chain> | null} */
+    this.reading = null;
+  }
+
+  /** The registry and its tokens, read once. */
+  chain() {
+    this.reading ??= this.read();
+    this.reading.catch(() => {
+      this.reading = null; // so that it can be tried again
+    });
+    return this.reading;
+  }
+
+  /** Read the chain anew. */
+  refresh() {
+    this.reading = null;
+    return this.chain();
+  }
+
+  /** @returns {Promise<Chain>} */
+  async read() {
+    const { rpc, registry: address, chain } = this.config;
+    if (!address) throw new Error("no registry");
+    const registry = await Registry.open(new Rpc(rpc), address, chain);
+    return { registry, tokens: await registry.tokens() };
+  }
+
+  /**
+   * A token's metadata, if a gateway has it and it is what the chain commits to.
+   * @param {Token} token
+   * @returns {Promise<Metadata | null>}
+   */
+  metadata(token) {
+    return this.shelf.open(token.metadataDigest).then(
+      ({ metadata }) => metadata,
+      () => null,
+    );
+  }
+
+  /**
+   * What was recorded of a training run that fed a link's target.
+   * @param {Link} link
+   * @param {readonly Token[]} tokens
+   */
+  async transcript(link, tokens) {
+    const [model, dataset] = [tokens[link.source - 1], tokens[link.target - 1]];
+    const stated = model && (await this.metadata(model));
+    return stated && dataset ? transcriptOf(stated, link.relation, dataset) : null;
+  }
+}
+
+/**
+ * Do work on many things, a few at a time.
+ * @template T
+ * @param {readonly T[]} items
+ * @param {number} width
+ * @param {(item: T) => Promise<void>} work
+ */
+export async function each(items, width, work) {
+  const waiting = [...items];
+  const lane = async () => {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane));
+}

@@ -1,0 +1,335 @@
+/** One token: what it is, what it commits to, where it came from. */
+
+import { around, linksTo } from "../chain/lineage.js";
+import { MAX_CLAIMS } from "../chain/registry.js";
+import { toHex } from "../core/bytes.js";
+import { rawCid } from "../core/cid.js";
+import { said } from "../core/errors.js";
+import { isObject, Real } from "../core/json.js";
+import { copyable, h, icon, outward } from "./dom.js";
+import { lineageGraph } from "./graph.js";
+import { claimAnswers, linkAction } from "./wallet.js";
+import { bytes, counted, date, formWords, gradeWords, marks, nameOf, number, RELATION, term } from "./words.js";
+
+/** @import {Chain, Session} from "./session.js" */
+/** @import {Link, Token} from "../chain/registry.js" */
+/** @import {Metadata} from "../core/metadata.js" */
+/** @import {Json} from "../core/json.js" */
+/** @import {Child} from "./dom.js" */
+
+/**
+ * @param {Session} session
+ * @param {number} id
+ * @returns {Promise<HTMLElement>}
+ */
+export async function tokenView(session, id) {
+  const chain = await session.chain();
+  const token = chain.tokens[id - 1];
+  if (!token) return missing(id, chain.tokens.length);
+  const found = await session.shelf.open(token.metadataDigest).catch((error) => said(error));
+  const metadata = typeof found === "string" ? null : found.metadata;
+  const notes = marks(token);
+  const stated = term(metadata, "description");
+  const description = stated === metadata?.name ? null : stated;
+  return h(
+    "article.token",
+    {},
+    h("p", {}, h("a", { href: "#explore" }, "← All datasets and models")),
+    h("div.title", {}, icon(token.kind), h("h1.small", {}, nameOf(token, metadata))),
+    h("p.faint", {}, `${token.kind === "model" ? "Model" : "Dataset"}, token ${id}, published ${date(token.time)}`),
+    notes.length > 0 && h("ul.marks", {}, ...notes.map((note) => h("li", {}, icon("alert"), note))),
+    typeof found === "string" &&
+      h("p.reason", {}, `Its description is not at hand, so only what the chain says is shown: ${found}.`),
+    description && h("p.lead", {}, description),
+    facts(token, metadata),
+    section("Lineage", lineage(chain, token, session)),
+    section("Links", links(chain, token, session)),
+    metadata && token.kind === "model" && training(metadata),
+    token.claims > 0 && section("Claims", claims(chain, token, session)),
+    commitment(token, chain, metadata),
+  );
+}
+
+/**
+ * @param {number} id
+ * @param {number} count
+ */
+function missing(id, count) {
+  const words = count ? `The registry has tokens 1 to ${count}.` : "The registry has no tokens yet.";
+  return h(
+    "section",
+    {},
+    h("h1.small", {}, `There is no token ${id}`),
+    h("p", {}, words),
+    h("p", {}, h("a", { href: "#explore" }, "See them all")),
+  );
+}
+
+/**
+ * @param {string} title
+ * @param {...Child} children
+ */
+function section(title, ...children) {
+  return h("section.part", {}, h("h2", {}, title), ...children);
+}
+
+/**
+ * @param {string} name
+ * @param {Child} value
+ */
+function fact(name, value) {
+  return value === null || value === "" ? null : h("div", {}, h("dt", {}, name), h("dd", {}, value));
+}
+
+/**
+ * @param {Token} token
+ * @param {Metadata | null} metadata
+ */
+function facts(token, metadata) {
+  const [license, url] = [term(metadata, "license"), term(metadata, "url")];
+  const entries = `${number(token.size)}${metadata && metadata.items !== metadata.size ? ` different ones, ${number(metadata.items)} with repeats` : ""}`;
+  return h(
+    "dl.facts",
+    {},
+    fact(token.kind === "model" ? "Parts" : "Entries", entries),
+    fact("Compared as", metadata && formWords(metadata.form)),
+    fact("Licence", license && outward(license)),
+    fact("Home page", url && outward(url)),
+    fact("Version", term(metadata, "version")),
+    fact("Authors", metadata && authors(metadata.document.creator)),
+    fact("Data mining", mining(metadata)),
+    fact("Publisher", copyable(token.publisher, "the publisher's address")),
+    token.owner === token.publisher ? null : fact("Owner now", copyable(token.owner, "the owner's address")),
+    token.scheme === "keyed"
+      ? fact("Privacy", "Entries are keyed: only the publisher can tell whose they are, by proof files")
+      : null,
+    fact("Proved to be in it", token.attestations ? `${counted(token.attestations, "time")}, on record` : null),
+  );
+}
+
+/** @param {Json | undefined} creator */
+function authors(creator) {
+  const list = Array.isArray(creator) ? creator : creator ? [creator] : [];
+  const names = list.map((each) => (isObject(each) ? each.name : each)).filter((name) => typeof name === "string");
+  return names.slice(0, 20).join(", ");
+}
+
+/** @param {Metadata | null} metadata */
+function mining(metadata) {
+  const stated = metadata?.document["plus:DataMining"];
+  const id = isObject(stated) ? stated["@id"] : null;
+  const words = typeof id === "string" ? /DMI-([A-Z-]+)$/.exec(id)?.[1] : null;
+  return words ? `${words.toLowerCase().replaceAll("-", " ")}, its publisher states` : null;
+}
+
+/**
+ * @param {Chain} chain
+ * @param {Token} token
+ * @param {Session} session
+ */
+function lineage({ tokens }, token, session) {
+  const found = around(tokens, token.id);
+  if (found.nodes.length === 1) return h("p.faint", {}, "It is linked to nothing, and nothing to it.");
+  return lineageGraph(found, token.id, session);
+}
+
+/**
+ * @param {Chain} chain
+ * @param {Token} token
+ * @param {Session} session
+ */
+function links(chain, token, session) {
+  const back = linksTo(chain.tokens).get(token.id) ?? [];
+  if (!token.links.length && !back.length) return h("p.faint", {}, "None.");
+  return h(
+    "div.columns",
+    {},
+    token.links.length > 0 && h("div", {}, h("h3", {}, "It"), linkList(token.links, chain, session, true)),
+    back.length > 0 && h("div", {}, h("h3", {}, "What links to it"), linkList(back, chain, session, false)),
+  );
+}
+
+/**
+ * @param {readonly Link[]} found
+ * @param {Chain} chain
+ * @param {Session} session
+ * @param {boolean} outgoing
+ */
+function linkList(found, chain, session, outgoing) {
+  return h("ul.links", {}, ...found.slice(0, 200).map((link) => linkItem(link, chain, session, outgoing)));
+}
+
+/**
+ * @param {Link} link
+ * @param {Chain} chain
+ * @param {Session} session
+ * @param {boolean} outgoing
+ */
+function linkItem(link, { tokens }, session, outgoing) {
+  const other = /** @type {Token} */ (tokens[(outgoing ? link.target : link.source) - 1]);
+  const title = h("a", { href: `#token=${other.id}` }, nameOf(other, null));
+  session.metadata(other).then((metadata) => {
+    title.textContent = nameOf(other, metadata);
+  });
+  const target = tokens[link.target - 1];
+  const grade = h(
+    "span.grade",
+    { "data-grade": link.countersigned ? "countersigned" : "stated" },
+    gradeWords(link, target, null),
+  );
+  session.transcript(link, tokens).then((transcript) => {
+    if (!transcript) return;
+    grade.textContent = gradeWords(link, target, transcript);
+    if (!link.countersigned) grade.dataset.grade = "transcript";
+  });
+  const words = RELATION[link.relation];
+  return h(
+    "li",
+    { "data-link": `${link.source}.${link.position}` },
+    ...(outgoing ? [`${words} `, title] : [title, ` ${words} it`]),
+    " ",
+    grade,
+    target && linkAction(link, target, session),
+  );
+}
+
+/** @param {Metadata} metadata */
+function training(metadata) {
+  const ours = metadata.document.alithis;
+  if (!isObject(ours)) return null;
+  const tables = /** @type {const} */ ([
+    ["Metrics", ours.metrics],
+    ["Parameters", ours.parameters],
+    ["Code", ours.code],
+    ["Seeds", ours.seeds],
+    ["Environment", ours.environment],
+  ])
+    .filter(([, value]) => isObject(value) && Object.keys(value).length)
+    .map(([title, value]) =>
+      h(
+        "div",
+        {},
+        h("h3", {}, title),
+        h(
+          "dl.facts.small",
+          {},
+          ...Object.entries(isObject(value) ? value : {})
+            .slice(0, 100)
+            .map(([name, each]) => fact(name, plain(each))),
+        ),
+      ),
+    );
+  if (!tables.length && ours.complete !== false) return null;
+  return section(
+    "How it was made, as its publisher states",
+    ours.complete === false && h("p.reason", {}, "The recorded run did not come to its end."),
+    h("div.columns", {}, ...tables),
+  );
+}
+
+/** @param {Json | undefined} value */
+function plain(value) {
+  if (value instanceof Real) return String(value.value);
+  if (typeof value === "object" && value !== null) return "(several values)";
+  return String(value).slice(0, 200);
+}
+
+/**
+ * @param {Chain} chain
+ * @param {Token} token
+ * @param {Session} session
+ */
+function claims({ registry }, token, session) {
+  const place = h("div", {}, h("p.faint", { role: "status" }, "Reading the claims…"));
+  registry.claims(token.id, token.claims).then(
+    (found) => {
+      place.replaceChildren(
+        h("p.faint", {}, "Whoever files a claim has proved that the entry is in it, not that they have a right in it."),
+        h(
+          "ol.claims",
+          {},
+          ...found.map((claim) =>
+            h(
+              "li",
+              { "data-claim": claim.number, value: claim.number },
+              h("span.grade", { "data-status": claim.status }, claim.status === "open" ? "not answered" : claim.status),
+              ` ${date(claim.time)}, by `,
+              h("code", {}, claim.claimant),
+              ", about ",
+              claimed(claim, token),
+              claimAnswers(token, claim, session),
+            ),
+          ),
+        ),
+        ...(token.claims > MAX_CLAIMS ? [h("p.faint", {}, `…and ${number(token.claims - MAX_CLAIMS)} more.`)] : []),
+      );
+    },
+    (error) => place.replaceChildren(h("p.reason", {}, `The claims could not be read: ${said(error)}.`)),
+  );
+  return place;
+}
+
+/**
+ * The entry that a claim is about; a keyed one is nobody's fingerprint, and cannot be looked up.
+ * @param {import("../chain/registry.js").Claim} claim
+ * @param {Token} token
+ */
+function claimed({ leaf }, token) {
+  const words = `entry ${toHex(leaf).slice(0, 12)}…`;
+  return token.scheme === "sha256" ? h("a", { href: `#sha256=${toHex(leaf)}` }, words) : words;
+}
+
+/**
+ * @param {Token} token
+ * @param {Chain} chain
+ * @param {Metadata | null} metadata
+ */
+function commitment(token, { registry }, metadata) {
+  return h(
+    "details.part",
+    {},
+    h("summary", {}, h("h2", {}, "Commitment and storage")),
+    h(
+      "dl.facts",
+      {},
+      fact("Root", copyable(toHex(token.root), "the root")),
+      fact("Description's SHA-256", copyable(toHex(token.metadataDigest), "the SHA-256")),
+      fact("Description's CID", copyable(rawCid(token.metadataDigest), "the CID")),
+      fact("Registry", copyable(registry.address, "the registry's address")),
+      fact("Chain", `${registry.chain}, read at block ${number(registry.block)}`),
+    ),
+    metadata &&
+      h(
+        "div.scroll",
+        { tabindex: 0, role: "region", "aria-label": "Files" },
+        h(
+          "table",
+          {},
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              h("th", { scope: "col" }, "File"),
+              h("th", { scope: "col" }, "Size"),
+              h("th", { scope: "col" }, "CID"),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            ...metadata.files.map((file) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row" }, file.name),
+                h("td", {}, bytes(file.size)),
+                h("td", {}, h("code", {}, file.cid)),
+              ),
+            ),
+          ),
+        ),
+      ),
+  );
+}

@@ -1,0 +1,117 @@
+/** Numbers, times and the contract's terms as a person reads them. */
+
+/** @import {Form, Metadata} from "../core/metadata.js" */
+/** @import {Link, Relation, Token} from "../chain/registry.js" */
+/** @import {Transcript} from "../core/inputs.js" */
+
+const NUMBER = new Intl.NumberFormat("en");
+const DATE = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
+
+/** @param {number} value */
+export const number = (value) => NUMBER.format(value);
+
+/** @param {number} seconds since 1970 */
+export const date = (seconds) => DATE.format(new Date(seconds * 1000));
+
+/** @param {string} address */
+export const brief = (address) => `${address.slice(0, 8)}…${address.slice(-4)}`;
+
+/**
+ * @param {number} count
+ * @param {string} one
+ * @param {string} [many]
+ */
+export const counted = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+
+/** @param {number} bytes */
+export function bytes(bytes) {
+  for (const [unit, name] of /** @type {const} */ ([
+    [2 ** 30, "GB"],
+    [2 ** 20, "MB"],
+    [2 ** 10, "KB"],
+  ])) {
+    if (bytes >= unit) return `${(bytes / unit).toFixed(bytes < 10 * unit ? 1 : 0)} ${name}`;
+  }
+  return `${bytes} bytes`;
+}
+
+/** How an artifact came from an older one: it … that one. @type {Record<Relation, string>} */
+export const RELATION = {
+  derived_from: "was derived from",
+  trained_on: "was trained on",
+  validated_on: "was validated on",
+  tested_on: "was tested on",
+  fine_tuned_from: "was fine-tuned from",
+  distilled_from: "was distilled from",
+  supersedes: "replaces",
+};
+
+/** @typedef {"stated" | "countersigned" | "transcript"} Grade */
+/** @type {Record<Grade, string>} */
+export const GRADE = {
+  stated: "the publisher states",
+  countersigned: "confirmed by the owner",
+  transcript: "recorded during training",
+};
+
+/**
+ * How far a link is evidenced.
+ * @param {Link} link
+ * @param {Token | undefined} target
+ * @param {Transcript | null} transcript
+ */
+export function gradeWords(link, target, transcript) {
+  const words = [];
+  if (link.countersigned) words.push(`confirmed by the ${target?.kind ?? "dataset"}'s owner`);
+  if (transcript) words.push(GRADE.transcript);
+  if (!words.length) words.push(GRADE.stated);
+  return words.join(", ");
+}
+
+/**
+ * What a form compares.
+ * @param {Form} form
+ */
+export function formWords(form) {
+  if (form.name === "bytes") return "files, byte by byte";
+  if (form.name === "text") return "texts, whatever their Unicode spelling";
+  if (form.name === "record") return "rows, as canonical JSON";
+  if (form.name === "sample") return "samples of several files";
+  const size = form.width && form.height ? `, ${form.width} × ${form.height}` : "";
+  return `pictures, pixel by pixel (${{ L: "grey", RGB: "colour", RGBA: "colour with transparency" }[form.mode ?? "L"]}${size})`;
+}
+
+/**
+ * What else the chain says of a token, worst first.
+ * @param {Token} token
+ * @returns {string[]}
+ */
+export function marks(token) {
+  const found = [];
+  if (token.disordered)
+    found.push(
+      "Shown to be out of order: somebody proved that its entries do not ascend, so its absences prove nothing.",
+    );
+  if (token.withdrawn) found.push("Withdrawn by its owner, who stands by it no more. The record stays.");
+  if (token.supersededBy) found.push(`Replaced by a newer version, token ${token.supersededBy}.`);
+  if (token.openClaims) found.push(`${counted(token.openClaims, "claim")} against it that nobody has answered.`);
+  return found;
+}
+
+/**
+ * @param {Token} token
+ * @param {Metadata | null | undefined} metadata
+ */
+export function nameOf(token, metadata) {
+  return metadata?.name ?? `${token.kind === "model" ? "Model" : "Dataset"} ${token.id}`;
+}
+
+/**
+ * A text out of a document's terms.
+ * @param {Metadata | null | undefined} metadata
+ * @param {string} key
+ */
+export function term(metadata, key) {
+  const value = metadata?.document[key];
+  return typeof value === "string" && value.trim() ? value.slice(0, 2000) : null;
+}
