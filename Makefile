@@ -41,6 +41,10 @@ setup: $(STAMPS)/test solc ## install what `ape run`, `make demo` and `make test
 demo: setup ## the main job on real MNIST: hash, store, mint, train, verify
 	@$(BIN)/ape run demo
 
+.PHONY: app
+app: setup page ## the page in your browser, on a local chain with the demo's tokens (ARGS="--port 8000")
+	@$(BIN)/python tools/app.py $(ARGS)
+
 .PHONY: page
 page: $(PAGE) ## build the verification page into alithis/web
 

@@ -223,6 +223,17 @@ class Store:
         with _storage_errors(f"cannot read the store {self.root}"):
             return self._place(cid).is_file()
 
+    def path(self, cid: Cid) -> Path:
+        """Return the file that holds content; it is not checked.
+
+        Raises:
+            NotStoredError: it is not in the store.
+            StorageError: the store cannot be read.
+        """
+        if not self.has(cid):
+            raise NotStoredError(f"{cid} is not in the store {self.root}")
+        return self._place(cid)
+
     def open(self, cid: Cid) -> StoredFile:
         """Open content, to be read by range.
 

@@ -92,8 +92,11 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, self.host.files[cid][start : start + int(options["length"])])
 
     def form(self) -> dict[str, bytes]:
-        """Reads the form that is posted."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        """Reads the form that is posted; one that breaks off is none."""
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the client hung up")
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         parts = message_from_bytes(head + body, policy=policy.HTTP).iter_parts()
         return {

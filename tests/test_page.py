@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import browsing
@@ -17,8 +17,11 @@ from browsing import IMAGES, World, page_served, read_idx, write_png
 from chains import rpc
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from serving import serving
 
+from alithis.errors import AlithisError
 from alithis.registry import HttpTransport, Registry
+from alithis.storage import Store
 
 PICTURES = os.environ.get("ALITHIS_PICTURES")
 """Where screenshots go; by default none are made."""
@@ -762,3 +765,18 @@ class TestWallet:
             card(page, world, "digits").get_by_role("button", name="File a claim").click()
             shown(page, "claim-desktop-light")
             assert browsing.axe(page) == []
+
+
+def test_as_alithis_serve_gives_it(world, chromium, tmp_path):
+    store = Store(tmp_path / "store")
+    for metadata in world.folder.rglob("metadata.json"):
+        with suppress(AlithisError):  # some of the world's manifests are broken on purpose
+            store.put_manifest(metadata.parent)
+    chain = ("--rpc", world.node.uri, "--registry", world.registry)
+    with serving(*chain, "--store", store.root) as url:
+        context = chromium.new_context(viewport=DESKTOP)
+        page = context.new_page()
+        page.goto(url)
+        drop(page, digit(tmp_path))
+        expect(card(page, world, "digits")).to_have_attribute("data-verdict", "included")
+        context.close()

@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from alithis.cli import audit, lineage, manifest, model, overlap, prove, store, verify
+from alithis.cli import audit, lineage, manifest, model, overlap, prove, serve, store, verify
 from alithis.cli.frame import Commands, drop_output
 
 
@@ -38,6 +38,7 @@ for _command in (
     model.model,
     overlap.overlap,
     prove.prove,
+    serve.serve,
     store.store,
     verify.verify,
 ):
