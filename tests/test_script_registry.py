@@ -25,6 +25,8 @@ LOCAL = ["--network", "filecoin:local:test"]
 ROWS = [b"row %d" % number for number in range(300)]
 LEAVES = sorted(map(of_bytes, ROWS))
 LINK, LINK_300 = {"target": 1, "relation": 0}, {"target": 1, "relation": 300}
+FOURTH = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
+"""Address of TEST::3."""
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Of secp256k1 (SEC 2, section 2.4.1)."""
 
@@ -407,7 +409,7 @@ class TestSignedMints:
             (("--link", "supersedes=999"), "UnknownTarget(position=0, target=999)"),
             (("--link", "trained_on=0"), "tokens are numbered from 1, in at most 48 bits"),
             (("--link", f"trained_on={10**30}"), "tokens are numbered from 1, in at most 48 bits"),
-            (("--unsigned", "--publisher", "0x" + "11" * 20, "--link", "trained_on=1"), "WrongRel"),
+            (("--unsigned", "--publisher", FOURTH, "--link", "trained_on=1"), "WrongRelation("),
             (("--link", "trained_on=1"), "WrongRelation("),
         ],
     )
