@@ -323,7 +323,7 @@ def test_shares(count):
 def test_an_interruption_waits_until_ray_has_started(fails):
     """The process would crash: Ray does not end well when it is half started."""
     before, came_through = signal.getsignal(signal.SIGINT), False
-    with pytest.raises(KeyboardInterrupt), ray_data._uninterrupted():
+    with pytest.raises(KeyboardInterrupt), ray_data._uninterrupted():  # noqa: PT012
         signal.raise_signal(signal.SIGINT)
         came_through = True
         if fails:
