@@ -37,7 +37,7 @@ from alithis.errors import (
     NotStoredError,
     StorageError,
 )
-from alithis.exchange import Answer, Client, Content, meaning
+from alithis.exchange import Answer, Client, Content, meaning, retry_after
 from alithis.manifest import Reader
 from alithis.strict_json import parse
 
@@ -312,13 +312,7 @@ class _Http(ABC):
         Raises:
             StorageError: more than a command may last.
         """
-        from urllib3.exceptions import HTTPError
-        from urllib3.util import Retry
-
-        try:
-            seconds = Retry().parse_retry_after(answer.headers.get("Retry-After", "0"))
-        except (HTTPError, ValueError, OverflowError):
-            return 0
+        seconds = retry_after(answer)
         if seconds > self.LONGEST_WAIT:
             what = f"answers HTTP {answer.status}, and asks to wait {seconds:,.0f} s: try then"
             raise self._client.no_use(url, what)

@@ -194,19 +194,22 @@ class Decoded:
     file_size: int
 
 
-def content(cid: Cid, get: Callable[[Cid], bytes], limit: int) -> Iterator[bytes]:
+def content(
+    cid: Cid, get: Callable[[Cid], bytes], limit: int, blocks: int | None = None
+) -> Iterator[bytes]:
     """Give a file's content out of its blocks, whatever its profile, chunk by chunk.
 
     Args:
         cid: the file's.
         get: returns a block that has been checked against its CID.
         limit: bytes the file may have: blocks that repeat would be a bomb.
+        blocks: how many it may have; by default `MAX_BLOCKS`.
 
     Raises:
         FormatError: a block is not of a file, its sizes do not add up, or there are too many.
     """
-    budget = [MAX_BLOCKS]
-    yield from _content(cid, get, None, limit, 0, budget)
+    most = blocks or MAX_BLOCKS
+    yield from _content(cid, get, None, limit, 0, [most, most])
 
 
 def _content(
@@ -221,7 +224,7 @@ def _content(
         raise FormatError(f"block {cid}: more than {MAX_DEPTH} nodes above it")
     budget[0] -= 1
     if budget[0] < 0:
-        raise FormatError(f"block {cid}: one of more than {MAX_BLOCKS:,}")
+        raise FormatError(f"block {cid}: one of more than {budget[1]:,}")
     block = get(cid)
     node = decode(cid, block) if cid.codec == DAG_PB else _chunk(block)
     if node.is_directory:

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from alithis import digest, metadata, proof
+from alithis import digest, proof
 from alithis.cid import Cid
 from alithis.digest import BYTES, Form
 from alithis.errors import (
@@ -34,6 +34,7 @@ from alithis.errors import (
     ProofError,
     SourceError,
 )
+from alithis.gateways import Gateways
 from alithis.inputs import Input, Transcript, stated_inputs
 from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest, Step
@@ -261,6 +262,7 @@ class Result:
         marks: what else the chain says: withdrawn, superseded, disordered.
         models: the models linked to it.
         proof: the proof that holds.
+        notes: hosts that were asked for the manifest, and what they were of no use for.
     """
 
     name: str | None
@@ -274,6 +276,7 @@ class Result:
     marks: tuple[str, ...] = ()
     models: tuple[LinkedModel, ...] = ()
     proof: Proof | None = None
+    notes: tuple[str, ...] = ()
 
 
 def status(results: Sequence[Result]) -> int:
@@ -343,7 +346,9 @@ def _metadata(inquiry: _Inquiry) -> str:
     found, pinned = inquiry.opened().metadata.digest, inquiry.commitment.metadata
     if pinned is not None and found != pinned:
         raise IntegrityError("SHA-256 of metadata.json", expected=pinned, found=found)
-    return f"SHA-256 {found.hex()}" + (", as committed" if pinned else "")
+    origin = inquiry.opened().origin
+    said = ", as committed" if pinned else ""
+    return f"SHA-256 {found.hex()}{said}" + (f", from {origin}" if origin else "")
 
 
 def _check_subject(stated: Subject, subject: Subject) -> None:
@@ -486,6 +491,7 @@ def _result(inquiry: _Inquiry, steps: Sequence[Step]) -> Result:
         root=inquiry.commitment.root.hex(),
         steps=tuple(steps),
         proof=found,
+        notes=tuple(inquiry.manifest.notes) if inquiry.manifest else (),
     )
 
 
@@ -579,15 +585,29 @@ class Statement:
 
 
 class Shelf:
-    """Where manifests are found by the SHA-256 of their metadata.json: at hand, or in a store."""
+    """Where manifests are found by the SHA-256 of their metadata.json.
 
-    def __init__(self, store: Store, manifests: Iterable[Path | Manifest] = ()) -> None:
+    At hand, in a store, or through gateways, in this order.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        manifests: Iterable[Path | Manifest] = (),
+        gateways: Gateways | None = None,
+    ) -> None:
         """Open the manifests that are folders.
+
+        Args:
+            store: the local store.
+            manifests: those at hand.
+            gateways: what to ask for what is in neither; by default nobody is asked.
 
         Raises:
             FormatError: a folder holds no well-formed manifest.
         """
         self._store = store
+        self._gateways = gateways or Gateways(())
         opened = [
             manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
             for manifest in manifests
@@ -604,16 +624,16 @@ class Shelf:
         Raises:
             NotStoredError: it is in none of the places.
             FormatError: it is not a well-formed one.
+            StorageError: no gateway gives it.
         """
         if digest in self._at_hand:
             return self._at_hand[digest]
         try:
-            data = self._store.read_bytes(Cid.raw(digest), metadata.MAX_BYTES)
+            return self._gateways.open(Cid.raw(digest), self._store)
         except NotStoredError as error:
             raise NotStoredError(
                 f"{error}; --manifest or alithis store put brings it there"
             ) from error
-        return Manifest(data, lambda entry: self._store.open(Cid.parse(entry.cid)))
 
     def statement(self, digest: bytes) -> Statement:
         """Return what an artifact's metadata states, if it is at hand."""
@@ -768,7 +788,7 @@ def as_text(result: Result) -> str:
     lines = [
         f"  {'ok  ' if step.ok else 'FAIL'} {step.step:10} {step.detail}" for step in result.steps
     ]
-    lines += [f"  note {mark}" for mark in result.marks]
+    lines += [f"  note {line}" for line in (*result.marks, *result.notes)]
     lines += [f"  model {_linked(model)}" for model in result.models]
     return "\n".join([head, *lines])
 
