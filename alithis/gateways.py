@@ -357,10 +357,13 @@ class Gateways:
         """
         limit = metadata.MAX_BYTES
         block, source = self._block(cid, notes, limit)
+        known = {cid: block}
+
+        def get(each: Cid) -> bytes:
+            return known.get(each) or self.block(each, notes, limit)
+
         cid = unixfs.children(cid, block).get(metadata.FILE, cid)
-        pieces = unixfs.content(
-            cid, lambda each: self.block(each, notes, limit), limit, _METADATA_BLOCKS
-        )
+        pieces = unixfs.content(cid, get, limit, _METADATA_BLOCKS)
         return b"".join(pieces), f"gateway {source.host}" if source else None
 
     def open(self, cid: Cid, store: Store) -> Manifest:
@@ -508,6 +511,9 @@ class _Stored:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def __str__(self) -> str:
+        return f"the store {self._store.root}"
+
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
         with self._store.open(Cid.parse(entry.cid)) as file:
             if file.size != entry.size:
@@ -523,6 +529,9 @@ class _Kept:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
+
+    def __str__(self) -> str:
+        return "the cache"
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
         data = self._cache.get(_range_key(entry, offset))
@@ -578,20 +587,19 @@ class ServedManifest(Manifest):
         return self._look_up(look_up)
 
     def _look_up(self, question: Callable[[Manifest], P]) -> P:
-        failed, lies = StorageError("no gateway is chosen"), list[str]()
+        lies = list[str]()
         for reading in self._readings():
             try:
                 found = question(Manifest(self._data, reading.open))
             except (IntegrityError, ProofError) as error:
                 if not reading.used:
                     raise
-                failed = StorageError(str(error))
-                lies += [f"{each} gave: {error}" for each in reading.gateways]
+                lies.append(f"{' or '.join(map(str, reading.used))} gave: {error}")
             else:
                 note(self.notes, *lies)
-                reading.keep(found, self._gateways.cache)
+                reading.keep(found, self.metadata.size, self._gateways.cache)
                 return found
-        raise StorageError("; ".join(dict.fromkeys(lies))) if lies else failed
+        raise StorageError("; ".join(dict.fromkeys(lies)))
 
     def _readings(self) -> Iterator[_Reading]:
         """Give each order of the sources that may help: the local ones first, then without them."""
@@ -651,9 +659,9 @@ class _Reading:
             self._pieces[entry.name, offset] = entry, data
         return data
 
-    def keep(self, found: Proof, cache: Cache) -> None:
+    def keep(self, found: Proof, size: int, cache: Cache) -> None:
         """Put into the cache what the proof was made of."""
-        for place in _places(found) & self._pieces.keys():
+        for place in _places(found, size) & self._pieces.keys():
             entry, data = self._pieces[place]
             cache.put(_range_key(entry, place[1]), data)
 
@@ -668,16 +676,17 @@ class _Piecewise:
         return self._reading.read(self._entry, offset, length)
 
 
-def _places(found: Proof) -> set[tuple[str, int]]:
-    """Return the files and offsets of the runs of hashes that a proof is made of."""
+def _places(found: Proof, size: int) -> set[tuple[str, int]]:
+    """Return the files and offsets of the runs of hashes that a proof may be made of."""
     proofs = (found.left, found.right) if isinstance(found, Exclusion) else (found,)
     places = set[tuple[str, int]]()
-    for each in proofs:
-        index, level = each.index if each else 0, 0
-        while each and (index or not level):
+    for index in [each.index for each in proofs if each]:
+        level = 0
+        while size >> level * merkle.TILE_HEIGHT:
             name = f"tiles/{level}" if level else metadata.LEAVES
-            places.add((name, index // merkle.TILE * merkle.TILE * SIZE))
-            index, level = index >> merkle.TILE_HEIGHT, level + 1
+            run = index >> (level + 1) * merkle.TILE_HEIGHT
+            places.add((name, run * merkle.TILE * SIZE))
+            level += 1
     return places
 
 
