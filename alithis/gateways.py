@@ -91,7 +91,11 @@ S = TypeVar("S", bound=Source)
 
 
 class Gateway(Server):
-    """An IPFS gateway."""
+    """An IPFS gateway.
+
+    Attributes:
+        gives_blocks: whether it gives blocks other than a file's content, as far as is known.
+    """
 
     called: ClassVar[str] = "gateway"
     versioned: ClassVar[bool] = False  # what a CID names does not change
@@ -112,6 +116,7 @@ class Gateway(Server):
         self._parts = parts._replace(path=path, fragment="")
         self._patience, self._silences = timeout, 0
         self._busy_until = 0.0
+        self.gives_blocks = True
         self._files: dict[str, RemoteFile] = {}
 
     def __str__(self) -> str:
@@ -168,6 +173,7 @@ class Gateway(Server):
         answer = self._ask_block(cid, limit, format="raw")
         if answer.status in _NO_FORMAT and cid.codec == RAW:  # which is its file's content
             answer = self._ask_block(cid, limit)
+        self._check_format(cid, answer)
         if answer.status != 200:
             raise self.refused(answer.status, str(cid))
         if answer.cut:
@@ -227,14 +233,19 @@ class Gateway(Server):
         headers = {"Accept": _RAW_TYPE} if query else {}
         return self.get(self.url(cid, **query), headers=headers, limit=limit, only=200)[1]
 
+    def _check_format(self, cid: Cid, answer: Answer) -> None:
+        """Check that what is answered for a node is no file: some know no formats."""
+        other = answer.status == 200 and not _is_type(answer, _RAW_TYPE)
+        if cid.codec == DAG_PB and (other or answer.status in _NO_FORMAT):
+            self.gives_blocks = False
+            raise self.no_use("gives no blocks, by which a file could be checked")
+
     def _checked(self, cid: Cid, answer: Answer) -> bytes:
         try:
             unixfs.check(cid, answer.body)
         except IntegrityError as error:
             if answer.body.lstrip()[:1] == b"<":
                 raise self.no_use(f"answers a web page, not {cid}") from None
-            if cid.codec == DAG_PB and not _is_type(answer, _RAW_TYPE):
-                raise self.no_use("gives no blocks, by which a file could be checked") from None
             what = f"gateway {self.host}: {cid}: SHA-256"
             raise IntegrityError(what, expected=error.expected, found=error.found) from None
         return answer.body

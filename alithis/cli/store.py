@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import ANY, Failure, json_option, say, store_option
+from alithis.cli.frame import ANY, Failure, gateway_option, json_option, say, store_option
 
 if TYPE_CHECKING:
     from alithis.backends import Backend
     from alithis.car import Part
     from alithis.cid import Cid
+    from alithis.fetch import Fetched
+    from alithis.gateways import Gateways
     from alithis.publish import Placed
     from alithis.storage import Store, StoredManifest
 
@@ -137,21 +139,62 @@ def _open_store(folder: Path | None) -> Store:
 @click.argument("reference", metavar="CID|DIGEST")
 @click.option("-o", "--out", type=ANY, required=True, help="The directory to write.")
 @store_option
+@gateway_option
 @json_option
-def store_get(reference: str, out: Path, store_folder: Path | None, as_json: bool) -> None:
+def store_get(
+    reference: str,
+    out: Path,
+    store_folder: Path | None,
+    gateways: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Copy a manifest out of the store; every file is checked against its digests.
 
-    The reference is the CID of its metadata.json (a token's URI) or that file's SHA-256.
+    The reference is the CID of its metadata.json (a token's URI), ipfs://CID/path of it or its
+    directory, or that file's SHA-256. What the store has not comes from gateways, into the store
+    first, each block checked; a run that broke off is gone on with.
 
     \b
-    Example:
+    Examples:
       alithis store get ipfs://f01551220… -o photos.alithis
+      alithis store get ipfs://bafy…/photos.alithis -o photos.alithis --gateway https://ipfs.io
     """
-    withheld = _open_store(store_folder).get_manifest(_parse_reference(reference), out)
+    from alithis.gateways import Gateways
+
+    opened, gates = _open_store(store_folder), Gateways.named(gateways)
+    withheld, files = _get(opened, gates, reference, out)
     if as_json:
-        say(json.dumps({"manifest": str(out), "withheld": withheld}, indent=1))
+        say(json.dumps({"manifest": str(out), "withheld": withheld, "fetched": files}, indent=1))
         return
-    say(f"{out}: written" + (f"; not in the store: {', '.join(withheld)}" * bool(withheld)))
+    came = f", {len(files)} files of it from gateways" if files else ""
+    say(f"{out}: written{came}" + f"; not in the store: {', '.join(withheld)}" * bool(withheld))
+
+
+def _get(
+    opened: Store, gates: Gateways, reference: str, out: Path
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Write a manifest; return what is withheld of it, and which files were fetched for it."""
+    from alithis.errors import IntegrityError, NotStoredError
+
+    notes = list[str]()
+    cid = gates.resolve(reference, notes) if "/" in reference else _parse_reference(reference)
+    try:
+        return opened.get_manifest(cid, out), ()
+    except (NotStoredError, IntegrityError):
+        if not gates.each:
+            raise
+    found = _fetch(cid, opened, gates)
+    for line in (*notes, *found.notes, *found.withheld.values()):
+        say(f"note: {line}", err=True)
+    return opened.get_manifest(found.cid, out), found.files
+
+
+def _fetch(cid: Cid, opened: Store, gates: Gateways) -> Fetched:
+    from alithis.display import shown
+    from alithis.fetch import fetch
+
+    with shown() as progress:
+        return fetch(cid, opened, gates, progress)
 
 
 @store.command("export")
