@@ -26,7 +26,7 @@ from alithis import merkle, metadata, ranges, unixfs
 from alithis.cache import Cache
 from alithis.car import Sections
 from alithis.cid import DAG_PB, RAW, Cid
-from alithis.digest import SIZE
+from alithis.digest import SIZE, of_bytes
 from alithis.errors import (
     AlithisError,
     FormatError,
@@ -61,10 +61,12 @@ LONGEST_WAIT = 10.0
 
 _RAW_TYPE, _CAR_TYPE = "application/vnd.ipld.raw", "application/vnd.ipld.car"
 _NO_FORMAT = (400, 406, 415, 501)  # of a gateway that knows no ?format=
+_NO_FILES = 406  # of one that knows nothing else
 _NOT_FOUND = (412, 504)  # what Kubo answers where no peer has a block
 _METADATA_BLOCKS = 64  # a metadata.json is one; cut by another profile it has a few
 _MAX_PATH = 16  # names after a CID
 _MAX_KNOWN = 256
+_MAX_BLOCKS = 8  # 16 MiB
 _MAX_NOTES = 32
 _LISTENS = 0.2  # seconds
 
@@ -95,6 +97,7 @@ class Gateway(Server):
 
     Attributes:
         gives_blocks: whether it gives blocks other than a file's content, as far as is known.
+        gives_files: whether it gives files, as far as is known: trustless gateways do not.
     """
 
     called: ClassVar[str] = "gateway"
@@ -116,7 +119,8 @@ class Gateway(Server):
         self._parts = parts._replace(path=path, fragment="")
         self._patience, self._silences = timeout, 0
         self._busy_until = 0.0
-        self.gives_blocks = True
+        self.gives_blocks = self.gives_files = True
+        self._blocks: dict[Cid, bytes] = {}
         self._files: dict[str, RemoteFile] = {}
 
     def __str__(self) -> str:
@@ -151,17 +155,35 @@ class Gateway(Server):
         return found, answer
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
-        """Read a range of a file.
+        """Read a range of a file; of a gateway that gives no files, out of the blocks around it.
 
         Raises:
             StorageError: the gateway does not give just that.
             IntegrityError: its file has another size.
+            FormatError: what it names is no file.
         """
+        if self.gives_files:
+            try:
+                return self._read_file(entry, offset, length)
+            except StorageError:
+                if self.gives_files:
+                    raise
+        return unixfs.read(Cid.parse(entry.cid), self._block, offset, length)
+
+    def _read_file(self, entry: FileEntry, offset: int, length: int) -> bytes:
         if entry.cid not in self._files:
             if len(self._files) == _MAX_KNOWN:
                 self._files.clear()
             self._files[entry.cid] = RemoteFile(self, entry, self.url(Cid.parse(entry.cid)))
         return self._files[entry.cid].read(offset, length)
+
+    def _block(self, cid: Cid) -> bytes:
+        """Return a block; the last ones are at hand."""
+        if cid not in self._blocks:
+            if len(self._blocks) == _MAX_BLOCKS:
+                self._blocks.clear()
+            self._blocks[cid] = self.block(cid)
+        return self._blocks[cid]
 
     def block(self, cid: Cid, limit: int = unixfs.MAX_BLOCK) -> bytes:
         """Return a block, which has been checked against its CID.
@@ -173,12 +195,9 @@ class Gateway(Server):
         answer = self._ask_block(cid, limit, format="raw")
         if answer.status in _NO_FORMAT and cid.codec == RAW:  # which is its file's content
             answer = self._ask_block(cid, limit)
-        self._check_format(cid, answer)
-        if answer.status != 200:
-            raise self.refused(answer.status, str(cid))
-        if answer.cut:
-            raise self.no_use(f"answers more than the {limit:,} bytes that {cid} may have")
-        return self._checked(cid, answer)
+        if answer.status != 200 or answer.cut or not _is_block(cid, answer.body):
+            raise self._no_block(cid, limit, answer)
+        return answer.body
 
     @contextmanager
     def car(self, cid: Cid, start: int) -> Iterator[Sections]:
@@ -215,6 +234,7 @@ class Gateway(Server):
             return NotStoredError(f"gateway {self.host} does not find {name} (HTTP {status})")
         if status == 429:
             return self.no_use("answers HTTP 429, too many requests")
+        self.gives_files &= status != _NO_FILES
         return super().refused(status, name)
 
     def check_redirect(self, asked: SplitResult, target: SplitResult) -> None:
@@ -233,22 +253,20 @@ class Gateway(Server):
         headers = {"Accept": _RAW_TYPE} if query else {}
         return self.get(self.url(cid, **query), headers=headers, limit=limit, only=200)[1]
 
-    def _check_format(self, cid: Cid, answer: Answer) -> None:
-        """Check that what is answered for a node is no file: some know no formats."""
-        other = answer.status == 200 and not _is_type(answer, _RAW_TYPE)
-        if cid.codec == DAG_PB and (other or answer.status in _NO_FORMAT):
+    def _no_block(self, cid: Cid, limit: int, answer: Answer) -> AlithisError:
+        """Say of an answer why it is not the block."""
+        file = answer.status == 200 and not _is_type(answer, _RAW_TYPE)
+        if cid.codec == DAG_PB and (file or answer.status in _NO_FORMAT):
             self.gives_blocks = False
-            raise self.no_use("gives no blocks, by which a file could be checked")
-
-    def _checked(self, cid: Cid, answer: Answer) -> bytes:
-        try:
-            unixfs.check(cid, answer.body)
-        except IntegrityError as error:
-            if answer.body.lstrip()[:1] == b"<":
-                raise self.no_use(f"answers a web page, not {cid}") from None
-            what = f"gateway {self.host}: {cid}: SHA-256"
-            raise IntegrityError(what, expected=error.expected, found=error.found) from None
-        return answer.body
+            return self.no_use("gives no blocks, by which a file could be checked")
+        if answer.status != 200:
+            return self.refused(answer.status, str(cid))
+        if answer.cut:
+            return self.no_use(f"answers more than the {limit:,} bytes that {cid} may have")
+        if answer.body.lstrip()[:1] == b"<":
+            return self.no_use(f"answers a web page, not {cid}")
+        what = f"gateway {self.host}: {cid}: SHA-256"
+        return IntegrityError(what, expected=cid.digest, found=of_bytes(answer.body))
 
     def _check_car(self, answer: Answer, cid: Cid) -> None:
         self._note_wait(answer)
@@ -343,7 +361,7 @@ class Gateways:
             FormatError: it is no such reference, or leads nowhere.
             StorageError: no gateway gives a directory on the way.
         """
-        root, *names = reference.removeprefix("ipfs://").removeprefix("/ipfs/").split("/")
+        root, *names = reference.removeprefix("ipfs://").split("/")
         cid = Cid.parse(root)
         for name in _path(names, reference):
             found = unixfs.children(cid, self.block(cid, notes))
@@ -703,7 +721,7 @@ def _places(found: Proof, size: int) -> set[tuple[str, int]]:
 
 def is_reference(place: str) -> bool:
     """Tell whether a place is meant as content on IPFS."""
-    return place.startswith(("ipfs://", "/ipfs/"))
+    return place.startswith("ipfs://")
 
 
 def open_manifest(place: str, gateways: Gateways, store: Store) -> Manifest:

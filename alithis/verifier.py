@@ -17,6 +17,7 @@ publisher states it.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ from alithis.proof import Exclusion, Inclusion, Opening, Proof, Subject
 from alithis.registry import Grade, Kind, Link, Record, Registry
 from alithis.storage import Store
 
+_PATIENCE = 30.0  # seconds that are waited in vain for what artifacts state
 INCLUDED, ABSENT, UNVERIFIABLE = "included", "absent", "unverifiable"
 
 _MEANT_AS_PROOF = re.compile(rb'"alithis"\s*:\s*"proof"')
@@ -608,6 +610,7 @@ class Shelf:
         """
         self._store = store
         self._gateways = gateways or Gateways(())
+        self._asked, self._patience = self._gateways, _PATIENCE
         opened = [
             manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
             for manifest in manifests
@@ -626,10 +629,13 @@ class Shelf:
             FormatError: it is not a well-formed one.
             StorageError: no gateway gives it.
         """
+        return self._open(digest, self._gateways)
+
+    def _open(self, digest: bytes, gateways: Gateways) -> Manifest:
         if digest in self._at_hand:
             return self._at_hand[digest]
         try:
-            return self._gateways.open(Cid.raw(digest), self._store)
+            return gateways.open(Cid.raw(digest), self._store)
         except NotStoredError as error:
             raise NotStoredError(
                 f"{error}; --manifest or alithis store put brings it there"
@@ -638,11 +644,22 @@ class Shelf:
     def statement(self, digest: bytes) -> Statement:
         """Return what an artifact's metadata states, if it is at hand."""
         if digest not in self._statements:
+            begun = time.monotonic()
             try:
-                self._statements[digest] = Statement.of(self.open(digest).metadata)
+                self._statements[digest] = Statement.of(self._open(digest, self._asked).metadata)
             except AlithisError:
                 self._statements[digest] = Statement()
+                self._wait_less(time.monotonic() - begun)
         return self._statements[digest]
+
+    def _wait_less(self, waited: float) -> None:
+        """Note that nobody gave a statement; once that took too long, gateways are asked no more.
+
+        A statement only adds names and transcripts: what is proved does without.
+        """
+        self._patience -= waited
+        if self._patience < 0:
+            self._asked = Gateways((), self._gateways.cache)
 
 
 def verify_tokens(

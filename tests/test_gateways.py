@@ -20,8 +20,9 @@ import pytest
 from artifacts import build, build_as_given, build_random, commitment
 from commands import refused, run, run_json
 from range_server import serving
+from trustless import trustless
 
-from alithis import cid, gateways, merkle, metadata, ranges
+from alithis import cid, gateways, merkle, metadata, ranges, verifier
 from alithis.cache import Cache
 from alithis.cid import Cid
 from alithis.digest import of_bytes
@@ -773,6 +774,36 @@ class TestGateway:
 
         honest.fault = strict
         assert ask(nothing, local, of_bytes(b"x"), honest).verdict == ABSENT
+
+    def test_one_that_gives_blocks_and_no_files(self, folder, nothing, local):
+        """As trustless-gateway.link: ranges are cut out of the blocks around them."""
+        with trustless(folder) as server:
+            honest = server.answer
+
+            def no_files(handler, path):
+                if "format=" not in handler.path:
+                    handler.reply(406, b"what format?")
+                    return True
+                return honest(handler, path)
+
+            server.files.fault = no_files
+            for digest, verdict in ((leaf_of(local, 300), INCLUDED), (of_bytes(b"x"), ABSENT)):
+                result = ask(nothing, local, digest, server)
+                assert (result.verdict, result.notes) == (verdict, ())
+
+            server.spoil = lambda _, each, data: data if each.codec == cid.RAW else corrupted(data)
+            assert ask(nothing, local, of_bytes(b"x"), server).verdict == UNVERIFIABLE
+
+    def test_names_of_models_are_not_waited_for_for_ever(self, faulty, nothing, local, monkeypatch):
+        """They add to an answer, and prove nothing."""
+        monkeypatch.setattr(verifier, "_PATIENCE", 0.0)
+        faulty.fault = on_all(reply(500))
+        shelf = Shelf(nothing, (), Gateways([Gateway(faulty.url)]))
+        for number in range(5):
+            assert shelf.statement(bytes([number]) * 32).name is None
+        assert len(faulty.asked) == 1
+        faulty.fault = lambda *_: False
+        assert shelf.open(local.metadata.digest)
 
     def test_leaf_of_another_length(self, honest, nothing, local):
         each = Gateways([Gateway(honest.url)])

@@ -259,6 +259,13 @@ class TestHosts:
             for each in (f"kubo {host.url.removeprefix('http://')}", "lighthouse", "pinata")
         ]
 
+    def test_a_real_peer(self, ipfs_peer, folder):
+        run("store", "put", folder, "--to", f"kubo={ipfs_peer.url}")
+        health = told(folder, "--at", f"kubo={ipfs_peer.url}", "--gateway", ipfs_peer.url)
+        for file in health["files"]:
+            assert [seen["state"] for seen in file["hosts"]] == [THERE, THERE]
+            assert all(seen["ranges"] for seen in file["hosts"])
+
     def test_one_that_cannot_be_asked(self, host, folder, server, monkeypatch):
         monkeypatch.setenv("LIGHTHOUSE_API_KEY", "wrong")
         monkeypatch.setenv("PINATA_JWT", "wrong")

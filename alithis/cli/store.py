@@ -444,14 +444,15 @@ def _seen(seen: Seen) -> str:
     parts = []
     if seen.ranges:
         rate = seen.bytes / max(seen.seconds, 1e-6)
-        parts.append(f"{seen.ranges} ranges in {seen.seconds * 1000:,.0f} ms, {rate:,.0f} bytes/s")
+        ranges = f"{seen.ranges} range{'s' * (seen.ranges > 1)}"
+        parts.append(f"{ranges} in {seen.seconds * 1000:,.0f} ms, {rate:,.0f} bytes/s")
     if seen.checked:
         parts.append(f"by {seen.checked}")
     parts += [
         f"deal {deal.id} with {deal.provider}: {deal.status}, to epoch {deal.end}"
         for deal in seen.deals
     ]
-    parts += [seen.error] if seen.error else []
+    parts += [seen.error.removeprefix(f"{seen.host} ")] if seen.error else []
     return ": " + "; ".join(parts) if parts else ""
 
 
