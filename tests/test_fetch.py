@@ -103,6 +103,9 @@ class TestCommand:
         (tmp_path / "copy").mkdir()
         said = refused("store", "get", name, "-o", "copy", "--gateway", gateway.url)
         assert "exists already" in said
+        (tmp_path / "file").write_bytes(b"")
+        said = refused("store", "get", name, "-o", "file/copy", "--gateway", gateway.url)
+        assert "no folder one can write to" in said
         assert gateway.files.asked == []
 
     def test_items_that_are_withheld(self, gateway, folder, name):

@@ -177,6 +177,7 @@ def _get(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write a manifest; return what is withheld of it, and which files were fetched for it."""
     from alithis.errors import IntegrityError, NotStoredError
+    from alithis.place import check_target
 
     notes = list[str]()
     cid = gates.resolve(reference, notes) if "/" in reference else _parse_reference(reference)
@@ -185,6 +186,7 @@ def _get(
     except (NotStoredError, IntegrityError):
         if not gates.each:
             raise
+    check_target(out.absolute(), replace=False)  # before much has come
     found = _fetch(cid, opened, gates)
     for line in (*notes, *found.notes, *found.withheld.values()):
         say(f"note: {line}", err=True)
