@@ -415,11 +415,11 @@ class Gateways:
         except IntegrityError as error:
             missing = NotStoredError(str(error))
             notes.append(str(error))
-        if not self.each:
-            raise missing
         try:
             data, origin = self.metadata(cid, notes)
         except StorageError as error:
+            if not self.each:
+                raise missing from error
             raise type(error)(f"{missing}; {error}") from error
         manifest = ServedManifest(data, store, self, notes)
         manifest.origin = origin
@@ -440,8 +440,10 @@ def _path(names: list[str], reference: str) -> list[str]:
     if names and not names[-1]:
         names = names[:-1]
     found = [unquote(name) for name in names]
-    if len(found) > _MAX_PATH or any(re.fullmatch(r"\.{0,2}|.*[/\0].*", name) for name in found):
-        raise FormatError(f"{reference}: no path that leads into {names and 'a directory'}")
+    if len(found) > _MAX_PATH or any(
+        re.fullmatch(r"\.{0,2}|(?s:.*[/\0].*)", each) for each in found
+    ):
+        raise FormatError(f"{reference}: no path into a directory")
     return found
 
 

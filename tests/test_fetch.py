@@ -105,7 +105,7 @@ class TestCommand:
         assert "exists already" in said
         (tmp_path / "file").write_bytes(b"")
         said = refused("store", "get", name, "-o", "file/copy", "--gateway", gateway.url)
-        assert "no folder one can write to" in said
+        assert "file/copy: cannot be written" in said
         assert gateway.files.asked == []
 
     def test_items_that_are_withheld(self, gateway, folder, name):

@@ -246,6 +246,11 @@ class TestChain:
         assert "included" in result
         assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
+    def test_offline_the_cache_serves(self, minted, ipfs_peer, monkeypatch, tmp_path):
+        monkeypatch.setenv("ALITHIS_CACHE", str(tmp_path / "cache"))
+        run("verify", "7", *minted, "--gateway", ipfs_peer.url)
+        assert "included" in run("verify", "7", *minted, "--gateway", "none").stdout
+
     def test_lineage_by_a_file(self, minted, ipfs_peer, tmp_path):
         told = run(
             "lineage", "7", *minted, "--index", tmp_path / "index", "--gateway", ipfs_peer.url
@@ -674,15 +679,25 @@ class TestReferences:
 
     @pytest.mark.parametrize(
         "path",
-        ["/..", "/../x", "/photos.alithis/../x", "/.", "//x", "/a%2Fb", "/%2e%2e", "/a%00"],
+        [
+            "/..",
+            "/../x",
+            "/%0A%2Fx",
+            "/photos.alithis/../x",
+            "/.",
+            "//x",
+            "/a%2Fb",
+            "/%2e%2e",
+            "/a%00",
+        ],
     )
     def test_path_traversal(self, directory, blocks, nothing, path):
-        with pytest.raises(FormatError, match="no path that leads into"):
+        with pytest.raises(FormatError, match="no path into a directory"):
             open_manifest(f"ipfs://{directory[0]}{path}", blocks, nothing)
         assert blocks.each[0].requests == 0
 
     def test_a_path_without_end(self, directory, blocks, nothing):
-        with pytest.raises(FormatError, match="no path that leads into"):
+        with pytest.raises(FormatError, match="no path into a directory"):
             open_manifest(f"ipfs://{directory[0]}{'/x' * 17}", blocks, nothing)
 
     def test_a_path_to_nowhere(self, directory, blocks, nothing):
