@@ -246,6 +246,12 @@ class TestChain:
         assert "included" in result
         assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
+    def test_for_a_proof_file_nobody_is_asked(self, minted, dataset, honest):
+        run("prove", "rows.alithis", "7", "-o", "alone.json")
+        gateway = ["--gateway", honest.url]
+        assert "included" in run("verify", "alone.json", *minted, *gateway).stdout
+        assert honest.asked == []
+
     def test_offline_the_cache_serves(self, minted, ipfs_peer, monkeypatch, tmp_path):
         monkeypatch.setenv("ALITHIS_CACHE", str(tmp_path / "cache"))
         run("verify", "7", *minted, "--gateway", ipfs_peer.url)
