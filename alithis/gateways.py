@@ -246,7 +246,8 @@ class Gateway(Server):
         own, host = self._parts.hostname or "", target.hostname or ""
         if host != own and not host.endswith(f".{own}"):
             raise self.no_use("redirects to another host")
-        if target.port not in (asked.port, None):
+        upgraded = asked.scheme == "http" and target.scheme == "https" and target.netloc == host
+        if not upgraded and _port(target) != _port(asked):
             raise self.no_use("redirects to another port")
 
     def _ask_block(self, cid: Cid, limit: int, **query: str) -> Answer:
@@ -279,6 +280,14 @@ class Gateway(Server):
         if answer.status in (429, 503):
             wait = retry_after(answer) or (1.0 if answer.status == 429 else 0.0)
             self._busy_until = time.monotonic() + wait
+
+
+def _port(parts: SplitResult) -> int | None:
+    """Return the port that a URL leads to; None where it is none."""
+    try:
+        return parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (KeyError, ValueError):
+        return None
 
 
 def _is_type(answer: Answer, wanted: str) -> bool:
@@ -596,7 +605,7 @@ class ServedManifest(Manifest):
         self._local: list[Source] = [_Stored(store), _Kept(gateways.cache)]
         self._gateways = gateways
         self._begin_with = 0
-        self._useless = set[tuple[Source, str]]()
+        self._useless = dict[tuple[Source, str], str]()
         self._data = data
         super().__init__(data, lambda entry: self._reading(self._all()).open(entry))
         self.notes = notes
@@ -626,6 +635,11 @@ class ServedManifest(Manifest):
                 if not reading.used:
                     raise
                 lies.append(f"{' or '.join(map(str, reading.used))} gave: {error}")
+            except StorageError as error:
+                if not lies:
+                    raise
+                lies.append(str(error))
+                break
             else:
                 note(self.notes, *lies)
                 reading.keep(found, self.metadata.size, self._gateways.cache)
@@ -660,7 +674,7 @@ class _Reading:
     """Reads for one look-up, and remembers from whom."""
 
     def __init__(
-        self, sources: list[Source], useless: set[tuple[Source, str]], notes: list[str]
+        self, sources: list[Source], useless: dict[tuple[Source, str], str], notes: list[str]
     ) -> None:
         self._sources, self._useless, self._notes = sources, useless, notes
         self.used: dict[Source, None] = {}
@@ -674,17 +688,25 @@ class _Reading:
         return _Piecewise(self, entry)
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
-        asked = [each for each in self._sources if (each, entry.name) not in self._useless]
+        keys = [(each, entry.name) for each in self._sources]
+        asked = [key[0] for key in keys if key not in self._useless]
+        known = [self._useless[key] for key in keys if key in self._useless]
 
         def question(source: Source) -> bytes:
             try:
                 return source.read(entry, offset, length)
-            except AlithisError:
+            except AlithisError as error:
                 if isinstance(source, Gateway) and not source.resting:
-                    self._useless.add((source, entry.name))
+                    self._useless[source, entry.name] = str(error)
                 raise
 
-        source, data = first(asked, question, self._notes)
+        try:
+            source, data = first(asked, question, self._notes)
+        except AlithisError as error:
+            if not known:
+                raise
+            said = dict.fromkeys(filter(None, [str(error), *known]))
+            raise StorageError("; ".join(said)) from error
         self.used[source] = None
         if isinstance(source, Gateway):
             self._pieces[entry.name, offset] = entry, data

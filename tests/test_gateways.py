@@ -443,6 +443,10 @@ class TestFaults:
             ("http://127.0.0.1.evil.example/", "redirects to another host"),
             ("http://127.0.0.1@evil.example/", "redirects to another host"),
             ("http://127.0.0.1:5001/api/v0/shutdown", "redirects to another port"),
+            ("http://127.0.0.1/", "redirects to another port"),
+            ("http://127.0.0.1:99999/", "redirects to another port"),
+            ("http://127.0.0.1:x/", "redirects to another port"),
+            ("https://127.0.0.1:22/", "redirects to another port"),
         ],
     )
     def test_redirects_elsewhere(self, holds, location, said):
@@ -529,6 +533,21 @@ class TestFaults:
         assert rescued.verdict == ABSENT
         for each in liars:
             assert any(each.address in line for line in rescued.notes)
+
+    def test_one_that_lies_and_then_is_gone(self, content, nothing, local):
+        """Both are said, and what the other one did."""
+        with serving(content) as liar, serving(content) as other:
+            liar.fault = on_ranges(changed(corrupted))
+            other.fault = on_ranges(reply(403))
+            each = Gateways([Gateway(liar.url), Gateway(other.url)])
+            opened = each.open(Cid.raw(local.metadata.digest), nothing)
+            with pytest.raises(StorageError, match="lead to") as caught:
+                opened.prove(leaf_of(local, 300))
+            liar.fault = on_ranges(reply(500))
+            with pytest.raises(StorageError, match="answers HTTP 500") as again:
+                opened.prove(leaf_of(local, 300))
+        assert liar.address in str(caught.value)
+        assert "answers HTTP 403" in str(again.value)
 
     @pytest.mark.parametrize("liar", [0, 1, 2])
     def test_each_has_a_part_and_one_lies(self, content, nothing, local, liar):
