@@ -11,10 +11,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from alithis import metadata
+from alithis.cid import Cid
+from alithis.digest import of_bytes
 from alithis.errors import FormatError, IntegrityError, NotStoredError, StorageError
 from alithis.exchange import Answer, Client, meaning
 from alithis.manifest import Manifest
@@ -148,6 +151,50 @@ class RemoteFolder:
         if answer.body.lstrip()[:1] == b"<":
             raise self.no_use(f"answers a web page, not {name}: name its folder's URL")
         return answer.body
+
+
+class Gateway:
+    """An IPFS gateway, from which manifests are read by their CIDs.
+
+    Source: the path gateway specification of IPFS (``/ipfs/CID``).
+    """
+
+    def __init__(self, url: str) -> None:
+        """Name the gateway; nothing is sent yet.
+
+        Args:
+            url: its ``http://`` or ``https://`` URL, without ``/ipfs``.
+
+        Raises:
+            StorageError: the URL is no such URL.
+        """
+        self._folder = RemoteFolder(f"{url.rstrip('/')}/ipfs")
+
+    def open(self, digest: bytes) -> Manifest:
+        """Open the manifest whose metadata.json has a SHA-256; of other files nothing is read yet.
+
+        Raises:
+            NotStoredError: the gateway has it not.
+            IntegrityError: it answers something else.
+            FormatError: the metadata is not well-formed.
+            StorageError: it gives no usable answer.
+        """
+        url = self._folder.url(str(Cid.raw(digest)))
+        _, answer = self._folder.get(url, limit=metadata.MAX_BYTES, only=200)
+        if answer.status in (404, 410):
+            raise NotStoredError(f"server {self._folder.host} has no {Cid.raw(digest)}")
+        if answer.status != 200:
+            raise self._folder.no_use(meaning(answer.status))
+        found = of_bytes(answer.body)
+        if found != digest:
+            raise IntegrityError(
+                f"SHA-256 of {metadata.FILE} from server {self._folder.host}",
+                expected=digest,
+                found=found,
+            )
+        return Manifest(
+            answer.body, lambda entry: RemoteFile(self._folder, replace(entry, name=entry.cid))
+        )
 
 
 def _is_private(host: str) -> bool:

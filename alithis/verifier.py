@@ -39,6 +39,7 @@ from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest, Step
 from alithis.metadata import Metadata
 from alithis.proof import Exclusion, Inclusion, Opening, Proof, Subject
+from alithis.ranges import Gateway
 from alithis.registry import Grade, Kind, Link, Record, Registry
 from alithis.storage import Store
 
@@ -581,13 +582,24 @@ class Statement:
 class Shelf:
     """Where manifests are found by the SHA-256 of their metadata.json: at hand, or in a store."""
 
-    def __init__(self, store: Store, manifests: Iterable[Path | Manifest] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        manifests: Iterable[Path | Manifest] = (),
+        gateways: Sequence[Gateway] = (),
+    ) -> None:
         """Open the manifests that are folders.
+
+        Args:
+            store: a local store.
+            manifests: manifests at hand.
+            gateways: are asked in turn for what is in neither.
 
         Raises:
             FormatError: a folder holds no well-formed manifest.
         """
         self._store = store
+        self._gateways = gateways
         opened = [
             manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
             for manifest in manifests
@@ -610,10 +622,17 @@ class Shelf:
         try:
             data = self._store.read_bytes(Cid.raw(digest), metadata.MAX_BYTES)
         except NotStoredError as error:
-            raise NotStoredError(
-                f"{error}; --manifest or alithis store put brings it there"
-            ) from error
+            return self._from_gateways(digest, error)
         return Manifest(data, lambda entry: self._store.open(Cid.parse(entry.cid)))
+
+    def _from_gateways(self, digest: bytes, missing: NotStoredError) -> Manifest:
+        problems = [f"{missing}; --manifest or alithis store put brings it there"]
+        for gateway in self._gateways:
+            try:
+                return gateway.open(digest)
+            except AlithisError as error:
+                problems.append(str(error))
+        raise NotStoredError("; ".join(problems)) from missing
 
     def statement(self, digest: bytes) -> Statement:
         """Return what an artifact's metadata states, if it is at hand."""
@@ -685,7 +704,7 @@ def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Recor
         disordered=record.disordered,
     )
     result = verify(target, commitment, lambda: shelf.open(record.metadata_digest))
-    return replace(result, kind=record.kind.value, marks=_marks(record))
+    return replace(result, kind=record.kind.value, marks=marks(record))
 
 
 def subject_of(registry: Registry, record: Record) -> Subject:
@@ -698,8 +717,9 @@ def subject_of(registry: Registry, record: Record) -> Subject:
     )
 
 
-def _marks(record: Record) -> tuple[str, ...]:
-    marks = {
+def marks(record: Record) -> tuple[str, ...]:
+    """Return what the chain says against a token, in words."""
+    words = {
         "withdrawn by its owner": record.withdrawn,
         "disordered: its leaves were shown not to ascend, so absence cannot be proved": (
             record.disordered
@@ -707,7 +727,7 @@ def _marks(record: Record) -> tuple[str, ...]:
         f"superseded by token {record.superseded_by}": record.superseded_by,
         f"claims against it that nobody has answered: {record.open_claims}": record.open_claims,
     }
-    return tuple(words for words, holds in marks.items() if holds)
+    return tuple(each for each, holds in words.items() if holds)
 
 
 def _models(

@@ -14,7 +14,18 @@ import traceback
 
 import click
 
-from alithis.cli import audit, lineage, manifest, model, overlap, prove, serve, store, verify
+from alithis.cli import (
+    audit,
+    lineage,
+    manifest,
+    model,
+    overlap,
+    prove,
+    report,
+    serve,
+    store,
+    verify,
+)
 from alithis.cli.frame import Commands, drop_output
 
 
@@ -38,6 +49,7 @@ for _command in (
     model.model,
     overlap.overlap,
     prove.prove,
+    report.report,
     serve.serve,
     store.store,
     verify.verify,
