@@ -16,6 +16,7 @@ import click
 
 from alithis.cli import (
     audit,
+    export,
     lineage,
     manifest,
     model,
@@ -44,6 +45,7 @@ def cli() -> None:
 
 for _command in (
     audit.audit,
+    export.export,
     lineage.lineage,
     manifest.manifest,
     model.model,
