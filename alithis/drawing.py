@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 from alithis.index import Edge, Lineage, Node
 from alithis.registry import Kind
+from alithis.verifier import Shelf
 
 GRADES = ("stated", "transcript", "countersigned")
 """How far a link is evidenced, from little to much."""
@@ -34,6 +35,28 @@ class Drawing:
     lineage: Lineage
     names: Mapping[int, str]
     grade: Callable[[Edge], str]
+
+    @classmethod
+    def of(cls, lineage: Lineage, shelf: Shelf) -> Self:
+        """Draw a lineage with the names and transcripts that metadata at hand states.
+
+        Args:
+            lineage: the tokens and links.
+            shelf: where the tokens' manifests are.
+        """
+        statements = {id: shelf.statement(node.metadata) for id, node in lineage.nodes.items()}
+
+        def grade(edge: Edge) -> str:
+            target = lineage.nodes[edge.target]
+            if edge.countersigned:
+                return "countersigned"
+            recorded = statements[edge.token].transcript(
+                edge.relation.value, target.metadata, target.size
+            )
+            return "transcript" if recorded else "stated"
+
+        names = {id: stated.name for id, stated in statements.items() if stated.name}
+        return cls(lineage, names, grade)
 
     def _title(self, node: Node) -> str:
         return f"{self.names.get(node.id, 'unnamed')} (token {node.id})"

@@ -363,7 +363,7 @@ class _Gathering:
             linked = None if self._registry is None else False
             for each in given:
                 target = self._of_metadata(each.metadata, each.name)
-                yield self._tie(source, target, each, linked, depth)
+                yield self._tie(source, target, each.relation, each.transcript, linked, depth)
             return
         for link in self._registry.links(source.record.id):
             target = self._of_token(link.target)
@@ -374,8 +374,8 @@ class _Gathering:
                     f"{source.name}: its token has the link {relation} {target.name}, which its "
                     "metadata does not name"
                 )
-            plain = stated or Input(relation, target.name, target.metadata)
-            tie = self._tie(source, target, plain, True, depth)
+            recorded = stated.transcript if stated else None
+            tie = self._tie(source, target, relation, recorded, True, depth)
             yield replace(tie, grade="countersigned") if link.countersigned else tie
         for each in named.values():
             self.disagreements.append(
@@ -383,17 +383,22 @@ class _Gathering:
                 "which its token has no link"
             )
             target = self._of_metadata(each.metadata, each.name)
-            yield self._tie(source, target, each, False, depth)
+            yield self._tie(source, target, each.relation, each.transcript, False, depth)
 
     def _tie(
-        self, source: Artifact, target: Artifact, given: Input, linked: bool | None, depth: int
+        self,
+        source: Artifact,
+        target: Artifact,
+        relation: str,
+        recorded: Transcript | None,
+        linked: bool | None,
+        depth: int,
     ) -> Tie:
-        recorded = given.transcript
         if recorded is not None and (problem := _contradiction(recorded, target)):
             self.disagreements.append(f"{source.name}: its transcript of {target.name} {problem}")
             recorded = None
         grade = "transcript" if recorded else "stated"
-        return Tie(source, target, given.relation, grade, linked, recorded, depth)
+        return Tie(source, target, relation, grade, linked, recorded, depth)
 
     def _inputs(self, source: Artifact) -> list[Input]:
         if source.stated is None or source.stated.kind != "model":

@@ -196,10 +196,10 @@ class TestByManifests:
 class TestByTheChain:
     @pytest.fixture
     def minted(self, registry, transport, owner, accounts, family):
-        """1 photos, 2 more, 3 holdout, 4 base, 5 tuned, each linked as its metadata says."""
+        """1 photos, 2 more, derived from it, 3 holdout, 4 base, 5 tuned."""
         links = {
             "photos": [],
-            "more": [],
+            "more": [(1, Relation.DERIVED_FROM)],
             "holdout": [],
             "base": [(1, Relation.TRAINED_ON)],
             "tuned": [
@@ -222,8 +222,10 @@ class TestByTheChain:
             ("more (token 2)", "countersigned", True),
             ("holdout (token 3)", "transcript", True),
             ("base (token 4)", "stated", True),
+            ("photos (token 1)", "stated", True),
             ("photos (token 1)", "transcript", True),
         ]
+        assert [tie.relation for tie in found.ties][-2:] == ["derived_from", "trained_on"]
         assert {each.record.publisher for each in found.artifacts} == {owner.address}
         assert found.disagreements == ()
         assert found.chain.block == ape.chain.blocks.height

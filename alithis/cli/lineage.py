@@ -13,8 +13,7 @@ import click
 from alithis.cli.frame import ANY, CHAIN, MANIFEST, say, store_option
 
 if TYPE_CHECKING:
-    from alithis.drawing import Drawing
-    from alithis.index import Edge, Index, Lineage, Progress
+    from alithis.index import Index, Progress
     from alithis.registry import Registry
     from alithis.verifier import Result, Shelf, Target
 
@@ -94,6 +93,7 @@ def lineage(
       alithis lineage 3#1 --down --kind model                    # models that claim 1 touches
       alithis lineage 7 --format svg > lineage.svg
     """
+    from alithis.drawing import Drawing
     from alithis.index import DERIVES, Index
     from alithis.registry import HttpTransport, Registry, Relation
     from alithis.storage import Store
@@ -112,7 +112,7 @@ def lineage(
             down=upward is not True,
             depth=depth,
         )
-    drawing = _drawing(found, shelf)
+    drawing = Drawing.of(found, shelf)
     if form == "json":
         say(json.dumps(drawing.as_json(), indent=1))
     elif form == "list" or kind or grade:
@@ -197,20 +197,3 @@ def _say_list(lines: str) -> None:
         say(lines)
     else:
         say("alithis: none", err=True)
-
-
-def _drawing(found: Lineage, shelf: Shelf) -> Drawing:
-    from alithis.drawing import Drawing
-
-    statements = {id: shelf.statement(node.metadata) for id, node in found.nodes.items()}
-
-    def grade(edge: Edge) -> str:
-        target = found.nodes[edge.target]
-        stated = statements[edge.token]
-        if edge.countersigned:
-            return "countersigned"
-        recorded = stated.transcript(edge.relation.value, target.metadata, target.size)
-        return "transcript" if recorded else "stated"
-
-    names = {id: stated.name for id, stated in statements.items() if stated.name}
-    return Drawing(found, names, grade)
