@@ -50,7 +50,7 @@ def _run() -> None:
     from alithis.manifest import Manifest
 
     _title("Hash the images, and two datasets made of them")
-    train, test = (_sample.manifest(part) for part in ("train", "test"))
+    train, test = (_sample.manifest(part, _FOLDER) for part in ("train", "test"))
     low, high = (_subset(first) for first in (0, 5))
     _title("Train on the digits 0 to 4, then fine-tune on 5 to 9")
     base, weights = _base(low, test)
