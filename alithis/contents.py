@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 28
 """Bytes of items that are gone through at most: some five million data points."""
+MAX_ROWS = 1 << 25
+"""Rows likewise: a few bytes of Parquet can stand for any number."""
 MAX_FILES = 100_000
 """Files of a model at most."""
+MAX_PATH = 4_096
+"""Characters of a file's path at most."""
 
 _BATCH = 1 << 16
 _BLOCK = 1 << 20
@@ -85,11 +89,11 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
     stated = manifest.metadata
     if (stated.kind, stated.form, stated.scheme) != ("model", BYTES, "sha256"):
         raise FormatError(f"{stated.name}: is no model, whose leaves are digests of files")
-    rows = {
-        path: ModelFile(path, leaf, size)
-        for batch in _batches(manifest, ["leaf", "path", "size"])
-        for leaf, path, size in zip(*(column.to_pylist() for column in batch.values()), strict=True)
-    }
+    rows = dict[str, ModelFile]()
+    for batch in _batches(manifest, ["leaf", "path", "size"]):
+        columns = (column.to_pylist() for column in batch.values())
+        for leaf, path, size in zip(*columns, strict=True):
+            _take(rows, leaf, path, size, stated.name)
     # A tensor or a piece stands under its file's name and "#".
     found = [row for path, row in sorted(rows.items()) if not _is_part(path, rows)]
     if len(found) > MAX_FILES:
@@ -97,6 +101,13 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
     for file in found:
         _check(manifest, file)
     return found
+
+
+def _take(rows: dict[str, ModelFile], leaf: bytes, path: str, size: int, name: str) -> None:
+    if leaf is None or path is None or len(path) > MAX_PATH:
+        raise FormatError(f"{name}: a row of its items has no leaf or path, or too long a one")
+    if rows.setdefault(path, ModelFile(path, leaf, size)).digest != leaf:
+        raise FormatError(f"{name}: two of its files are called {path[:80]}")
 
 
 def _is_part(path: str, rows: Mapping[str, ModelFile]) -> bool:
@@ -141,6 +152,8 @@ def _batches(manifest: Manifest, columns: Sequence[str]) -> Iterator[dict[str, p
         raise NotStoredError(f"{stated.name}: its publisher withholds its items")
     if sum(entry.size for entry in stated.items_files) > MAX_BYTES:
         raise FormatError(f"{stated.name}: its items have more than {MAX_BYTES:,} bytes")
+    if stated.items > MAX_ROWS:
+        raise FormatError(f"{stated.name}: it has more than {MAX_ROWS:,} items")
     for entry in stated.items_files:
         yield from _file_batches(manifest, entry, columns)
 
@@ -159,6 +172,8 @@ def _file_batches(
             types = {"leaf": pa.binary(SIZE), "path": pa.string(), "size": pa.int64()}
             if any(file.schema_arrow.field(column).type != types[column] for column in columns):
                 raise FormatError(f"{name}: its columns are not what docs/format.md says")
+            if file.metadata.num_rows > manifest.metadata.items:
+                raise FormatError(f"{name}: it has more rows than there are items")
             for batch in file.iter_batches(_BATCH, columns=list(columns)):
                 yield {column: batch[column] for column in columns}
     except (pa.ArrowException, OSError, KeyError) as error:

@@ -242,14 +242,16 @@ h3{font-size:1.1rem;margin:2rem 0 .5rem}h4{font-size:1rem;margin:1.5rem 0 .5rem}
 p{margin:.6rem 0;max-width:46rem;overflow-wrap:anywhere}
 nav{background:var(--pane);border:1px solid var(--line);border-radius:8px;padding:.75rem 1.25rem;
 margin:1.5rem 0}
-nav ol{margin:0;padding:0;list-style:none;columns:16rem}nav li{margin:.2rem 0}
+nav ol{margin:0;padding:0;list-style:none;columns:16rem}
+nav li{margin:0;padding:.2rem 0;break-inside:avoid}
 a{color:var(--accent)}a:focus-visible,.wide:focus-visible{outline:3px solid var(--accent);
 outline-offset:2px}
 .wide{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 caption{text-align:left;color:var(--soft);padding:0 0 .4rem}
 th,td{text-align:left;vertical-align:top;padding:.5rem .75rem .5rem 0;
-border-bottom:1px solid var(--line);overflow-wrap:anywhere;min-width:5rem}
+border-bottom:1px solid var(--line);overflow-wrap:break-word;min-width:5rem}
+td a{overflow-wrap:anywhere}
 thead th{color:var(--soft);font-weight:600;white-space:nowrap}
 tbody th{font-weight:600;max-width:20rem}
 dl{display:grid;grid-template-columns:minmax(8rem,14rem) 1fr;gap:.35rem 1.25rem;margin:1rem 0}
@@ -350,7 +352,7 @@ def _html(cell: Text) -> str:
     return (
         f'<span class="tone {cell.tone}">{_linked(cell.text)}</span>'
         if cell.tone
-        else (_linked(cell.text))
+        else _linked(cell.text)
     )
 
 

@@ -81,6 +81,14 @@ class Words:
     mining: tuple[Signal, ...] = ()
     statements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def is_reserved(self) -> bool:
+        """Whether some statement reserves rights against mining."""
+        return any(
+            each.says.startswith("prohibited") or each.says in ("see-policy", "rights are reserved")
+            for each in self.mining
+        )
+
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Words:
         """Take them out of a document that anybody may have written."""
@@ -606,7 +614,7 @@ def _text(value: Any) -> str:
         value = next((value[key] for key in keys if key in value), None)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    return _clipped(str(value))
+    return _clipped(str(value).encode(errors="replace").decode())  # half of a surrogate pair
 
 
 def _clipped(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from alithis.drawing import Drawing
 from alithis.index import Edge, Lineage, Node
 from alithis.inputs import TRANSCRIBED, Transcript
 from alithis.registry import Record, Relation
-from alithis.report import Artifact, Overlap, Report, Tie
+from alithis.report import Artifact, Overlap, Report, Signal, Tie
 
 _TONES = {"countersigned": "good", "transcript": "fair", "stated": "weak"}
 _GRADES = {
@@ -43,6 +43,7 @@ def compose(found: Report) -> Document:
         Section("Test data that was trained on", list(_overlaps(found))),
         Section("Models it came from", list(_parents(found))),
         Section("Where it came from, link by link", list(_links(found))),
+        Section("How it was made, as its publisher states it", list(_made(found))),
         Section("What is not known", [Items(found.unknown, "open")]),
     ]
     return Document(f"What {found.model.name} rests on", list(_lead(found)), sections)
@@ -86,21 +87,17 @@ def _model(found: Report) -> Iterator[Block]:
         ("SHA-256 of its metadata", model.metadata.hex()),
     ]
     yield Facts(facts)
-    yield from _made(found.facts)
-    if found.files:
-        rows = [(each.name, f"{each.size:,}", each.digest.hex()) for each in found.files]
-        yield Table("Its files", ("file", "bytes", "SHA-256"), rows[:_MAX_FILES])
-        if len(rows) > _MAX_FILES:
-            yield Paragraph(f"and {len(rows) - _MAX_FILES:,} more files")
 
 
-def _made(facts: Mapping[str, Any]) -> Iterator[Block]:
-    """How it was made, as its publisher states it."""
+def _made(found: Report) -> Iterator[Block]:
+    facts = found.facts
+    if not facts and not found.files:
+        yield Paragraph("Nothing is stated.", "open")
     if facts.get("complete") is False:
         yield Paragraph("The training run did not come to its end.", "bad")
     names = {
-        "parameters": "Hyperparameters, as its publisher states them",
-        "metrics": "Metrics, as its publisher states them",
+        "parameters": "Hyperparameters",
+        "metrics": "Metrics",
         "environment": "Made with",
         "code": "Code that trained it",
         "seeds": "Seeds of random numbers",
@@ -116,6 +113,11 @@ def _made(facts: Mapping[str, Any]) -> Iterator[Block]:
             ("Duration", f"{seconds:,} s" if seconds is not None else ""),
         ]
     )
+    if found.files:
+        files = [(each.name, f"{each.size:,}", each.digest.hex()) for each in found.files]
+        yield Table("Its files", ("file", "bytes", "SHA-256"), files[:_MAX_FILES])
+        if len(files) > _MAX_FILES:
+            yield Paragraph(f"and {len(files) - _MAX_FILES:,} more files")
 
 
 def _plain(value: Any) -> str:
@@ -134,16 +136,36 @@ def _against(found: Report) -> Iterator[Block]:
         for each in found.overlaps
         if each.shared
     ]
-    if marked or shared or found.disagreements:
-        yield Items([*marked, *shared, *found.disagreements], "bad")
-    elif found.chain is None:
-        yield Paragraph("Nothing in the manifests. Marks stand on the chain, which was not asked.")
+    reserved = [
+        f"{data.name}, which was trained on, reserves rights in its metadata: "
+        f"{_said(data.words.mining)}"
+        for data in _distinct([tie.target for tie in found.sources])
+        if data.words.is_reserved
+    ]
+    if against := [*marked, *reserved, *shared, *found.disagreements]:
+        yield Items(against, "bad")
     else:
-        yield Paragraph(
-            "Nothing: no mark on a token, no shared test data that could be found, and no "
-            "contradiction between chain and metadata.",
-            "good",
+        yield _nothing(found)
+
+
+def _nothing(found: Report) -> Paragraph:
+    """Say that nothing was found, and whether it was looked for everywhere."""
+    if found.chain is None:
+        text = "Nothing in the manifests. Marks stand on the chain, which was not asked."
+        return Paragraph(text)
+    missing = [each for each in found.artifacts if each.stated is None]
+    uncounted = [each for each in found.overlaps if each.shared is None]
+    if missing or uncounted:
+        return Paragraph(
+            f"Nothing that was found; but {len(missing)} artifacts have no metadata at hand, and "
+            f"{len(uncounted)} comparisons of test data with training data could not be made.",
+            "open",
         )
+    return Paragraph(
+        "Nothing: no mark on a token, no rights reserved in the datasets' metadata, no shared "
+        "test data, and no contradiction between chain and metadata.",
+        "good",
+    )
 
 
 def _sources(found: Report) -> Iterator[Block]:
@@ -173,16 +195,19 @@ def _sources(found: Report) -> Iterator[Block]:
 def _source_row(tie: Tie) -> Sequence[str | Text]:
     data, words = tie.target, tie.target.words
     held = data.contents
-    signals = "; ".join(f"{each.says} ({each.term})" for each in words.mining)
     return (
         data.name,
         tie.source.name,
         f"{data.size:,}" if data.size is not None else Text("not known", "open"),
         f"{held.bytes:,}" if held and held.bytes is not None else Text("not known", "open"),
         _stated(words.license, data),
-        _stated(signals, data),
+        _stated(_said(words.mining), data),
         _grade(tie),
     )
+
+
+def _said(mining: Sequence[Signal]) -> str:
+    return "; ".join(f"{each.says} ({each.term})" for each in mining)
 
 
 def _stated(text: str, artifact: Artifact) -> str | Text:

@@ -377,20 +377,13 @@ def _reservations(data: Sequence[Artifact]) -> Iterator[Block]:
             ("dataset", "mining", "marks"),
             rows,
         )
-    reserved = [each.name for each in data if _is_reserved(each)]
+    reserved = [each.name for each in data if each.words.is_reserved]
     if reserved:
         yield Paragraph(f"Rights are reserved in the metadata of {', '.join(reserved)}.", "bad")
 
 
 def _signals(artifact: Artifact) -> str | Text:
     return _or_open("; ".join(f"{each.says} ({each.term})" for each in artifact.words.mining))
-
-
-def _is_reserved(artifact: Artifact) -> bool:
-    return any(
-        each.says.startswith("prohibited") or each.says == "rights are reserved"
-        for each in artifact.words.mining
-    )
 
 
 def _other(data: Sequence[Artifact]) -> Iterator[Block]:

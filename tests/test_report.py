@@ -307,6 +307,20 @@ class TestByTheChain:
         for compose in (report_text.compose, summary.compose):
             document.html(compose(found))
 
+    def test_nothing_against_it(self, minted, registry, family, tmp_path, owner):
+        """Only where all could be looked at is it said that there is nothing."""
+        more = Manifest.open(family.more).metadata
+        clean = model(tmp_path / "clean", [tie_to("trained_on", family.more)], {"w": 5})
+        registry.mintDataset(commitment(more), [], sender=owner)
+        given = [(6, Relation.TRAINED_ON)]
+        registry.mintModel(commitment(Manifest.open(clean).metadata), given, sender=owner)
+        all_of_it = Shelf(family.store, [clean])
+        text = document.markdown(report_text.compose(report.report(7, all_of_it, minted)))
+        assert "Nothing: no mark on a token, no rights reserved" in text
+        part_of_it = Shelf(Store(tmp_path / "empty"), [clean])
+        text = document.markdown(report_text.compose(report.report(7, part_of_it, minted)))
+        assert "Nothing that was found; but 1 artifacts have no metadata at hand" in text
+
     def test_a_node_whose_links_go_in_a_circle(self, minted, shelf):
         """Links lead to older tokens; a lying node may say otherwise, and must not catch us."""
 
@@ -355,6 +369,7 @@ class TestWritten:
         assert r"| photos | trained\_on | 2 of 10 (20.00%) | 8 | 1 | 3.0 |" in text
         assert r"| holdout | tested\_on | photos | 2, 50.00% of what was held out |" in text
         assert "shares 2 data points with photos, which was trained on" in text
+        assert "- photos, which was trained on, reserves rights in its metadata: prohib" in text
 
     def test_html_is_whole_and_loads_nothing(self, found):
         page = document.html(report_text.compose(found))
@@ -548,7 +563,7 @@ class TestHostileTexts:
         wrong = {
             "license": {"name": payload},
             "creator": [payload, 7, None, {"name": [payload]}],
-            "plus:DataMining": payload,
+            "plus:DataMining": payload + "\ud800",
             "tdm:reservation": [payload, True],
             "tdm:policy": {"@id": f"javascript:{payload}"},
             "rai:dataBiases": payload,
@@ -616,6 +631,46 @@ class TestContents:
             model_files(lying)
         assert contents(lying).bytes is None
 
+    @pytest.mark.parametrize(
+        ("column", "value", "said"),
+        [
+            ("path", None, "has no leaf or path"),
+            ("leaf", None, "has no leaf or path"),
+            ("path", "#" * 5_000, "or too long a one"),
+        ],
+    )
+    def test_a_row_that_is_none(self, tmp_path, column, value, said):
+        import pyarrow as pa
+
+        def change(table):
+            at = table.column_names.index(column)
+            return table.set_column(at, column, pa.array([value], table[column].type))
+
+        with pytest.raises(FormatError, match=said):
+            model_files(with_items(tmp_path, change))
+
+    def test_two_files_of_one_name(self, tmp_path):
+        import pyarrow as pa
+
+        def change(table):
+            same = pa.array(["w"] * 2)
+            return table.set_column(table.column_names.index("path"), "path", same)
+
+        lying = with_items(tmp_path, change, [b"one", b"two"])
+        with pytest.raises(FormatError, match="two of its files are called w"):
+            model_files(lying)
+
+    def test_more_rows_than_items(self, tmp_path, monkeypatch):
+        """A few bytes of Parquet that stand for any number of rows."""
+        import pyarrow as pa
+
+        lying = with_items(tmp_path, lambda table: pa.concat_tables([table] * 100))
+        with pytest.raises(FormatError, match="more rows than there are items"):
+            contents(lying)
+        monkeypatch.setattr("alithis.contents.MAX_ROWS", 0)
+        with pytest.raises(FormatError, match="more than 0 items"):
+            contents(lying)
+
     def test_other_columns(self, tmp_path):
         lying = with_items(tmp_path, lambda table: table.drop_columns(["size"]))
         with pytest.raises(SourceError, match="cannot be read"):
@@ -646,14 +701,14 @@ class TestContents:
                 Gateway(server.url).open(photos)
 
 
-def with_items(folder: Path, change) -> Manifest:
+def with_items(folder: Path, change, points=(b"w",)) -> Manifest:
     """A model's manifest whose publisher changed items.parquet, and says so in the metadata."""
     import hashlib
 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    opened = build_plain(folder / "m", [b"w"], kind="model")
+    opened = build_plain(folder / "m", points, kind="model")
     items = folder / "m" / "items.parquet"
     before = opened.metadata.file("items.parquet")
     table = pq.read_table(items)

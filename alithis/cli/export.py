@@ -114,7 +114,7 @@ def _check_kind(manifest: Manifest, form: str) -> None:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(value, indent=1).encode() + b"\n"  # ASCII: a terminal may read it
 
 
 def _report(
