@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -443,7 +444,8 @@ class TestCommand:
             ("--check goes with", tuned, "--to", "in-toto", "--check"),
             ("--rpc and --registry go together", tuned, "--to", "in-toto", "--rpc", "http://x"),
             ("cannot be written", photos, "--to", "proofs", "-o", tmp_path / "no" / "where"),
-            ("is", tmp_path, "--to", "proofs"),
+            ("cannot be read", tmp_path, "--to", "proofs"),
+            ("takes an http or", photos, "--to", "croissant", "--gateway", "javascript:x"),
         ):
             assert said in refused("export", *args)
 
@@ -452,6 +454,19 @@ class TestCommand:
         assert "cannot be reached" in refused(
             "export", family.tuned, "--to", "in-toto", "--store", family.store.root, *options
         )
+
+    def test_through_a_link_and_to_a_pipe(self, family, tmp_path):
+        """A device or a link must never be replaced by a file: /dev/full once was."""
+        (tmp_path / "real").write_bytes(b"")
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        run("export", family.photos, "--to", "proofs", "-o", tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "real").read_bytes().count(b"\n") == 10
+        os.mkfifo(tmp_path / "pipe")
+        with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+            run("export", family.photos, "--to", "proofs", "-o", tmp_path / "pipe")
+            assert reader.communicate(timeout=60)[0].count(b"\n") == 10
+        assert (tmp_path / "pipe").is_fifo()
 
     def test_nothing_half_written(self, family, tmp_path, monkeypatch):
         """The work breaks off in the middle: the file that was there stays."""

@@ -42,6 +42,7 @@ from alithis.registry import Registry
 from alithis.report import as_object
 from alithis.storage import Store
 from alithis.verifier import Shelf
+from scripts._common import container
 
 
 @pytest.fixture(scope="module")
@@ -754,6 +755,24 @@ class TestCommand:
         result = run("report", family.tuned, *options, "--format", "json")
         assert json.loads(result.stdout)["overlaps"][0]["shared"] == 0
         assert result.stderr.startswith(f"alithis: {tmp_path}/metadata.json: ")
+
+    def test_by_a_node(self, family, options, upstream, accounts):
+        with ape.networks.parse_network_choice(upstream.choice):
+            contract = accounts[6].deploy(container(), required_confirmations=0)
+            for name, links in {"more": [], "tuned": [(1, Relation.TRAINED_ON)]}.items():
+                data = Manifest.open(getattr(family, name)).metadata
+                call = contract.mintDataset if name == "more" else contract.mintModel
+                call(commitment(data), links, sender=accounts[6], required_confirmations=0)
+        node = ["--rpc", upstream.uri, "--registry", contract.address, *options]
+        value = json.loads(run("report", 2, *node, "--format", "json").stdout)
+        assert value["chain"]["registry"] == contract.address
+        assert value["artifacts"][0]["publisher"] == accounts[6].address
+        assert value["ties"][0]["linked"] is True
+        # What the metadata states beyond the token's one link.
+        assert len(value["disagreements"]) == 2
+        by_manifest = run("report", family.tuned, *node, "--format", "json").stdout
+        assert json.loads(by_manifest)["artifacts"] == value["artifacts"]
+        assert "the index" not in refused("report", 9, *node)
 
     def test_wrong_options(self, family, tmp_path, options):
         assert "--rpc and --registry go together" in refused(

@@ -85,6 +85,7 @@ def export(
       alithis export photos.alithis --to proofs -o photos.proofs.jsonl
     """
     from alithis.ranges import open_manifest
+    from alithis.vocabulary import is_url
 
     if key and form != "model-signing":
         raise click.UsageError("--key goes with --to model-signing")
@@ -92,6 +93,8 @@ def export(
         raise click.UsageError("--check goes with --to croissant and --to cyclonedx")
     if bool(rpc) != bool(registry):
         raise click.UsageError("--rpc and --registry go together")
+    if unfit := [url for url in gateways if not is_url(url)]:
+        raise click.UsageError(f"--gateway {unfit[0]}: takes an http or https URL")
     manifest = open_manifest(place)
     _check_kind(manifest, form)
     if form == "croissant":
