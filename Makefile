@@ -53,7 +53,7 @@ page: $(PAGE) ## build the verification page into alithis/web
 .PHONY: test
 test: setup page chromium ## run the tests (ARGS=... for pytest, JOBS=...), and hold the coverage
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run $(BIN)/ape test -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/coverage run $(BIN)/ape test -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
