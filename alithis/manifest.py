@@ -254,6 +254,16 @@ class Manifest:
             ]
         return self._groups[level, number]
 
+    def reader(self, name: str) -> Reader:
+        """Return a reader of one of the manifest's files.
+
+        Raises:
+            FormatError: the metadata names no such file.
+            NotStoredError: it is not at hand.
+            IntegrityError: it has not the size that the metadata states.
+        """
+        return self._reader(name, self.metadata.file(name).size)
+
     def _reader(self, name: str, size: int) -> Reader:
         if name not in self._readers:
             reader = self._open_file(self.metadata.file(name))

@@ -732,7 +732,7 @@ def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Recor
     # A proof file by itself needs no manifest: nobody is asked, nor waited for.
     opening = shelf.near if target.kind == "proof" else shelf.open
     result = verify(target, commitment, lambda: opening(record.metadata_digest))
-    return replace(result, kind=record.kind.value, marks=_marks(record))
+    return replace(result, kind=record.kind.value, marks=marks(record))
 
 
 def subject_of(registry: Registry, record: Record) -> Subject:
@@ -745,8 +745,9 @@ def subject_of(registry: Registry, record: Record) -> Subject:
     )
 
 
-def _marks(record: Record) -> tuple[str, ...]:
-    marks = {
+def marks(record: Record) -> tuple[str, ...]:
+    """Return what the chain says against a token, in words."""
+    words = {
         "withdrawn by its owner": record.withdrawn,
         "disordered: its leaves were shown not to ascend, so absence cannot be proved": (
             record.disordered
@@ -754,7 +755,7 @@ def _marks(record: Record) -> tuple[str, ...]:
         f"superseded by token {record.superseded_by}": record.superseded_by,
         f"claims against it that nobody has answered: {record.open_claims}": record.open_claims,
     }
-    return tuple(words for words, holds in marks.items() if holds)
+    return tuple(each for each, holds in words.items() if holds)
 
 
 def _models(

@@ -716,9 +716,10 @@ class TestRun:
     def test_terms_of_fair4ml(self, weights, dataset, tmp_path):
         document = self.record(weights, tmp_path / "out", dataset).metadata.document
 
-        link = {"@id": f"ipfs://f01551220{dataset.metadata.digest.hex()}", "name": "rows"}
+        link = {"@type": "sc:Dataset", "@id": "ipfs://f01551220" + dataset.metadata.digest.hex()}
+        link["name"] = "rows"
         assert document["@type"] == "fair4ml:MLModel"
-        assert document["@context"]["fair4ml"] == "https://w3id.org/fair4ml/"
+        assert document["@context"]["fair4ml"] == "https://w3id.org/fair4ml#"
         assert document["fair4ml:trainedOn"] == [link]
         assert document["fair4ml:testedOn"] == [link]
         assert "fair4ml:validatedOn" not in document
