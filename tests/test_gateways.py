@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import ape
@@ -502,11 +501,10 @@ class TestFaults:
             return False
 
         faulty.fault = busy
-        before = time.monotonic()
         result = ask(nothing, local, of_bytes(b"x"), faulty, honest)
         assert result.verdict == ABSENT
         assert result.notes == (f"gateway {faulty.address} answers HTTP 429, too many requests",)
-        assert len(faulty.asked) == 1 or time.monotonic() - before >= 1
+        assert honest.asked
         alone = ask(nothing, local, of_bytes(b"x"), faulty)
         assert alone.verdict == ABSENT
 
