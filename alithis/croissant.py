@@ -7,6 +7,7 @@ is asked on request.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from alithis.errors import MissingExtraError
@@ -66,10 +67,30 @@ def judged(data: Metadata) -> list[str]:
     except ImportError as error:
         raise MissingExtraError("mlcroissant", "croissant") from error
     try:
-        found = mlcroissant.Dataset(dict(data.document)).metadata.ctx.issues.errors
+        found = mlcroissant.Dataset(deepcopy(data.document)).metadata.ctx.issues.errors
     except mlcroissant.ValidationError as error:
         return [f"mlcroissant: {' '.join(str(error).split())}"]
     return [f"mlcroissant: {error}" for error in sorted(found)]
+
+
+def through(data: Metadata, gateway: str | None) -> dict[str, Any]:
+    """Return a document whose files are named by a gateway, so that loaders can fetch them.
+
+    Args:
+        data: of the manifest.
+        gateway: URL of an IPFS gateway; None leaves ``ipfs://`` addresses as they are.
+    """
+    document = dict(data.document)
+    if gateway is None:
+        return document
+    base = f"{gateway.rstrip('/')}/ipfs/"
+    document["distribution"] = [
+        {**each, "contentUrl": base + each["contentUrl"].removeprefix("ipfs://")}
+        if "contentUrl" in each
+        else each
+        for each in document["distribution"]
+    ]
+    return document
 
 
 def _token_problems(document: Mapping[str, Any]) -> Iterator[str]:

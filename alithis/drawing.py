@@ -1,4 +1,4 @@
-"""A lineage as text, Mermaid, DOT, JSON or SVG.
+"""A lineage as a tree, a list, Mermaid, DOT, JSON or SVG.
 
 Names come from metadata that anybody can publish: each format gets them escaped.
 """
@@ -9,10 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 from alithis.index import Edge, Lineage, Node
 from alithis.registry import Kind
+from alithis.verifier import Shelf
+
+GRADES = ("stated", "transcript", "countersigned")
+"""How far a link is evidenced, from little to much."""
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 230, 58, 130, 26  # a box, and the gaps beside and below it
 _LETTERS = 30  # of a name that fit into a box
@@ -31,6 +35,28 @@ class Drawing:
     lineage: Lineage
     names: Mapping[int, str]
     grade: Callable[[Edge], str]
+
+    @classmethod
+    def of(cls, lineage: Lineage, shelf: Shelf) -> Self:
+        """Draw a lineage with the names and transcripts that metadata at hand states.
+
+        Args:
+            lineage: the tokens and links.
+            shelf: where the tokens' manifests are.
+        """
+        statements = {id: shelf.statement(node.metadata) for id, node in lineage.nodes.items()}
+
+        def grade(edge: Edge) -> str:
+            target = lineage.nodes[edge.target]
+            if edge.countersigned:
+                return "countersigned"
+            recorded = statements[edge.token].transcript(
+                edge.relation.value, target.metadata, target.size
+            )
+            return "transcript" if recorded else "stated"
+
+        names = {id: stated.name for id, stated in statements.items() if stated.name}
+        return cls(lineage, names, grade)
 
     def _title(self, node: Node) -> str:
         return f"{self.names.get(node.id, 'unnamed')} (token {node.id})"
@@ -81,6 +107,41 @@ class Drawing:
                 shown.add(id)
                 stack += _unfolded(indent + ("   " if last else "│  "), below.get(id, []))
 
+    def evidence(self) -> dict[int, str]:
+        """For each token but the roots, how well the links between it and a root are evidenced.
+
+        It is the grade of the weakest link on the best way that leads there.
+        """
+        best = dict.fromkeys(self.lineage.roots, len(GRADES) - 1)
+        for upward in (True, False):
+            reached = dict.fromkeys(self.lineage.roots, len(GRADES) - 1)
+            # A link's target has the smaller id, so that each token comes after all ways to it.
+            for edge in sorted(
+                self.lineage.edges,
+                key=lambda edge: -edge.token if upward else edge.target,
+            ):
+                start, end = (edge.token, edge.target) if upward else (edge.target, edge.token)
+                if start in reached:
+                    grade = min(reached[start], GRADES.index(self.grade(edge)))
+                    reached[end] = max(reached.get(end, 0), grade)
+            best |= {id: max(grade, best.get(id, 0)) for id, grade in reached.items()}
+        return {id: GRADES[grade] for id, grade in best.items() if id not in self.lineage.roots}
+
+    def listing(self, kind: str | None = None, grade: str | None = None) -> str:
+        """Return a line for each token but the roots.
+
+        Args:
+            kind: only these: ``dataset`` or ``model``.
+            grade: only those that are evidenced in this way: one of `GRADES`.
+        """
+        return "\n".join(
+            f"{self._title(node)}: {node.kind}, {found}, published by {node.publisher}"
+            f"{self._remarks(node)}"
+            for id, found in sorted(self.evidence().items())
+            if (node := self.lineage.nodes[id]).kind == (kind or node.kind)
+            and found == (grade or found)
+        )
+
     def mermaid(self) -> str:
         """Return a Mermaid flowchart."""
         lines = ["flowchart BT"]
@@ -111,6 +172,7 @@ class Drawing:
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``--format json`` prints."""
+        evidence = self.evidence()
         return {
             "roots": list(self.lineage.roots),
             "truncated": self.lineage.truncated,
@@ -127,6 +189,7 @@ class Drawing:
                     "withdrawn": node.withdrawn,
                     "disordered": node.disordered,
                     "open_claims": node.open_claims,
+                    "evidence": evidence.get(node.id),
                 }
                 for node in self.lineage.nodes.values()
             ],

@@ -395,6 +395,19 @@ class Index:
         )
         return [id for (id,) in rows]
 
+    def claimed_leaf(self, token: int, number: int) -> bytes:
+        """Return the leaf that a claim against a token is about, which is proved to be in it.
+
+        Raises:
+            NoTokenError: the index knows no such claim.
+        """
+        rows = self._database.execute(
+            "SELECT leaf FROM claims WHERE token = ? AND number = ?", [token, number]
+        )
+        for (leaf,) in rows:
+            return bytes(leaf)
+        raise NoTokenError(f"the index knows no claim {number} against token {token}")
+
     def lineage(
         self,
         tokens: Sequence[int],

@@ -322,7 +322,7 @@ def _context(kind: str) -> dict[str, Any]:
         "name": {"@container": "@language"},
     }
     if kind == "model":
-        context["fair4ml"] = "https://w3id.org/fair4ml/"
+        context["fair4ml"] = "https://w3id.org/fair4ml#"  # its version 0.1.0
     return context | {term: f"cr:{term}" for term in _CROISSANT_TERMS.split()}
 
 

@@ -12,18 +12,20 @@ from alithis.builder import build
 from alithis.cid import Cid
 from alithis.digest import BYTES, Pool
 from alithis.errors import FormatError
-from alithis.inputs import Input
+from alithis.inputs import TRANSCRIBED, Input
 from alithis.manifest import Manifest
 from alithis.metadata import Description
 from alithis.progress import Progress
 from alithis.weights import Weights, check_text
 
-_FAIR4ML = {
+_TERMS = {
     "trained_on": "fair4ml:trainedOn",
     "validated_on": "fair4ml:validatedOn",
     "tested_on": "fair4ml:testedOn",
     "fine_tuned_from": "fair4ml:fineTunedFrom",
+    "distilled_from": "isBasedOn",  # schema.org's: FAIR4ML has no term for it
 }
+"""FAIR4ML 0.1.0, https://w3id.org/fair4ml."""
 _MAX_DEPTH = 32
 
 
@@ -87,10 +89,11 @@ class Facts:
         words = {"fair4ml:mlTask": self.task, "fair4ml:intendedUse": self.intended_use}
         terms: dict[str, Any] = {name: _plain(name, text) for name, text in words.items() if text}
         for given in self.inputs:
-            if given.relation in _FAIR4ML:
+            if given.relation in _TERMS:
+                kind = "sc:Dataset" if given.relation in TRANSCRIBED else "fair4ml:MLModel"
                 uri = "ipfs://" + Cid.raw(given.metadata).base16
-                of_relation = terms.setdefault(_FAIR4ML[given.relation], [])
-                of_relation.append({"@id": uri, "name": given.name})
+                of_relation = terms.setdefault(_TERMS[given.relation], [])
+                of_relation.append({"@type": kind, "@id": uri, "name": given.name})
         return terms
 
 

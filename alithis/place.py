@@ -224,16 +224,11 @@ def _is_at(place: Path, handle: int) -> bool:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all, over one that may be there.
-
-    What is no file of its own, a link or a device, is written through.
+    """Write a file that appears whole or not at all; see `whole`.
 
     Raises:
         OSError: it cannot be written.
     """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_bytes(data)
-        return
     with whole(path) as file:
         file.write(data)
 
@@ -242,11 +237,16 @@ def write_whole(path: Path, data: bytes) -> None:
 def whole(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write into that stands at a path at the end, over one that may be there.
 
-    If the work breaks off, nothing has changed.
+    If the work breaks off, nothing has changed. What is no file of its own, a link or a device,
+    is written through.
 
     Raises:
         OSError: it cannot be written.
     """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        with path.open("wb") as file:
+            yield file
+        return
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
         with partial.open("xb") as file:

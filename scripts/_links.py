@@ -148,7 +148,7 @@ def _only(records: Sequence[Record], given: Input, registry: Registry) -> int:
 def warnings(registry: Registry, links: Sequence[Link], store: Store) -> Iterator[str]:
     """What speaks against links: marks of their targets, and test data that was trained on.
 
-    The latter is found where the store has both manifests.
+    The latter is found where the store has both manifests; where it has not, that is said.
     """
     from alithis.verifier import Shelf
 
@@ -180,7 +180,11 @@ def _shared(shelf: Shelf, trained: Record, tested: Record) -> Iterator[str]:
     try:
         left, right = (shelf.open(each.metadata_digest) for each in (trained, tested))
         count = sum(len(leaves) // 32 for leaves in shared(left, right))
-    except AlithisError:  # one is not at hand, or the two cannot be compared
+    except AlithisError as error:  # one is not at hand, or the two cannot be compared
+        yield (
+            f"whether token {tested.id}, which is no training data, shares any with token "
+            f"{trained.id} was not checked: {error}"
+        )
         return
     if count:
         yield (

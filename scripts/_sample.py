@@ -30,14 +30,14 @@ def files(part: str) -> tuple[Path, Path]:
     return _DATA / images, _DATA / labels
 
 
-def manifest(part: str) -> Path:
-    """Hashes a part of MNIST afresh, and returns where its manifest stands."""
+def manifest(part: str, folder: Path = BUILD) -> Path:
+    """Hashes a part of MNIST afresh into a folder, and returns where its manifest stands."""
     from alithis import builder, readers
     from alithis.digest import Pool
     from alithis.metadata import Description
 
     images, labels = files(part)
-    out = BUILD / f"mnist-{part}.alithis"
+    out = folder / f"mnist-{part}.alithis"
     source = readers.idx(images, labels)
     with Pool() as pool:
         builder.build(

@@ -10,12 +10,13 @@ import pytest
 
 from alithis import builder, cli, manifest, metadata, readers
 from alithis.digest import Pool
-from scripts import demo, deploy, mint_dataset, mint_model, registry
+from scripts import demo, deploy, digits, mint_dataset, mint_model, registry
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {
     "demo": demo.cli,
     "deploy": deploy.cli,
+    "digits": digits.cli,
     "mint_dataset": mint_dataset.cli,
     "mint_model": mint_model.cli,
     "registry": registry.cli,

@@ -14,6 +14,7 @@ from machine import assert_index_tells, state_by_events
 from solidity import ClaimStatus, Kind, Relation, mint
 from solidity import commitment as some
 
+from alithis import digest
 from alithis import index as indices
 from alithis import registry as registries
 from alithis.cli import cli
@@ -26,6 +27,7 @@ from alithis.errors import (
     StorageError,
 )
 from alithis.index import DERIVES, Index, Lineage
+from alithis.manifest import Manifest
 from alithis.registry import Registry
 from alithis.storage import Store
 from scripts._common import container
@@ -443,10 +445,11 @@ class TestCommand:
         def invoke(*args, status=0):
             options = ["--rpc", upstream.uri, "--registry", registry.address]
             options += ["--store", str(store.root), "--index", str(tmp_path / "index")]
-            result = CliRunner(mix_stderr=False).invoke(cli, ["lineage", *map(str, args), *options])
+            result = CliRunner(mix_stderr=False).invoke(cli, ["lineage", *options, *map(str, args)])
             assert result.exit_code == status, result.output + result.stderr
             return result
 
+        invoke.address = registry.address
         return invoke
 
     def test_tree(self, run, accounts):
@@ -470,11 +473,49 @@ class TestCommand:
         said = run(tmp_path / "file", status=2).stderr
         assert "in none of 2 tokens, 0 of which could not be checked" in said
 
+    def test_which_models_and_which_datasets(self, run, accounts, tmp_path):
+        """The questions that are asked of a lineage, each in one command."""
+        model = f"model (token 2): model, transcript, published by {accounts[4]}\n"
+        assert run(1, "--down", "--derived", "--kind", "model").stdout == model
+        (tmp_path / "file").write_bytes(b"a")
+        assert run(tmp_path / "file", "--down", "--kind", "model").stdout == model
+        photos = f"photos (token 1): dataset, transcript, published by {accounts[4]}, withdrawn\n"
+        assert run(2, "--up", "--kind", "dataset").stdout == photos
+        assert run(2, "--up", "--format", "list").stdout == photos
+        nothing = run(2, "--up", "--grade", "stated")
+        assert (nothing.stdout, nothing.stderr) == ("", "alithis: none\n")
+        refused = run(2, "--kind", "model", "--format", "dot", status=2)
+        assert "go with a list, not with --format dot" in refused.stderr
+
+    def test_which_models_a_claim_touches(self, run, upstream, tmp_path, accounts):
+        proof = Manifest.open(tmp_path / "photos").prove(digest.of_bytes(b"a"))
+        claimed = (1, proof.leaf, proof.index, proof.path, "ipfs://why")
+        with ape.networks.parse_network_choice(upstream.choice):
+            contract = container().at(run.address)
+            contract.claim(*claimed, sender=accounts[5], required_confirmations=0)
+        touched = run("1#1", "--down", "--kind", "model")
+        assert touched.stdout.startswith("model (token 2): model, transcript")
+        assert touched.stderr == ""
+        assert "knows no claim 2 against token 1" in run("1#2", status=2).stderr
+        assert "knows no claim 1 against token 9" in run("9#1", status=2).stderr
+
+    def test_a_claim_where_tokens_cannot_be_checked(self, run, upstream, tmp_path, accounts):
+        """The token that is claimed against is touched for certain, whatever is at hand."""
+        proof = Manifest.open(tmp_path / "photos").prove(digest.of_bytes(b"a"))
+        claimed = (1, proof.leaf, proof.index, proof.path, "ipfs://why")
+        with ape.networks.parse_network_choice(upstream.choice):
+            contract = container().at(run.address)
+            contract.claim(*claimed, sender=accounts[5], required_confirmations=0)
+        touched = run("1#1", "--down", "--kind", "model", "--store", tmp_path / "empty")
+        assert touched.stdout.startswith("unnamed (token 2): model, stated")
+        assert "1 tokens could not be checked for the claimed data point" in touched.stderr
+
     def test_json(self, run):
         document = json.loads(run(2, "--format", "json").stdout)
         assert [token["name"] for token in document["tokens"]] == ["photos", "model"]
         assert document["tokens"][0]["withdrawn"] is True
         assert [link["grade"] for link in document["links"]] == ["transcript", "stated"]
+        assert [token["evidence"] for token in document["tokens"]] == ["transcript", None]
 
     def test_pictures(self, run):
         from xml.etree import ElementTree

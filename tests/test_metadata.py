@@ -138,7 +138,7 @@ class TestComposed:
         assert document["fair4ml:trainedOn"] == [{"@id": "x"}]
         assert "recordSet" not in document
         assert "conformsTo" not in document
-        assert document["@context"]["fair4ml"] == "https://w3id.org/fair4ml/"
+        assert document["@context"]["fair4ml"] == "https://w3id.org/fair4ml#"
 
     def test_further_facts_stand_beside_the_commitment(self):
         found = metadata.load(composed(facts={"metrics": {"accuracy": 0.9}}))

@@ -716,9 +716,10 @@ class TestRun:
     def test_terms_of_fair4ml(self, weights, dataset, tmp_path):
         document = self.record(weights, tmp_path / "out", dataset).metadata.document
 
-        link = {"@id": f"ipfs://f01551220{dataset.metadata.digest.hex()}", "name": "rows"}
+        link = {"@type": "sc:Dataset", "@id": "ipfs://f01551220" + dataset.metadata.digest.hex()}
+        link["name"] = "rows"
         assert document["@type"] == "fair4ml:MLModel"
-        assert document["@context"]["fair4ml"] == "https://w3id.org/fair4ml/"
+        assert document["@context"]["fair4ml"] == "https://w3id.org/fair4ml#"
         assert document["fair4ml:trainedOn"] == [link]
         assert document["fair4ml:testedOn"] == [link]
         assert "fair4ml:validatedOn" not in document
@@ -944,7 +945,9 @@ class TestValues:
             (float("-inf"), "metrics.y: -inf is no JSON number"),
             (np.float32("nan"), "metrics.y: nan is no JSON number"),
             ([1.0, {"z": math.inf}], "metrics.y[1].z: inf is no JSON number"),
-            (object(), "metrics.y: a object is no JSON value: log it as text"),
+            pytest.param(
+                object(), "metrics.y: a object is no JSON value: log it as text", id="object"
+            ),
             (np.arange(3), "metrics.y: a ndarray is no JSON value"),
             (b"bytes", "metrics.y: a bytes is no JSON value"),
             (1j, "metrics.y: a complex is no JSON value"),

@@ -1,6 +1,7 @@
 """`ape run mint_dataset` and `mint_model`: on the embedded chain, in this process."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -314,6 +315,13 @@ class TestLinks:
             "which the model was trained on\n"
         ) in result.stderr
         assert json.loads(result.stdout)["token"] == 3
+
+        shutil.rmtree(tmp_path / "store")
+        unchecked = run(mint_model, write_model(tmp_path / "o"), *given)
+        assert (
+            "warning: whether token 2, which is no training data, shares any with token 1 was not "
+            "checked: "
+        ) in unchecked.stderr
 
         clean = run(mint_model, write_model(tmp_path / "n"), "--link", "trained_on=1")
         assert "warning" not in clean.stderr

@@ -14,7 +14,19 @@ import traceback
 
 import click
 
-from alithis.cli import audit, lineage, manifest, model, overlap, prove, serve, store, verify
+from alithis.cli import (
+    audit,
+    export,
+    lineage,
+    manifest,
+    model,
+    overlap,
+    prove,
+    report,
+    serve,
+    store,
+    verify,
+)
 from alithis.cli.frame import Commands, drop_output
 
 
@@ -33,11 +45,13 @@ def cli() -> None:
 
 for _command in (
     audit.audit,
+    export.export,
     lineage.lineage,
     manifest.manifest,
     model.model,
     overlap.overlap,
     prove.prove,
+    report.report,
     serve.serve,
     store.store,
     verify.verify,

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, MANIFEST, say, store_option
+from alithis.cli.frame import ANY, CHAIN, MANIFEST, gateway_option, say, store_option
 
 if TYPE_CHECKING:
-    from alithis.index import Edge, Index, Lineage, Progress
+    from alithis.index import Index, Progress
     from alithis.registry import Registry
-    from alithis.verifier import Shelf
+    from alithis.verifier import Result, Shelf, Target
 
 
 @click.command()
-@click.argument("subject", metavar="TOKEN|MANIFEST|FILE|HASH")
+@click.argument("subject", metavar="TOKEN|MANIFEST|FILE|HASH|TOKEN#CLAIM")
 @click.option(
     "--up/--down", "upward", default=None, help="Only what it came from, or what came from it."
 )
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["tree", "mermaid", "dot", "svg", "json"]),
-    default="tree",
-    show_default=True,
-    help="What to print.",
+    type=click.Choice(["tree", "list", "mermaid", "dot", "svg", "json"]),
+    help="What to print  [default: tree, or with --kind or --grade list].",
+)
+@click.option("--kind", type=click.Choice(["dataset", "model"]), help="List these alone.")
+@click.option(
+    "--grade",
+    type=click.Choice(["stated", "transcript", "countersigned"]),
+    help="List those alone whose best way here has this as its weakest link.",
 )
 @click.option(
     "--rpc", envvar="ALITHIS_RPC", metavar="URL", required=True, help="The chain  [or ALITHIS_RPC]."
@@ -54,40 +59,53 @@ if TYPE_CHECKING:
     help="Folder of the index  [default: in the user's cache].",
 )
 @store_option
+@gateway_option
 def lineage(
     subject: str,
     upward: bool | None,
     derived: bool,
     depth: int | None,
-    form: str,
+    form: str | None,
+    kind: str | None,
+    grade: str | None,
     rpc: str,
     registry: str,
     chain: int | None,
     manifests: tuple[Path, ...],
     index_folder: Path | None,
     store_folder: Path | None,
+    gateways: tuple[str, ...],
 ) -> None:
     """Show what an artifact came from, and what came from it, however indirectly.
 
     The registry's events are read into an index, which the next call goes on with. A FILE or
-    HASH stands for the tokens that it is provably in. Each link has its grade: stated by its
-    publisher, recorded in a transcript, or countersigned; a token has the marks against it.
+    HASH stands for the tokens that it is provably in, TOKEN#CLAIM for those with the data point
+    that a claim is about. Each link has its grade: stated by its publisher, recorded in a
+    transcript, or countersigned; a token has the marks against it. A list gives each token the
+    grade of the weakest link on the best way to it.
 
     \b
     Examples:
       alithis lineage 7 --rpc URL --registry 0x…                 # both ways
-      alithis lineage photos.alithis --down --derived            # every model trained on it
-      alithis lineage cat.jpg --down --derived                   # … on this very file
-      alithis lineage 7 --up                                     # what model 7 rests on
+      alithis lineage photos.alithis --down --derived            # what was made from it
+      alithis lineage photos.alithis --down --derived --kind model
+      alithis lineage cat.jpg --down --derived --kind model      # … from this very file
+      alithis lineage 7 --up --kind dataset                      # the data model 7 rests on
+      alithis lineage 7 --up --kind dataset --grade stated       # … by mere statement
+      alithis lineage 3#1 --down --kind model                    # models that claim 1 touches
       alithis lineage 7 --format svg > lineage.svg
     """
+    from alithis.drawing import Drawing
+    from alithis.gateways import Gateways
     from alithis.index import DERIVES, Index
     from alithis.registry import HttpTransport, Registry, Relation
     from alithis.storage import Store
     from alithis.verifier import Shelf
 
+    if (kind or grade) and form not in (None, "list"):
+        raise click.UsageError(f"--kind and --grade go with a list, not with --format {form}")
     reader = Registry(HttpTransport(rpc), registry, chain)
-    shelf = Shelf(Store(store_folder), manifests)
+    shelf = Shelf(Store(store_folder), manifests, Gateways.named(gateways))
     with Index.beneath(index_folder or _index_folder(), reader) as index:
         _sync(index)
         found = index.lineage(
@@ -97,7 +115,15 @@ def lineage(
             down=upward is not True,
             depth=depth,
         )
-    _show_lineage(found, shelf, form)
+    drawing = Drawing.of(found, shelf)
+    if form == "json":
+        say(json.dumps(drawing.as_json(), indent=1))
+    elif form == "list" or kind or grade:
+        _say_list(drawing.listing(kind, grade))
+    else:
+        say(getattr(drawing, form or "tree")())
+    if found.truncated:
+        say(f"alithis: only the first {len(found.nodes):,} tokens are shown", err=True)
 
 
 def _index_folder() -> Path:
@@ -123,17 +149,19 @@ def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> li
     """Find the tokens that are meant."""
     from alithis.errors import NoTokenError
     from alithis.manifest import Manifest
-    from alithis.verifier import INCLUDED, Target, verify_token
+    from alithis.verifier import INCLUDED, Target
 
     if subject.isdecimal() and len(subject) < 16 and not Path(subject).exists():
         return [int(subject)]
+    claim = re.fullmatch(r"([0-9]{1,15})#([0-9]{1,9})", subject)
+    if claim and not Path(subject).exists():
+        return _claimed(int(claim[1]), int(claim[2]), index, reader, shelf)
     if Path(subject).is_dir():
         tokens = index.tokens_of(Manifest.open(Path(subject)).metadata.digest)
         if not tokens:
             raise NoTokenError(f"{subject}: no token of registry {reader.address} commits to it")
         return tokens
-    asked = Target.parse(subject)
-    results = [verify_token(asked, reader, shelf, record) for record in reader.tokens()]
+    results = _verified(Target.parse(subject), reader, shelf)
     tokens = [each.token for each in results if each.verdict == INCLUDED and each.token]
     if not tokens:
         unknown = sum(each.verdict == "unverifiable" for each in results)
@@ -143,24 +171,32 @@ def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> li
     return tokens
 
 
-def _show_lineage(found: Lineage, shelf: Shelf, form: str) -> None:
-    from alithis.drawing import Drawing
+def _verified(asked: Target, reader: Registry, shelf: Shelf) -> list[Result]:
+    from alithis.verifier import verify_token
 
-    statements = {id: shelf.statement(node.metadata) for id, node in found.nodes.items()}
+    return [verify_token(asked, reader, shelf, record) for record in reader.tokens()]
 
-    def grade(edge: Edge) -> str:
-        target = found.nodes[edge.target]
-        stated = statements[edge.token]
-        if edge.countersigned:
-            return "countersigned"
-        recorded = stated.transcript(edge.relation.value, target.metadata, target.size)
-        return "transcript" if recorded else "stated"
 
-    names = {id: stated.name for id, stated in statements.items() if stated.name}
-    drawing = Drawing(found, names, grade)
-    if form == "json":
-        say(json.dumps(drawing.as_json(), indent=1))
+def _claimed(token: int, number: int, index: Index, reader: Registry, shelf: Shelf) -> list[int]:
+    """Find the tokens that have the data point which a claim is about, its own among them.
+
+    A keyed leaf stands for a data point in its own token alone.
+    """
+    from alithis.verifier import INCLUDED, Target
+
+    leaf = index.claimed_leaf(token, number)
+    if reader.record(token).scheme == "keyed":
+        return [token]
+    results = _verified(Target(f"claim {number}", digest=leaf), reader, shelf)
+    others = [each.token for each in results if each.verdict == INCLUDED and each.token]
+    unknown = sum(each.verdict == "unverifiable" for each in results if each.token != token)
+    if unknown:
+        say(f"alithis: {unknown} tokens could not be checked for the claimed data point", err=True)
+    return sorted({token, *others})
+
+
+def _say_list(lines: str) -> None:
+    if lines:
+        say(lines)
     else:
-        say(getattr(drawing, form)())
-    if found.truncated:
-        say(f"alithis: only the first {len(found.nodes):,} tokens are shown", err=True)
+        say("alithis: none", err=True)

@@ -1,0 +1,144 @@
+"""``alithis report``: what a model rests on, and what is not known of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from alithis.cli.frame import ANY, CHAIN, gateway_option, say, store_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alithis.manifest import Manifest
+    from alithis.report import Report
+
+
+@click.command()
+@click.argument("subject", metavar="TOKEN|MANIFEST")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["markdown", "html", "json"]),
+    help="How to write it  [default: by the ending of --out, or markdown].",
+)
+@click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
+@click.option(
+    "--template",
+    type=click.Choice(["eu-training-summary"]),
+    help="In the sections of the European Commission's summary of training content.",
+)
+@click.option(
+    "--manifest",
+    "places",
+    multiple=True,
+    metavar="DIR|URL",
+    help="A manifest at hand, here or at a URL; repeatable.",
+)
+@gateway_option
+@click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
+@click.option(
+    "--registry",
+    envvar="ALITHIS_REGISTRY",
+    metavar="ADDRESS",
+    help="The registry on the chain  [or ALITHIS_REGISTRY].",
+)
+@click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@store_option
+def report(
+    subject: str,
+    form: str | None,
+    out: Path | None,
+    template: str | None,
+    places: tuple[str, ...],
+    gateways: tuple[str, ...],
+    rpc: str | None,
+    registry: str | None,
+    chain: int | None,
+    store_folder: Path | None,
+) -> None:
+    """Report what a model rests on, and what is not known of it.
+
+    The report gives the data it was trained on, with sizes, licences and whether it may be
+    mined; how much of each dataset was fed; which test data was trained on, counted wherever
+    both manifests are at hand; the models it came from; what the chain says against any of
+    these; how far each link is evidenced; and what none of this tells.
+
+    Without --rpc and --registry it rests on MANIFEST, and on what is in the local store, at
+    --manifest or behind --gateway.
+
+    \b
+    Examples:
+      alithis report digits.alithis --manifest train.alithis --manifest test.alithis
+      alithis report 7 --rpc URL --registry 0x… -o report.html
+      alithis report digits.alithis --template eu-training-summary -o summary.md
+      alithis report 7 --rpc URL --registry 0x… --gateway https://ipfs.io --format json
+    """
+    from alithis.gateways import Gateways
+    from alithis.registry import HttpTransport, Registry
+    from alithis.report import report as gather
+    from alithis.storage import Store
+    from alithis.verifier import Shelf
+
+    if bool(rpc) != bool(registry):
+        raise click.UsageError("--rpc and --registry go together")
+    reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
+    asked = _subject(subject)
+    shelf = Shelf(Store(store_folder), _at_hand(places), Gateways.named(gateways))
+    found = gather(asked, shelf, reader)
+    text = _written(found, form or _form_of(out), template)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    _write(out, text)
+    say(f"{out}: {len(found.sources)} sources, {len(found.unknown)} things not known")
+
+
+def _subject(text: str) -> int | Manifest:
+    from alithis.ranges import open_manifest
+
+    if text.isdecimal() and len(text) < 16 and not Path(text).exists():
+        return int(text)
+    return open_manifest(text)
+
+
+def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
+    """Open manifests; one that cannot be is told, and does not end it."""
+    from alithis.errors import AlithisError
+    from alithis.ranges import open_manifest
+
+    for place in places:
+        try:
+            yield open_manifest(place)
+        except AlithisError as error:
+            say(f"alithis: {error}", err=True)
+
+
+def _form_of(out: Path | None) -> str:
+    endings = {".html": "html", ".htm": "html", ".json": "json"}
+    return endings.get(out.suffix.lower(), "markdown") if out else "markdown"
+
+
+def _written(found: Report, form: str, template: str | None) -> str:
+    from alithis import document, report_text, summary
+    from alithis.report import as_object
+
+    if form == "json":
+        value = document.as_object(summary.compose(found)) if template else as_object(found)
+        return json.dumps(value, indent=1) + "\n"
+    composed = summary.compose(found) if template else report_text.compose(found)
+    return document.html(composed) if form == "html" else document.markdown(composed)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    from alithis.errors import SourceError
+    from alithis.place import write_whole
+
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,216 @@
+"""What a manifest's items tell: how many bytes they are, of what kinds, and which files of a model.
+
+items.parquet is read in pieces, and checked by its SHA-256 first: what is not the file that the
+metadata names says nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alithis.digest import BYTES, SIZE
+from alithis.errors import FormatError, IntegrityError, NotStoredError, SourceError
+from alithis.manifest import Manifest, Reader
+from alithis.metadata import FileEntry
+from alithis.proof import Inclusion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_BYTES = 1 << 28
+"""Bytes of items that are gone through at most: some five million data points."""
+MAX_ROWS = 1 << 25
+"""Rows likewise: a few bytes of Parquet can stand for any number."""
+MAX_FILES = 100_000
+"""Files of a model at most."""
+MAX_PATH = 4_096
+"""Characters of a file's path at most."""
+
+_BATCH = 1 << 16
+_BLOCK = 1 << 20
+_SUFFIX = r"\.(?P<ending>[A-Za-z0-9]{1,10})$"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the data points of an artifact are, by its items.
+
+    Attributes:
+        bytes: how many bytes they have together, repeats counted; None where some are not known.
+        endings: how many paths end in ``.png``, …, by the ending in lower case, without its dot.
+    """
+
+    bytes: int | None
+    endings: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file of a model.
+
+    Attributes:
+        name: its path, relative, POSIX.
+        digest: SHA-256 of its bytes, 32 bytes.
+        size: its bytes.
+    """
+
+    name: str
+    digest: bytes
+    size: int
+
+
+def contents(manifest: Manifest) -> Contents:
+    """Sum up a manifest's items.
+
+    Raises:
+        NotStoredError: the items are not at hand, or withheld by their publisher.
+        AlithisError: they are not what the metadata names, cannot be read, or are too many.
+    """
+    total: int | None = 0
+    endings = Counter[str]()
+    for batch in _batches(manifest, ["path", "size"]):
+        total = None if total is None or batch["size"].null_count else total + _sum(batch["size"])
+        endings += _endings(batch["path"])
+    return Contents(total, dict(endings.most_common()))
+
+
+def model_files(manifest: Manifest) -> list[ModelFile]:
+    """Return a model's files, by their names; each is proved to be in the model's tree.
+
+    Raises:
+        FormatError: the manifest is no model's, or what it says of its files contradicts itself.
+        AlithisError: as `contents` does.
+    """
+    stated = manifest.metadata
+    if (stated.kind, stated.form, stated.scheme) != ("model", BYTES, "sha256"):
+        raise FormatError(f"{stated.name}: is no model, whose leaves are digests of files")
+    rows = dict[str, ModelFile]()
+    for batch in _batches(manifest, ["leaf", "path", "size"]):
+        columns = (column.to_pylist() for column in batch.values())
+        for leaf, path, size in zip(*columns, strict=True):
+            _take(rows, leaf, path, size, stated.name)
+    # A tensor or a piece stands under its file's name and "#".
+    found = [row for path, row in sorted(rows.items()) if not _is_part(path, rows)]
+    if len(found) > MAX_FILES:
+        raise FormatError(f"{stated.name}: more than {MAX_FILES} files")
+    for file in found:
+        _check(manifest, file)
+    return found
+
+
+def _take(rows: dict[str, ModelFile], leaf: bytes, path: str, size: int, name: str) -> None:
+    if leaf is None or path is None or len(path) > MAX_PATH:
+        raise FormatError(f"{name}: a row of its items has no leaf or path, or too long a one")
+    if rows.setdefault(path, ModelFile(path, leaf, size)).digest != leaf:
+        raise FormatError(f"{name}: two of its files are called {path[:80]}")
+
+
+def _is_part(path: str, rows: Mapping[str, ModelFile]) -> bool:
+    return any(path[:at] in rows for at, letter in enumerate(path) if letter == "#")
+
+
+def _check(manifest: Manifest, file: ModelFile) -> None:
+    stated = manifest.metadata
+    if file.size is None or file.size < 0:
+        raise FormatError(f"{stated.name}: the size of {file.name} is not known")
+    proof = manifest.prove(file.digest)
+    if not isinstance(proof, Inclusion):
+        raise FormatError(f"{stated.name}: {file.name} is in its items, but not in its tree")
+    proof.check(stated.root, stated.size)
+
+
+def _sum(sizes: pa.Array) -> int:
+    import pyarrow.compute as pc
+
+    return int(pc.sum(sizes).as_py() or 0)
+
+
+def _endings(paths: pa.Array) -> Counter[str]:
+    import pyarrow.compute as pc
+
+    files = pc.replace_substring_regex(paths, r"#[^#/]*$", "")
+    found = pc.utf8_lower(pc.struct_field(pc.extract_regex(files, _SUFFIX), "ending"))
+    return Counter({each["values"]: each["counts"] for each in _counted(found) if each["values"]})
+
+
+def _counted(values: pa.Array) -> list[dict[str, Any]]:
+    import pyarrow.compute as pc
+
+    counted: list[dict[str, Any]] = pc.value_counts(values).to_pylist()
+    return counted
+
+
+def _batches(manifest: Manifest, columns: Sequence[str]) -> Iterator[dict[str, pa.Array]]:
+    """Yield the columns, piece by piece."""
+    stated = manifest.metadata
+    if not stated.items_files:
+        raise NotStoredError(f"{stated.name}: its publisher withholds its items")
+    if sum(entry.size for entry in stated.items_files) > MAX_BYTES:
+        raise FormatError(f"{stated.name}: its items have more than {MAX_BYTES:,} bytes")
+    if stated.items > MAX_ROWS:
+        raise FormatError(f"{stated.name}: it has more than {MAX_ROWS:,} items")
+    for entry in stated.items_files:
+        yield from _file_batches(manifest, entry, columns)
+
+
+def _file_batches(
+    manifest: Manifest, entry: FileEntry, columns: Sequence[str]
+) -> Iterator[dict[str, pa.Array]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = f"{manifest.metadata.name}: {entry.name}"
+    reader = manifest.reader(entry.name)
+    _check_digest(reader, entry, name)
+    try:
+        with pq.ParquetFile(io.BufferedReader(_Stream(reader), _BLOCK)) as file:
+            types = {"leaf": pa.binary(SIZE), "path": pa.string(), "size": pa.int64()}
+            if any(file.schema_arrow.field(column).type != types[column] for column in columns):
+                raise FormatError(f"{name}: its columns are not what docs/format.md says")
+            if file.metadata.num_rows > manifest.metadata.items:
+                raise FormatError(f"{name}: it has more rows than there are items")
+            for batch in file.iter_batches(_BATCH, columns=list(columns)):
+                yield {column: batch[column] for column in columns}
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise SourceError(f"{name}: cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _check_digest(reader: Reader, entry: FileEntry, name: str) -> None:
+    hasher = hashlib.sha256()
+    for start in range(0, entry.size, _BLOCK):
+        hasher.update(reader.read(start, min(_BLOCK, entry.size - start)))
+    if hasher.digest() != entry.sha256:
+        raise IntegrityError(f"{name}: SHA-256", expected=entry.sha256, found=hasher.digest())
+
+
+class _Stream(io.RawIOBase):
+    """A reader as the file that pyarrow takes."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader, self._at = reader, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._reader.size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        length = max(0, min(len(buffer), self._reader.size - self._at))
+        data = self._reader.read(self._at, length) if length else b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

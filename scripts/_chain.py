@@ -1,0 +1,206 @@
+"""A chain of lineage from end to end: mint, countersign, lineage, report, exports, verification.
+
+What is in it, its examples make: `ape run digits` is one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scripts import _common, _links, _mint
+
+if TYPE_CHECKING:
+    from ape.api import AccountAPI
+    from ape.contracts import ContractInstance
+
+    from alithis.manifest import Manifest
+    from alithis.registry import Registry
+    from alithis.report import Report
+    from alithis.verifier import Shelf
+
+
+@dataclass(frozen=True)
+class Member:
+    """An artifact of the chain.
+
+    Attributes:
+        folder: Its manifest.
+        publisher: Who mints it: the number of a test account.
+        links: What it was made from, beside what its metadata names: relation and position
+            among the members.
+    """
+
+    folder: Path
+    publisher: int = 0
+    links: Sequence[tuple[str, int]] = field(default=())
+
+
+@dataclass(frozen=True)
+class Minted:
+    """The chain on a registry.
+
+    Attributes:
+        contract: The registry.
+        registry: The library's view of it.
+        tokens: The members' tokens, in their order.
+        shelf: Where the members' manifests are.
+    """
+
+    contract: ContractInstance
+    registry: Registry
+    tokens: Sequence[int]
+    shelf: Shelf
+
+
+def say(text: str) -> None:
+    """Prints a line of a step."""
+    click.echo(f"  {text}")
+
+
+def mint(members: Sequence[Member], store_folder: Path) -> Minted:
+    """Stores and mints the members on a registry of their own."""
+    from ape import accounts
+
+    from alithis.storage import Store
+    from alithis.verifier import Shelf
+
+    store = Store(store_folder)
+    contract = accounts.test_accounts[0].deploy(_common.container())
+    registry = _mint.read_registry(contract)
+    tokens: list[int] = []
+    for member in members:
+        manifest = _mint.open_sound(member.folder, None)
+        store.put_manifest(member.folder)
+        given = [(tokens[position], relation) for relation, position in member.links]
+        links = list(dict.fromkeys([*_inputs(registry, manifest, given), *given]))
+        account = accounts.test_accounts[member.publisher]
+        tokens.append(_mint.mint(contract, manifest, links, account).token)
+        made = ", ".join(f"{relation} token {token}" for token, relation in links) or "no links"
+        say(f"token {tokens[-1]}: {manifest.metadata.kind} {manifest.metadata.name}, {made}")
+        for warning in _links.warnings(registry, links, store):
+            say(f"warning: {warning}")
+    return Minted(contract, registry, tokens, Shelf(store))
+
+
+def _inputs(
+    registry: Registry, manifest: Manifest, given: Sequence[_links.Link]
+) -> list[_links.Link]:
+    is_model = manifest.metadata.kind == "model"
+    return _links.input_links(registry, manifest, given) if is_model else []
+
+
+def countersign(minted: Minted, *, skip: Callable[[int, int], bool] = lambda *_: False) -> None:
+    """Lets the owner of each link's target confirm it.
+
+    Args:
+        minted: The chain.
+        skip: Tells, of a token and a link's target, whether that link stays as stated.
+    """
+    for token in minted.tokens:
+        for position, link in enumerate(minted.registry.links(token)):
+            if skip(token, link.target):
+                continue
+            owner = _account(minted.registry.owner_of(link.target))
+            minted.contract.countersign(token, position, sender=owner)
+            say(f"{link.relation} token {link.target}, of token {token}: by {owner.address}")
+
+
+def _account(address: str) -> AccountAPI:
+    from ape import accounts
+
+    return next(each for each in accounts.test_accounts if each.address == address)
+
+
+def lineage(minted: Minted, tokens: Sequence[int], folder: Path) -> None:
+    """Draws what tokens came from and what came from them, as text and as a picture."""
+    from alithis.drawing import Drawing
+    from alithis.index import Index
+
+    with Index.beneath(folder / "index", minted.registry) as index:
+        index.sync()
+        found = index.lineage(tokens)
+    drawing = Drawing.of(found, minted.shelf)
+    click.echo(drawing.tree())
+    _write(folder / "lineage.svg", drawing.svg())
+
+
+def report(minted: Minted, model: int, folder: Path) -> Report:
+    """Writes a model's report, and the draft of its training summary."""
+    from alithis import document, report_text, summary
+    from alithis.report import report as gather
+
+    found = gather(model, minted.shelf, minted.registry)
+    _write(folder / "report.html", document.html(report_text.compose(found)))
+    _write(folder / "report.md", document.markdown(report_text.compose(found)))
+    _write(folder / "training-summary.html", document.html(summary.compose(found)))
+    for overlap in found.overlaps:
+        say(f"{overlap.first.name} shares {overlap.shared} data points with {overlap.second.name}")
+    for overlap in found.parents:
+        say(f"{overlap.second.name} shares {overlap.shared} files and tensors with its parent")
+    for text in found.disagreements:
+        say(f"disagreement: {text}")
+    return found
+
+
+def export(found: Report, manifest: Manifest, folder: Path) -> None:
+    """Writes a model down in the words of other standards, and checks what can be checked."""
+    from alithis.adapters import cyclonedx, in_toto, model_signing
+    from alithis.errors import MissingExtraError
+
+    bill = cyclonedx.bill(found)
+    _write(folder / "bill.cdx.json", _json(bill))
+    try:
+        cyclonedx.check(bill)
+        say("the bill of materials is valid CycloneDX")
+    except MissingExtraError as error:
+        say(f"the bill of materials was not checked: {error}")
+    _write(folder / "provenance.intoto.json", _json(in_toto.statement(found)))
+    _write(folder / "model-signing.json", _json(model_signing.statement(manifest)))
+
+
+def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
+    """Verifies a training example, and follows it to every model that it went into.
+
+    Returns:
+        For each such model its token, and how well the way to it is evidenced.
+    """
+    from alithis import verifier
+    from alithis.drawing import Drawing
+    from alithis.index import DERIVES, Index
+
+    target = verifier.Target.parse(str(example))
+    included = []
+    for result in verifier.verify_tokens(target, minted.registry, minted.shelf):
+        if result.verdict == verifier.INCLUDED and result.token is not None:
+            click.echo(verifier.as_text(result))
+            included.append(result.token)
+    if not included:
+        raise _common.ScriptError(f"{example}: is in none of the chain's datasets")
+    with Index.beneath(folder / "index", minted.registry) as index:
+        index.sync()
+        found = index.lineage(included, DERIVES, up=False)
+    drawing = Drawing.of(found, minted.shelf)
+    models = {
+        id: grade for id, grade in drawing.evidence().items() if found.nodes[id].kind == "model"
+    }
+    for id, grade in models.items():
+        say(f"{example.name} -> {drawing.names.get(id)} (token {id}): {grade}, at the least")
+    return models
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    from alithis.place import write_whole
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.encode())
+    say(f"{path}")

@@ -1,0 +1,272 @@
+"""`ape run digits`: a chain of lineage on MNIST, from images to a fine-tuned model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scripts import _chain, _common, _sample
+from scripts._chain import Member
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ape.api import NetworkAPI
+    from numpy.typing import NDArray
+
+    Weights = dict[str, NDArray[np.float32]]
+
+_FOLDER = _sample.BUILD / "digits"
+_HIDDEN, _BATCH, _RATE, _EPOCHS, _SEED = 64, 256, 0.5, 4, 0
+_FROZEN = ("hidden.weight", "hidden.bias")
+_LICENSE = "https://creativecommons.org/licenses/by-sa/3.0/"
+
+
+@click.command(cls=_common.ScriptCommand)
+def cli(network: NetworkAPI) -> None:
+    """Run a chain of lineage on MNIST, from images to a fine-tuned model.
+
+    MNIST's training images are split in two derived datasets, the digits 0 to 4 and 5 to 9. A
+    network learns the first, and its last layer is then fine-tuned on the second, with the rest
+    frozen. All of it is minted and countersigned; the fine-tune is shown to share its frozen
+    tensors with its parent; a report and exports are written; and one image of a nought, which
+    the fine-tune never saw, is followed to it. It runs on the embedded chain, which ends with
+    it. What it writes stays in build/digits.
+
+    \b
+    Example:
+      ape run digits
+    """
+    from ape.logging import LogLevel, logger
+
+    if not network.is_dev:
+        raise _common.ScriptError(f"the example mints on local chains, not on {network.choice}")
+    with logger.at_level(LogLevel.WARNING):
+        _run()
+
+
+def _run() -> None:
+    from alithis.manifest import Manifest
+
+    _title("Hash the images, and two datasets made of them")
+    train, test = (_sample.manifest(part, _FOLDER) for part in ("train", "test"))
+    low, high = (_subset(first) for first in (0, 5))
+    _title("Train on the digits 0 to 4, then fine-tune on 5 to 9")
+    base, weights = _base(low, test)
+    tuned = _tuned(high, test, base, weights)
+    _title("Mint")
+    minted = _chain.mint(
+        [
+            Member(train),
+            Member(test),
+            Member(low, links=[("derived_from", 0)]),
+            Member(high, links=[("derived_from", 0)]),
+            Member(base, publisher=1),
+            Member(tuned, publisher=2),
+        ],
+        _FOLDER / "store",
+    )
+    _title("Countersign")
+    _chain.countersign(minted)
+    _title("Lineage")
+    _chain.lineage(minted, minted.tokens[-1:], _FOLDER)
+    _title("What the fine-tune shares with its parent")
+    _shared(base, tuned)
+    _title("Report")
+    found = _chain.report(minted, minted.tokens[-1], _FOLDER)
+    _title("Exports")
+    _chain.export(found, Manifest.open(tuned), _FOLDER)
+    _title("Follow one image")
+    _chain.trace(minted, _nought(), _FOLDER)
+
+
+def _title(text: str) -> None:
+    click.secho(f"\n{text}", bold=True)
+
+
+# -- Data ----------------------------------------------------------------------------------------
+
+
+def _part(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    from alithis.readers import idx_array
+
+    images, labels = _sample.files(part)
+    return idx_array(images), idx_array(labels)
+
+
+def _digits(first: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The training images of five digits, and their labels."""
+    images, labels = _part("train")
+    chosen = (labels >= first) & (labels < first + 5)
+    return images[chosen], labels[chosen]
+
+
+def _subset(first: int) -> Path:
+    """Hashes the training images of five digits as a dataset of their own."""
+    from alithis import builder, readers
+    from alithis.digest import Pool
+    from alithis.metadata import Description
+
+    images, labels = _digits(first)
+    name = f"mnist-train-{first}-{first + 4}"
+    out = _FOLDER / f"{name}.alithis"
+    source = readers.arrays(images, labels=labels.tolist(), name=name)
+    with Pool() as pool:
+        builder.build(
+            source.digested(pool),
+            out,
+            description=Description(
+                name,
+                f"MNIST's training images of the digits {first} to {first + 4}.",
+                license=_LICENSE,
+                data_mining="allowed",
+            ),
+            form=source.form,
+            replace=True,
+        )
+    _chain.say(f"{name}: {len(images):,} images")
+    return out
+
+
+def _nought() -> Path:
+    """Writes the first training image of a nought as a PNG file, as somebody may have found it."""
+    from PIL import Image
+
+    images, labels = _digits(0)
+    path = _FOLDER / "nought.png"
+    Image.fromarray(images[labels.tolist().index(0)]).save(path)
+    return path
+
+
+# -- Models --------------------------------------------------------------------------------------
+
+
+def _base(low: Path, test: Path) -> tuple[Path, Weights]:
+    """Trains a network with one hidden layer on the digits 0 to 4."""
+    import numpy as np
+
+    generator = np.random.default_rng(_SEED)
+    weights = {
+        "hidden.weight": (generator.standard_normal((784, _HIDDEN)) / 28).astype(np.float32),
+        "hidden.bias": np.zeros(_HIDDEN, np.float32),
+        "head.weight": np.zeros((_HIDDEN, 10), np.float32),
+        "head.bias": np.zeros(10, np.float32),
+    }
+    made = _train("digits-base", "A network that reads the digits 0 to 4.", weights, 0, low, test)
+    return made, weights
+
+
+def _tuned(high: Path, test: Path, base: Path, weights: Weights) -> Path:
+    """Fine-tunes the last layer on the digits 5 to 9."""
+    name, words = "digits-tuned", "digits-base, its last layer fine-tuned on the digits 5 to 9."
+    return _train(name, words, dict(weights), 5, high, test, base)
+
+
+def _train(
+    name: str,
+    description: str,
+    weights: Weights,
+    first: int,
+    data: Path,
+    test: Path,
+    parent: Path | None = None,
+) -> Path:
+    """Trains a network under a Run; returns its manifest."""
+    from safetensors.numpy import save_file
+
+    from alithis import Run
+    from alithis.inputs import Input
+    from alithis.manifest import Manifest
+    from alithis.model import build_model
+
+    frozen = _FROZEN if parent else ()
+    with Run(name, description=description, license="MIT", task="image-classification") as run:
+        images, labels = _digits(first)
+        run.log_params(
+            hidden=_HIDDEN, epochs=_EPOCHS, batch_size=_BATCH, learning_rate=_RATE, frozen=frozen
+        )
+        _fit(run.use(images, data, "trained_on"), labels, weights, frozen)
+        images, labels = _part("test")
+        accuracy = _accuracy(run.use(images, test, "tested_on"), labels, weights, first)
+        run.log_metrics(accuracy=round(accuracy, 4))
+    _FOLDER.mkdir(parents=True, exist_ok=True)
+    file, out = _FOLDER / f"{name}.safetensors", _FOLDER / f"{name}.alithis"
+    save_file(weights, file)
+    facts = run.facts()
+    if parent is not None:
+        stated = Manifest.open(parent).metadata
+        came_from = Input("fine_tuned_from", stated.name, stated.digest)
+        facts = _with(facts, came_from)
+    build_model([file], out, description=run.description, facts=facts, replace=True)
+    _chain.say(f"{name}: {accuracy:.2%} of the test images of its digits")
+    return out
+
+
+def _with(facts: Any, given: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(facts, inputs=[*facts.inputs, given])
+
+
+def _fit(images: Any, labels: NDArray[np.uint8], weights: Weights, frozen: tuple[str, ...]) -> None:
+    """Stochastic gradient descent on the cross-entropy; frozen tensors stay as they are."""
+    import numpy as np
+
+    generator = np.random.default_rng(_SEED)
+    targets = np.eye(10, dtype=np.float32)[labels]
+    for _ in range(_EPOCHS):
+        order = generator.permutation(len(images))
+        for batch in np.split(order, range(_BATCH, len(order), _BATCH)):
+            inputs = _inputs(images[batch])
+            hidden, scores = _scores(inputs, weights)
+            error = (_softmax(scores) - targets[batch]) / len(batch)
+            back = (error @ weights["head.weight"].T) * (hidden > 0)
+            steps = {
+                "head.weight": hidden.T @ error,
+                "head.bias": error.sum(axis=0),
+                "hidden.weight": inputs.T @ back,
+                "hidden.bias": back.sum(axis=0),
+            }
+            for name in steps.keys() - frozen:
+                weights[name] = weights[name] - _RATE * steps[name]
+
+
+def _accuracy(images: Any, labels: NDArray[np.uint8], weights: Weights, first: int) -> float:
+    """The share of the test images of five digits that are read rightly."""
+    chosen = (labels >= first) & (labels < first + 5)
+    _, scores = _scores(_inputs(images[chosen]), weights)
+    return float((scores.argmax(axis=1) == labels[chosen]).mean())
+
+
+def _scores(
+    inputs: NDArray[np.float32], weights: Weights
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    hidden = (inputs @ weights["hidden.weight"] + weights["hidden.bias"]).clip(min=0)
+    return hidden, hidden @ weights["head.weight"] + weights["head.bias"]
+
+
+def _inputs(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.reshape(len(images), -1).astype("float32") / 255
+
+
+def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    import numpy as np
+
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _shared(base: Path, tuned: Path) -> None:
+    """Names the tensors that the fine-tune has from its parent: `alithis overlap --list`."""
+    from alithis.overlap import Side, shared
+
+    sides = [Side.open(str(folder)) for folder in (base, tuned)]
+    found = b"".join(shared(*(side.manifest for side in sides)))
+    leaves = [found[at : at + 32] for at in range(0, len(found), 32)]
+    names = sorted(name for paths in sides[1].paths_of(leaves) for name in paths)
+    expected = [f"digits-tuned.safetensors#{name}" for name in sorted(_FROZEN)]
+    if names != expected:
+        raise _common.ScriptError(f"expected to share {expected}, found {names}")
+    for name in names:
+        _chain.say(name)

@@ -1,0 +1,91 @@
+"""How a lineage's evidence is summed up."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alithis.drawing import GRADES, Drawing
+from alithis.index import Edge, Lineage, Node
+from alithis.registry import Kind, Relation
+
+
+def node(id: int, kind: Kind = Kind.MODEL) -> Node:
+    return Node(id, kind, 1, bytes(32), "0xabc", "0xabc", None, False, False, 0)
+
+
+def drawing(root: int, links: dict[tuple[int, int], str], kinds=None) -> Drawing:
+    ids = sorted({root, *(id for link in links for id in link)})
+    nodes = {id: node(id, (kinds or {}).get(id, Kind.MODEL)) for id in ids}
+    edges = [Edge(token, target, Relation.TRAINED_ON, False) for token, target in links]
+    lineage = Lineage((root,), nodes, edges)
+    return Drawing(lineage, {1: "photos"}, lambda edge: links[edge.token, edge.target])
+
+
+def ways(links: dict[tuple[int, int], str], start: int, end: int, *, up: bool) -> list[int]:
+    """The weakest link of each way, by trying all of them."""
+    if start == end:
+        return [len(GRADES) - 1]
+    found = []
+    for (token, target), grade in links.items():
+        here, there = (token, target) if up else (target, token)
+        if here == start:
+            rest = ways(links, there, end, up=up)
+            found += [min(GRADES.index(grade), weakest) for weakest in rest]
+    return found
+
+
+class TestEvidence:
+    def test_weakest_link_of_the_best_way(self):
+        links = {(2, 1): "countersigned", (3, 2): "transcript", (4, 3): "countersigned"}
+        assert drawing(1, links).evidence() == {
+            2: "countersigned",
+            3: "transcript",
+            4: "transcript",
+        }
+        shortcut = links | {(4, 1): "stated"}
+        assert drawing(1, shortcut).evidence()[4] == "transcript"
+        assert drawing(1, links | {(4, 1): "countersigned"}).evidence()[4] == "countersigned"
+
+    def test_both_ways(self):
+        links = {(2, 1): "stated", (3, 2): "countersigned"}
+        assert drawing(2, links).evidence() == {1: "stated", 3: "countersigned"}
+
+    @given(
+        st.dictionaries(
+            st.tuples(st.integers(1, 6), st.integers(1, 6)).filter(lambda link: link[1] < link[0]),
+            st.sampled_from(GRADES),
+            min_size=1,
+            max_size=9,
+        ),
+        st.data(),
+    )
+    def test_as_by_trying_all_ways(self, links, data):
+        root = data.draw(st.sampled_from(sorted({id for link in links for id in link})))
+        found = drawing(root, links).evidence()
+        for id in {id for link in links for id in link} - {root}:
+            tried = ways(links, root, id, up=True) + ways(links, root, id, up=False)
+            assert found.get(id) == (GRADES[max(tried)] if tried else None)
+
+
+class TestListing:
+    LINKS = {(3, 1): "stated", (3, 2): "countersigned", (4, 3): "transcript"}  # noqa: RUF012
+    KINDS = {1: Kind.DATASET, 2: Kind.DATASET}  # noqa: RUF012
+
+    def listed(self, *args):
+        return drawing(4, self.LINKS, self.KINDS).listing(*args).splitlines()
+
+    def test_all(self):
+        assert self.listed() == [
+            "photos (token 1): dataset, stated, published by 0xabc",
+            "unnamed (token 2): dataset, transcript, published by 0xabc",
+            "unnamed (token 3): model, transcript, published by 0xabc",
+        ]
+
+    def test_some(self):
+        assert [line[:16] for line in self.listed("dataset")] == [
+            "photos (token 1)",
+            "unnamed (token 2",
+        ]
+        assert self.listed("dataset", "stated") == self.listed()[:1]
+        assert self.listed("model", "countersigned") == []

@@ -1,0 +1,779 @@
+"""`alithis report`: what a model rests on, and what is not known."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import ape
+import pytest
+from artifacts import build as build_plain
+from artifacts import commitment, rewrite
+from commands import refused, run
+from families import HOSTILE, dataset, images, make_family, model, of, tie_to
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from range_server import serving
+from solidity import Relation
+from test_index import Altered
+
+from alithis import digest, document, report, report_text, summary
+from alithis.contents import contents, model_files
+from alithis.document import Document, Facts, Items, Paragraph, Section, Table
+from alithis.errors import (
+    FormatError,
+    IntegrityError,
+    NoTokenError,
+    SourceError,
+    TransportError,
+)
+from alithis.gateways import Gateway, Gateways
+from alithis.inputs import Input, Transcript
+from alithis.keyed import PublisherKey
+from alithis.manifest import Manifest
+from alithis.metadata import Description
+from alithis.model import build_model
+from alithis.registry import Registry
+from alithis.report import as_object
+from alithis.storage import Store
+from alithis.verifier import Shelf
+from scripts._common import container
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    return make_family(tmp_path_factory.mktemp("family"))
+
+
+@pytest.fixture
+def shelf(family):
+    return Shelf(family.store)
+
+
+class TestByManifests:
+    def test_ties_nearest_first_and_those_of_parents(self, family, shelf):
+        found = of(family.tuned, shelf)
+        assert [
+            (tie.depth, tie.source.name, tie.relation, tie.target.name) for tie in found.ties
+        ] == [
+            (0, "tuned", "trained_on", "more"),
+            (0, "tuned", "tested_on", "holdout"),
+            (0, "tuned", "fine_tuned_from", "base"),
+            (1, "base", "trained_on", "photos"),
+        ]
+        assert [tie.grade for tie in found.ties] == ["stated", "transcript", "stated", "transcript"]
+        assert all(tie.linked is None for tie in found.ties)
+        assert [tie.target.name for tie in found.sources] == ["more", "photos"]
+
+    def test_words_sizes_and_kinds(self, family, shelf):
+        (photos,) = [each for each in of(family.tuned, shelf).artifacts if each.name == "photos"]
+        assert photos.words.license == "CC-BY-4.0"
+        assert photos.words.creators == ("Grace",)
+        assert [(each.term, each.says) for each in photos.words.mining] == [
+            ("plus:DataMining", "prohibited-training"),
+            ("tdm:reservation", "rights are reserved"),
+        ]
+        assert photos.words.statements["dataBiases"] == ("Doors of one town only.",)
+        assert (photos.size, photos.contents.bytes) == (10, 70)
+        assert photos.contents.endings == {"png": 10}
+
+    def test_test_data_is_compared_with_that_of_the_parent_too(self, family, shelf):
+        overlaps = of(family.tuned, shelf).overlaps
+        assert [(each.first.name, each.second.name, each.shared) for each in overlaps] == [
+            ("holdout", "more", 0),
+            ("holdout", "photos", 2),
+        ]
+
+    def test_what_is_shared_with_the_parent(self, family, shelf):
+        (parent,) = of(family.tuned, shelf).parents
+        assert (parent.relation, parent.first.name, parent.shared) == ("fine_tuned_from", "base", 1)
+
+    def test_files(self, family, shelf):
+        assert [each.name for each in of(family.tuned, shelf).files] == [
+            "config.json",
+            "model.safetensors",
+        ]
+
+    def test_what_is_not_known(self, family, shelf):
+        unknown = "\n".join(of(family.tuned, shelf).unknown)
+        assert "Under which licence more is" in unknown
+        assert "Whether holdout may be mined" in unknown
+        assert "Which data points of more were fed to tuned" in unknown
+        assert "no chain was asked" in unknown
+        assert "Whether other data was used besides" in unknown
+        assert "Under which licence photos is" not in unknown
+
+    def test_manifests_that_are_not_at_hand(self, family, tmp_path):
+        found = of(family.tuned, Shelf(Store(tmp_path / "empty")))
+        assert [tie.target.name for tie in found.ties] == ["more", "holdout", "base"]
+        assert [each.shared for each in (*found.overlaps, *found.parents)] == [None, None]
+        assert "holdout: its manifest is not at hand; more: " in found.overlaps[0].reason
+        assert any(
+            text.startswith("What data base, which tuned came from") for text in found.unknown
+        )
+        assert any(text.startswith("What the publisher of more states") for text in found.unknown)
+
+    def test_a_model_that_names_nothing(self, tmp_path, shelf):
+        found = of(model(tmp_path / "bare", [], {"w": 1}), shelf)
+        assert found.ties == found.overlaps == found.parents == ()
+        assert any(text.startswith("What data it was trained on") for text in found.unknown)
+        for compose in (report_text.compose, summary.compose):
+            assert "neither its metadata nor its token names any" in document.markdown(
+                compose(found)
+            )
+
+    def test_a_run_that_broke_off(self, tmp_path, shelf):
+        found = of(model(tmp_path / "torn", [], {"w": 1}, complete=False), shelf)
+        assert any("did not come to its end" in text for text in found.unknown)
+        assert "**Warning:** The training run did not come to its end." in document.markdown(
+            report_text.compose(found)
+        )
+
+    def test_a_transcript_that_cannot_be(self, family, tmp_path, shelf):
+        data = Manifest.open(family.photos).metadata
+        lies = {
+            "counts 3 of its data points, of which there are 10": (2, 1, 0, None, 2),
+            "says that just its data points were fed, but has another root": (10, 0, 0, None, 10),
+            "counts 1 data points fed, of which 10 were distinct": (10, 0, 0, 1, 10),
+        }
+        for number, (said, (seen, unseen, foreign, given_, size)) in enumerate(lies.items()):
+            root = data.root if given_ else bytes(32)
+            fed = Transcript(root, size, seen, unseen, foreign, given_)
+            lying = Input("trained_on", "photos", data.digest, fed)
+            found = of(model(tmp_path / f"liar{number}", [lying], {"w": 1}), shelf)
+            assert found.ties[0].grade == "stated"
+            assert found.disagreements == (f"liar{number}: its transcript of photos {said}",)
+
+    def test_keyed_test_data_cannot_be_compared(self, family, tmp_path, shelf):
+        key = PublisherKey(b"k" * 32)
+        secret = dataset(tmp_path / "secret", images(1, 2), key)
+        ties = [tie_to("trained_on", family.photos), tie_to("tested_on", secret)]
+        at_hand = Shelf(family.store, [secret])
+        (found,) = of(model(tmp_path / "m", ties, {"w": 1}), at_hand).overlaps
+        assert found.shared is None
+        assert "different schemes" in found.reason
+
+    def test_a_damaged_manifest_is_not_counted(self, family, tmp_path):
+        import shutil
+
+        copy = shutil.copytree(family.photos, tmp_path / "photos.alithis")
+        leaves = bytearray((copy / "leaves").read_bytes())
+        leaves[5] ^= 1
+        (copy / "leaves").write_bytes(leaves)
+        found = of(family.tuned, Shelf(family.store, [copy]))
+        assert found.overlaps[1].shared is None
+        assert "SHA-256 of leaves" in found.overlaps[1].reason
+
+    def test_a_dataset(self, family, shelf):
+        with pytest.raises(FormatError, match="photos: is a dataset; a report is about a model"):
+            of(family.photos, shelf)
+
+    def test_a_token_of_no_registry(self, shelf):
+        with pytest.raises(NoTokenError, match="of which registry"):
+            report.report(3, shelf)
+
+    def test_many_sources_are_bounded(self, family, shelf, monkeypatch):
+        monkeypatch.setattr(report, "MAX_ARTIFACTS", 2)
+        found = of(family.tuned, shelf)
+        assert len(found.artifacts) <= 4
+        assert any(text.startswith("What lies beyond 2 artifacts") for text in found.unknown)
+
+    def test_inputs_that_are_stated_wrongly(self, family, tmp_path, shelf):
+        build_plain(tmp_path / "m", [b"w"], kind="model", inputs=[{"relation": "likes"}])
+        found = of(tmp_path / "m", shelf)
+        assert found.disagreements == ("m: its metadata states its inputs wrongly",)
+
+    def test_facts_of_other_types_are_left_out(self, tmp_path, shelf):
+        wrong = {"parameters": [1], "metrics": "no", "seconds": "12", "hardware": {}, "complete": 1}
+        build_plain(tmp_path / "m", [b"w"], kind="model", inputs=[], **wrong)
+        assert of(tmp_path / "m", shelf).facts == {}
+
+
+class TestByTheChain:
+    @pytest.fixture
+    def minted(self, registry, transport, owner, accounts, family):
+        """1 photos, 2 more, derived from it, 3 holdout, 4 base, 5 tuned."""
+        links = {
+            "photos": [],
+            "more": [(1, Relation.DERIVED_FROM)],
+            "holdout": [],
+            "base": [(1, Relation.TRAINED_ON)],
+            "tuned": [
+                (2, Relation.TRAINED_ON),
+                (3, Relation.TESTED_ON),
+                (4, Relation.FINE_TUNED_FROM),
+            ],
+        }
+        for name, given_ in links.items():
+            data = Manifest.open(getattr(family, name)).metadata
+            call = registry.mintDataset if data.kind == "dataset" else registry.mintModel
+            call(commitment(data), given_, sender=owner)
+        return Registry(transport, registry.address)
+
+    def test_links_grades_and_publishers(self, minted, registry, shelf, owner):
+        registry.countersign(5, 0, sender=owner)
+        found = report.report(5, shelf, minted)
+        assert found.model.name == "tuned (token 5)"
+        assert [(tie.target.name, tie.grade, tie.linked) for tie in found.ties] == [
+            ("more (token 2)", "countersigned", True),
+            ("holdout (token 3)", "transcript", True),
+            ("base (token 4)", "stated", True),
+            ("photos (token 1)", "stated", True),
+            ("photos (token 1)", "transcript", True),
+        ]
+        assert [tie.relation for tie in found.ties][-2:] == ["derived_from", "trained_on"]
+        assert {each.record.publisher for each in found.artifacts} == {owner.address}
+        assert found.disagreements == ()
+        assert found.chain.block == ape.chain.blocks.height
+        assert not any("no chain was asked" in text for text in found.unknown)
+
+    def test_by_the_manifest(self, minted, shelf, family):
+        assert of(family.tuned, shelf, minted).model.record.id == 5
+
+    def test_marks(self, minted, registry, shelf, owner, accounts):
+        registry.withdraw(1, "why", sender=owner)
+        found = report.report(5, shelf, minted)
+        (photos,) = [each for each in found.artifacts if each.record.id == 1]
+        assert photos.marks == ("withdrawn by its owner",)
+        text = document.markdown(report_text.compose(found))
+        assert "photos (token 1) is marked: withdrawn by its owner" in text
+
+    def test_an_open_claim(self, minted, registry, shelf, family, accounts):
+        proof = Manifest.open(family.more).prove(digest.of_bytes(b"image 20"))
+        registry.claim(2, proof.leaf, proof.index, proof.path, "ipfs://why", sender=accounts[3])
+        found = report.report(5, shelf, minted)
+        (more,) = [each for each in found.artifacts if each.record.id == 2]
+        assert more.marks == ("claims against it that nobody has answered: 1",)
+
+    def test_links_and_metadata_that_disagree(self, minted, registry, shelf, family, owner):
+        data = Manifest.open(family.tuned).metadata
+        links = [(1, Relation.TRAINED_ON), (3, Relation.TESTED_ON)]
+        registry.mintModel(commitment(data), links, sender=owner)
+        found = report.report(6, shelf, minted)
+        assert set(found.disagreements) == {
+            "tuned (token 6): its token has the link trained_on photos (token 1), which its "
+            "metadata does not name",
+            "tuned (token 6): its metadata states trained_on more, for which its token has no link",
+            "tuned (token 6): its metadata states fine_tuned_from base, for which its token has "
+            "no link",
+        }
+        assert {(tie.target.name, tie.linked) for tie in found.ties if not tie.depth} == {
+            ("photos (token 1)", True),
+            ("holdout (token 3)", True),
+            ("more", False),
+            ("base", False),
+        }
+
+    def test_metadata_that_states_another_size_than_the_token(
+        self, minted, registry, shelf, family, owner
+    ):
+        data = Manifest.open(family.tuned).metadata
+        registry.mintModel(commitment(data, size=data.size + 1), [], sender=owner)
+        found = report.report(6, shelf, minted)
+        assert (
+            f"tuned (token 6): its metadata states the size {data.size}, its token "
+            in (found.disagreements[0])
+        )
+
+    def test_several_tokens_of_one_manifest(self, minted, registry, shelf, family, accounts):
+        """A copier mints what is public: the report must not choose."""
+        data = Manifest.open(family.tuned).metadata
+        registry.mintModel(commitment(data), [], sender=accounts[5])
+        with pytest.raises(NoTokenError, match=f"name one: 5 by .*, 6 by {accounts[5].address}"):
+            of(family.tuned, shelf, minted)
+
+    def test_a_manifest_without_a_token(self, minted, shelf, tmp_path):
+        bare = model(tmp_path / "bare", [], {"w": 9})
+        with pytest.raises(NoTokenError, match="bare: no token of registry"):
+            of(bare, shelf, minted)
+
+    def test_no_such_token(self, minted, shelf):
+        with pytest.raises(NoTokenError):
+            report.report(77, shelf, minted)
+
+    def test_nothing_at_hand(self, minted, tmp_path):
+        found = report.report(5, Shelf(Store(tmp_path / "empty")), minted)
+        assert [tie.relation for tie in found.ties][:3] == [
+            "trained_on",
+            "tested_on",
+            "fine_tuned_from",
+        ]
+        assert found.model.size is not None
+        assert found.unknown[0].startswith("What the publisher of unnamed ")
+        for compose in (report_text.compose, summary.compose):
+            document.html(compose(found))
+
+    def test_nothing_against_it(self, minted, registry, family, tmp_path, owner):
+        """Only where all could be looked at is it said that there is nothing."""
+        more = Manifest.open(family.more).metadata
+        clean = model(tmp_path / "clean", [tie_to("trained_on", family.more)], {"w": 5})
+        registry.mintDataset(commitment(more), [], sender=owner)
+        given = [(6, Relation.TRAINED_ON)]
+        registry.mintModel(commitment(Manifest.open(clean).metadata), given, sender=owner)
+        all_of_it = Shelf(family.store, [clean])
+        text = document.markdown(report_text.compose(report.report(7, all_of_it, minted)))
+        assert "Nothing: no mark on a token, no rights reserved" in text
+        part_of_it = Shelf(Store(tmp_path / "empty"), [clean])
+        text = document.markdown(report_text.compose(report.report(7, part_of_it, minted)))
+        assert "Nothing that was found; but 1 artifacts have no metadata at hand" in text
+
+    def test_a_node_whose_links_go_in_a_circle(self, minted, shelf):
+        """Links lead to older tokens; a lying node may say otherwise, and must not catch us."""
+
+        class Circle(Registry):
+            def links(self, id):
+                from alithis.registry import Link
+                from alithis.registry import Relation as Named
+
+                return (Link(5 if id == 4 else 4, Named.FINE_TUNED_FROM),)
+
+        lying = Circle(minted._transport, minted.address)
+        found = report.report(5, shelf, lying)
+        assert [
+            (tie.source.record.id, tie.target.record.id) for tie in found.ties if tie.linked
+        ] == [
+            (5, 4),
+            (4, 5),
+        ]
+        document.html(report_text.compose(found))
+
+    def test_a_node_that_dies(self, minted, shelf):
+        answered = []
+
+        def change(method, answer):
+            answered.append(method)
+            if len(answered) > 8:
+                raise TransportError("the node is gone")
+            return answer
+
+        with pytest.raises(TransportError, match="the node is gone"):
+            report.report(5, shelf, Registry(Altered(minted, change), minted.address))
+
+
+class TestWritten:
+    @pytest.fixture
+    def found(self, family, shelf):
+        return of(family.tuned, shelf)
+
+    def test_markdown(self, found):
+        text = document.markdown(report_text.compose(found))
+        assert "# What tuned rests on" in text
+        assert (
+            "| photos | base | 10 | 70 | CC-BY-4.0 | prohibited-training (plus:DataMining); rights "
+            "are reserved (tdm:reservation) | transcript of a run, recorded by the publisher |"
+        ) in text
+        assert r"| photos | trained\_on | 2 of 10 (20.00%) | 8 | 1 | 3.0 |" in text
+        assert r"| holdout | tested\_on | photos | 2, 50.00% of what was held out |" in text
+        assert "shares 2 data points with photos, which was trained on" in text
+        assert "- photos, which was trained on, reserves rights in its metadata: prohib" in text
+
+    def test_html_is_whole_and_loads_nothing(self, found):
+        page = document.html(report_text.compose(found))
+        checked = Page(page)
+        assert checked.headings[0] == "h1"
+        assert "script" not in checked.tags
+        assert "default-src 'none'" in page
+        assert not re.search(r"""(src|srcset)=|url\(|@import""", page)
+        assert checked.links == {"https://example.org/doors"}
+
+    def test_json(self, found):
+        value = as_object(found)
+        names = [each["name"] for each in value["artifacts"]]
+        assert names == ["tuned", "more", "holdout", "base", "photos"]
+        assert value["ties"][3] == {
+            "source": 3,
+            "target": 4,
+            "relation": "trained_on",
+            "grade": "transcript",
+            "linked": None,
+            "depth": 1,
+            "transcript": value["ties"][3]["transcript"],
+        }
+        assert value["ties"][3]["transcript"]["foreign"] == 1
+        assert value["overlaps"][1]["shared"] == 2
+        assert value["facts"]["parameters"] == {"rate": 0.1, "layers": [4, 4]}
+        assert json.loads(json.dumps(value)) == value
+
+
+class TestSummary:
+    """The sections of the Commission's template, filled in where records answer."""
+
+    @pytest.fixture
+    def text(self, family, shelf):
+        return document.markdown(summary.compose(of(family.tuned, shelf)))
+
+    def test_sections(self, text):
+        assert re.findall(r"^#+ (\d[\d.]*) ", text, re.MULTILINE) == [
+            *("1", "1.1", "1.2", "1.3"),
+            *("2", "2.1", "2.2", "2.2.1", "2.2.2", "2.3", "2.4", "2.5", "2.6"),
+            *("3", "3.1", "3.2", "3.3"),
+        ]
+
+    def test_what_records_answer(self, text):
+        assert "| Provider | Ada |" in text
+        assert r"| Models it was made from | base (fine\_tuned\_from, stated) |" in text
+        assert "| Image | less than 1 million images (12) |" in text
+        assert "| Data points in all | 12 distinct, in 2 datasets |" in text
+        assert "collection: Web Scraping" in text
+        assert "Rights are reserved in the metadata of photos." in text
+        assert "| photos | dataBiases | Doors of one town only. |" in text
+
+    def test_what_only_the_provider_knows_is_open(self, text):
+        opened = "Open: for the provider to fill in"
+        assert f"| Authorised representative in the Union | {opened} |" in text
+        assert f"| Crawlers, and who runs them | {opened} |" in text
+        assert f"| What was done against illegal content | {opened} |" in text
+
+    @pytest.mark.parametrize(
+        ("statement", "number"),
+        [("Web Scraping", "2.3"), ("User-Generated Content Data", "2.4"), ("Synthetic", "2.5")],
+    )
+    def test_where_a_dataset_is_put(self, tmp_path, family, statement, number):
+        data = dataset(tmp_path / "d", images(1), rai={"dataCollectionType": [statement]})
+        made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
+        composed = summary.compose(of(made, Shelf(family.store, [data])))
+        (listed,) = [each for each in composed.sections if each.number == "2"]
+        (section,) = [each for each in listed.sections if each.number == number]
+        assert any(isinstance(block, Table) for block in section.blocks)
+
+    @pytest.mark.parametrize(
+        ("count", "said"),
+        [
+            (999_999, "less than 1 million images"),
+            (10**6, "1 million to 1 billion images"),
+            (10**9, "more than 1 billion images"),
+        ],
+    )
+    def test_ranges_of_images(self, count, said):
+        assert summary._size("Image", count) == f"{said} ({count:,})"
+
+
+class Page(HTMLParser):
+    """What is in a page, by a parser that knows nothing of how it was written."""
+
+    VOID = ("meta", "img", "br", "rect", "path", "link", "input")
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.headings: list[str] = []
+        self.links: set[str] = set()
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if re.fullmatch(r"h\d", tag):
+            self.headings.append(tag)
+        if tag not in self.VOID:
+            self._open.append(tag)
+        self.links |= {
+            value for name, value in attrs if name == "href" and not value.startswith("#")
+        }
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+PLAIN = Document(
+    "t",
+    [Paragraph("t"), Paragraph("t", "bad"), Items(["t"]), Facts([("n", "t")])],
+    [Section("t", [Table("t", ("h", "t"), [("t", "t")])], [Section("t", number="1.1")])],
+)
+
+
+def filled(text: str) -> Document:
+    """A document with a text in every place that there is."""
+    return Document(
+        text,
+        [Paragraph(text), Paragraph(text, "bad"), Items([text]), Facts([("n", text)])],
+        [Section(text, [Table(text, ("h", text), [(text, text)])], [Section(text, number="1.1")])],
+    )
+
+
+def markdown_types(text: str) -> list[str]:
+    """The elements that a parser of GitHub's Markdown finds."""
+    found = []
+    for token in MarkdownIt("gfm-like", {"linkify": False}).parse(text):
+        found.append(token.type)
+        found += [child.type for child in token.children or [] if child.type != "text"]
+    return found
+
+
+class TestHostileTexts:
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_in_html(self, text):
+        page, plain = Page(document.html(filled(text))), Page(document.html(PLAIN))
+        assert page.tags - {"a", "bdi"} == plain.tags - {"bdi"}
+        assert page.attributes <= plain.attributes | {"rel", "href"}
+        assert page.text.count(document.shown(text)) >= 8
+        assert all(link.startswith("https://") for link in page.links)
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_in_markdown(self, text):
+        assert markdown_types(document.markdown(filled(text))) == markdown_types(
+            document.markdown(PLAIN)
+        )
+
+    @settings(max_examples=300)
+    @given(st.text(min_size=1, max_size=40).filter(str.strip))
+    def test_any_text_is_only_text(self, text):
+        written = document.markdown(filled(text))
+        assert markdown_types(written) == markdown_types(document.markdown(PLAIN))
+        tags = Page(document.html(filled(text))).tags
+        assert tags - {"a", "bdi"} == Page(document.html(PLAIN)).tags - {"bdi"}
+
+    @pytest.mark.parametrize("text", ["\x1b[2Jgone", "a\u202ebak", "a\x00b", "a\u2066b", "\ud800"])
+    def test_what_a_terminal_or_a_browser_would_obey(self, text):
+        for write in (document.html, document.markdown):
+            written = write(filled(text))
+            assert all(letter.isprintable() or letter == "\n" for letter in written)
+            written.encode()
+
+    def test_long_texts_and_tables_are_cut(self):
+        rows = [(str(number), "x") for number in range(700)]
+        long = Document("t", [Paragraph("x" * 10**6), Table("t", ("n", "t"), rows)])
+        for write in (document.html, document.markdown):
+            written = write(long)
+            assert len(written) < 60_000
+            assert "and 200 more" in written
+        whole = document.as_object(long)
+        assert len(whole["lead"][1]["rows"]) == 700
+
+    def test_in_the_metadata_of_a_dataset(self, tmp_path, family):
+        """All that a publisher may write: HTML, marks, and values of other types."""
+        payload = "<script>alert(1)</script>[x](javascript:alert(2))"
+        data = dataset(tmp_path / "d", images(1), license="MIT", description="DESCRIPTION")
+        rewrite(data, b'"DESCRIPTION"', json.dumps(payload).encode())
+        wrong = {
+            "license": {"name": payload},
+            "creator": [payload, 7, None, {"name": [payload]}],
+            "plus:DataMining": payload + "\ud800",
+            "tdm:reservation": [payload, True],
+            "tdm:policy": {"@id": f"javascript:{payload}"},
+            "rai:dataBiases": payload,
+            "inLanguage": {"@id": payload},
+        }
+        body = json.loads((data / "metadata.json").read_bytes()) | wrong
+        (data / "metadata.json").write_text(json.dumps(body))
+        made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
+        found = of(made, Shelf(family.store, [data]))
+        for compose in (report_text.compose, summary.compose):
+            page = Page(document.html(compose(found)))
+            assert "script" not in page.tags
+            assert page.links == set()
+            tokens = markdown_types(document.markdown(compose(found)))
+            assert not {"html_block", "html_inline", "link_open", "image"} & set(tokens)
+        json.dumps(as_object(found))
+
+    def test_huge_texts(self, tmp_path, family):
+        data = dataset(tmp_path / "d", images(1), description="x" * 100_000, creators=["y"] * 2_000)
+        made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
+        found = of(made, Shelf(family.store, [data]))
+        assert len(document.markdown(report_text.compose(found))) < 30_000
+
+
+class TestContents:
+    def test_withheld(self, family, tmp_path):
+        import shutil
+
+        copy = shutil.copytree(family.photos, tmp_path / "photos")
+        (copy / "items.parquet").unlink()
+        with pytest.raises(FormatError, match=r"items\.parquet"):
+            contents(Manifest.open(copy))
+
+    def test_not_what_the_metadata_names(self, family, tmp_path):
+        import shutil
+
+        copy = shutil.copytree(family.photos, tmp_path / "photos")
+        items = bytearray((copy / "items.parquet").read_bytes())
+        items[40] ^= 1
+        (copy / "items.parquet").write_bytes(items)
+        with pytest.raises(IntegrityError, match=r"photos: items\.parquet: SHA-256"):
+            contents(Manifest.open(copy))
+
+    def test_too_many(self, family, monkeypatch):
+        monkeypatch.setattr("alithis.contents.MAX_BYTES", 100)
+        with pytest.raises(FormatError, match="more than 100 bytes"):
+            contents(Manifest.open(family.photos))
+
+    def test_files_of_a_dataset(self, family):
+        with pytest.raises(FormatError, match="photos: is no model"):
+            model_files(Manifest.open(family.photos))
+
+    def test_a_file_that_is_not_in_the_tree(self, tmp_path):
+        """A publisher lists a file that it does not commit to."""
+        lying = with_items(tmp_path, lambda table: table.set_column(0, "leaf", [[b"\1" * 32]]))
+        with pytest.raises(FormatError, match="00000 is in its items, but not in its tree"):
+            model_files(lying)
+
+    def test_a_file_without_a_size(self, tmp_path):
+        import pyarrow as pa
+
+        none = pa.array([None], pa.int64())
+        lying = with_items(tmp_path, lambda table: table.set_column(2, "size", none))
+        with pytest.raises(FormatError, match="the size of 00000 is not known"):
+            model_files(lying)
+        assert contents(lying).bytes is None
+
+    @pytest.mark.parametrize(
+        ("column", "value", "said"),
+        [
+            ("path", None, "has no leaf or path"),
+            ("leaf", None, "has no leaf or path"),
+            ("path", "#" * 5_000, "or too long a one"),
+        ],
+    )
+    def test_a_row_that_is_none(self, tmp_path, column, value, said):
+        import pyarrow as pa
+
+        def change(table):
+            at = table.column_names.index(column)
+            return table.set_column(at, column, pa.array([value], table[column].type))
+
+        with pytest.raises(FormatError, match=said):
+            model_files(with_items(tmp_path, change))
+
+    def test_two_files_of_one_name(self, tmp_path):
+        import pyarrow as pa
+
+        def change(table):
+            same = pa.array(["w"] * 2)
+            return table.set_column(table.column_names.index("path"), "path", same)
+
+        lying = with_items(tmp_path, change, [b"one", b"two"])
+        with pytest.raises(FormatError, match="two of its files are called w"):
+            model_files(lying)
+
+    def test_more_rows_than_items(self, tmp_path, monkeypatch):
+        """A few bytes of Parquet that stand for any number of rows."""
+        import pyarrow as pa
+
+        lying = with_items(tmp_path, lambda table: pa.concat_tables([table] * 100))
+        with pytest.raises(FormatError, match="more rows than there are items"):
+            contents(lying)
+        monkeypatch.setattr("alithis.contents.MAX_ROWS", 0)
+        with pytest.raises(FormatError, match="more than 0 items"):
+            contents(lying)
+
+    def test_other_columns(self, tmp_path):
+        lying = with_items(tmp_path, lambda table: table.drop_columns(["size"]))
+        with pytest.raises(SourceError, match="cannot be read"):
+            model_files(lying)
+
+    def test_names_with_a_hash_mark(self, tmp_path):
+        (tmp_path / "a#b.bin").write_bytes(b"1")
+        (tmp_path / "a").write_bytes(b"2")
+        opened = build_model([tmp_path / "a#b.bin"], tmp_path / "m", description=Description("m"))
+        assert [file.name for file in model_files(opened)] == ["a#b.bin"]
+
+    def test_from_a_gateway(self, family, tmp_path):
+        """Nothing is at hand but what an IPFS gateway has."""
+        served = tmp_path / "www" / "ipfs"
+        served.mkdir(parents=True)
+        for cid in family.store.cids():
+            (served / str(cid)).write_bytes(family.store.read_bytes(cid, 1 << 20))
+        with serving(tmp_path / "www") as server:
+            shelf = Shelf(Store(tmp_path / "empty"), [], Gateways([Gateway(server.url)]))
+            found = of(family.tuned, shelf)
+        assert [each.shared for each in found.overlaps] == [0, 2]
+        assert found.artifacts[-1].contents.endings == {"png": 10}
+
+
+def with_items(folder: Path, change, points=(b"w",)) -> Manifest:
+    """A model's manifest whose publisher changed items.parquet, and says so in the metadata."""
+    import hashlib
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    opened = build_plain(folder / "m", points, kind="model")
+    items = folder / "m" / "items.parquet"
+    before = opened.metadata.file("items.parquet")
+    table = pq.read_table(items)
+    table = change(table)
+    if "leaf" in table.column_names and table["leaf"].type != pa.binary(32):
+        at = table.column_names.index("leaf")
+        table = table.set_column(at, "leaf", table["leaf"].cast(pa.binary(32)))
+    pq.write_table(table, items)
+    body = json.loads((folder / "m" / "metadata.json").read_bytes())
+    for entry in body["distribution"]:
+        if entry["@id"] == before.name:
+            entry["sha256"] = hashlib.sha256(items.read_bytes()).hexdigest()
+            entry["contentSize"] = f"{items.stat().st_size} B"
+    (folder / "m" / "metadata.json").write_text(json.dumps(body))
+    return Manifest.open(folder / "m")
+
+
+class TestCommand:
+    @pytest.fixture
+    def options(self, family):
+        return ["--store", family.store.root]
+
+    def test_prints_markdown(self, family, options):
+        assert run("report", family.tuned, *options).stdout.startswith("# What tuned rests on\n")
+
+    @pytest.mark.parametrize(
+        ("name", "begins"), [("r.html", "<!doctype html>"), ("r.json", "{"), ("r.md", "# What")]
+    )
+    def test_writes_by_the_ending(self, family, options, tmp_path, name, begins):
+        said = run("report", family.tuned, *options, "-o", tmp_path / name).stdout
+        assert said.startswith(f"{tmp_path / name}: 2 sources, ")
+        assert (tmp_path / name).read_text().startswith(begins)
+
+    def test_template(self, family, options):
+        args = ["report", family.tuned, *options, "--template", "eu-training-summary"]
+        assert "# Training content of tuned: a draft summary" in run(*args).stdout
+        value = json.loads(run(*args, "--format", "json").stdout)
+        assert [each["number"] for each in value["sections"]] == ["1", "2", "3", ""]
+
+    def test_manifests_at_hand(self, family, tmp_path):
+        options = ["--store", tmp_path / "empty", "--manifest", family.more]
+        options += ["--manifest", family.holdout, "--manifest", tmp_path]
+        result = run("report", family.tuned, *options, "--format", "json")
+        assert json.loads(result.stdout)["overlaps"][0]["shared"] == 0
+        assert result.stderr.startswith(f"alithis: {tmp_path}/metadata.json: ")
+
+    def test_by_a_node(self, family, options, upstream, accounts):
+        with ape.networks.parse_network_choice(upstream.choice):
+            contract = accounts[6].deploy(container(), required_confirmations=0)
+            for name, links in {"more": [], "tuned": [(1, Relation.TRAINED_ON)]}.items():
+                data = Manifest.open(getattr(family, name)).metadata
+                call = contract.mintDataset if name == "more" else contract.mintModel
+                call(commitment(data), links, sender=accounts[6], required_confirmations=0)
+        node = ["--rpc", upstream.uri, "--registry", contract.address, *options]
+        value = json.loads(run("report", 2, *node, "--format", "json").stdout)
+        assert value["chain"]["registry"] == contract.address
+        assert value["artifacts"][0]["publisher"] == accounts[6].address
+        assert value["ties"][0]["linked"] is True
+        # What the metadata states beyond the token's one link.
+        assert len(value["disagreements"]) == 2
+        by_manifest = run("report", family.tuned, *node, "--format", "json").stdout
+        assert json.loads(by_manifest)["artifacts"] == value["artifacts"]
+        assert "the index" not in refused("report", 9, *node)
+
+    def test_wrong_options(self, family, tmp_path, options):
+        assert "--rpc and --registry go together" in refused(
+            "report", family.tuned, "--rpc", "http://127.0.0.1:1"
+        )
+        assert "of which registry" in refused("report", 3, *options)
+        assert "cannot be reached" in refused(
+            "report", 3, "--rpc", "http://127.0.0.1:1", "--registry", "0x" + "00" * 20, *options
+        )
+        assert "is a dataset" in refused("report", family.photos, *options)
+        missing = tmp_path / "no" / "r.html"
+        assert "cannot be written" in refused("report", family.tuned, *options, "-o", missing)
