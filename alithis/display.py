@@ -5,6 +5,7 @@ Progress is a bar on a terminal, and a few lines in a log.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,14 +35,13 @@ def printable(text: str) -> str:
 @contextmanager
 def shown() -> Iterator[Progress]:
     """Show progress on standard error, for as long as the work lasts."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():  # asked of the stream: Rich takes as long to import as hashing does
         yield Lines()
         return
+    from rich.console import Console
     from rich.progress import Progress as RichProgress
 
+    console = Console(stderr=True)
     with RichProgress(*_columns(), console=console, transient=True) as bars:
         yield Bar(bars, console)
 

@@ -414,6 +414,18 @@ class Registry:
             _claim(id, number, value) for number, value in zip(numbers, values, strict=True)
         )
 
+    def claim(self, id: int, number: int) -> Claim:
+        """Return one claim against a token.
+
+        Raises:
+            NoTokenError: there is no such token.
+            RegistryError: there is no such claim.
+        """
+        count = self.record(id).claims
+        if not 1 <= number <= count:
+            raise RegistryError(f"there is no claim {number} against token {id}: it has {count}")
+        return _claim(id, number, self._call("claimOf", id, number))
+
     def is_derived_from(self, id: int, ancestor: int) -> bool:
         """Ask the contract whether links lead from a token to an older one it was made from.
 

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,15 @@ from alithis.errors import AlithisError, RpcError, TransportError
 if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI, ProviderAPI, ReceiptAPI, TransactionAPI
     from ape.contracts import ContractContainer, ContractInstance
-    from ape.contracts.base import ContractMethodHandler
+    from ape.contracts.base import ContractEvent, ContractMethodHandler
 
 MAINNET = 314
 CALIBRATION = 314159
 TEST_ACCOUNT = "TEST::"
 
 _MAX_SAID = 1000  # characters of what others say
+# What comes up where Ape or web3 takes a node's answer apart: they trust it blindly.
+_UNUSABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _LOG_LEVELS = ("debug", "info", "success", "warning", "error")
 _SAID_BETTER = {
     "Missing URI": "no public endpoint of the network answers: name one, as in "
@@ -81,15 +84,14 @@ class ScriptCommand(ConnectedProviderCommand):
             return super().invoke(ctx)
         except (AlithisError, ApeException, Web3Exception, requests.RequestException) as error:
             raise ScriptError(_one_line(error)) from error
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except _UNUSABLE as error:
             if not _is_of_node(error):
                 raise
-            said = f"{type(error).__name__}: {_one_line(error)}"
-            raise ScriptError(f"the node answers what cannot be used: {said}") from error
+            raise ScriptError(_said_by_node(error)) from error
 
 
 def _is_of_node(error: Exception) -> bool:
-    """Whether it came up where Ape or web3 takes a node's answer apart: they trust it blindly."""
+    """Whether it came up where a node's answer is taken apart."""
     frames = walk_tb(error.__traceback__)
     names = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
     ours = max(at for at, name in enumerate(names) if name in ("scripts", __name__.split(".")[0]))
@@ -110,6 +112,12 @@ def _one_line(error: Exception) -> str:
         return f"the contract refuses: {error.name}({_words(error.inputs)})"
     text = " ".join(str(error)[:_MAX_SAID].split()) or type(error).__name__
     return _SAID_BETTER.get(text.partition(" for ")[0], text)
+
+
+def _said_by_node(error: Exception) -> str:
+    if not isinstance(error, _UNUSABLE):
+        return _one_line(error)
+    return f"the node answers what cannot be used: {type(error).__name__}: {_one_line(error)}"
 
 
 def _words(inputs: Mapping[str, Any]) -> str:
@@ -235,7 +243,9 @@ def _unlock(account: Any) -> None:
 # -- What it costs -----------------------------------------------------------------------------
 
 
-def unsent(method: ContractMethodHandler, *arguments: Any, sender: AccountAPI) -> TransactionAPI:
+def unsent(
+    method: ContractMethodHandler, *arguments: Any, sender: AccountAPI | str
+) -> TransactionAPI:
     """A call of a contract's method as a transaction, its gas and fees left to `approve`.
 
     Ape's own ``as_transaction`` asks the node for them at once, which then minds the balance.
@@ -265,11 +275,13 @@ def approve(transaction: TransactionAPI, account: AccountAPI, action: str, *, ye
     provider = account.provider
     if provider.network.is_dev:
         return
-    fee = _price(transaction, account)
+    held = transport().request("eth_getBalance", [account.address, "latest"])
+    balance = _quantity("eth_getBalance", held)
+    fee = _price(transaction, account, balance)
     rows = {
         "network": f"{provider.network.choice}, chain {provider.chain_id}, {_host(provider)}",
         "account": f"{account.alias or ''} {account.address}".strip(),
-        "balance": format_fil(account.balance, provider.chain_id),
+        "balance": format_fil(balance, provider.chain_id),
         "gas": f"{transaction.gas_limit:,}",
         "fee": f"at most {format_fil(fee, provider.chain_id)}",
     }
@@ -287,21 +299,69 @@ def submit(transaction: TransactionAPI, account: AccountAPI) -> ReceiptAPI:
     """Signs and sends a transaction, and waits for it.
 
     Raises:
-        ScriptError: The node fell silent once the transaction was signed: it names that.
-        ApeException: It was refused, or failed.
+        ScriptError: It failed, or the node fell silent or talked nonsense once it was signed: it
+            names the transaction.
+        ApeException: It was refused before it was signed.
     """
     import requests
-    from ape.exceptions import ProviderError
+    from ape.exceptions import ProviderError, TransactionError
     from web3.exceptions import Web3Exception
 
     try:
-        return account.call(transaction)
-    except (ProviderError, requests.RequestException, Web3Exception) as error:
+        receipt = account.call(transaction)
+    except TransactionError as error:
         if transaction.signature is None:
             raise
+        said = f"{_one_line(error)} (transaction {_hash(transaction)})"
+        raise ScriptError(said) from error
+    except (ProviderError, requests.RequestException, Web3Exception, *_UNUSABLE) as error:
+        if transaction.signature is None:
+            raise
+        raise _uncertain(_said_by_node(error), transaction) from error
+    if receipt.txn_hash != _hash(transaction):
+        raise _uncertain("the node answers with another transaction's receipt", transaction)
+    return receipt
+
+
+def _uncertain(said: str, transaction: TransactionAPI) -> ScriptError:
+    return ScriptError(
+        f"{said}; transaction {_hash(transaction)} may have been sent "
+        "all the same: look it up before you send another"
+    )
+
+
+def number_in(receipt: ReceiptAPI, event: ContractEvent, argument: str) -> int:
+    """A number that the one event of a transaction tells, such as the new token's.
+
+    Raises:
+        ScriptError: The node's receipt does not tell it.
+    """
+    with naming(receipt):
+        (found,) = receipt.events.filter(event)
+        number = found.event_arguments[argument]
+        if not isinstance(number, int):
+            raise TypeError(f"{event.name}.{argument} is no number")
+    return int(number)
+
+
+@contextmanager
+def naming(receipt: ReceiptAPI) -> Iterator[None]:
+    """Whatever the node answers to what is asked after a transaction must not hide it.
+
+    Raises:
+        ScriptError: It answers with an error, or what cannot be used.
+    """
+    import requests
+    from ape.exceptions import ApeException
+    from web3.exceptions import Web3Exception
+
+    foreseen = (AlithisError, ApeException, Web3Exception, requests.RequestException)
+    try:
+        yield
+    except (*foreseen, *_UNUSABLE) as error:
         raise ScriptError(
-            f"{_one_line(error)}; transaction {_hash(transaction)} may have been sent "
-            "all the same: look it up before you send another"
+            f"{_said_by_node(error)}; transaction {receipt.txn_hash} is done all the same: "
+            "look it up before you send another"
         ) from error
 
 
@@ -311,14 +371,17 @@ def _hash(transaction: TransactionAPI) -> str:
     return to_hex(transaction.txn_hash)
 
 
-def _price(transaction: TransactionAPI, account: AccountAPI) -> int:
+def _price(transaction: TransactionAPI, account: AccountAPI, balance: int) -> int:
     """Sets gas and fees; returns the most that it can cost, in attoFIL."""
     provider = account.provider
-    name, balance = provider.network.choice, account.balance
+    name = provider.network.choice
     if balance == 0:
         raise ScriptError(f"{account.address} holds nothing on {name}: send it some FIL first")
-    transaction.gas_limit = _estimate(transaction, account)
+    gas = _ask("eth_estimateGas", transaction, account.address)
+    transaction.gas_limit = _quantity("eth_estimateGas", gas)
     provider.prepare_transaction(transaction)
+    if min(transaction.max_fee, transaction.max_priority_fee) < 0:
+        raise ScriptError("the node answers what cannot be used: fees below zero")
     fee = transaction.gas_limit * transaction.max_fee
     if fee > balance:
         raise ScriptError(
@@ -328,24 +391,25 @@ def _price(transaction: TransactionAPI, account: AccountAPI) -> int:
     return int(fee)
 
 
-def _estimate(transaction: TransactionAPI, account: AccountAPI) -> int:
-    """The gas that the node says it takes."""
-    return int(_ask("eth_estimateGas", transaction, account), 16)
+def _quantity(method: str, value: Any) -> int:
+    if not isinstance(value, str) or not re.fullmatch("0x[0-9a-fA-F]{1,64}", value):
+        raise TransportError(f"{method}: the node answers what cannot be used: {value!r:.80}")
+    return int(value, 16)
 
 
-def rehearse(transaction: TransactionAPI, account: AccountAPI) -> None:
+def rehearse(transaction: TransactionAPI, sender: str) -> None:
     """Has the node carry a transaction out without keeping what it does.
 
     Raises:
         CustomError: The contract refuses it.
         RpcError: It fails otherwise.
     """
-    _ask("eth_call", transaction, account, "latest")
+    _ask("eth_call", transaction, sender, "latest")
 
 
-def _ask(method: str, transaction: TransactionAPI, account: AccountAPI, *block: str) -> Any:
+def _ask(method: str, transaction: TransactionAPI, sender: str, *block: str) -> Any:
     # Without a price in it, the node does not mind the balance: `_price` compares that.
-    call = {"from": account.address, "data": f"0x{bytes(transaction.data).hex()}"}
+    call = {"from": sender, "data": f"0x{bytes(transaction.data).hex()}"}
     if transaction.receiver:
         call["to"] = str(transaction.receiver)
     try:

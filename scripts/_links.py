@@ -62,9 +62,17 @@ def parse(texts: Sequence[str], registry: Registry | None) -> list[Link]:
                 f"--link {text}: takes RELATION=TOKEN or RELATION=MANIFEST, the relation one of "
                 f"{relations}"
             )
-        is_token = re.fullmatch("[0-9]{1,14}", target)
-        links.append((int(target) if is_token else _token(text, target, registry), relation))
+        links.append((_numbered(text, target) or _token(text, target, registry), relation))
     return links
+
+
+def _numbered(text: str, target: str) -> int | None:
+    """A token by its number, if it is one: a folder of such a name is given as ./1."""
+    if not re.fullmatch("[0-9]+", target):
+        return None
+    if not 1 <= int(target[:20]) < 1 << 48:
+        raise ScriptError(f"--link {text}: tokens are numbered from 1, in at most 48 bits")
+    return int(target)
 
 
 def _token(text: str, place: str, registry: Registry | None) -> int:

@@ -17,6 +17,7 @@ from scripts._common import (
     ScriptError,
     approve,
     find_registry,
+    number_in,
     say,
     signer,
     submit,
@@ -229,9 +230,8 @@ def mint(
     transaction = unsent(send, *arguments, sender=account)
     approve(transaction, account, f"mint {data.name}", yes=yes)
     receipt = submit(transaction, account)
-    (minted,) = receipt.events.filter(contract.Minted)
     return Minted(
-        token=minted.id,
+        token=number_in(receipt, contract.Minted, "id"),
         transaction=receipt.txn_hash,
         gas=receipt.gas_used,
         uri="ipfs://" + Cid.raw(data.digest).base16,

@@ -97,8 +97,12 @@ class Mint:
         return encode_typed_data(full_message=self.typed_data())
 
     @classmethod
-    def of(cls, typed_data: Mapping[str, Any]) -> Self:
+    def of(cls, typed_data: Mapping[str, Any], where: Path) -> Self:
         """Reads typed data that nobody vouches for.
+
+        Args:
+            typed_data: As JSON has it.
+            where: The file it is from.
 
         Raises:
             ScriptError: It is not, to the letter, what `typed_data` makes of a mint.
@@ -107,9 +111,11 @@ class Mint:
             mint = cls._of(typed_data)
             same = mint.typed_data() == typed_data
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ScriptError("the typed data is not a mint of an Alithis registry") from error
+            raise ScriptError(
+                f"{where}: the typed data is not a mint of an Alithis registry"
+            ) from error
         if not same:
-            raise ScriptError("the typed data has other types or fields than a mint has")
+            raise ScriptError(f"{where}: the typed data has other types or fields than a mint has")
         return mint
 
     @classmethod
@@ -199,7 +205,7 @@ def load(path: Path) -> tuple[Mint, bytes | None]:
     typed, signature = document.get("typedData"), document.get("signature")
     if not isinstance(typed, dict):
         raise ScriptError(f"{path}: typedData is no object")
-    return Mint.of(typed), None if signature is None else parse_signature(signature)
+    return Mint.of(typed, path), None if signature is None else parse_signature(signature)
 
 
 def parse_signature(text: Any) -> bytes:

@@ -57,7 +57,7 @@ class Session:
         """
         call = getattr(self.contract, method)
         transaction = _common.unsent(call, *arguments, sender=self.account)
-        _common.rehearse(transaction, self.account)
+        _common.rehearse(transaction, self.account.address)
         where = f"registry {self.contract.address}, chain {self.reader.chain_id}"
         for line in (f"{action}, as {self.account.address}, {where}", *says):
             _common.say(line, err=True)

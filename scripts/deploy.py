@@ -47,8 +47,8 @@ def deploy(account: AccountAPI, *, yes: bool) -> ReceiptAPI:
     """Deploys the registry, waits for it, and has Ape remember it.
 
     Raises:
-        ScriptError: The account cannot pay, or nobody can be asked whether to.
-        RegistryError: What was deployed does not answer as a registry.
+        ScriptError: The account cannot pay, nobody can be asked whether to, or what was deployed
+            does not answer as a registry.
     """
     from ape import chain
 
@@ -58,9 +58,10 @@ def deploy(account: AccountAPI, *, yes: bool) -> ReceiptAPI:
     transaction = contract.constructor.serialize_transaction(sender=account.address)
     _common.approve(transaction, account, "deploy a registry", yes=yes)
     receipt = _common.submit(transaction, account)
-    deployed = chain.contracts.instance_from_receipt(receipt, contract.contract_type)
-    chain.contracts.cache_deployment(deployed, detect_proxy=False)
-    Registry(_common.transport(), deployed.address)
+    with _common.naming(receipt):
+        deployed = chain.contracts.instance_from_receipt(receipt, contract.contract_type)
+        chain.contracts.cache_deployment(deployed, detect_proxy=False)
+        Registry(_common.transport(), deployed.address)
     return receipt
 
 

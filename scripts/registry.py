@@ -173,8 +173,8 @@ def claim(
     ]
     arguments = (token, found.leaf, found.index, found.path, uri)
     receipt = session.send("file a claim", says, "claim", *arguments)
-    (claimed,) = receipt.events.filter(session.contract.Claimed)
-    outcome = {"number": claimed.number, "leaf": found.leaf.hex(), "index": found.index}
+    number = _common.number_in(receipt, session.contract.Claimed, "number")
+    outcome = {"number": number, "leaf": found.leaf.hex(), "index": found.index}
     session.show("claim", receipt, token=token, **outcome)
 
 
@@ -391,7 +391,12 @@ def answer_claim(session: Session, token: int, number: int, answer: str, uri: st
     from alithis.registry import ClaimStatus
 
     given = ClaimStatus(answer)
-    says = [f"  claim {number} against token {token}: {given}, for good, with the text {uri!r}"]
+    filed = session.reader.claim(token, number)
+    says = [
+        f"  claim {number} against token {token}, by {filed.claimant}",
+        f"  about leaf {filed.leaf.hex()}",
+        f"  is {filed.status} now, and will be {given}, with the text {uri!r}: no way back",
+    ]
     arguments = (token, number, given.number, uri)
     receipt = session.send("answer a claim", says, "answerClaim", *arguments)
     left = session.read(lambda: session.reader.record(token).open_claims)
@@ -489,7 +494,7 @@ def sign(
     )
     signed = account.sign_message(mint.signable()) if account else None
     signature = signed.encode_rsv() if signed else None
-    if place.reader is not None and account is not None:
+    if place.reader is not None:
         _rehearse(mint, signature, account)
     _write(out, _relay.dump(mint, signature))
     _show_signed(mint, out, manifest.metadata.name, signed=signature is not None, as_json=as_json)
@@ -501,11 +506,18 @@ def _call(mint: _relay.Mint, signature: bytes) -> tuple[Any, ...]:
     return method, mint.publisher, mint.commitment, list(mint.links), mint.deadline, signature
 
 
-def _rehearse(mint: _relay.Mint, signature: bytes, account: AccountAPI) -> None:
+def _own_call(mint: _relay.Mint) -> tuple[Any, ...]:
+    """The same for the publisher itself, which needs no signature."""
+    method = "mintDataset" if mint.kind == "dataset" else "mintModel"
+    return method, mint.commitment, list(mint.links)
+
+
+def _rehearse(mint: _relay.Mint, signature: bytes | None, account: AccountAPI | None) -> None:
     """Finds out now, and not when somebody pays for it, that the contract would refuse a mint."""
-    method, *arguments = _call(mint, signature)
+    sender = str(account.address) if account else mint.publisher
+    method, *arguments = _call(mint, signature) if signature else _own_call(mint)
     send = getattr(_common.container().at(mint.registry), method)
-    _common.rehearse(_common.unsent(send, *arguments, sender=account), account)
+    _common.rehearse(_common.unsent(send, *arguments, sender=sender), sender)
 
 
 def _online(network: NetworkAPI, address: str | None, publisher: str) -> _relay.Place:
@@ -593,8 +605,8 @@ def relay(session: Session, mint_file: Path, signature: str | None) -> None:
         *(f"  link {relation} token {token}" for token, relation in _links.worded(mint.links)),
     ]
     receipt = session.send(f"relay a {mint.kind}'s mint", says, *_call(mint, signed))
-    (minted,) = receipt.events.filter(session.contract.Minted)
-    outcome = {"token": minted.id, "publisher": mint.publisher, "nonce": mint.nonce}
+    id = _common.number_in(receipt, session.contract.Minted, "id")
+    outcome = {"token": id, "publisher": mint.publisher, "nonce": mint.nonce}
     uri = "ipfs://" + Cid.raw(mint.commitment[3]).base16
     session.show("relay", receipt, **outcome, uri=uri)
 

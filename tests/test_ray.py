@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -316,3 +317,16 @@ def test_shares(count):
     assert [each for share in found for each in share] == things
     assert len(found) <= count
     assert all(found)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_interruption_waits_until_ray_has_started(fails):
+    """The process would crash: Ray does not end well when it is half started."""
+    before, came_through = signal.getsignal(signal.SIGINT), False
+    with pytest.raises(KeyboardInterrupt), ray_data._uninterrupted():  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        came_through = True
+        if fails:
+            raise RuntimeError("a part of Ray was interrupted, too")
+    assert came_through
+    assert signal.getsignal(signal.SIGINT) is before

@@ -258,6 +258,10 @@ class TestEvidence:
         )
         assert (reader.record(1).claims, reader.record(1).open_claims) == (3, 2)
         assert reader.claims(2) == ()
+        assert [reader.claim(1, number) for number in (1, 2, 3)] == list(reader.claims(1))
+        for token, number in ((1, 0), (1, 4), (2, 1)):
+            with pytest.raises(RegistryError, match=f"no claim {number} against token {token}: it"):
+                reader.claim(token, number)
 
     def test_texts_are_in_the_events(self, reader, registry, owner):
         registry.claim(1, LEAVES[0], 0, self.PATHS[0], "why", sender=owner)

@@ -133,8 +133,63 @@ def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
         said = the_error(run_live(node, "deploy", "--account", RICH, "--yes"))
 
     assert "may have been sent all the same" in said
-    (name,) = re.findall("transaction (0x[0-9a-f]{64}) ", said)
-    assert rpc(live, "eth_getTransactionByHash", name)["from"] == addresses[RICH].lower()
+    sent = rpc(live, "eth_getTransactionByHash", the_transaction(said))
+    assert sent["from"] == addresses[RICH].lower()
+
+
+def the_transaction(said):
+    (name,) = re.findall("transaction (0x[0-9a-f]{64})", said)
+    return name
+
+
+def in_receipt(**changes):
+    """Changes what a node says of a transaction that it carried out."""
+
+    def change(method, answer):
+        said = json.loads(answer)
+        if method == "eth_getTransactionReceipt" and said["result"]:
+            said["result"] |= changes
+        return json.dumps(said).encode()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (in_receipt(status=None), "may have been sent all the same"),
+        (in_receipt(transactionHash="0x" + "11" * 32), "another transaction's receipt"),
+        (in_receipt(status="0x0"), "ran out of gas"),
+        (in_receipt(logs=[]), "is done all the same"),
+        (in_receipt(logs=[{"a": "\x1b[31m"}]), "is done all the same"),
+    ],
+)
+def test_a_node_that_lies_of_what_it_did(live, addresses, tmp_path, change, expected):
+    """Whatever it says of a transaction that is out: its hash is told, for that to be looked up."""
+    run_live(live, "deploy", "--account", RICH, "--yes")
+    dataset = write(tmp_path / "rows.alithis", rows=10)
+    options = ("--store", str(tmp_path / "store"), "--unpublished", "--account", RICH)
+    with between(live, change) as node:
+        said = the_error(run_live(node, "mint_dataset", "--yes", "--json", str(dataset), *options))
+
+    assert expected in said
+    assert "\x1b" not in said
+    sent = rpc(live, "eth_getTransactionByHash", the_transaction(said))
+    assert sent["from"] == addresses[RICH].lower()
+
+
+def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
+    asked = []
+
+    def change(method, answer):
+        asked.append(method)
+        return b"[]" if SENDS in asked and method == "eth_call" else answer
+
+    with between(live, change) as node:
+        said = the_error(run_live(node, "deploy", "--account", RICH, "--yes", "--json"))
+
+    assert "is done all the same" in said
+    assert rpc(live, "eth_getTransactionReceipt", the_transaction(said))["status"] == "0x1"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +200,13 @@ def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
         ("eth_call", b"<html>\x1b[31m", "eth_call: no usable answer from the node"),
         ("eth_call", b"[]", "neither result nor error"),
         ("eth_estimateGas", b'{"id": 1, "error": {"code": "x", "data": "0xz"}}', "gives no reason"),
+        ("eth_estimateGas", b'{"jsonrpc": "2.0", "id": 1, "result": "0x"}', "cannot be used: '0x'"),
+        ("eth_getBalance", b'{"jsonrpc": "2.0", "id": 1, "result": null}', "cannot be used: None"),
+        (
+            "eth_maxPriorityFeePerGas",
+            b'{"jsonrpc": "2.0", "id": 1, "result": "-0x5"}',
+            "fees below zero",
+        ),
     ],
 )
 def test_a_node_that_answers_nonsense(live, addresses, tmp_path, lied_to, lie, expected):

@@ -25,6 +25,8 @@ LOCAL = ["--network", "filecoin:local:test"]
 ROWS = [b"row %d" % number for number in range(300)]
 LEAVES = sorted(map(of_bytes, ROWS))
 LINK, LINK_300 = {"target": 1, "relation": 0}, {"target": 1, "relation": 300}
+FOURTH = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
+"""Address of TEST::3."""
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Of secp256k1 (SEC 2, section 2.4.1)."""
 
@@ -186,7 +188,11 @@ class TestClaims:
         )
         assert event.uri == uri
 
-        printed = json.loads(run("answer-claim", 1, 1, "accepted", "--json").stdout)
+        answered = run("answer-claim", 1, 1, "accepted", "--json")
+        assert f"claim 1 against token 1, by {accounts[1]}" in answered.stderr
+        assert f"about leaf {of_bytes(ROWS[7]).hex()}" in answered.stderr
+        assert "is open now, and will be accepted" in answered.stderr
+        printed = json.loads(answered.stdout)
         assert (printed["answer"], printed["open_claims"]) == ("accepted", 0)
         assert registry.claimOf(1, 1).status == solidity.ClaimStatus.ACCEPTED
 
@@ -211,7 +217,8 @@ class TestClaims:
         refused(run, registry, "answer-claim", 1, 1, "accepted", sender=2, said=said)
 
     def test_answers_that_cannot_be(self, run, rows, row, folder, registry):
-        refused(run, registry, "answer-claim", 1, 1, "accepted", said="NonexistentClaim")
+        said = "there is no claim 1 against token 1: it has 0"
+        refused(run, registry, "answer-claim", 1, 1, "accepted", said=said)
         run("claim", 1, row, "--uri", "x", "--manifest", folder)
         refused(run, registry, "answer-claim", 1, 1, "removed", said="NotSuperseded(id=1)")
         run("answer-claim", 1, 1, "accepted")
@@ -408,7 +415,9 @@ class TestSignedMints:
         [
             (("--publisher", "0x" + "11" * 20), "InvalidSignature(publisher=0x1111"),
             (("--link", "supersedes=999"), "UnknownTarget(position=0, target=999)"),
-            (("--link", "trained_on=0"), "UnknownTarget(position=0, target=0)"),
+            (("--link", "trained_on=0"), "tokens are numbered from 1, in at most 48 bits"),
+            (("--link", f"trained_on={10**30}"), "tokens are numbered from 1, in at most 48 bits"),
+            (("--unsigned", "--publisher", FOURTH, "--link", "trained_on=1"), "WrongRelation("),
             (("--link", "trained_on=1"), "WrongRelation("),
         ],
     )
@@ -542,7 +551,8 @@ class TestSignedMints:
         document = json.loads(out.read_text())
         change(document)
         out.write_text(json.dumps(document))
-        refused(run, registry, "relay", out, said=said)
+        stderr = refused(run, registry, "relay", out, said=said)
+        assert "typed data" not in stderr or f"{out}: the typed data" in stderr
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"x" * 300_000])
     def test_what_is_no_such_file(self, run, registry, tmp_path, content):

@@ -161,10 +161,10 @@ def open_source(source: str | Path, options: Options | None = None, **named: Any
         _check_options(str(path), "huggingface", options)
         return huggingface.saved(path, options.choice())
     names = files.listed(path)
-    local = [LocalFile(f"{path}/{name}", utf8(name), known) for name, known in names]
-    if options.kind == "folder" or (options.kind is None and _shards(local) is None):
+    if (options.kind or _shards([name for name, _ in names]) or "folder") == "folder":
         _check_options(str(path), "folder", options)
         return files.folder(path, found=names, **_folder_options(options))
+    local = [LocalFile(f"{path}/{name}", utf8(name), known) for name, known in names]
     return _opened(str(path), local, True, Skips(), options)
 
 
@@ -176,30 +176,32 @@ def _folder_options(options: Options) -> dict[str, Any]:
     }
 
 
-def _shards(found: Sequence[Place]) -> str | None:
-    """Return the kind of a folder's files, if all are shards of one kind."""
+def _shards(names: Sequence[str]) -> str | None:
+    """Return the kind of a folder's files, if by their names all are shards of one kind."""
     for kind in ("webdataset", "parquet", "arrow"):
-        if all(_ends(place, kind) for place in found):
+        if all(_ends(name, kind) for name in names):
             return "archive" if kind == "webdataset" else kind
     return None
 
 
-def _ends(place: Place, kind: str) -> bool:
-    return place.name.lower().endswith(ENDINGS[kind])
+def _ends(name: str, kind: str) -> bool:
+    return name.lower().endswith(ENDINGS[kind])
 
 
 def _opened(
     where: str, found: Sequence[Place], several: bool, skipped: Skips, options: Options
 ) -> Source:
-    kind = options.kind or (_shards(found) or "folder" if several else _recognised(found[0]))
+    kind = options.kind or (
+        _shards([place.name for place in found]) or "folder" if several else _recognised(found[0])
+    )
     if kind == "huggingface" or (kind == "folder" and not several):
         raise SourceError(f"{where}: is no folder on this machine, so it is not read as {kind}")
     _check_options(where, kind, options)
     if several and kind != "folder":
         for place in found:
-            if not _ends(place, kind):
+            if not _ends(place.name, kind):
                 skipped.add(place.name, f"not {kind}, by the ending of its name")
-        found = [place for place in found if _ends(place, kind)]
+        found = [place for place in found if _ends(place.name, kind)]
         if not found:
             raise SourceError(f"{where}: no files in it end with {' or '.join(ENDINGS[kind])}")
     source = _read(kind, found, options)
@@ -283,13 +285,13 @@ def _recognised(place: Place) -> str:
     if head.startswith(b"FEA1"):
         raise SourceError(f"{place.where}: Feather version 1; save it as version 2 or Parquet")
     if head.startswith(b"PK") and not packed:
-        return "numpy" if _ends(place, "numpy") else "archive"
+        return "numpy" if _ends(place.name, "numpy") else "archive"
     for start, kind in _STARTS.items():
         if head.startswith(start) and (not packed or kind == "idx"):
             return kind
     if head[257:262] == b"ustar":
         return "archive"
     for kind in ENDINGS:
-        if _ends(place, kind):
+        if _ends(place.name, kind):
             return kind
     raise SourceError(f"{place.where}: of no known kind; --type says what it is")
