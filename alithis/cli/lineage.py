@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, MANIFEST, say, store_option
+from alithis.cli.frame import ANY, CHAIN, MANIFEST, index_folder, say, store_option
 
 if TYPE_CHECKING:
     from alithis.index import Edge, Index, Lineage, Progress
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--index",
-    "index_folder",
+    "index_place",
     type=ANY,
     envvar="ALITHIS_INDEX",
     help="Folder of the index  [default: in the user's cache].",
@@ -64,7 +64,7 @@ def lineage(
     registry: str,
     chain: int | None,
     manifests: tuple[Path, ...],
-    index_folder: Path | None,
+    index_place: Path | None,
     store_folder: Path | None,
 ) -> None:
     """Show what an artifact came from, and what came from it, however indirectly.
@@ -88,7 +88,7 @@ def lineage(
 
     reader = Registry(HttpTransport(rpc), registry, chain)
     shelf = Shelf(Store(store_folder), manifests)
-    with Index.beneath(index_folder or _index_folder(), reader) as index:
+    with Index.beneath(index_place or index_folder(), reader) as index:
         _sync(index)
         found = index.lineage(
             _tokens_of(subject, index, reader, shelf),
@@ -98,12 +98,6 @@ def lineage(
             depth=depth,
         )
     _show_lineage(found, shelf, form)
-
-
-def _index_folder() -> Path:
-    import platformdirs
-
-    return platformdirs.user_cache_path("alithis") / "index"
 
 
 def _sync(index: Index) -> None:
