@@ -83,6 +83,7 @@ class Api:
         self._registry, self._store, self._follower = registry, store, follower
         self._open_index = open_index
         self._idle: queue.LifoQueue[Index] = queue.LifoQueue()
+        self._inside = 0
         self._limiter: anyio.CapacityLimiter | None = None
 
     def close(self) -> None:
@@ -152,9 +153,13 @@ class Api:
     async def _in_turn(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(_AT_ONCE)
-        if self._limiter.statistics().tasks_waiting >= _WAITING:
+        if self._inside >= _AT_ONCE + _WAITING:
             raise RefusedError(503, "Too much is being asked at once.")
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        self._inside += 1
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        finally:
+            self._inside -= 1
 
     def _work(
         self,
@@ -256,9 +261,8 @@ class Api:
         """Look a digest up in tokens, the newest first, and prove what is found."""
         target = Target(path["sha256"], digest=_digest(path["sha256"]))
         only = query.number("token", 1, _MAX_ID)
-        before = None if only is None else only + 1
-        search = Search(before=before or query.number("before", 1, _MAX_ID))
-        limit = 1 if only else query.number("limit", 1, MAX_VERIFIED) or 20
+        search = Search(before=query.number("before", 1, _MAX_ID))
+        limit = query.number("limit", 1, MAX_VERIFIED) or 20
         entries = [index.entry(only)] if only else index.find(search, limit + 1)
         results, end = [], time.monotonic() + _SECONDS / 2
         for entry in entries[:limit]:
@@ -330,7 +334,9 @@ class Api:
             "index": result.index,
             "size": record.size,
             "root": record.root.hex(),
-            "steps": [asdict(step) for step in result.steps],
+            "steps": [
+                asdict(step) | {"detail": self._redacted(step.detail)} for step in result.steps
+            ],
             "marks": list(result.marks),
             "models": [],
             "proof": None,
@@ -341,6 +347,10 @@ class Api:
         if result.verdict == verifier.INCLUDED:
             said["models"] = self._models(index, record.id)
         return said
+
+    def _redacted(self, detail: str) -> str:
+        """Leave out where the store is on this machine."""
+        return detail.replace(str(self._store.root), "of this server")
 
     def _models(self, index: Index, token: int) -> list[dict[str, Any]]:
         """Return the models that link to a token."""
@@ -377,7 +387,7 @@ def _claim(claim: Claimed) -> dict[str, Any]:
 _TOKENS = ("search", "kind", "scheme", "account", "current", "claimed", "before", "limit")
 _LINEAGE = ("direction", "derived", "depth", "limit")
 _VERIFY = ("token", "before", "limit")
-_MAX_ID = 10**15
+_MAX_ID = 10**15 - 1
 
 
 def _token(text: str) -> int:

@@ -23,6 +23,7 @@ from alithis.cid import Cid
 from alithis.errors import AlithisError, MissingExtraError, StorageError
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -220,6 +221,18 @@ def serve(app: Any, listener: socket.socket, limits: Limits) -> None:
     Raises:
         MissingExtraError: uvicorn is not installed.
     """
+    server = bounded(app, limits)
+    _log_to_standard_error()
+    with suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has stopped
+        server.run(sockets=[listener])
+
+
+def bounded(app: Any, limits: Limits) -> uvicorn.Server:
+    """Return a server with its bounds before the application.
+
+    Raises:
+        MissingExtraError: uvicorn is not installed.
+    """
     try:
         import uvicorn
         from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -231,23 +244,22 @@ def serve(app: Any, listener: socket.socket, limits: Limits) -> None:
     guarded: Any = Guard(
         app, rate=limits.rate, log_requests=limits.log_requests, log_paths=limits.log_paths
     )
-    config = uvicorn.Config(
-        ProxyHeadersMiddleware(guarded, list(limits.proxies)) if limits.proxies else guarded,
-        http=Connection,
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        log_config=None,
-        limit_concurrency=_AT_ONCE,
-        h11_max_incomplete_event_size=_MAX_HEAD,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_SHUTDOWN,
+    return uvicorn.Server(
+        uvicorn.Config(
+            ProxyHeadersMiddleware(guarded, list(limits.proxies)) if limits.proxies else guarded,
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            log_config=None,
+            limit_concurrency=_AT_ONCE,
+            h11_max_incomplete_event_size=_MAX_HEAD,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_SHUTDOWN,
+        )
     )
-    _log_to_standard_error()
-    with suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has stopped
-        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _log_to_standard_error() -> None:
