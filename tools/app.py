@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import json
+import os
 import re
 import shutil
 import signal
@@ -192,7 +193,8 @@ def _interrupted(*_: object) -> NoReturn:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
-    _dies_with_parent(signal.SIGTERM)()
+    if "MAKELEVEL" in os.environ:  # by hand it may outlive the shell it was started from
+        _dies_with_parent(signal.SIGTERM)()
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
