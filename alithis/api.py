@@ -139,7 +139,7 @@ class Api:
             try:
                 query = Query(request, known)
                 said = await self._in_turn(lambda: self._work(work, request.path_params, query))
-                return JSONResponse(said, headers={"Cache-Control": "no-store"})
+                return _Ascii(said, headers={"Cache-Control": "no-store"})
             except RefusedError as error:
                 headers = {"Cache-Control": "no-store"} | (
                     {"Retry-After": "2"} if error.status == 503 else {}
@@ -366,6 +366,13 @@ class Api:
             for link in found["links"]
             if link["target"] == token and newer[link["token"]]["kind"] == "model"
         ]
+
+
+class _Ascii(JSONResponse):
+    """JSON in which any text of a publisher's can stand, lone surrogates too."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 def described(_: Request) -> Response:

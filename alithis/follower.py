@@ -142,6 +142,8 @@ def text_of(stated: Metadata) -> Text:
 
     def term(name: str) -> str | None:
         value = stated.document.get(name)
-        return value[:_LONGEST] if isinstance(value, str) and value.strip() else None
+        if not isinstance(value, str) or not value.strip():
+            return None
+        return value[:_LONGEST].encode(errors="replace").decode()  # a lone surrogate is no text
 
     return Text(stated.name, term("description"), term("license"), stated.form.name)

@@ -69,10 +69,11 @@ class Rates:
             client: who asks.
             cost: how many requests it counts as.
         """
-        now = self._clock()
-        at = max(self._free_at.pop(client, now), now) + cost * self._interval
-        if (over := at - now - self._burst) > 0:
-            self._free_at[client] = at - cost * self._interval
+        now, taken = self._clock(), cost * self._interval
+        free_at = max(self._free_at.pop(client, now), now)
+        at = free_at + taken
+        if (over := at - now - max(self._burst, taken)) > 0:  # one may always come, in the end
+            self._free_at[client] = free_at
             return over
         if len(self._free_at) >= MAX_CLIENTS:
             self._forget(now)

@@ -481,6 +481,16 @@ def error_of(client):
     return not client.get("/health/ready").json()["reachable"]
 
 
+def test_any_text_of_a_publishers_can_be_told(reader, store, tmp_path, monkeypatch):
+    """A description with half a character in it, which UTF-8 has not."""
+    data = json.dumps({"name": "x", "description": "\ud800", "license": " "})
+    stated = type("Stated", (), {"name": "x", "document": json.loads(data)})
+    stated.form = type("Form", (), {"name": "bytes"})
+    assert follower.text_of(stated).description == "?"
+    assert follower.text_of(stated).license is None
+    assert json.loads(api._Ascii({"document": stated.document}).body)["document"] == stated.document
+
+
 class TestIndexFile:
     def test_damaged_while_it_serves(self, reader, store, tmp_path, hasty):
         with running(reader, store, tmp_path) as client:
