@@ -13,6 +13,8 @@ SUPPORTED := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] not in [
 STAMPS := $(VENV)/stamps
 NODE_STAMP := node_modules/.installed
 BENCH := .bench
+# Processes that share the tests; each brings its own chains, peers and browser.
+JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 PAGE := alithis/web/index.html
 ANVIL := node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
 # Without Ape, that is on Python 3.13, nothing holds NumPy back.
@@ -49,9 +51,9 @@ app: setup page ## the page in your browser, on a local chain with the demo's to
 page: $(PAGE) ## build the verification page into alithis/web
 
 .PHONY: test
-test: setup page chromium ## run the tests (ARGS=... for pytest), and hold the coverage
+test: setup page chromium ## run the tests (ARGS=... for pytest, JOBS=...), and hold the coverage
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run $(BIN)/ape test $(ARGS)
+	$(BIN)/coverage run $(BIN)/ape test -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
