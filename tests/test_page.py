@@ -678,6 +678,9 @@ class TestExplore:
         address = f"#token={world.tokens['garden']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
             expect(page.locator("[data-claim]")).to_contain_text("not answered")
+            expect(page.locator("[data-claim] .said a")).to_have_attribute(
+                "href", "https://example.org/mine"
+            )
 
     def test_the_graph_is_reachable_by_keyboard(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['digit-reader']}"
@@ -866,10 +869,14 @@ class TestWallet:
         with with_wallet(f"#token={token}") as page:
             page.get_by_role("button", name="Accept").click()
             dialog = page.locator("dialog[open]")
+            dialog.get_by_label("Where your answer is set out").fill("not a link")
             dialog.get_by_role("button", name="Continue in the wallet").click()
             expect(dialog).to_contain_text("Done")
             dialog.get_by_role("button", name="Close").click()
             expect(page.locator("[data-claim]")).to_contain_text("accepted")
+            said = page.locator("[data-claim] .said")
+            expect(said).to_contain_text("Set out at https://example.org/café")
+            expect(said).to_contain_text("Answered at not a link")
         assert on_chain.claims(token)[0].status == "accepted"
 
     def test_a_link_is_confirmed_and_that_taken_back(self, with_wallet, world, on_chain):

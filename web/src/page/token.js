@@ -1,5 +1,6 @@
 /** One token: what it is, what it commits to, where it came from. */
 
+import { claimTexts } from "../chain/claims.js";
 import { around, linksTo, versionsOf } from "../chain/lineage.js";
 import { MAX_CLAIMS } from "../chain/registry.js";
 import { toHex } from "../core/bytes.js";
@@ -13,7 +14,7 @@ import { bytes, counted, date, formWords, gradeWords, marks, nameOf, number, REL
 
 /** @import {Chain, Session} from "./session.js" */
 /** @import {Found} from "../chain/gateway.js" */
-/** @import {Link, Token} from "../chain/registry.js" */
+/** @import {Claim, Link, Registry, Token} from "../chain/registry.js" */
 /** @import {Metadata} from "../core/metadata.js" */
 /** @import {Json} from "../core/json.js" */
 /** @import {Child} from "./dom.js" */
@@ -285,16 +286,35 @@ function claims({ registry }, token, session) {
               h("code", {}, claim.claimant),
               ", about ",
               claimed(claim, token),
+              h("div", { class: "said", "data-said": claim.number }),
               claimAnswers(token, claim, session),
             ),
           ),
         ),
+        h("p.faint", {}, "Claims and answers are in their authors' words, and their links lead where these want."),
         ...(token.claims > MAX_CLAIMS ? [h("p.faint", {}, `…and ${number(token.claims - MAX_CLAIMS)} more.`)] : []),
       );
+      tellTexts(place, registry, token, found);
     },
     (error) => place.replaceChildren(h("p.reason", {}, `The claims could not be read: ${said(error)}.`)),
   );
   return place;
+}
+
+/**
+ * Put in what was said with claims and answers, where the node still has it.
+ * @param {HTMLElement} place
+ * @param {Registry} registry
+ * @param {Token} token
+ * @param {readonly Claim[]} claims
+ */
+async function tellTexts(place, registry, token, claims) {
+  const texts = await claimTexts(registry, token.id, claims).catch(() => new Map());
+  for (const element of place.querySelectorAll("[data-said]")) {
+    const said = texts.get(Number(/** @type {HTMLElement} */ (element).dataset.said));
+    if (said?.claim) element.append(h("p", {}, "Set out at ", outward(said.claim)));
+    if (said?.answer) element.append(h("p", {}, "Answered at ", outward(said.answer)));
+  }
 }
 
 /**
