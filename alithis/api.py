@@ -172,10 +172,8 @@ class Api:
                 return work(index, path, query) | {"asOf": self._as_of(index)}
         except NoTokenError as error:
             raise RefusedError(404, str(error)) from error
-        except (StorageError, FormatError) as error:
-            raise RefusedError(
-                503, "The index or the store cannot be read at the moment."
-            ) from error
+        except AlithisError as error:
+            raise RefusedError(503, "The index cannot be read at the moment.") from error
 
     @contextmanager
     def _borrowed(self) -> Iterator[Index]:

@@ -5,6 +5,7 @@ import http.client
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -384,6 +385,17 @@ class TestCommand:
         said = refused(*self.options(upstream, upstream_registry))
         assert "the page is not built: `make page`" in said
         assert Path(tmp_path).exists()
+
+    @pytest.mark.parametrize("library", ["starlette.applications", "uvicorn"])
+    def test_without_the_libraries(
+        self, upstream, upstream_registry, tmp_path, monkeypatch, library
+    ):
+        for name in list(sys.modules):
+            if name in ("alithis.guard", "alithis.api") or name.startswith(library):
+                monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, library, None)
+        said = refused(*self.options(upstream, upstream_registry, "--index", tmp_path))
+        assert "pip install 'alithis[serve]'" in said
 
     def test_a_proxy_that_is_no_network(self, upstream, upstream_registry):
         said = refused(*self.options(upstream, upstream_registry, "--proxy", "nginx"))
