@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import ape
 import browsing
@@ -496,14 +496,14 @@ class TestIndexFile:
         with running(reader, store, tmp_path) as client:
             wait_until(lambda: ready(client))
             (file,) = tmp_path.glob("*.sqlite")
-            size = file.stat().st_size
-            for path in tmp_path.glob("*.sqlite*"):
-                path.write_bytes(b"\x5a" * size)
-            wait_until(lambda: client.get("/api/tokens").status_code == 503)
+            with closing(sqlite3.connect(file)) as other:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with file.open("r+b") as opened:  # in place: SQLite has mapped what lies beside it
+                opened.write(b"\x5a" * file.stat().st_size)
             answer = client.get("/api/tokens/1")
             assert answer.status_code == 503
+            assert answer.json()["detail"] == "The index cannot be read at the moment."
             assert "Retry-After" in answer.headers
-            wait_until(lambda: not ready(client))
             assert client.get("/").status_code == 200  # the page does without
 
     def test_queries_take_bounded_time(self, reader, tmp_path):

@@ -37,7 +37,8 @@ export function lineageGraph({ nodes, links, cut }, id, session) {
       "figcaption",
       {},
       view.buttons,
-      h("span.key", {}, h("i.line.stated", {}), "the publisher states", h("i.line", {}), "confirmed by the owner"),
+      h("span.key", {}, h("i.line.stated", {}), "the publisher states"),
+      h("span.key", {}, h("i.line", {}), "confirmed by the owner"),
       cut && h("span.faint", {}, "There is more than fits: open a box to go on from there."),
     ),
   );
