@@ -84,6 +84,10 @@ wheel: $(STAMPS)/venv page ## build the wheel, and run it where there is numpy 2
 bench: setup $(BENCH)/installed ## figures, each beside its peers' in the same run
 	$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-serve
+bench-serve: setup page ## load on `alithis serve`: requests a second, memory; a minute and a half
+	@$(BIN)/python -m benchmarks.serving
+
 .PHONY: bench-large
 bench-large: setup ## a manifest of 10^8 data points: 20 GB of disk, ten minutes
 	$(BIN)/python -m benchmarks --large $(or $(COUNT),100000000) --folder /var/tmp $(ARGS)

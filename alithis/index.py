@@ -17,6 +17,7 @@ Sources: the events of `contracts/IAlithis.sol`; SQLite's documentation on recur
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from alithis.errors import (
     RpcError,
     StorageError,
 )
-from alithis.registry import ClaimStatus, Event, Kind, Record, Registry, Relation
+from alithis.registry import ClaimStatus, Event, Kind, Record, Registry, Relation, Scheme
 
 VERSION = 1
 WINDOW = 2_000
@@ -42,6 +43,10 @@ MAX_TOKENS = 10_000
 """Tokens in a lineage at most."""
 MAX_CLAIMS = 100_000
 """Claims that are read one by one at most, where their events are not to be had."""
+MAX_WORDS = 8
+"""Words of a search that are looked for; the ones after them are not."""
+_PATIENCE = 30.0  # seconds that one process waits for another's transaction
+_OPERATIONS = 10_000  # of SQLite, between two looks at the clock
 
 DERIVES = (
     Relation.DERIVED_FROM,
@@ -82,6 +87,12 @@ CREATE TABLE answers (
     token INTEGER {tokens}, number INTEGER, block INTEGER, log INTEGER, answer TEXT, uri TEXT,
     PRIMARY KEY (token, number, block, log)) WITHOUT ROWID
 """.replace("{tokens}", "REFERENCES tokens DEFERRABLE INITIALLY DEFERRED")
+# Under the digest of what they are out of, so that they stay true whatever the chain takes back.
+_TEXTS = """
+CREATE TABLE IF NOT EXISTS texts (
+    metadata BLOB PRIMARY KEY, name TEXT NOT NULL, description TEXT, license TEXT, form TEXT,
+    words TEXT NOT NULL) WITHOUT ROWID
+"""
 _TABLES = (
     "tokens", "links", "transfers", "countersignatures", "superseded", "withdrawn", "disordered",
     "attestations", "claims", "answers",
@@ -151,6 +162,105 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """What the publisher says of an artifact, as lists show it.
+
+    Attributes:
+        name: its name.
+        description: what it is.
+        license: under what licence it is.
+        form: the canonical form of its data points.
+    """
+
+    name: str
+    description: str | None
+    license: str | None
+    form: str | None
+
+    @property
+    def words(self) -> str:
+        """What a search looks through."""
+        return " ".join(filter(None, (self.name, self.description, self.license))).casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A token in a list.
+
+    Attributes:
+        record: what the chain holds of it; attestations are those since the index began.
+        owner: address of who owns it.
+        text: what its publisher says, where its metadata was at hand.
+    """
+
+    record: Record
+    owner: str
+    text: Text | None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What tokens a list is to have.
+
+    Attributes:
+        words: all of which a token has in its text, its publisher's or owner's address, its kind
+            or, with #, its number.
+        kind: dataset or model.
+        scheme: how leaves are made.
+        account: address of its publisher or owner.
+        current: whether to leave out what is withdrawn, superseded or disordered.
+        claimed: whether to leave out what has no unanswered claim.
+        before: only tokens with smaller ids.
+    """
+
+    words: tuple[str, ...] = ()
+    kind: Kind | None = None
+    scheme: Scheme | None = None
+    account: str | None = None
+    current: bool = False
+    claimed: bool = False
+    before: int | None = None
+
+    def conditions(self) -> list[tuple[str, list[Any]]]:
+        """Return it in SQL over `_ENTRIES`, each condition with its values."""
+        words = [word.casefold() for word in self.words[:MAX_WORDS]]
+        account = (self.account or "").lower()
+        given: list[tuple[Any, str, list[Any]]] = [
+            *((word, "instr(haystack, ?)", [word]) for word in words),
+            (self.kind, "kind = ?", [self.kind]),
+            (self.scheme, "scheme = ?", [self.scheme]),
+            (account, "(lower(publisher) = ? OR lower(owner) = ?)", [account, account]),
+            (self.current, "by IS NULL AND NOT withdrawn AND NOT disordered", []),
+            (self.claimed, "open", []),
+            (self.before, "id < ?", [self.before]),
+        ]
+        return [(condition, values) for asked, condition, values in given if asked]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claim, with what was said, where its event was to be had.
+
+    Attributes:
+        number: the claim's, among those of the token, from 1.
+        leaf: the data point's leaf, 32 bytes.
+        claimant: address of who filed it.
+        time: when, in seconds since 1970.
+        uri: where it is set out.
+        status: how it was answered.
+        answer: where the answer is set out.
+    """
+
+    number: int
+    leaf: bytes
+    claimant: str
+    time: int
+    uri: str | None
+    status: ClaimStatus
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
     """A link in a lineage.
 
@@ -203,7 +313,10 @@ class Index:
         self._registry = registry
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=30)
+            # Whoever has several threads lends it to one at a time.
+            self._database = sqlite3.connect(
+                path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
+            )
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA foreign_keys = ON")
             self._begin()
@@ -237,6 +350,7 @@ class Index:
                     self._database.execute(statement)
                 about = (VERSION, registry.chain_id, registry.address, registry.deployment_block())
                 self._database.execute("INSERT INTO about VALUES (?, ?, ?, ?)", about)
+            self._database.execute(_TEXTS)
         self._check()
 
     def _check(self) -> None:
@@ -359,6 +473,8 @@ class Index:
         if any(event.block == last and event.block_hash != after for event in events):
             raise RegistryError(f"block {last} has two hashes: run it again, or ask another node")
         with self._transaction():
+            if self._last() != first - 1:  # another process was faster
+                return
             for event in events:
                 self._insert(event)
             if self._one("SELECT count(*) <> ifnull(max(id), 0) FROM tokens")[0]:
@@ -376,7 +492,106 @@ class Index:
             statement, row = _ROWS[event.name]
             self._database.execute(statement, row(event, event.args))
 
+    # -- What publishers say -----------------------------------------------------------------------
+
+    def untold(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
+        """Return digests of metadata whose text is not known yet, ascending.
+
+        Args:
+            after: only digests greater than this one.
+            limit: how many at most.
+
+        Raises:
+            StorageError, FormatError: the file cannot be read.
+        """
+        query = (
+            "SELECT DISTINCT metadata FROM tokens WHERE metadata > ? AND NOT EXISTS "
+            "(SELECT 1 FROM texts WHERE texts.metadata = tokens.metadata) ORDER BY metadata LIMIT ?"
+        )
+        with self._translated():
+            return [digest for (digest,) in self._database.execute(query, [after, limit])]
+
+    def tell(self, texts: Mapping[bytes, Text]) -> None:
+        """Keep what publishers say, for lists and searches.
+
+        Args:
+            texts: by the SHA-256 of the metadata.json that says it.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        rows = [
+            (digest, text.name, text.description, text.license, text.form, text.words)
+            for digest, text in texts.items()
+        ]
+        with self._translated(), self._transaction():
+            self._database.executemany(
+                "INSERT OR REPLACE INTO texts VALUES (?, ?, ?, ?, ?, ?)", rows
+            )
+
     # -- Answers -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def hurried(self, seconds: float) -> Iterator[Self]:
+        """Bound the time that queries take while the block lasts; use one thread only.
+
+        Raises:
+            StorageError: they took longer, or the file cannot be read.
+            FormatError: the file is damaged.
+        """
+        end = time.monotonic() + seconds
+        self._database.set_progress_handler(lambda: time.monotonic() > end, _OPERATIONS)
+        try:
+            with self._translated():
+                yield self
+        finally:
+            self._database.set_progress_handler(None, 0)
+
+    def progress(self) -> Progress:
+        """Return how far the index has come, without asking the chain."""
+        return self._progress(None, 0)
+
+    def find(self, search: Search, limit: int) -> list[Entry]:
+        """Return tokens, the newest first.
+
+        Args:
+            search: which ones.
+            limit: how many at most.
+        """
+        conditions = [("1", []), *search.conditions()]
+        where = " AND ".join(condition for condition, _ in conditions)
+        values = [value for _, each in conditions for value in each]
+        query = f"SELECT * FROM ({_ENTRIES}) WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
+        rows = self._database.execute(query, [*values, limit])
+        return [_entry(*row) for row in rows]
+
+    def entry(self, token: int) -> Entry:
+        """Return a token.
+
+        Raises:
+            NoTokenError: the index knows no such token.
+        """
+        for entry in self.find(Search(before=token + 1), 1):
+            if entry.record.id == token:
+                return entry
+        raise self._unknown(token)
+
+    def names(self, tokens: Iterable[int]) -> dict[int, str]:
+        """Return the names of tokens, by their ids, where they are known."""
+        query = (
+            "SELECT tokens.id, name FROM chosen CROSS JOIN tokens ON tokens.id = chosen.id "
+            "JOIN texts ON texts.metadata = tokens.metadata"
+        )
+        with self._chosen(list(tokens)):
+            return dict(self._database.execute(query).fetchall())
+
+    def claims(self, token: int, limit: int) -> list[Claimed]:
+        """Return claims against a token, the first ones, in their order."""
+        rows = self._database.execute(_CLAIMS, [token, limit])
+        return [
+            Claimed(number, leaf, claimant, time, uri, ClaimStatus(status or "open"), answer)
+            for number, leaf, claimant, time, uri, status, answer in rows
+        ]
 
     def node(self, token: int) -> Node:
         """Return a token.
@@ -386,7 +601,11 @@ class Index:
         """
         for node in self._nodes([token]):
             return node
-        raise NoTokenError(f"the index knows no token {token}: it knows {self._count()} of them")
+        raise self._unknown(token)
+
+    def _unknown(self, token: int) -> NoTokenError:
+        known = self._count()
+        return NoTokenError(f"the index knows no token {token}: it knows {known} of them")
 
     def tokens_of(self, metadata: bytes) -> list[int]:
         """Return the tokens that commit to the metadata.json with a SHA-256."""
@@ -547,6 +766,45 @@ def _claim_rows(
             yield "answers", (token, claim.number, block, 0, claim.status, None)
 
 
+def _entry(
+    id: int,
+    kind: str,
+    scheme: str,
+    size: int,
+    root: bytes,
+    digest: bytes,
+    publisher: str,
+    time: int,
+    by: int | None,
+    withdrawn: int,
+    disordered: int,
+    attestations: int,
+    claims: int,
+    unanswered: int,
+    owner: str,
+    name: str | None,
+    *text: str | None,
+) -> Entry:
+    """Read a row of `_ENTRIES`."""
+    record = Record(
+        id,
+        Kind(kind),
+        Scheme(scheme),
+        size,
+        root,
+        digest,
+        publisher,
+        time,
+        by,
+        bool(withdrawn),
+        bool(disordered),
+        attestations,
+        claims,
+        unanswered,
+    )
+    return Entry(record, owner, None if name is None else Text(name, *text[:3]))
+
+
 def _unusable(path: Path, error: sqlite3.DatabaseError) -> StorageError | FormatError:
     if isinstance(error, sqlite3.OperationalError):  # locked, full, read-only
         return StorageError(f"{path}: {error}")
@@ -563,6 +821,28 @@ SELECT tokens.id, kind, size, metadata, publisher,
     (SELECT count(*) FROM claims WHERE token = tokens.id AND NOT EXISTS (
         SELECT 1 FROM answers WHERE token = claims.token AND number = claims.number))
 FROM chosen CROSS JOIN tokens ON tokens.id = chosen.id ORDER BY tokens.id
+"""
+_ENTRIES = """
+SELECT id, kind, scheme, size, root, tokens.metadata AS digest, publisher, time,
+    (SELECT by FROM superseded WHERE token = id) AS by,
+    EXISTS (SELECT 1 FROM withdrawn WHERE token = id) AS withdrawn,
+    EXISTS (SELECT 1 FROM disordered WHERE token = id) AS disordered,
+    (SELECT count(*) FROM attestations WHERE token = id) AS attested,
+    (SELECT count(*) FROM claims WHERE token = id) AS claimed,
+    (SELECT count(*) FROM claims WHERE token = id AND NOT EXISTS (
+        SELECT 1 FROM answers WHERE token = claims.token AND number = claims.number)) AS open,
+    (SELECT owner FROM transfers WHERE token = id ORDER BY block DESC, log DESC LIMIT 1) AS owner,
+    name, description, license, form,
+    ifnull(words, '') || ' ' || lower(publisher) || ' ' || kind || ' #' || id || ' ' AS haystack
+FROM tokens LEFT JOIN texts ON texts.metadata = tokens.metadata
+"""
+_CLAIMS = """
+SELECT number, leaf, claimant, time, uri, answered.answer, answered.said FROM claims LEFT JOIN (
+    SELECT token AS of, number AS which, answer, uri AS said,
+        row_number() OVER (PARTITION BY number ORDER BY block DESC, log DESC) AS latest
+    FROM answers WHERE token = ?1
+) AS answered ON latest = 1 AND which = number
+WHERE token = ?1 ORDER BY number LIMIT ?2
 """
 _UP = """
 SELECT DISTINCT target FROM chosen CROSS JOIN links ON links.token = chosen.id

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -19,25 +24,74 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
+@dataclass
+class Served:
+    """A server that runs, and its log."""
+
+    url: str
+    port: int
+    process: subprocess.Popen[str]
+    path: Path
+    ended: bool = False
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """What the log has so far; a line that is still being written is not there yet."""
+        lines = self.path.read_text().splitlines(keepends=True)
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [event for event in found if event["event"] == name]
+
+    def end(self, number: int) -> None:
+        """Sends the signal that ends it, before the block does."""
+        self.ended = True
+        self.process.send_signal(number)
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        return requests.get(self.url + path, headers=headers, timeout=30)
+
+
+def wait_until(true, seconds: float = 30) -> None:
+    """Waits for something to become true, which it must."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+@contextmanager
+def served(*arguments: object, ends: int = signal.SIGINT) -> Iterator[Served]:
+    """Serve until the block ends; the signal then ends it, without a word and within seconds."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as folder:
+        given = ["--index", f"{folder}/index", *map(str, arguments)]
+        command = [sys.executable, "-m", "alithis", "serve", "--port", str(port), *given]
+        log = Path(folder) / "log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=output, text=True, env=os.environ
+            )
+        found = Served(url, port, process, log)
+        try:
+            wait_until(lambda: process.poll() is not None or _answers(url))
+            assert process.poll() is None, log.read_text()
+            yield found
+        finally:
+            if not found.ended:
+                process.send_signal(ends)
+            said, _ = process.communicate(timeout=15)
+        assert said == f"{url}/  (Ctrl-C ends it)\n"
+        assert process.returncode == (0 if ends == signal.SIGINT else 128 + ends)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health/live", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
 @contextmanager
 def serving(*arguments: object) -> Iterator[str]:
-    """Serve until the block ends; Ctrl-C then ends it, without a word and within seconds."""
-    port = free_port()
-    command = [sys.executable, "-m", "alithis", "serve", "--port", str(port), *map(str, arguments)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(200):
-            try:
-                requests.get(f"{url}/health", timeout=1)
-                break
-            except requests.ConnectionError:
-                assert process.poll() is None, process.stdout.read()
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=15)
-    assert said == f"{url}/  (Ctrl-C ends it)\n"
+    """Serve until the block ends."""
+    with served(*arguments) as found:
+        yield found.url

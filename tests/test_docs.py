@@ -1,6 +1,7 @@
 """What README.md shows is what there is."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -97,3 +98,33 @@ def test_each_option_of_the_store_is_in_its_manual():
             for option in parameter.opts:
                 if option.startswith("--") and option != "--out":
                     assert option in STORAGE, f"{name} {option}"
+
+
+SERVE = (Path(__file__).resolve().parents[1] / "docs" / "serve.md").read_text(encoding="utf-8")
+
+
+def test_the_servers_manual_has_its_routes_and_bounds():
+    from alithis import api, follower, guard, index, server
+
+    paths = json.loads(api.description())["paths"]
+    for path, methods in paths.items():
+        written = path.replace("{id}", "ID").replace("{sha256}", "SHA256")
+        assert f"| `{written}` |" in SERVE
+        for parameter in methods["get"].get("parameters", ()):
+            if path == "/api/tokens":
+                assert f"`{parameter['name']}`" in SERVE
+    bounds = [
+        f"| {server.Limits().rate} a minute",
+        f"| {guard.CONTENT} times that",
+        f"{guard.MAX_CLIENTS:,} are remembered",
+        f"| {server._AT_ONCE}, {guard._PER_CLIENT} of one client |",
+        f"| {server._MAX_HEAD >> 10} KiB, and {guard._HEAD:.0f} seconds",
+        f"after {guard._STALL:.0f} seconds",
+        f"| {api._AT_ONCE} requests at a time, {api._WAITING} more wait, then 503; "
+        f"{api._SECONDS:.0f} seconds each",
+        f"| {api.MAX_TOKENS}; {api.MAX_VERIFIED} of a verification",
+        f"| {follower._WINDOWS} windows of {index.WINDOW:,} blocks",
+        f"up to {follower._SLOWEST / 60:.0f} minutes",
+        f"for {server._SHUTDOWN} seconds",
+    ]
+    assert [bound for bound in bounds if bound not in SERVE] == []

@@ -118,6 +118,16 @@ class TestSync:
             assert second.sync().tokens == 8
             assert again.count("eth_getLogs") == 1
 
+    def test_another_process_may_be_faster(self, index, reader, registry, family, tmp_path):
+        def meanwhile(method, answer):
+            if method == "eth_getLogs":
+                index.sync()
+            return answer
+
+        with Index(tmp_path / "index.sqlite", through(reader, meanwhile)) as slower:
+            assert slower.sync().tokens == 7
+            assert_index_tells(slower, state_by_events(reader.events()))
+
     def test_in_windows(self, index, reader, registry, family, monkeypatch):
         monkeypatch.setattr(indices, "WINDOW", 3)
         first = index.sync(windows=1)

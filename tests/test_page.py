@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from alithis.storage import Store
 PICTURES = os.environ.get("ALITHIS_PICTURES")
 """Where screenshots go; by default none are made."""
 PHONE = {"width": 390, "height": 844}
+GIGABYTE = 1 << 30
 DESKTOP = {"width": 1200, "height": 860}
 
 
@@ -194,10 +196,10 @@ class TestFiles:
 
     def test_a_large_file_does_not_freeze_the_page(self, page, world, tmp_path):
         large = tmp_path / "large.bin"
-        block = bytes(range(256)) * 4096
         with large.open("wb") as file:
-            for _ in range(300):
-                file.write(block)
+            file.truncate(GIGABYTE)  # a hole: it takes no room on the disk
+            file.seek(GIGABYTE - 5)
+            file.write(b"end\r\n")
         with large.open("rb") as file:
             expected = hashlib.file_digest(file, "sha256").hexdigest()
         expect(page.locator(".drop")).to_be_visible()
@@ -205,7 +207,9 @@ class TestFiles:
         drop(page, large)
         expect(page.locator(".digest code")).to_have_text(expected, timeout=120_000)
         # The page's own timer ran while the worker hashed: it saw the bar at several places.
-        assert len([at for at in page.evaluate("[...window.seen]") if 0 < at < 1]) > 1
+        assert len([at for at in page.evaluate("[...window.seen]") if 0 < at < 1]) > 10
+        # Nothing else in the page waited for it: of a hundred turns a second many came.
+        assert page.evaluate("window.turns") > 20
 
     @pytest.mark.parametrize("form", ["bmp", "gif", "webp", "pgm", "tiff"])
     def test_pictures_without_loss_are_one_in_whatever_file(self, page, world, tmp_path, form):
@@ -234,7 +238,9 @@ class TestFiles:
 
 WATCH = """() => {
   window.seen = new Set();
+  window.turns = 0;
   setInterval(() => {
+    window.turns += 1;
     const bar = document.querySelector('progress');
     if (bar && !bar.hidden) window.seen.add(bar.value);
   }, 1);
@@ -476,6 +482,135 @@ REACH_FROM_WORKER = """url => new Promise(resolve => {
 })"""
 
 
+class LyingServer:
+    """A server whose hints are not true."""
+
+    def __init__(self, world, lie):
+        self.world, self.lie, self.asked = world, lie, []
+
+    def __call__(self, handler, path):
+        if not handler.path.startswith("/api/"):
+            return False
+        self.asked.append(handler.path)
+        if self.lie == "silent":
+            time.sleep(3)
+        bodies = {
+            "silent": b"{}",
+            "broken": b'{"tokens": [',
+            "nonsense": json.dumps({"tokens": [None, 7, {"metadataDigest": {}}], "next": "x"}),
+            "endless": json.dumps({"tokens": [{}] * 500, "next": 1}),
+            "huge": b"[" * (5 << 20),
+            "turned": json.dumps({"tokens": self.turned(), "next": None}),
+        }
+        body = bodies[self.lie]
+        handler.reply(200, body if isinstance(body, bytes) else body.encode())
+        return True
+
+    def turned(self):
+        """Each name at another token, nothing said to be at hand, verdicts nobody asked for."""
+        names = list(self.world.manifests)
+        return [
+            {
+                "metadataDigest": self.world.manifests[name].metadata.digest.hex(),
+                "stored": False,
+                "text": {"name": other, "description": "included everywhere", "license": "MIT"},
+                "verdict": "included",
+                "root": "00" * 32,
+                "size": 1,
+            }
+            for name, other in zip(names, names[1:] + names[:1], strict=True)
+        ]
+
+
+LIES = ["silent", "broken", "nonsense", "endless", "huge", "turned"]
+
+
+class TestHints:
+    @pytest.mark.parametrize("lie", LIES)
+    def test_a_lying_server_changes_no_verdict(self, world, chromium, tmp_path, lie):
+        files = [digit(tmp_path), world.folder / "garden" / "plum.txt"]
+        server = LyingServer(world, lie)
+
+        def verdicts(config):
+            with opened(chromium, tmp_path / "site", config) as page:
+                found = []
+                for file in files:
+                    drop(page, file)
+                    expect(page.locator(".report-name")).to_contain_text(file.name)
+                    expect(page.locator(".summary")).to_contain_text("Included in")
+                    cards = page.locator(".result").evaluate_all(
+                        "found => found.map(each => [each.dataset.token, each.dataset.verdict])"
+                    )
+                    found.append(sorted(cards))
+                return found
+
+        alone = verdicts(world.config())
+        world.gateway.fault = server
+        assert verdicts(world.config(api=world.gateway.url)) == alone
+        assert server.asked
+        assert len(server.asked) <= 2 * 20
+
+    @pytest.mark.parametrize("lie", LIES)
+    def test_a_lying_server_names_nothing_and_hides_nothing(self, world, chromium, tmp_path, lie):
+        world.gateway.fault = LyingServer(world, lie)
+        config = world.config(api=world.gateway.url)
+        with opened(chromium, tmp_path / "site", config, "#explore") as page:
+            expect(page.locator(".tile")).to_have_count(len(world.tokens))
+            page.fill("#search", "handwritten digits cc-by-sa")
+            expect(page.locator(".tile")).to_have_count(1)
+            expect(page.locator(".tile strong")).to_have_text("Handwritten digits")
+            page.fill("#search", "included everywhere")
+            expect(page.get_by_text("Nothing fits")).to_be_visible()
+
+    def test_nothing_is_asked_about_a_file(self, world, chromium, tmp_path):
+        server = world.gateway.fault = LyingServer(world, "turned")
+        config = world.config(api=world.gateway.url)
+        with opened(chromium, tmp_path / "site", config) as page:
+            drop(page, digit(tmp_path))
+            expect(page.locator(".summary")).to_contain_text("Included in 1")
+        assert set(server.asked) == {"/api/tokens?limit=500"}
+
+    def test_what_is_said_to_be_at_hand_is_checked_first(self, world, chromium, tmp_path):
+        """Not those that no gateway has, however many they are."""
+        poems = world.manifests["poems"].metadata.digest.hex()
+        hints = {"tokens": [{"metadataDigest": poems, "stored": True}], "next": None}
+        order = []
+
+        def watched(handler, path):
+            if handler.path.startswith("/api/"):
+                handler.reply(200, json.dumps(hints).encode())
+                return True
+            order.append(path)
+            return False
+
+        world.gateway.fault = watched
+        with opened(chromium, tmp_path / "site", world.config(api=world.gateway.url)) as page:
+            drop(page, digit(tmp_path))
+            expect(page.locator(".summary")).to_contain_text("Included in 1")
+        first = str(browsing.Cid.raw(bytes.fromhex(poems)))
+        assert order[0].endswith(first)
+
+    def test_a_gateway_that_asks_to_come_later_is_asked_later(self, page, world, tmp_path):
+        refused = []
+
+        def busy(handler, path):
+            if len(refused) < 3 and path.endswith(leaves):
+                refused.append(path)
+                handler.reply(429, b"", Retry_After="0")
+                return True
+            return False
+
+        leaves = world.manifests["digits"].metadata.file("leaves").cid
+        world.gateway.headers = browsing.CORS | {
+            "Access_Control_Expose_Headers": "Content-Range, ETag, Retry-After"
+        }
+        world.gateway.fault = busy
+        drop(page, digit(tmp_path))
+        expect(card(page, world, "digits")).to_have_attribute("data-verdict", "included")
+        world.gateway.headers = browsing.CORS
+        assert len(refused) == 3
+
+
 class TestExplore:
     def test_all_tokens_are_listed_searched_and_filtered(self, page, world):
         page.get_by_role("link", name="Explore").click()
@@ -512,10 +647,40 @@ class TestExplore:
             expect(link).to_contain_text("was trained on Handwritten digits")
             expect(link).to_contain_text("recorded during training")
 
+    def test_versions_are_listed_from_each_of_them(self, world, chromium, tmp_path):
+        old, new = world.tokens["garden"], world.tokens["garden-2"]
+        for address in (old, new):
+            with opened(chromium, tmp_path / "site", world.config(), f"#token={address}") as page:
+                found = page.locator("[data-version]")
+                expect(found).to_have_count(2)
+                expect(found.first).to_contain_text(f"garden token {old}")
+                expect(found.last).to_contain_text("the newest")
+                expect(page.locator("[data-version] a")).to_have_count(1)
+
+    def test_where_a_description_was_read_is_told(self, world, chromium, tmp_path):
+        address = f"#token={world.tokens['digits']}"
+        with opened(chromium, tmp_path / "site", world.config(), address) as page:
+            page.get_by_text("Commitment and storage").click()
+            expect(page.locator("article")).to_contain_text(f"the gateway {world.gateway.address}")
+
+    def test_on_a_phone_the_graph_shows_its_own_token(self, world, chromium, tmp_path):
+        address = f"#token={world.tokens['digit-reader-tuned']}"
+        options = {"viewport": PHONE}
+        with opened(chromium, tmp_path / "site", world.config(), address, **options) as page:
+            expect(page.locator(".node")).to_have_count(3)
+            page.wait_for_function("document.querySelector('.canvas').scrollLeft > 0")
+            canvas = page.locator(".canvas").bounding_box()
+            here = page.locator(".node.here").bounding_box()
+            assert canvas["x"] <= here["x"]
+            assert here["x"] + here["width"] <= canvas["x"] + canvas["width"]
+
     def test_claims_are_shown(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['garden']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
             expect(page.locator("[data-claim]")).to_contain_text("not answered")
+            expect(page.locator("[data-claim] .said a")).to_have_attribute(
+                "href", "https://example.org/mine"
+            )
 
     def test_the_graph_is_reachable_by_keyboard(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['digit-reader']}"
@@ -704,10 +869,14 @@ class TestWallet:
         with with_wallet(f"#token={token}") as page:
             page.get_by_role("button", name="Accept").click()
             dialog = page.locator("dialog[open]")
+            dialog.get_by_label("Where your answer is set out").fill("not a link")
             dialog.get_by_role("button", name="Continue in the wallet").click()
             expect(dialog).to_contain_text("Done")
             dialog.get_by_role("button", name="Close").click()
             expect(page.locator("[data-claim]")).to_contain_text("accepted")
+            said = page.locator("[data-claim] .said")
+            expect(said).to_contain_text("Set out at https://example.org/café")
+            expect(said).to_contain_text("Answered at not a link")
         assert on_chain.claims(token)[0].status == "accepted"
 
     def test_a_link_is_confirmed_and_that_taken_back(self, with_wallet, world, on_chain):

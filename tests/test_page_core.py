@@ -167,7 +167,7 @@ def test_the_abi_is_the_contracts(page):
     own = {
         f"{entry['name']}({','.join(map(collapse_if_tuple, entry['inputs']))})": entry["type"]
         for entry in artifact()["abi"]
-        if entry["type"] in ("function", "error")
+        if entry["type"] in ("function", "error", "event")
     }
     for signature, selector in told["selectors"].items():
         assert own[signature] == "function"
@@ -175,6 +175,9 @@ def test_the_abi_is_the_contracts(page):
     for signature, (selector, _) in told["errors"].items():
         assert own[signature] == "error"
         assert keccak(text=signature)[:4].hex() == selector
+    for signature, topic in told["topics"].items():
+        assert own[signature] == "event"
+        assert keccak(text=signature).hex() == topic
     assert told["interface"] == artifact()["interfaceId"].removeprefix("0x")
 
 

@@ -94,6 +94,13 @@ def was_typed(parameter: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
+def index_folder() -> Path:
+    """Return the folder of indexes where none is named."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("alithis") / "index"
+
+
 def read_key(path: Path | None) -> PublisherKey | None:
     """Read the publisher's key where a file with it is named."""
     from alithis import keyed

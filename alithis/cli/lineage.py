@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, MANIFEST, gateway_option, say, store_option
+from alithis.cli.frame import (
+    ANY,
+    CHAIN,
+    MANIFEST,
+    gateway_option,
+    index_folder,
+    say,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from alithis.index import Index, Progress
@@ -53,7 +61,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--index",
-    "index_folder",
+    "index_place",
     type=ANY,
     envvar="ALITHIS_INDEX",
     help="Folder of the index  [default: in the user's cache].",
@@ -72,7 +80,7 @@ def lineage(
     registry: str,
     chain: int | None,
     manifests: tuple[Path, ...],
-    index_folder: Path | None,
+    index_place: Path | None,
     store_folder: Path | None,
     gateways: tuple[str, ...],
 ) -> None:
@@ -106,7 +114,7 @@ def lineage(
         raise click.UsageError(f"--kind and --grade go with a list, not with --format {form}")
     reader = Registry(HttpTransport(rpc), registry, chain)
     shelf = Shelf(Store(store_folder), manifests, Gateways.named(gateways))
-    with Index.beneath(index_folder or _index_folder(), reader) as index:
+    with Index.beneath(index_place or index_folder(), reader) as index:
         _sync(index)
         found = index.lineage(
             _tokens_of(subject, index, reader, shelf),
@@ -124,12 +132,6 @@ def lineage(
         say(getattr(drawing, form or "tree")())
     if found.truncated:
         say(f"alithis: only the first {len(found.nodes):,} tokens are shown", err=True)
-
-
-def _index_folder() -> Path:
-    import platformdirs
-
-    return platformdirs.user_cache_path("alithis") / "index"
 
 
 def _sync(index: Index) -> None:

@@ -1,12 +1,15 @@
-"""``alithis serve``: the verification page, and the local store as its gateway."""
+"""``alithis serve``: the verification page, the local store as its gateway, and the read API."""
 
 from __future__ import annotations
 
+import os
+import sys
+import webbrowser
 from pathlib import Path
 
 import click
 
-from alithis.cli.frame import CHAIN, say, store_option
+from alithis.cli.frame import ANY, CHAIN, index_folder, say, store_option
 
 
 @click.command()
@@ -21,43 +24,114 @@ from alithis.cli.frame import CHAIN, say, store_option
     help="The registry on the chain  [or ALITHIS_REGISTRY].",
 )
 @click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@click.option(
+    "--page-rpc",
+    metavar="URL",
+    help="The chain as readers' browsers reach it, which everybody sees  [default: --rpc].",
+)
 @click.option("--name", metavar="TEXT", help="What the page calls the chain.")
 @click.option(
     "--gateway", "gateways", multiple=True, metavar="URL", help="A further gateway; repeatable."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="NETWORK",
+    help="A proxy in front, whose X-Forwarded-For is believed; repeatable  [default: none].",
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(0),
+    default=120,
+    show_default=True,
+    metavar="N",
+    help="Requests to the API a minute, for each client; 0 for any number.",
+)
+@click.option(
+    "--log",
+    "logged",
+    type=click.Choice(["requests", "faults"]),
+    default="requests",
+    show_default=True,
+    help="What to log, as JSON on standard error.",
+)
+@click.option(
+    "--log-paths", is_flag=True, help="Log what was asked about, too: who asks is private."
+)
+@click.option("--open/--no-open", "opens", default=False, help="Open the page in a browser.")
+@click.option(
+    "--index",
+    "index_place",
+    type=ANY,
+    envvar="ALITHIS_INDEX",
+    help="Folder of the index  [default: in the user's cache].",
+)
 @store_option
 def serve(
     rpc: str,
     registry: str,
     chain: int | None,
+    page_rpc: str | None,
     name: str | None,
     gateways: tuple[str, ...],
     host: str,
     port: int,
+    proxies: tuple[str, ...],
+    rate: int,
+    logged: str,
+    log_paths: bool,
+    opens: bool,
+    index_place: Path | None,
     store_folder: Path | None,
 ) -> None:
-    """Serve the verification page, and the local store as a gateway for it, until Ctrl-C.
+    """Serve the verification page, a gateway and a read API, until Ctrl-C.
 
-    The page asks the chain at --rpc itself, from the reader's browser, and checks there what the
-    gateway gives. What is asked for is not logged.
+    The page asks the chain itself, from the reader's browser, and checks there what the gateway
+    gives: all of the local store is served, by CID. The API (/api/openapi.json describes it)
+    answers out of an index of the chain, which is kept up to date meanwhile. What is asked for is
+    not logged.
 
     \b
     Examples:
       alithis serve --rpc http://127.0.0.1:8545 --registry 0x…
       alithis serve --rpc URL --registry 0x… --gateway https://ipfs.io --port 8000
+      alithis serve --rpc SECRET_URL --page-rpc URL --registry 0x… --proxy 127.0.0.1
     """
     from alithis import server
+    from alithis.errors import SourceError
+    from alithis.exchange import Client
+    from alithis.index import Index
     from alithis.registry import HttpTransport, Registry
     from alithis.storage import Store
 
     page = server.page_folder()
+    for url in (page_rpc or rpc, *gateways):
+        Client("page's node or gateway", SourceError, 1).host(url)
+    server.networks(proxies)
     found = Registry(HttpTransport(rpc), registry, chain)
     shown = server.Shown(
-        name or f"Chain {found.chain_id}", found.chain_id, rpc, found.address, gateways
+        name or f"Chain {found.chain_id}", found.chain_id, page_rpc or rpc, found.address, gateways
     )
-    app = server.application(Store(store_folder), shown, page)
+    folder = index_place or index_folder()
+    Index.beneath(folder, found).close()  # what is wrong with it is said now
+    app = server.application(
+        found, lambda: Index.beneath(folder, found), Store(store_folder), shown, page
+    )
     listener = server.listen(host, port)
-    say(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (Ctrl-C ends it)")
-    server.serve(app, listener)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    say(f"{url}  (Ctrl-C ends it)")
+    if opens and _has_browser():
+        webbrowser.open(url)
+    server.serve(
+        app, listener, server.Limits(rate or None, proxies, logged == "requests", log_paths)
+    )
+
+
+def _has_browser() -> bool:
+    """Tell whether there is a screen: without one a browser of text would take the terminal."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

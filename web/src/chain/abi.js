@@ -13,6 +13,7 @@ export const SELECTORS = /** @type {const} */ ({
   "claim(uint256,bytes32,uint256,bytes32[],string)": "87323e50",
   "claimOf(uint256,uint256)": "d12726f2",
   "countersign(uint256,uint256)": "7691d2cf",
+  "deploymentBlock()": "82100e3f",
   "links(uint256)": "881d8a40",
   "multicall(bytes[])": "ac9650d8",
   "ownerOf(uint256)": "6352211e",
@@ -34,6 +35,14 @@ export const ERRORS = /** @type {const} */ ({
   "NotOwner(uint256,address,address)": ["041ba90f", "only the token's owner may do this"],
   "NotSuperseded(uint256)": ["b2c40886", "nothing supersedes the token yet"],
   "UriTooLong(uint256,uint256)": ["a99e90bb", "the address has more than 1,024 bytes"],
+});
+
+/** Events whose texts the page reads. */
+export const TOPICS = /** @type {const} */ ({
+  "Claimed(uint256,bytes32,address,uint256,uint64,string)":
+    "6df5a39f457227d0eefe15fd9b169b7f22841f78ef81440918040ef1e59678ee",
+  "ClaimAnswered(uint256,uint256,address,uint8,string)":
+    "30b91a747cbbe8c73cb6fe913f8d3cf526913f1f4196b875217cad723982ef38",
 });
 
 /** The interface's id (ERC-165). */

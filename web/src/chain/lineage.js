@@ -56,6 +56,26 @@ export function madeFrom(tokens, id) {
 }
 
 /**
+ * The versions of an artifact, the oldest first: what a token replaces, and what replaces it.
+ * @param {readonly Token[]} tokens
+ * @param {number} id
+ * @returns {Token[]}
+ */
+export function versionsOf(tokens, id) {
+  const found = [];
+  /** @type {(token: Token | undefined) => Token | undefined} */
+  const before = (token) => tokens[(token?.links.find((link) => link.relation === "supersedes")?.target ?? 0) - 1];
+  for (let at = tokens[id - 1]; at && found.length < MAX_WALK; at = before(at)) found.unshift(at);
+  const after = (/** @type {Token} */ token) => (token.supersededBy ? tokens[token.supersededBy - 1] : undefined);
+  for (let at = found.at(-1); at && found.length < MAX_WALK; ) {
+    at = after(at);
+    if (at && at.id <= (found.at(-1)?.id ?? 0)) break; // a node's lie: newer ones have greater ids
+    if (at) found.push(at);
+  }
+  return found;
+}
+
+/**
  * The tokens around one: all that it came from, and all that came from it, by any relation.
  * @param {readonly Token[]} tokens
  * @param {number} id

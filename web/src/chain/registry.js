@@ -125,6 +125,11 @@ export class Registry {
     return numbers.map((number, at) => claimOf(number, String(answers[at])));
   }
 
+  /** The block that the contract came with: no event is older. */
+  async deploymentBlock() {
+    return new Words(await this.call("deploymentBlock()"), "deploymentBlock").number();
+  }
+
   /**
    * Make many calls, with one request for a hundred of them.
    * @param {string[]} calls

@@ -260,6 +260,10 @@ class Report {
       const chain = await this.session.chain();
       const tokens = tokensFor(this.target, chain.tokens);
       if (!tokens.length) return this.none(chain.tokens.length);
+      await this.session.awaitHints();
+      // All are checked; those first whose metadata is said to be at hand.
+      const first = new Map(tokens.map((token) => [token, Number(!this.session.hint(token)?.stored)]));
+      tokens.sort((a, b) => (first.get(a) ?? 1) - (first.get(b) ?? 1) || a.id - b.id);
       const done = () => {
         this.summary.textContent = `Checked ${this.results.length} of ${counted(tokens.length, "artifact")}…`;
       };

@@ -9,6 +9,7 @@ import { FormatError } from "../core/errors.js";
  * @property {string} rpc URL of a node
  * @property {string | null} registry the contract's address
  * @property {string[]} gateways URLs
+ * @property {string | null} api URL of a server that says where to look first
  */
 
 const KEY = "alithis.settings";
@@ -27,7 +28,21 @@ export async function readConfig() {
   if (stored) return { config: stored, own: true };
   const response = await fetch("config.json", { cache: "no-cache" });
   if (!response.ok) throw new FormatError("there is no config.json beside this page");
-  return { config: checkedConfig(await response.json().catch(() => null)), own: false };
+  return { config: checkedConfig(beside(await response.json().catch(() => null))), own: false };
+}
+
+/**
+ * config.json may say "." where it means the place that this page comes from.
+ * @param {unknown} value
+ */
+function beside(value) {
+  if (typeof value !== "object" || value === null) return value;
+  /** @type {{gateways?: unknown, api?: unknown}} */
+  const given = value;
+  /** @param {unknown} url */
+  const absolute = (url) => (url === "." ? new URL(".", location.href).href : url);
+  const gateways = Array.isArray(given.gateways) ? given.gateways.map(absolute) : given.gateways;
+  return { ...given, gateways, api: absolute(given.api) };
 }
 
 function storedSettings() {
@@ -52,7 +67,14 @@ export function storeSettings(config) {
  */
 export function checkedConfig(value) {
   if (typeof value !== "object" || value === null) throw new FormatError("config.json is no JSON object");
-  const { name = "", chain, rpc, registry = null, gateways = [] } = /** @type {Record<string, unknown>} */ (value);
+  const {
+    name = "",
+    chain,
+    rpc,
+    registry = null,
+    gateways = [],
+    api = null,
+  } = /** @type {Record<string, unknown>} */ (value);
   if (typeof chain !== "number" || !Number.isSafeInteger(chain) || chain < 1)
     throw new FormatError("the chain id is no whole number");
   if (typeof rpc !== "string" || !isHttp(rpc))
@@ -66,7 +88,16 @@ export function checkedConfig(value) {
   ) {
     throw new FormatError(`the gateways are not up to ${MAX_GATEWAYS} http or https URLs`);
   }
-  return { name: String(name).slice(0, 60) || `Chain ${chain}`, chain, rpc, registry: address, gateways };
+  if (api !== null && api !== undefined && (typeof api !== "string" || !isHttp(api)))
+    throw new FormatError("the server's address (api) is no http or https URL");
+  return {
+    name: String(name).slice(0, 60) || `Chain ${chain}`,
+    chain,
+    rpc,
+    registry: address,
+    gateways,
+    api: api ?? null,
+  };
 }
 
 /** @param {string} text */
@@ -80,7 +111,9 @@ export function isHttp(text) {
  * @param {Config} config
  */
 export function lock(config) {
-  const reachable = [...new Set([config.rpc, ...config.gateways].map((url) => new URL(url).origin))];
+  const reachable = [
+    ...new Set([config.rpc, ...config.gateways, ...(config.api ? [config.api] : [])].map((url) => new URL(url).origin)),
+  ];
   const policy = document.createElement("meta");
   policy.httpEquiv = "Content-Security-Policy";
   policy.content = [

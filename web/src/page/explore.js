@@ -40,7 +40,9 @@ export async function exploreView(session) {
   /** @type {Entry[]} */
   const entries = tokens.toReversed().map((token) => ({ token, metadata: undefined, element: h("li", {}) }));
   for (const entry of entries) draw(entry);
-  return new List(entries, session).element;
+  const list = new List(entries, session);
+  session.hinted.then(() => list.show());
+  return list.element;
 }
 
 class List {
@@ -112,15 +114,16 @@ class List {
   show() {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const [, fits] = FILTERS[this.filter];
-    const found = this.entries.filter(
-      (entry) => fits(entry.token) && words.every((word) => haystack(entry).includes(word)),
-    );
+    /** @param {Entry} entry */
+    const has = (entry) => words.every((word) => haystack(entry, this.session).includes(word));
+    const found = this.entries.filter((entry) => fits(entry.token) && has(entry));
     this.list.replaceChildren(...found.slice(0, this.limit).map((entry) => entry.element));
     this.count.textContent = found.length
       ? `${counted(found.length, "artifact")}`
       : "Nothing fits. Try fewer words, or another filter.";
     this.more.hidden = found.length <= this.limit;
-    this.describe(words.length ? this.entries : found.slice(0, this.limit)); // who searches, searches all
+    // Who searches, searches all; what is said to fit is asked for first.
+    this.describe(words.length ? [...found, ...this.entries] : found.slice(0, this.limit));
   }
 
   /**
@@ -128,7 +131,7 @@ class List {
    * @param {readonly Entry[]} entries
    */
   describe(entries) {
-    const unasked = entries.filter((entry) => !this.asked.has(entry));
+    const unasked = [...new Set(entries)].filter((entry) => !this.asked.has(entry));
     for (const entry of unasked) this.asked.add(entry);
     each(unasked, AT_ONCE, async (entry) => {
       entry.metadata = await this.session.metadata(entry.token);
@@ -138,9 +141,16 @@ class List {
   }
 }
 
-/** @param {Entry} entry */
-function haystack({ token, metadata }) {
-  const told = [metadata?.name, term(metadata, "description"), term(metadata, "license"), metadata?.form.name];
+/**
+ * What a search looks through; until a token's metadata is there, what the server says of it.
+ * @param {Entry} entry
+ * @param {Session} session
+ */
+function haystack({ token, metadata }, session) {
+  const told =
+    metadata === undefined
+      ? [session.hint(token)?.words]
+      : [metadata?.name, term(metadata, "description"), term(metadata, "license"), metadata?.form.name];
   return [...told, token.publisher, token.owner, token.kind, `#${token.id}`, token.id].join(" ").toLowerCase();
 }
 

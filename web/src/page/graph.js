@@ -28,7 +28,7 @@ export function lineageGraph({ nodes, links, cut }, id, session) {
     ...links.map((link) => edge(link, at)),
     ...placed.map((each) => box(each, id, session)),
   );
-  const view = new View(picture, width, height);
+  const view = new View(picture, width, height, at.get(id));
   return h(
     "figure.graph",
     {},
@@ -37,7 +37,8 @@ export function lineageGraph({ nodes, links, cut }, id, session) {
       "figcaption",
       {},
       view.buttons,
-      h("span.key", {}, h("i.line.stated", {}), "the publisher states", h("i.line", {}), "confirmed by the owner"),
+      h("span.key", {}, h("i.line.stated", {}), "the publisher states"),
+      h("span.key", {}, h("i.line", {}), "confirmed by the owner"),
       cut && h("span.faint", {}, "There is more than fits: open a box to go on from there."),
     ),
   );
@@ -116,10 +117,12 @@ class View {
    * @param {SVGElement} picture
    * @param {number} width
    * @param {number} height
+   * @param {Placed | undefined} here what is to be seen first
    */
-  constructor(picture, width, height) {
+  constructor(picture, width, height, here) {
     this.picture = picture;
     this.natural = { width, height };
+    this.here = here;
     this.zoom = 1;
     this.element = h(
       "div.canvas",
@@ -136,9 +139,21 @@ class View {
       {},
       h("button.quiet", { type: "button", "aria-label": "Zoom out", click: () => this.scale(1 / STEP) }, "−"),
       h("button.quiet", { type: "button", "aria-label": "Zoom in", click: () => this.scale(STEP) }, "+"),
-      h("button.quiet", { type: "button", click: () => this.scale(1 / this.zoom) }, "Reset"),
+      h("button.quiet", { type: "button", click: () => this.reset() }, "Reset"),
     );
     this.scale(1);
+    requestAnimationFrame(() => this.centre()); // once it stands in the page, and has a width
+  }
+
+  centre() {
+    const [x, y] = [(this.here?.x ?? 0) + WIDTH / 2, (this.here?.y ?? 0) + HEIGHT / 2];
+    this.element.scrollLeft = x * this.zoom - this.element.clientWidth / 2;
+    this.element.scrollTop = y * this.zoom - this.element.clientHeight / 2;
+  }
+
+  reset() {
+    this.scale(1 / this.zoom);
+    this.centre();
   }
 
   /** @param {number} by */

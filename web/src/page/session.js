@@ -1,16 +1,21 @@
 /** What the page knows: the registry after one block, and the manifests that gateways have. */
 
 import { Shelf } from "../chain/gateway.js";
+import { readHints } from "../chain/hints.js";
 import { Registry } from "../chain/registry.js";
 import { Rpc } from "../chain/rpc.js";
+import { toHex } from "../core/bytes.js";
 import { transcriptOf } from "../core/inputs.js";
 
 /** @import {Config} from "./config.js" */
+/** @import {Hint} from "../chain/hints.js" */
 /** @import {Link, Token} from "../chain/registry.js" */
 /** @import {Metadata} from "../core/metadata.js" */
 /** @import {Hasher} from "../work/hasher.js" */
 
 /** @typedef {{registry: Registry, tokens: Token[]}} Chain */
+
+const PATIENCE = 500; // milliseconds
 
 export class Session {
   /**
@@ -23,6 +28,27 @@ export class Session {
     this.shelf = new Shelf(config.gateways);
     /** @type {Promise<Chain> | null} */
     this.reading = null;
+    /** @type {Map<string, Hint>} */
+    this.hints = new Map();
+    this.hinted = config.api ? this.readHints(config.api) : Promise.resolve();
+  }
+
+  /** @param {string} api */
+  async readHints(api) {
+    this.hints = await readHints(api);
+  }
+
+  /**
+   * What the server says of a token, if it has said something yet.
+   * @param {Token} token
+   */
+  hint(token) {
+    return this.hints.get(toHex(token.metadataDigest));
+  }
+
+  /** Wait for hints, but not for long: they only save time. */
+  async awaitHints() {
+    await Promise.race([this.hinted, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
   }
 
   /** The registry and its tokens, read once. */

@@ -47,6 +47,7 @@ export function settingsDialog(config, own) {
           rpc: rpc.input.value.trim(),
           registry: registry.input.value.trim() || null,
           gateways: urls,
+          api: null,
         }),
       );
       again(); // the policy that bars other connections is fixed when the page starts

@@ -1,6 +1,7 @@
 /** One token: what it is, what it commits to, where it came from. */
 
-import { around, linksTo } from "../chain/lineage.js";
+import { claimTexts } from "../chain/claims.js";
+import { around, linksTo, versionsOf } from "../chain/lineage.js";
 import { MAX_CLAIMS } from "../chain/registry.js";
 import { toHex } from "../core/bytes.js";
 import { rawCid } from "../core/cid.js";
@@ -12,7 +13,8 @@ import { claimAnswers, linkAction } from "./wallet.js";
 import { bytes, counted, date, formWords, gradeWords, marks, nameOf, number, RELATION, term } from "./words.js";
 
 /** @import {Chain, Session} from "./session.js" */
-/** @import {Link, Token} from "../chain/registry.js" */
+/** @import {Found} from "../chain/gateway.js" */
+/** @import {Claim, Link, Registry, Token} from "../chain/registry.js" */
 /** @import {Metadata} from "../core/metadata.js" */
 /** @import {Json} from "../core/json.js" */
 /** @import {Child} from "./dom.js" */
@@ -44,9 +46,10 @@ export async function tokenView(session, id) {
     facts(token, metadata),
     section("Lineage", lineage(chain, token, session)),
     section("Links", links(chain, token, session)),
+    versions(chain, token, session),
     metadata && token.kind === "model" && training(metadata),
     token.claims > 0 && section("Claims", claims(chain, token, session)),
-    commitment(token, chain, metadata),
+    commitment(token, chain, typeof found === "string" ? null : found),
   );
 }
 
@@ -131,6 +134,32 @@ function lineage({ tokens }, token, session) {
   const found = around(tokens, token.id);
   if (found.nodes.length === 1) return h("p.faint", {}, "It is linked to nothing, and nothing to it.");
   return lineageGraph(found, token.id, session);
+}
+
+/**
+ * @param {Chain} chain
+ * @param {Token} token
+ * @param {Session} session
+ */
+function versions({ tokens }, token, session) {
+  const found = versionsOf(tokens, token.id);
+  if (found.length < 2) return null;
+  const items = found.map((each, at) => {
+    const title = each === token ? h("strong", {}) : h("a", { href: `#token=${each.id}` });
+    title.textContent = nameOf(each, null);
+    session.metadata(each).then((metadata) => {
+      title.textContent = nameOf(each, metadata);
+    });
+    const words = [at === found.length - 1 && "the newest", each.withdrawn && "withdrawn"].filter(Boolean);
+    return h(
+      "li",
+      { "data-version": each.id },
+      title,
+      ` token ${each.id}, published ${date(each.time)}`,
+      words.length > 0 && `: ${words.join(", ")}`,
+    );
+  });
+  return section("Versions", h("ol.versions", {}, ...items));
 }
 
 /**
@@ -257,16 +286,35 @@ function claims({ registry }, token, session) {
               h("code", {}, claim.claimant),
               ", about ",
               claimed(claim, token),
+              h("div", { class: "said", "data-said": claim.number }),
               claimAnswers(token, claim, session),
             ),
           ),
         ),
+        h("p.faint", {}, "Claims and answers are in their authors' words, and their links lead where these want."),
         ...(token.claims > MAX_CLAIMS ? [h("p.faint", {}, `…and ${number(token.claims - MAX_CLAIMS)} more.`)] : []),
       );
+      tellTexts(place, registry, token, found);
     },
     (error) => place.replaceChildren(h("p.reason", {}, `The claims could not be read: ${said(error)}.`)),
   );
   return place;
+}
+
+/**
+ * Put in what was said with claims and answers, where the node still has it.
+ * @param {HTMLElement} place
+ * @param {Registry} registry
+ * @param {Token} token
+ * @param {readonly Claim[]} claims
+ */
+async function tellTexts(place, registry, token, claims) {
+  const texts = await claimTexts(registry, token.id, claims).catch(() => new Map());
+  for (const element of place.querySelectorAll("[data-said]")) {
+    const said = texts.get(Number(/** @type {HTMLElement} */ (element).dataset.said));
+    if (said?.claim) element.append(h("p", {}, "Set out at ", outward(said.claim)));
+    if (said?.answer) element.append(h("p", {}, "Answered at ", outward(said.answer)));
+  }
 }
 
 /**
@@ -282,9 +330,10 @@ function claimed({ leaf }, token) {
 /**
  * @param {Token} token
  * @param {Chain} chain
- * @param {Metadata | null} metadata
+ * @param {Found | null} found
  */
-function commitment(token, { registry }, metadata) {
+function commitment(token, { registry }, found) {
+  const metadata = found?.metadata;
   return h(
     "details.part",
     {},
@@ -295,6 +344,7 @@ function commitment(token, { registry }, metadata) {
       fact("Root", copyable(toHex(token.root), "the root")),
       fact("Description's SHA-256", copyable(toHex(token.metadataDigest), "the SHA-256")),
       fact("Description's CID", copyable(rawCid(token.metadataDigest), "the CID")),
+      fact("Read from", found && `${found.gateway.who}, and compared with the SHA-256`),
       fact("Registry", copyable(registry.address, "the registry's address")),
       fact("Chain", `${registry.chain}, read at block ${number(registry.block)}`),
     ),

@@ -4,13 +4,30 @@ import { join } from "../core/bytes.js";
 import { UnavailableError } from "../core/errors.js";
 
 const TIMEOUT = 30_000; // milliseconds
+const [TRIES, LONGEST_WAIT] = [6, 30]; // where a server asks to come back later: times, and seconds
 
 /**
+ * Ask, and ask again where the server wants that.
  * @param {string} url
  * @param {string} who is asked, for errors
  * @param {RequestInit} [options]
  */
 export async function request(url, who, options = {}) {
+  for (let tries = 1; ; tries++) {
+    const response = await requestOnce(url, who, options);
+    const wait = Number(response.headers.get("Retry-After") ?? Number.NaN); // hidden, unless it is exposed
+    if (response.status !== 429 || tries === TRIES || !(wait >= 0 && wait <= LONGEST_WAIT)) return response;
+    response.body?.cancel().catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, wait * 1000));
+  }
+}
+
+/**
+ * @param {string} url
+ * @param {string} who
+ * @param {RequestInit} options
+ */
+async function requestOnce(url, who, options) {
   try {
     return await fetch(url, {
       credentials: "omit",

@@ -1,0 +1,94 @@
+/**
+ * What was said with claims and answers. Only the registry's events have it, and public nodes serve
+ * those of recent blocks alone: what cannot be had is left out. The claims themselves, and how they
+ * were answered, come from the contract's state.
+ */
+
+import { fromHex, toHex } from "../core/bytes.js";
+import { TOPICS, Words } from "./abi.js";
+
+/** @import {Claim, Registry} from "./registry.js" */
+
+/** @typedef {{claim?: string, answer?: string}} Said */
+
+const RECENT = 2000; // blocks that every node serves
+const MAX_LOGS = 5000;
+const MAX_URI = 1024; // bytes, by the contract
+
+/**
+ * @param {Registry} registry
+ * @param {number} id
+ * @param {readonly Claim[]} claims
+ * @returns {Promise<Map<number, Said>>} by the claims' numbers
+ */
+export async function claimTexts(registry, id, claims) {
+  const logs = await logsOf(registry, id);
+  /** @type {Map<number, Said>} */
+  const found = new Map(claims.map((claim) => [claim.number, {}]));
+  for (const log of logs.slice(0, MAX_LOGS)) {
+    try {
+      read(log, registry.address, id, claims, found);
+    } catch {} // one that does not decode says nothing
+  }
+  return found;
+}
+
+/**
+ * @param {Registry} registry
+ * @param {number} id
+ * @returns {Promise<any[]>}
+ */
+async function logsOf(registry, id) {
+  const { address, block, rpc } = registry;
+  const topics = [Object.values(TOPICS).map((topic) => `0x${topic}`), topicOf(id)];
+  for (const first of [await registry.deploymentBlock(), Math.max(0, block - RECENT)]) {
+    try {
+      const [fromBlock, toBlock] = [first, block].map((number) => `0x${number.toString(16)}`);
+      const logs = await rpc.request("eth_getLogs", [{ address, fromBlock, toBlock, topics }]);
+      if (Array.isArray(logs)) return logs;
+    } catch {} // too many blocks, or too old ones
+  }
+  return [];
+}
+
+/** @param {number} value */
+function topicOf(value) {
+  return `0x${value.toString(16).padStart(64, "0")}`;
+}
+
+/**
+ * @param {any} log
+ * @param {string} address
+ * @param {number} id
+ * @param {readonly Claim[]} claims
+ * @param {Map<number, Said>} found
+ */
+function read(log, address, id, claims, found) {
+  const [topic, token, second] = log.topics.map((/** @type {string} */ each) => each.toLowerCase());
+  if (log.address.toLowerCase() !== address || token !== topicOf(id)) return;
+  const words = new Words(log.data.slice(2).toLowerCase(), "eth_getLogs");
+  if (topic === `0x${TOPICS["Claimed(uint256,bytes32,address,uint256,uint64,string)"]}`) {
+    const number = words.number();
+    words.number(); // the time, which the state has too
+    const own = claims.find((claim) => claim.number === number);
+    const said = found.get(number);
+    if (own && said && `0x${toHex(own.leaf)}` === second) said.claim = textOf(words, 3);
+  } else if (topic === `0x${TOPICS["ClaimAnswered(uint256,uint256,address,uint8,string)"]}`) {
+    const said = found.get(Number(BigInt(second)));
+    words.number();
+    if (said) said.answer = textOf(words, 2); // the last one counts
+  }
+}
+
+/**
+ * The text at the end, and all that is after the words before it.
+ * @param {Words} words
+ * @param {number} before words
+ */
+function textOf(words, before) {
+  if (words.number() !== before * 32) words.fail();
+  const length = words.number(MAX_URI + 1);
+  const hex = words.hex.slice(words.at, words.at + 2 * length);
+  if (hex.length !== 2 * length) words.fail();
+  return new TextDecoder().decode(fromHex(hex)).replace(/[\p{C}\p{Z}]+/gu, " ");
+}
