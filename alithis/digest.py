@@ -138,7 +138,7 @@ class Form:
                 warnings.catch_warnings(action="ignore"),
                 pillow.open(io.BytesIO(data), formats=_FORMATS) as image,
             ):
-                self._check_size(*image.size)
+                self.check_size(*image.size)
                 _check_exact(image)
                 _scale_transparency(image)
                 image.load()
@@ -150,7 +150,27 @@ class Form:
         except Exception as error:  # on damaged data the decoders raise nearly anything
             raise SourceError("not an image that can be decoded") from error
 
-    def _check_size(self, width: int, height: int) -> None:
+    def raster(self, image: Image.Image) -> bytes:
+        """Return the canonical form ``pixels`` of an image that is decoded already.
+
+        Args:
+            image: Pillow's.
+
+        Raises:
+            SourceError: it has another width or height, or cannot be brought to the mode without
+                loss.
+        """
+        self.check_size(*image.size)
+        if image.mode not in _EXACT:
+            raise SourceError(f"the image's mode {image.mode} has no exact 8-bit form")
+        return _to_mode(image, str(self.mode)).tobytes()
+
+    def check_size(self, width: int, height: int) -> None:
+        """Check the size of an image against what is the same for all.
+
+        Raises:
+            SourceError: it has another width or height, in pixels.
+        """
         wanted = (self.width or width, self.height or height)
         if wanted != (width, height):
             raise SourceError(
