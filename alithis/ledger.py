@@ -12,6 +12,7 @@ import mmap
 import os
 import secrets
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,16 +109,18 @@ class Ledger:
     def _settle(self) -> None:
         """Make a sorted run of what is in the file; merge the runs where there are many."""
         assert self._map is not None
-        self._runs.append(self._write_run([_sorted(self._map[_HEAD : _HEAD + self._count * SIZE])]))
+        self._runs.append(
+            self._write_run([_InMemory(self._map[_HEAD : _HEAD + self._count * SIZE])])
+        )
         self._count = 0
         self._write_head()
         if len(self._runs) > _MAX_RUNS:
             old = self._runs
-            self._runs = [self._write_run([_mapped(path) for path in old])]
+            self._runs = [self._write_run([_Run(path) for path in old])]
             for path in old:
                 path.unlink()
 
-    def _write_run(self, runs: Sequence[NDArray[np.bytes_]]) -> Path:
+    def _write_run(self, runs: Sequence[_Run | _InMemory]) -> Path:
         path = self.folder / f"{secrets.token_hex(8)}.run"
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
@@ -156,37 +159,59 @@ class Noted:
             runs = [run for ledger in ledgers for run in _runs(ledger.folder)]
         except OSError as error:
             raise SourceError(f"{error.filename}: cannot be read: {error.strerror}") from error
-        self._runs = [_sorted(data) for data in live if data] + runs
+        kept = [_InMemory(data) for data in live if data]
+        self._runs: list[_Run | _InMemory] = [*kept, *runs]
 
     def blocks(self) -> Iterator[NDArray[np.bytes_]]:
         """Yield the distinct digests, ascending, in arrays of type ``S32``."""
         return _merged(self._runs)
 
 
-def _runs(folder: Path) -> list[NDArray[np.bytes_]]:
-    """Map the runs in a folder; where some are merged meanwhile, look again."""
+class _Run:
+    """A sorted run of digests, in a file that stays open though it may be gone from its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._length = os.fstat(self._file.fileno()).st_size // SIZE
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, at: int) -> bytes:
+        return os.pread(self._file.fileno(), SIZE, at * SIZE)
+
+    def read(self, start: int, stop: int) -> bytes:
+        return os.pread(self._file.fileno(), (stop - start) * SIZE, start * SIZE)
+
+
+class _InMemory:
+    """A sorted run of digests in memory."""
+
+    def __init__(self, digests: bytes) -> None:
+        import numpy as np
+
+        self._data: bytes = np.unique(np.frombuffer(digests, _KEY)).tobytes()
+
+    def __len__(self) -> int:
+        return len(self._data) // SIZE
+
+    def __getitem__(self, at: int) -> bytes:
+        return self.read(at, at + 1)
+
+    def read(self, start: int, stop: int) -> bytes:
+        return self._data[start * SIZE : stop * SIZE]
+
+
+def _runs(folder: Path) -> list[_Run]:
+    """Open the runs in a folder; where some are merged meanwhile, look again."""
     while True:
         try:
-            return [_mapped(path) for path in sorted(folder.glob("*.run"))]
+            return [_Run(path) for path in sorted(folder.glob("*.run"))]
         except FileNotFoundError:
             continue
 
 
-def _mapped(path: Path) -> NDArray[np.bytes_]:
-    import numpy as np
-
-    runs: NDArray[np.bytes_] = np.memmap(path, _KEY, "r")
-    return runs
-
-
-def _sorted(data: bytes) -> NDArray[np.bytes_]:
-    import numpy as np
-
-    found: NDArray[np.bytes_] = np.unique(np.frombuffer(data, _KEY))
-    return found
-
-
-def _merged(runs: Sequence[NDArray[np.bytes_]]) -> Iterator[NDArray[np.bytes_]]:
+def _merged(runs: Sequence[_Run | _InMemory]) -> Iterator[NDArray[np.bytes_]]:
     """Merge sorted runs of digests, range by range; digests are spread evenly."""
     import numpy as np
 
@@ -194,11 +219,8 @@ def _merged(runs: Sequence[NDArray[np.bytes_]]) -> Iterator[NDArray[np.bytes_]]:
     starts = [0] * len(runs)
     for step in range(1, steps + 1):
         bound = (step * _PREFIXES // steps).to_bytes(3, "big")[1:]
-        stops = [
-            len(run) if step == steps else int(np.searchsorted(run, np.array(bound, _KEY)))
-            for run in runs
-        ]
-        parts = [run[a:b] for run, a, b in zip(runs, starts, stops, strict=True) if a < b]
+        stops = [len(run) if step == steps else bisect_left(run, bound) for run in runs]
+        parts = [run.read(a, b) for run, a, b in zip(runs, starts, stops, strict=True) if a < b]
         starts = stops
         if parts:
-            yield np.unique(np.concatenate(parts))
+            yield np.unique(np.frombuffer(b"".join(parts), _KEY))

@@ -117,7 +117,7 @@ class Digester:
         if name == "pixels" and hasattr(value, "getbands"):  # Pillow's
             return self.form.raster(value)
         if name in ("bytes", "pixels") and (array := _array(value)) is not None:
-            return _bytes_of(self._raster(array, 0) if name == "pixels" else array)
+            return _little_endian(self._raster(array, 0) if name == "pixels" else array)
         raise SourceError(
             f"a {_kind(value)} was fed, which is no data point of the form {name}; {_HELP}"
         )
@@ -176,11 +176,15 @@ def _is_column(value: Any) -> bool:
     return array is not None and array.ndim > 0
 
 
-def _bytes_of(array: NDArray[Any]) -> bytes:
-    """Return little-endian bytes in C order: those that `readers.of_array` hashes."""
-    if array.dtype.isbuiltin == 1 and array.dtype.kind in "biuf" and array.dtype.char != "g":
-        return array.astype(array.dtype.newbyteorder("<"), "C", copy=False).tobytes()
-    raise SourceError(f"{array.dtype} has no bytes that are the same on every machine; {_HELP}")
+def _little_endian(array: NDArray[Any]) -> bytes:
+    """Return little-endian bytes in C order, those that `readers.of_array` hashes."""
+    dtype = array.dtype
+    if dtype.kind not in "biuf" or dtype.char == "g" or not array.size:
+        raise SourceError(
+            f"{dtype} of shape {array.shape} was fed, which has no bytes that are the same on "
+            f"every machine; {_HELP}"
+        )
+    return array.astype(dtype.newbyteorder("<"), "C", copy=False).tobytes()
 
 
 def _kind(value: Any) -> str:

@@ -49,9 +49,7 @@ def wrap(data: Any, log: Log, *, source: Any = None, batched: bool = False) -> A
     if hasattr(data, "__getitem__") and not _is(data, "torch.utils.data", "IterableDataset"):
         return sequences.of_sequence(data, log, source, batched=batched)
     if source is not None:
-        raise SourceError(
-            f"a {type(data).__name__} has no numbers to find data points by: no source="
-        )
+        raise SourceError(f"a {type(data).__name__} gives no numbered items: leave source= out")
     return streams.FedStream(data, log, batched=batched)
 
 
@@ -67,9 +65,7 @@ def numbered(source: Any, digester: Digester) -> Rows:
     if _is_array(source):
         return arrays.Rows(arrays.array_source(source), Digester(digester.form))
     if not hasattr(source, "__getitem__"):
-        raise SourceError(
-            f"a source gives data points by number, and a {type(source).__name__} not"
-        )
+        raise SourceError(f"source= takes what gives items by number, no {type(source).__name__}")
     return sequences.Items(source, digester)
 
 

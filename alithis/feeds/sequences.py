@@ -151,11 +151,12 @@ def taken_of(source: Any, log: Log, count: int) -> Taken:
     """
     from alithis.feeds import numbered
 
+    rows = numbered(source, log.digester)
     if len(source) != count:
         raise SourceError(
             f"the source has {len(source)} data points, for {count} items: one for each, in order"
         )
-    return Taken(log, count, numbered(source, log.digester))
+    return Taken(log, count, rows)
 
 
 class Items:

@@ -27,7 +27,7 @@ class Bright(lightning.LightningModule):
         self.log("loss", loss)
         return loss
 
-    def test_step(self, batch, _):
+    def test_step(self, batch, batch_idx):
         found = self.layer(batch[0].flatten(1) / 255).argmax(1)
         self.log("accuracy", (found == batch[1]).float().mean())
 
