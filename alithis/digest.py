@@ -53,6 +53,7 @@ FORMS = ("bytes", "pixels", "text", "record", "sample")
 Buffer = bytes | bytearray | memoryview
 
 _BLOCK = 1 << 20
+_SHORT = 2048  # bytes
 _MODES = ("L", "RGB", "RGBA")
 _EXACT = ("1", "L", "LA", "P", "RGB", "RGBA")  # Pillow's modes that become one of them exactly
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may run programs (EPS)
@@ -195,10 +196,31 @@ def of_rows(data: Buffer, row: int) -> bytes:
         row: bytes in a row, at least 1; the buffer's length is a multiple of it.
     """
     view = memoryview(data).cast("B")
+    if row <= _SHORT and len(view) > row:
+        return _of_short_rows(view, row)
     sha256 = hashlib.sha256
     return b"".join(
         [sha256(view[start : start + row]).digest() for start in range(0, len(view), row)]
     )
+
+
+def _of_short_rows(view: memoryview, row: int) -> bytes:
+    """Hash rows for which a call to hashlib takes about as long as their hash."""
+    import numpy as np
+    import pyarrow as pa
+    from stringzilla import Sha256s, Strs
+
+    rows = np.frombuffer(view, np.uint8).reshape(-1, row)
+    found = np.empty((len(rows), SIZE), np.uint8)
+    step = max(1, _BLOCK // row)
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        offsets = np.arange(0, (len(some) + 1) * row, row, np.int32)
+        tape = pa.Array.from_buffers(
+            pa.binary(), len(some), [None, pa.py_buffer(offsets), pa.py_buffer(some)]
+        )
+        Sha256s(len(some)).update(Strs(tape, view=True)).digest(found[start : start + step])
+    return found.tobytes()
 
 
 def of_file(path: str | os.PathLike[str], form: Form = BYTES) -> tuple[bytes, int]:

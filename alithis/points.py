@@ -51,8 +51,8 @@ class Digester:
         """
         return self._digest(self._taken(item))
 
-    def batch(self, batch: Any) -> list[bytes]:
-        """Return the digests of a batch's data points.
+    def batch(self, batch: Any) -> bytes:
+        """Return the digests of a batch's data points, joined.
 
         Args:
             batch: data points along axis 0 of an array or tensor, or in a list; or a mapping
@@ -68,23 +68,21 @@ class Digester:
             return self.rows(array)
         if isinstance(points, Mapping) or not isinstance(points, Sequence):
             raise SourceError(f"a batch that is a {_kind(points)}, no array or list; {_HELP}")
-        return [self._digest(each) for each in points]
+        return b"".join(map(self._digest, points))
 
-    def rows(self, rows: NDArray[Any]) -> list[bytes]:
-        """Return the digests of an array's rows (axis 0).
+    def rows(self, rows: NDArray[Any]) -> bytes:
+        """Return the digests of an array's rows (axis 0), joined.
 
         Raises:
             SourceError: they are no data points of the form.
         """
         if not len(rows):
-            return []
+            return b""
         if self.form.name == "bytes":
-            joined = of_array(rows)
-            return [joined[at : at + 32] for at in range(0, len(joined), 32)]
+            return of_array(rows)
         if self.form.name == "pixels":
-            joined = of_array(self._raster(rows, 1))
-            return [joined[at : at + 32] for at in range(0, len(joined), 32)]
-        return [self._digest(each) for each in rows.tolist()]
+            return of_array(self._raster(rows, 1))
+        return b"".join(map(self._digest, rows.tolist()))
 
     def _taken(self, item: Any) -> Any:
         if self.point is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from alithis.digest import SIZE
 from alithis.errors import SourceError
 from alithis.ledger import Ledger
 from alithis.points import Digester
@@ -14,11 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH = 1 << 14  # rows that are digested at a time
+_MARK = 8  # bytes
 
 Note = Callable[[bytes, int], None]
 """Notes digests, joined, and how many data points were given."""
-Rows = Callable[["NDArray[np.intp]"], list[bytes]]
-"""Gives the digests of data points by their numbers."""
+
+
+class Rows(Protocol):
+    """Data points of a source, by their numbers."""
+
+    def __call__(self, numbers: NDArray[np.intp], /) -> bytes:
+        """Return their digests, joined."""
+
+    def marks(self, numbers: NDArray[np.intp], /) -> NDArray[np.uint64]:
+        """Return for each a number, not 0, that differs (very likely) once it was changed."""
 
 
 class Log:
@@ -60,11 +70,11 @@ class Log:
     def batch(self, batch: Any) -> None:
         """Note a batch that is given."""
         digests = self.digester.batch(batch)
-        self.note(b"".join(digests), len(digests))
+        self.note(digests, len(digests) // SIZE)
 
 
 class Taken:
-    """Which data points of a source were given, in whatever process: a byte each, in a file."""
+    """Which data points of a source were given, in whatever process: a mark each, in a file."""
 
     def __init__(self, log: Log, count: int, rows: Rows) -> None:
         """Begin with none.
@@ -80,20 +90,20 @@ class Taken:
         self._log, self._count, self._rows = log, count, rows
         log.numbered(self)
         self._path = log.ledger.folder / "taken"
-        self._flags: NDArray[np.bool_] | None = None
+        self._marks: NDArray[np.uint64] | None = None
         try:
-            self._path.write_bytes(bytes(count))
+            self._path.write_bytes(bytes(count * _MARK))
         except OSError as error:
             raise SourceError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the map."""
-        return self.__dict__ | {"_flags": None}
+        return self.__dict__ | {"_marks": None}
 
     def one(self, number: int) -> None:
         """Note a data point by its number."""
-        flags = self._mapped()
-        if flags is None or (flags[number] and self._log.direct):
+        marks = self._mapped()
+        if marks is None or (marks[number] and self._log.direct):
             self._log.note(b"", 1)
         else:
             self.note(_array([number]))
@@ -105,16 +115,16 @@ class Taken:
         """
         import numpy as np
 
-        flags = self._mapped()
-        if flags is None:
+        marks = self._mapped()
+        if marks is None:
             return
         # What is on its way may never arrive, so it is not marked.
-        fresh = np.unique(numbers[~flags[numbers]] if self._log.direct else numbers)
+        fresh = np.unique(numbers[marks[numbers] == 0] if self._log.direct else numbers)
         for start in range(0, len(fresh), _BATCH):
             some = fresh[start : start + _BATCH]
-            self._log.note(b"".join(self._rows(some)), 0)
+            self._log.note(self._rows(some), 0)
             if self._log.direct:
-                flags[some] = True
+                marks[some] = self._rows.marks(some)
         self._log.note(b"", len(numbers))
 
     def all(self) -> None:
@@ -124,24 +134,26 @@ class Taken:
         self.note(np.arange(self._count))
 
     def again(self) -> None:
-        """Digest what was given again, as it is now: so it shows if it was changed meanwhile."""
+        """Digest again what was given and changed since: both were maybe fed."""
         import numpy as np
 
-        flags = self._mapped()
-        taken = np.flatnonzero(flags) if flags is not None else _array([])
+        marks = self._mapped()
+        taken = _array([]) if marks is None else np.flatnonzero(marks)
         for start in range(0, len(taken), _BATCH):
-            self._log.note(b"".join(self._rows(taken[start : start + _BATCH])), 0)
+            some = taken[start : start + _BATCH]
+            changed = some[marks[some] != self._rows.marks(some)] if marks is not None else some
+            self._log.note(self._rows(changed), 0)
 
-    def _mapped(self) -> NDArray[np.bool_] | None:
+    def _mapped(self) -> NDArray[np.uint64] | None:
         """Map the file; None where it is gone, and the run over."""
         import numpy as np
 
-        if self._flags is None and self._count:
+        if self._marks is None and self._count:
             try:
-                self._flags = np.memmap(self._path, bool, "r+", shape=(self._count,))
+                self._marks = np.memmap(self._path, np.uint64, "r+", shape=(self._count,))
             except FileNotFoundError:
                 return None
-        return self._flags if self._count else np.zeros(0, bool)
+        return self._marks if self._count else np.zeros(0, np.uint64)
 
 
 def _array(numbers: list[int]) -> NDArray[np.intp]:

@@ -166,9 +166,15 @@ class Items:
         """Digest items of a sequence."""
         self._source, self._digester = source, digester
 
-    def __call__(self, numbers: NDArray[np.intp]) -> list[bytes]:
+    def __call__(self, numbers: NDArray[np.intp]) -> bytes:
         """Return the digests."""
-        return [self._digester.item(self._source[number]) for number in numbers.tolist()]
+        return b"".join(self._digester.item(self._source[number]) for number in numbers.tolist())
+
+    def marks(self, numbers: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """Return marks that do not change: items that are changed later are not looked for."""
+        import numpy as np
+
+        return np.ones(len(numbers), np.uint64)
 
 
 def _positive(number: int, count: int) -> int:
