@@ -152,7 +152,7 @@ $(STAMPS)/lint: $(STAMPS)/test
 # What is trained with goes together with NumPy 2 and not with Ape. PyTorch's own requirements on
 # Linux are gigabytes of CUDA; a build for the processor alone is taken where pip finds one
 # (docs/training.md, "On this machine").
-$(FRAMES)/installed: pyproject.toml constraints-frameworks.txt $(STAMPS)/venv
+$(FRAMES)/installed: pyproject.toml constraints-frameworks.txt $(STAMPS)/venv $(NODE_STAMP)
 	@echo 'Installing the frameworks into $(FRAMES)'
 	@test -x $(FRAMES)/bin/python || $(BIN)/python -m venv --clear $(FRAMES)
 	@$(FRAMES)/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -84,7 +84,8 @@ class Run:
         self._parameters: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
         self._used: dict[tuple[str, bytes], _Used] = {}
-        self._inputs: list[Input] | None = None  # once the run has ended
+        self._added: list[Input] = []
+        self._fed: list[Input] | None = None  # once the run has ended
         self._folder: Path | None = None
         self._remove: Any = weakref.finalize(self, int)
         self._weights: list[Path] = []
@@ -111,7 +112,7 @@ class Run:
         self._complete = kind is None
         self._seconds = round(time.monotonic() - self._begun, 1)
         try:
-            self._inputs = self.inputs()
+            self._fed = [used.input(relation) for (relation, _), used in self._used.items()]
             self._end()
         except AlithisError as failed:
             if error is None:
@@ -191,15 +192,25 @@ class Run:
         """Record the files that hold the trained model."""
         self._weights += map(Path, weights)
 
+    def add_input(self, given: Input) -> None:
+        """Record what the model was made from beside what it was fed: the parent of a fine-tune.
+
+        Args:
+            given: an input, such as ``Input("fine_tuned_from", name, metadata_digest)``.
+        """
+        self._added.append(given)
+        self._sketch()
+
     def inputs(self) -> list[Input]:
         """Return what the model was made from, with the transcripts so far.
 
         Raises:
             AlithisError: a manifest is damaged, or what was noted cannot be read.
         """
-        if self._inputs is not None:
-            return self._inputs
-        return [used.input(relation) for (relation, _), used in self._used.items()]
+        fed = self._fed
+        if fed is None:
+            fed = [used.input(relation) for (relation, _), used in self._used.items()]
+        return [*fed, *self._added]
 
     def facts(self) -> Facts:
         """Return what is known of the run so far."""
@@ -269,7 +280,9 @@ class Run:
             for (relation, digest), used in self._used.items()
         ]
         seconds = round(now - self._begun, 1)
-        _write_facts(self._record, _spelt(replace(self._facts(inputs), seconds=seconds)))
+        _write_facts(
+            self._record, _spelt(replace(self._facts([*inputs, *self._added]), seconds=seconds))
+        )
         self._due = now + _SKETCH
 
     def _new_folder(self) -> Path:

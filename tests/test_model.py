@@ -653,6 +653,7 @@ def taken(fed):
 
 
 def noted(fed):
+    vars(fed)["_taken"].again()
     found = Noted([vars(fed)["_taken"]._log.ledger])
     return [row for block in found.blocks() for row in split(block.tobytes())]
 

@@ -60,8 +60,12 @@ class FedArray(Fed):
         if isinstance(key, int | np.integer) and not isinstance(key, bool):
             self._taken.one(int(key) % len(self))
             return given
-        numbers = np.arange(len(self))
-        self._taken.note(np.atleast_1d(numbers[self._rows(key)]).reshape(-1))
+        rows = self._rows(key)
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind != "i" or rows.size == 0:
+            rows = np.atleast_1d(np.arange(len(self))[rows])
+        elif rows.min() < 0:
+            rows = rows % len(self)
+        self._taken.note(rows.reshape(-1))
         return given
 
     def __iter__(self) -> Iterator[Any]:
@@ -148,6 +152,7 @@ class Rows:
     def __init__(self, source: NDArray[Any], digester: Digester) -> None:
         """Digest rows of an array."""
         self._source, self._digester = source, digester
+        self._weights: NDArray[np.uint64] | None = None
 
     def __call__(self, numbers: NDArray[np.intp]) -> bytes:
         """Return the digests."""
@@ -159,12 +164,19 @@ class Rows:
 
         rows = np.ascontiguousarray(self._source[numbers]).reshape(len(numbers), -1)
         octets = rows.view(np.uint8)
-        words = np.zeros((len(rows), -(-octets.shape[1] // 8) * 8), np.uint8)
-        words[:, : octets.shape[1]] = octets
-        weights = np.random.default_rng(0).integers(1 << 63, size=words.shape[1] // 8, dtype="u8")
-        sums = np.einsum("ij,j->i", words.view(np.uint64), 2 * weights + np.uint64(1))
+        if missing := -octets.shape[1] % 8:
+            octets = np.pad(octets, ((0, 0), (0, missing)))
+        words = octets.view(np.uint64)
+        if self._weights is None:
+            odd = np.random.default_rng(0).integers(1 << 63, size=words.shape[1], dtype=np.uint64)
+            self._weights = odd | np.uint64(1)
+        sums: Any = np.einsum("ij,j->i", words, self._weights)
         found: NDArray[np.uint64] = sums | np.uint64(1 << 63)
         return found
+
+    def one(self, number: int) -> bytes:
+        """Return the digest of one row."""
+        return self._digester.item(self._source[number])
 
 
 def _locked(data: Any) -> Any:

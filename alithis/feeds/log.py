@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 14  # rows that are digested at a time
 _MARK = 8  # bytes
+_LATER = 1  # the mark of what was given and is digested later, with others
+_MANY = 256
 
 Note = Callable[[bytes, int], None]
 """Notes digests, joined, and how many data points were given."""
@@ -27,8 +29,11 @@ class Rows(Protocol):
     def __call__(self, numbers: NDArray[np.intp], /) -> bytes:
         """Return their digests, joined."""
 
+    def one(self, number: int, /) -> bytes:
+        """Return the digest of one."""
+
     def marks(self, numbers: NDArray[np.intp], /) -> NDArray[np.uint64]:
-        """Return for each a number, not 0, that differs (very likely) once it was changed."""
+        """Return for each a number above 1 that differs (very likely) once it was changed."""
 
 
 class Log:
@@ -91,6 +96,7 @@ class Taken:
         log.numbered(self)
         self._path = log.ledger.folder / "taken"
         self._marks: NDArray[np.uint64] | None = None
+        self._later: list[int] = []
         try:
             self._path.write_bytes(bytes(count * _MARK))
         except OSError as error:
@@ -103,10 +109,18 @@ class Taken:
     def one(self, number: int) -> None:
         """Note a data point by its number."""
         marks = self._mapped()
-        if marks is None or (marks[number] and self._log.direct):
-            self._log.note(b"", 1)
-        else:
-            self.note(_array([number]))
+        if marks is None:
+            return
+        if not self._log.direct:
+            self._log.note(self._rows.one(number), 1)
+            return
+        self._log.note(b"", 1)
+        if not marks[number]:
+            marks[number] = _LATER
+            self._later.append(number)
+            if len(self._later) == _MANY:
+                self._digest(marks, _array(self._later))
+                self._later = []
 
     def note(self, numbers: NDArray[np.intp]) -> None:
         """Note data points by their numbers, each as often as it is given.
@@ -121,10 +135,7 @@ class Taken:
         # What is on its way may never arrive, so it is not marked.
         fresh = np.unique(numbers[marks[numbers] == 0] if self._log.direct else numbers)
         for start in range(0, len(fresh), _BATCH):
-            some = fresh[start : start + _BATCH]
-            self._log.note(self._rows(some), 0)
-            if self._log.direct:
-                marks[some] = self._rows.marks(some)
+            self._digest(marks, fresh[start : start + _BATCH])
         self._log.note(b"", len(numbers))
 
     def all(self) -> None:
@@ -134,15 +145,22 @@ class Taken:
         self.note(np.arange(self._count))
 
     def again(self) -> None:
-        """Digest again what was given and changed since: both were maybe fed."""
+        """Digest what is still to be, in whatever process it was given, and what was changed."""
         import numpy as np
 
         marks = self._mapped()
-        taken = _array([]) if marks is None else np.flatnonzero(marks)
+        if marks is None:
+            return
+        taken = np.flatnonzero(marks)
         for start in range(0, len(taken), _BATCH):
             some = taken[start : start + _BATCH]
-            changed = some[marks[some] != self._rows.marks(some)] if marks is not None else some
-            self._log.note(self._rows(changed), 0)
+            self._digest(marks, some[marks[some] != self._rows.marks(some)])
+
+    def _digest(self, marks: NDArray[np.uint64], numbers: NDArray[np.intp]) -> None:
+        if len(numbers):
+            self._log.note(self._rows(numbers), 0)
+            if self._log.direct:
+                marks[numbers] = self._rows.marks(numbers)
 
     def _mapped(self) -> NDArray[np.uint64] | None:
         """Map the file; None where it is gone, and the run over."""
@@ -150,7 +168,8 @@ class Taken:
 
         if self._marks is None and self._count:
             try:
-                self._marks = np.memmap(self._path, np.uint64, "r+", shape=(self._count,))
+                mapped = np.memmap(self._path, np.uint64, "r+", shape=(self._count,))
+                self._marks = np.asarray(mapped)  # plain arrays are faster
             except FileNotFoundError:
                 return None
         return self._marks if self._count else np.zeros(0, np.uint64)
