@@ -279,10 +279,9 @@ class Run:
             Input(relation, used.manifest.metadata.name, digest)
             for (relation, digest), used in self._used.items()
         ]
-        seconds = round(now - self._begun, 1)
-        _write_facts(
-            self._record, _spelt(replace(self._facts([*inputs, *self._added]), seconds=seconds))
-        )
+        facts = self._facts([*inputs, *self._added])
+        facts = replace(facts, seconds=round(now - self._begun, 1))
+        _write_facts(self._record, _spelt(facts))
         self._due = now + _SKETCH
 
     def _new_folder(self) -> Path:

