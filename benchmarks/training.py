@@ -72,7 +72,7 @@ def pairs(loop: str, runs: int, images: NDArray[np.uint8], manifest: Path) -> li
     Args:
         loop: one of `LOOPS`.
         runs: turns that count; a first one warms up.
-        images: pictures of 28 x 28 pixels.
+        images: pictures of 28 x 28 samples.
         manifest: theirs.
 
     Returns:
