@@ -15,12 +15,15 @@ NODE_STAMP := node_modules/.installed
 BENCH := .bench
 FRAMES := .frameworks
 FRAME_TESTS := pytest -c tests/frameworks/pytest.ini --confcutdir tests/frameworks tests/frameworks
+# Processes that share the tests; each brings its own chains, peers and browser.
+JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 PAGE := alithis/web/index.html
 ANVIL := node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
-# A build that machines with a processor only have at hand.
+# A release of which machines without a GPU may have a small build at hand (docs/training.md).
 TORCH := 2.13.0
-# Without Ape, that is on Python 3.13, nothing holds NumPy back.
+# Not what is trained with: that has constraints of its own.
 LOCK_EXTRAS := --extra test --extra dev --extra node
+# Without Ape, that is on Python 3.13, nothing holds NumPy back.
 LOCK_EXTRA := numpy>=2.1; python_version >= "3.13"
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -54,9 +57,9 @@ app: setup page ## the page in your browser, on a local chain with the demo's to
 page: $(PAGE) ## build the verification page into alithis/web
 
 .PHONY: test
-test: setup page chromium $(FRAMES)/installed ## run the tests (ARGS=... for pytest), and hold the coverage
+test: setup page chromium $(FRAMES)/installed ## run the tests (ARGS=... for pytest, JOBS=...), and hold the coverage
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run $(BIN)/ape test $(ARGS)
+	$(BIN)/coverage run $(BIN)/ape test -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(if $(ARGS),,$(FRAMES)/bin/python -m coverage run -m $(FRAME_TESTS))
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

@@ -968,7 +968,9 @@ class TestValues:
             (float("-inf"), "metrics.y: -inf is no JSON number"),
             (np.float32("nan"), "metrics.y: nan is no JSON number"),
             ([1.0, {"z": math.inf}], "metrics.y[1].z: inf is no JSON number"),
-            (object(), "metrics.y: a object is no JSON value: log it as text"),
+            pytest.param(
+                object(), "metrics.y: a object is no JSON value: log it as text", id="object"
+            ),
             (np.arange(3), "metrics.y: a ndarray is no JSON value"),
             (b"bytes", "metrics.y: a bytes is no JSON value"),
             (1j, "metrics.y: a complex is no JSON value"),
