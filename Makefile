@@ -13,10 +13,16 @@ SUPPORTED := import ensurepip, sys, venv; sys.exit(sys.version_info[:2] not in [
 STAMPS := $(VENV)/stamps
 NODE_STAMP := node_modules/.installed
 BENCH := .bench
+FRAMES := .frameworks
+FRAME_TESTS := pytest -c tests/frameworks/pytest.ini --confcutdir tests/frameworks tests/frameworks
 # Processes that share the tests; each brings its own chains, peers and browser.
 JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 PAGE := alithis/web/index.html
 ANVIL := node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
+# A release of which machines without a GPU may have a small build at hand (docs/training.md).
+TORCH := 2.13.0
+# Not what is trained with: that has constraints of its own.
+LOCK_EXTRAS := --extra test --extra dev --extra node
 # Without Ape, that is on Python 3.13, nothing holds NumPy back.
 LOCK_EXTRA := numpy>=2.1; python_version >= "3.13"
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -51,11 +57,16 @@ app: setup page ## the page in your browser, on a local chain with the demo's to
 page: $(PAGE) ## build the verification page into alithis/web
 
 .PHONY: test
-test: setup page chromium ## run the tests (ARGS=... for pytest, JOBS=...), and hold the coverage
+test: setup page chromium $(FRAMES)/installed ## run the tests (ARGS=... for pytest, JOBS=...), and hold the coverage
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run $(BIN)/ape test -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(if $(ARGS),,$(FRAMES)/bin/python -m coverage run -m $(FRAME_TESTS))
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+.PHONY: frameworks
+frameworks: $(FRAMES)/installed ## test Run and the adapters with the real frameworks (ARGS=... for pytest)
+	$(FRAMES)/bin/python -m $(FRAME_TESTS) $(ARGS)
 
 .PHONY: histories
 histories: setup ## run long random histories of the contract (HISTORIES=200)
@@ -105,9 +116,12 @@ contract: setup ## compile the contract and export it into the library
 .PHONY: lock
 lock: node ## renew constraints.txt and package-lock.json
 	$(PIP) uv
-	printf '%s\n' '$(LOCK_EXTRA)' | $(BIN)/uv pip compile --quiet --universal --all-extras \
+	printf '%s\n' '$(LOCK_EXTRA)' | $(BIN)/uv pip compile --quiet --universal $(LOCK_EXTRAS) \
 	  --python-version 3.11 --custom-compile-command 'make lock' \
 	  --no-annotate -o constraints.txt pyproject.toml -
+	echo 'torch==$(TORCH)' | $(BIN)/uv pip compile --quiet --universal --extra frameworks \
+	  --python-version 3.11 --custom-compile-command 'make lock' \
+	  --no-annotate -o constraints-frameworks.txt pyproject.toml -
 	npm install --package-lock-only
 
 .PHONY: clean
@@ -118,7 +132,7 @@ clean: ## remove what was built, but not what was installed
 
 .PHONY: distclean
 distclean: clean ## remove what was installed too
-	rm -rf $(VENV) $(BENCH) node_modules
+	rm -rf $(VENV) $(BENCH) $(FRAMES) node_modules
 
 # -- What the targets stand on -------------------------------------------------------------------
 # A stamp is written last: what was interrupted is done again.
@@ -140,6 +154,16 @@ $(STAMPS)/test: pyproject.toml constraints.txt $(STAMPS)/venv
 
 $(STAMPS)/lint: $(STAMPS)/test
 	@$(PIP) -e '.[test,dev]'
+	@touch $@
+
+# What is trained with goes together with NumPy 2 and not with Ape. PyTorch's own requirements on
+# Linux are gigabytes of CUDA; a build for the processor alone is taken where pip finds one
+# (docs/training.md, "On this machine").
+$(FRAMES)/installed: pyproject.toml constraints-frameworks.txt $(STAMPS)/venv $(NODE_STAMP)
+	@echo 'Installing the frameworks into $(FRAMES)'
+	@test -x $(FRAMES)/bin/python || $(BIN)/python -m venv --clear $(FRAMES)
+	@$(FRAMES)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints-frameworks.txt -e '.[frameworks]'
 	@touch $@
 
 # The others that are timed beside us need what does not go together with what we need.

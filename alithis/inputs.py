@@ -7,19 +7,25 @@ the model's token links to.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from alithis import merkle
 from alithis.digest import SIZE
-from alithis.errors import FormatError
+from alithis.errors import FormatError, IntegrityError
 from alithis.manifest import Manifest
 from alithis.metadata import Metadata
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TRANSCRIBED = ("trained_on", "validated_on", "tested_on")
 """Relations to datasets, of which a transcript can be made."""
 RELATIONS = (*TRANSCRIBED, "fine_tuned_from", "distilled_from", "supersedes")
 
+_KEY = f"S{SIZE}"
 _MAX_INPUTS = 256  # as many as a token has links
 
 
@@ -59,15 +65,43 @@ class Transcript:
             fed: digests of data points, 32 bytes each, joined; repeats do not count.
             manifest: the dataset's.
             given: how many data points were fed, repeats counted.
+
+        Raises:
+            IntegrityError: the manifest's leaves do not ascend.
         """
-        digests = {fed[start : start + SIZE] for start in range(0, len(fed), SIZE)}
-        seen = len(digests.intersection(manifest.leaves()))
+        import numpy as np
+
+        digests = np.unique(np.frombuffer(fed, _KEY))
+        return cls.of_sorted(lambda: iter([digests] if len(digests) else []), manifest, given)
+
+    @classmethod
+    def of_sorted(
+        cls,
+        blocks: Callable[[], Iterator[NDArray[np.bytes_]]],
+        manifest: Manifest,
+        given: int | None = None,
+    ) -> Self:
+        """Compare what was fed with a manifest, in memory that does not depend on either's size.
+
+        Args:
+            blocks: gives, each time anew, the distinct digests that were fed, ascending, in
+                arrays of type ``S32``.
+            manifest: the dataset's.
+            given: how many data points were fed, repeats counted.
+
+        Raises:
+            IntegrityError: the manifest's leaves do not ascend.
+            StorageError: they cannot be read.
+        """
+        seen = _shared(blocks(), _ascending(manifest))
+        size = sum(map(len, blocks()))
+        leaves = (block.tobytes() for block in blocks())
         return cls(
-            root=merkle.root(b"".join(sorted(digests))) if digests else None,
-            size=len(digests),
+            root=merkle.grow(leaves, _ignored).root if size else None,
+            size=size,
             seen=seen,
             unseen=manifest.metadata.size - seen,
-            foreign=len(digests) - seen,
+            foreign=size - seen,
             given=given,
         )
 
@@ -77,6 +111,42 @@ class Transcript:
         if self.given is None:
             del value["given"]
         return value
+
+
+def _shared(first: Iterator[NDArray[np.bytes_]], second: Iterator[NDArray[np.bytes_]]) -> int:
+    """Count the digests in two ascending streams."""
+    import numpy as np
+
+    count, one, other = 0, next(first, None), next(second, None)
+    while one is not None and other is not None:
+        end = min(one[-1], other[-1])
+        parts = [int(np.searchsorted(each, end, "right")) for each in (one, other)]
+        both = np.intersect1d(one[: parts[0]], other[: parts[1]], assume_unique=True)
+        count += len(both)
+        one = one[parts[0] :] if parts[0] < len(one) else next(first, None)
+        other = other[parts[1] :] if parts[1] < len(other) else next(second, None)
+    return count
+
+
+def _ascending(manifest: Manifest) -> Iterator[NDArray[np.bytes_]]:
+    """Yield a manifest's leaves; whoever made it may not have sorted them."""
+    import numpy as np
+
+    before = b""
+    for block in manifest.blocks():
+        leaves = np.frombuffer(block, _KEY)
+        if not np.all(leaves[1:] > leaves[:-1]) or not (before < block[:SIZE] or before == b""):
+            raise IntegrityError(
+                f"{manifest.metadata.name}: its leaves (alithis audit tells where)",
+                expected="ascending",
+                found="another order",
+            )
+        before = block[-SIZE:]
+        yield leaves
+
+
+def _ignored(_: bytes) -> None:
+    """Take the tiles of a tree of which the root is all that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,10 +66,10 @@ class Facts:
             FormatError: one is no JSON value.
         """
         always = {
-            "parameters": _plain("parameters", self.parameters),
-            "metrics": _plain("metrics", self.metrics),
+            "parameters": plain("parameters", self.parameters),
+            "metrics": plain("metrics", self.metrics),
             "inputs": [each.as_object() for each in self.inputs],
-            "environment": _plain("environment", self.environment),
+            "environment": plain("environment", self.environment),
             "complete": self.complete,
         }
         known = {
@@ -79,15 +79,13 @@ class Facts:
             "hardware": self.hardware,
         }
         return always | {
-            name: _plain(name, value)
-            for name, value in known.items()
-            if value not in (None, {}, "")
+            name: plain(name, value) for name, value in known.items() if value not in (None, {}, "")
         }
 
     def terms(self) -> dict[str, Any]:
         """Return the ones that FAIR4ML has terms for, as terms of a JSON-LD document."""
         words = {"fair4ml:mlTask": self.task, "fair4ml:intendedUse": self.intended_use}
-        terms: dict[str, Any] = {name: _plain(name, text) for name, text in words.items() if text}
+        terms: dict[str, Any] = {name: plain(name, text) for name, text in words.items() if text}
         for given in self.inputs:
             if given.relation in _TERMS:
                 kind = "sc:Dataset" if given.relation in TRANSCRIBED else "fair4ml:MLModel"
@@ -139,8 +137,12 @@ def build_model(
         )
 
 
-def _plain(name: str, value: Any, depth: int = 0) -> Any:
-    """Turn a value into what JSON can hold, or say which one cannot be turned."""
+def plain(name: str, value: Any, depth: int = 0) -> Any:
+    """Turn a value into what JSON can hold.
+
+    Raises:
+        FormatError: it cannot be; the message says which one.
+    """
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()  # a scalar of NumPy, PyTorch, JAX, …
     if isinstance(value, str):
@@ -151,9 +153,9 @@ def _plain(name: str, value: Any, depth: int = 0) -> Any:
         raise FormatError(f"{name[:80]}…: nested more than {_MAX_DEPTH} deep")
     elif isinstance(value, Mapping):
         _check_keys(name, value)
-        return {key: _plain(f"{name}.{key}", each, depth + 1) for key, each in value.items()}
+        return {key: plain(f"{name}.{key}", each, depth + 1) for key, each in value.items()}
     elif isinstance(value, list | tuple):
-        return [_plain(f"{name}[{at}]", each, depth + 1) for at, each in enumerate(value)]
+        return [plain(f"{name}[{at}]", each, depth + 1) for at, each in enumerate(value)]
     elif value is not None and not isinstance(value, int | float):
         raise FormatError(f"{name}: a {type(value).__name__} is no JSON value: log it as text")
     return value

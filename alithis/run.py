@@ -1,39 +1,46 @@
 """What a training run was fed, and what came of it, recorded while it runs.
 
 `Run` is a context manager around the training code. For each dataset it keeps the *transcript*:
-the digests of the data points that were really fed, compared with the dataset's manifest.
+the digests of the data points that were really fed, compared with the dataset's manifest. What is
+fed from, wrapped by `Run.use`, notes them (`feeds`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from alithis.errors import FormatError, SourceError
+from alithis import feeds
+from alithis.errors import AlithisError, FormatError, SourceError
+from alithis.feeds import Log
 from alithis.inputs import TRANSCRIBED, Input, Transcript
+from alithis.ledger import Ledger, Noted
 from alithis.manifest import Manifest
 from alithis.metadata import Description
-from alithis.model import Facts, build_model
-from alithis.place import write_whole
-from alithis.readers import of_array
+from alithis.model import Facts, build_model, plain
+from alithis.place import write_whole, writing
+from alithis.points import Digester, Point
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_BATCH = 1 << 16
 _FRAMEWORKS = (
     *("datasets", "jax", "keras", "lightning", "numpy", "sklearn", "tensorflow", "torch"),
     *("transformers", "xgboost"),
 )
 _GIT_SECONDS = 10.0
+_SKETCH = 1.0  # seconds between two records of what is known so far
+_LONG = 1000
 
 
 class Run:
@@ -73,16 +80,22 @@ class Run:
         self._seeds: dict[str, Any] = {}
         self._begun = time.monotonic()
         self._seconds: float | None = None
+        self._due = self._begun
         self._parameters: dict[str, Any] = {}
         self._metrics: dict[str, Any] = {}
-        self._used: dict[tuple[str, bytes], tuple[Manifest, list[Fed]]] = {}
+        self._used: dict[tuple[str, bytes], _Used] = {}
+        self._added: list[Input] = []
+        self._fed: list[Input] | None = None  # once the run has ended
+        self._folder: Path | None = None
+        self._remove: Any = weakref.finalize(self, int)
         self._weights: list[Path] = []
         self._complete = False
         self._code = _code()  # as it is when it begins to run
 
     def __enter__(self) -> Self:
-        """Return the run."""
+        """Return the run; a first record is written, if it was said where."""
         self._begun = time.monotonic()
+        self._sketch()
         return self
 
     def __exit__(
@@ -91,29 +104,52 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Note whether the run came to its end, and write what there is, if it was said where."""
+        """Note whether the run came to its end, and write what there is, if it was said where.
+
+        What is fed later is not of the run. An error of the record's own goes to the notes of
+        the one that ended the run, if one did.
+        """
         self._complete = kind is None
         self._seconds = round(time.monotonic() - self._begun, 1)
-        if self._out is None:
-            return
-        if self._weights:
-            self.write(self._out, replace=True)
-        else:
-            record = json.dumps(self.facts().as_object(), indent=1, ensure_ascii=False)
-            write_whole(self._out.with_name(self._out.name + ".run.json"), record.encode() + b"\n")
+        try:
+            self._fed = [used.input(relation) for (relation, _), used in self._used.items()]
+            self._end()
+        except AlithisError as failed:
+            if error is None:
+                raise
+            error.add_note(f"alithis: the record of the run: {failed}")
+        finally:
+            self._remove()
 
     def use(
-        self, data: NDArray[Any], manifest: Path | str | Manifest, relation: str = "trained_on"
-    ) -> Fed:
-        """Wrap an array whose rows are fed, so that the ones taken out are recorded.
+        self,
+        data: Any,
+        manifest: Path | str | Manifest,
+        relation: str = "trained_on",
+        *,
+        source: Any = None,
+        point: Point | None = None,
+        batched: bool = False,
+    ) -> Any:
+        """Wrap what is fed, so that each data point that it gives is recorded.
 
         Args:
-            data: data points along axis 0, in the manifest's canonical form.
+            data: an array or tensor, whose rows are data points; a list; a dataset or DataLoader
+                of PyTorch's; a dataset of Hugging Face's; any iterable.
             manifest: the dataset's manifest.
             relation: ``trained_on``, ``validated_on`` or ``tested_on``.
+            source: where what is fed was made from the data points (normalised, tokenised):
+                these, an array, list or dataset with one for each item, in the same order.
+            point: which part of an item is the data point: its key, its position, or a function
+                of the item; by default the first of a tuple, or else all of it. With a source,
+                of an item of that.
+            batched: whether each item is a batch of data points.
+
+        Returns:
+            What can be used in place of ``data``.
 
         Raises:
-            SourceError: the data is no array of data points.
+            SourceError: the data is nothing that can be wrapped, or not of the manifest's form.
             FormatError: the manifest is no dataset's with plain digests as leaves, or the
                 relation another.
         """
@@ -127,48 +163,64 @@ class Run:
                 f"{stated.name}: a {stated.kind} with {stated.scheme} leaves; what is fed can be "
                 "compared with the sha256 leaves of a dataset only"
             )
-        fed = Fed(data)
-        self._used.setdefault((relation, stated.digest), (manifest, []))[1].append(fed)
+        log = Log(Ledger(self._new_folder()), Digester(stated.form, point))
+        try:
+            fed = feeds.wrap(data, log, source=source, batched=batched)
+        except SourceError as error:
+            raise SourceError(f"{stated.name}: {error}") from error
+        used = self._used.setdefault((relation, stated.digest), _Used(manifest))
+        used.logs.append(log)
+        self._sketch()
         return fed
 
     def log_params(self, **parameters: Any) -> None:
         """Record hyperparameters; `write` refuses what is no JSON, so that training goes on."""
         self._parameters |= parameters
+        self._sketch()
 
     def log_metrics(self, **metrics: Any) -> None:
         """Record what was measured; as with `log_params`."""
         self._metrics |= metrics
+        self._sketch()
 
     def log_seeds(self, **seeds: Any) -> None:
         """Record what random number generators were seeded with."""
         self._seeds |= seeds
+        self._sketch()
 
     def save_model(self, *weights: Path | str) -> None:
         """Record the files that hold the trained model."""
         self._weights += map(Path, weights)
 
+    def add_input(self, given: Input) -> None:
+        """Record what the model was made from beside what it was fed: the parent of a fine-tune.
+
+        Args:
+            given: an input, such as ``Input("fine_tuned_from", name, metadata_digest)``.
+        """
+        self._added.append(given)
+        self._sketch()
+
     def inputs(self) -> list[Input]:
-        """Return what the model was made from, with the transcripts so far."""
-        return [
-            Input(
-                relation,
-                manifest.metadata.name,
-                digest,
-                Transcript.of(
-                    b"".join(fed.digests() for fed in parts),
-                    manifest,
-                    given=sum(fed.given for fed in parts),
-                ),
-            )
-            for (relation, digest), (manifest, parts) in self._used.items()
-        ]
+        """Return what the model was made from, with the transcripts so far.
+
+        Raises:
+            AlithisError: a manifest is damaged, or what was noted cannot be read.
+        """
+        fed = self._fed
+        if fed is None:
+            fed = [used.input(relation) for (relation, _), used in self._used.items()]
+        return [*fed, *self._added]
 
     def facts(self) -> Facts:
         """Return what is known of the run so far."""
+        return self._facts(self.inputs())
+
+    def _facts(self, inputs: list[Input]) -> Facts:
         return Facts(
             parameters=self._parameters,
             metrics=self._metrics,
-            inputs=self.inputs(),
+            inputs=inputs,
             environment=_environment(),
             complete=self._complete,
             code=self._code,
@@ -191,87 +243,108 @@ class Run:
         """
         if not self._weights:
             raise SourceError(f"{self.description.name}: no weights; call save_model first")
+        return self._build(Path(out), self.facts(), replace=replace)
+
+    def _build(self, out: Path, facts: Facts, *, replace: bool) -> Manifest:
         return build_model(
-            self._weights,
-            Path(out),
-            description=self.description,
-            facts=self.facts(),
-            replace=replace,
+            self._weights, out, description=self.description, facts=facts, replace=replace
         )
 
+    @property
+    def _record(self) -> Path | None:
+        """Where what is known of the run stands while there is no manifest."""
+        return None if self._out is None else self._out.with_name(self._out.name + ".run.json")
 
-class Fed:
-    """An array that remembers which of its rows were taken out, and how many in all.
+    def _end(self) -> None:
+        """Write the manifest; or, without weights, or if it cannot be, what is known."""
+        if self._out is None or self._record is None:
+            return
+        facts = _spelt(self.facts())
+        try:
+            if self._weights:
+                self._build(self._out, facts, replace=True)
+                self._record.unlink(missing_ok=True)
+                return
+        except AlithisError:
+            _write_facts(self._record, facts)
+            raise
+        _write_facts(self._record, facts)
 
-    What it gives cannot be written to: the transcript digests what the array holds at the end,
-    which must be what was fed.
-    """
+    def _sketch(self) -> None:
+        """Write what is known so far, but the transcripts: of a run that is killed it stays."""
+        now = time.monotonic()
+        if self._record is None or self._seconds is not None or now < self._due:
+            return
+        inputs = [
+            Input(relation, used.manifest.metadata.name, digest)
+            for (relation, digest), used in self._used.items()
+        ]
+        facts = self._facts([*inputs, *self._added])
+        facts = replace(facts, seconds=round(now - self._begun, 1))
+        _write_facts(self._record, _spelt(facts))
+        self._due = now + _SKETCH
 
-    def __init__(self, data: NDArray[Any]) -> None:
-        """Wrap an array; axis 0 counts data points.
-
-        Raises:
-            SourceError: it has no rows, or holds objects.
-        """
-        import numpy as np
-
-        self._data = np.asarray(data).view()
-        if self._data.dtype.hasobject or self._data.ndim < 1 or not self._data.size:
+    def _new_folder(self) -> Path:
+        """Make a folder for what one wrapped object gives; all go with the run."""
+        try:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="alithis-run-"))
+                self._remove = weakref.finalize(self, _remove, self._folder, os.getpid())
+            return Path(tempfile.mkdtemp(dir=self._folder))
+        except OSError as error:
             raise SourceError(
-                f"data points come as the rows of an array, not as {self._data.dtype} "
-                f"of shape {self._data.shape}"
-            )
-        self._data.flags.writeable = False
-        self._taken = np.zeros(len(self._data), bool)
-        self.given = 0
+                f"no folder for what is fed: {error.strerror}; TMPDIR names another place"
+            ) from error
 
-    def __len__(self) -> int:
-        """Return how many data points there are."""
-        return len(self._data)
 
-    def __getitem__(self, key: Any) -> Any:
-        """Return what the array returns, and remember the rows."""
-        import numpy as np
+@dataclass(frozen=True, slots=True)
+class _Used:
+    """A dataset that is used, and where what is fed of it is noted."""
 
-        rows = self._data[key]
-        taken = np.arange(len(self))[self._rows(key)]
-        self._taken[taken] = True
-        self.given += taken.size
-        return rows
+    manifest: Manifest
+    logs: list[Log] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the rows in turn."""
-        return (self[index] for index in range(len(self)))
+    def input(self, relation: str) -> Input:
+        for log in self.logs:
+            log.again()
+        data, noted = self.manifest.metadata, Noted([log.ledger for log in self.logs])
+        transcript = Transcript.of_sorted(noted.blocks, self.manifest, noted.given)
+        return Input(relation, data.name, data.digest, transcript)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole array: all rows are taken."""
-        import numpy as np
 
-        self._taken[:] = True
-        self.given += len(self)
-        return np.array(self._data, dtype) if copy else np.asarray(self._data, dtype)
+def _remove(folder: Path, process: int) -> None:
+    """Remove what was noted; a forked worker that ends leaves it alone."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def digests(self) -> bytes:
-        """Return the digests of the rows that were taken, 32 bytes each, joined."""
-        import numpy as np
 
-        rows = np.flatnonzero(self._taken)
-        starts = range(0, len(rows), _BATCH)
-        return b"".join(of_array(self._data[rows[start : start + _BATCH]]) for start in starts)
+def _write_facts(path: Path, facts: Facts) -> None:
+    record = json.dumps(facts.as_object(), indent=1, ensure_ascii=False)
+    with writing(path):
+        write_whole(path, record.encode() + b"\n")
 
-    def _rows(self, key: Any) -> Any:
-        """Return the part of a key that picks along axis 0."""
-        import numpy as np
 
-        first = key[0] if isinstance(key, tuple) and key else key
-        if isinstance(first, int | np.integer | slice | list):
-            return first
-        if isinstance(first, np.ndarray) and first.ndim:
-            axes = tuple(range(1, first.ndim))
-            return first.any(axis=axes) if first.dtype == bool else first
-        # None, an ellipsis, …: let NumPy say which row each element that it gives is of.
-        rows = np.arange(len(self)).reshape(-1, *[1] * (self._data.ndim - 1))
-        return np.unique(np.broadcast_to(rows, self._data.shape)[key])
+def _spelt(facts: Facts) -> Facts:
+    """Put values that JSON cannot hold as text: a run that diverged has a record too."""
+    return replace(
+        facts,
+        parameters=_texts(facts.parameters),
+        metrics=_texts(facts.metrics),
+        seeds=_texts(facts.seeds),
+    )
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {ascii(key)[1:-1]: _text(value) for key, value in values.items()}
+
+
+def _text(value: Any) -> Any:
+    try:
+        return plain("", value)
+    except FormatError:
+        if isinstance(value, Mapping):
+            return _texts({str(key): each for key, each in list(value.items())[:_LONG]})
+        return ascii(value)[:_LONG]
 
 
 def _environment() -> dict[str, str]:

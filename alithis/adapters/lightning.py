@@ -1,0 +1,70 @@
+"""PyTorch Lightning: a callback that records settings, metrics and weights in a Run.
+
+What is fed is wrapped by `Run.use`: datasets or DataLoaders, before the trainer has them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alithis.errors import MissingExtraError
+
+try:
+    from lightning.pytorch import Callback
+except ImportError as error:
+    raise MissingExtraError("Lightning", "lightning") from error
+
+from alithis.adapters.torch import save_weights
+
+if TYPE_CHECKING:
+    from alithis.run import Run
+
+
+class RunCallback(Callback):  # type: ignore[misc]
+    """Records a fit: hyperparameters, optimizers, what was logged, and the weights at its end."""
+
+    def __init__(self, run: Run, weights: Path | str) -> None:
+        """Record into a run.
+
+        Args:
+            run: the run.
+            weights: the safetensors file to write; one that exists is replaced.
+        """
+        self._run, self._weights = run, Path(weights)
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Record the settings."""
+        self._run.log_params(
+            model=type(pl_module).__name__,
+            max_epochs=trainer.max_epochs,
+            max_steps=trainer.max_steps,
+            precision=str(trainer.precision),
+            accumulate_grad_batches=trainer.accumulate_grad_batches,
+            devices=trainer.num_devices,
+        )
+        self._run.log_params(**{str(name): value for name, value in pl_module.hparams.items()})
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Record the optimizers; there are some only now."""
+        names = [type(each).__name__ for each in trainer.optimizers]
+        rates = [group["lr"] for each in trainer.optimizers for group in each.param_groups]
+        self._run.log_params(optimizers=names, learning_rates=rates)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Record what was logged."""
+        self._log(trainer)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Record what was logged, and save the weights, in the process that is the first."""
+        self._log(trainer)
+        if trainer.is_global_zero:
+            save_weights(pl_module, self._weights)
+            self._run.save_model(self._weights)
+
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        """Record what was logged of a test."""
+        self._log(trainer)
+
+    def _log(self, trainer: Any) -> None:
+        self._run.log_metrics(**{name: float(at) for name, at in trainer.callback_metrics.items()})

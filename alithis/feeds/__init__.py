@@ -1,0 +1,97 @@
+"""What a training loop is fed from, wrapped so that it notes what it gives.
+
+A wrapped object goes on being what it was: it has the same length and items, passes for its
+type, can be sent to the worker processes of a DataLoader, cut up by samplers and sharded.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from alithis.errors import SourceError
+from alithis.feeds import arrays, huggingface, loaders, sequences, streams
+from alithis.feeds.arrays import FedArray
+from alithis.feeds.log import Log, Rows
+from alithis.feeds.proxy import Fed
+from alithis.points import Digester
+
+__all__ = ["Fed", "FedArray", "Log", "numbered", "wrap"]
+
+
+def wrap(data: Any, log: Log, *, source: Any = None, batched: bool = False) -> Any:
+    """Wrap what is fed.
+
+    Args:
+        data: an array or tensor whose rows are data points; a list, a map-style or an iterable
+            dataset, a generator of them; a dataset of Hugging Face's; a DataLoader of PyTorch's.
+        log: where data points are noted.
+        source: data points in the manifest's form that the items of ``data`` were made of, by
+            the same numbers; None where the items hold them.
+        batched: whether each item is a batch of data points.
+
+    Raises:
+        SourceError: it cannot be wrapped, or what it holds is not of the manifest's form.
+    """
+    _check(data)
+    if _is(data, "torch.utils.data", "DataLoader"):
+        return loaders.of_loader(
+            data, log, lambda inner, into: wrap(inner, into, source=source, batched=batched)
+        )
+    if huggingface.is_dataset(data):
+        return huggingface.of_dataset(data, log, source)
+    if _is_array(data):
+        if source is not None:
+            return FedArray(data, sequences.taken_of(source, log, len(data)))
+        return arrays.of_array(data, log)
+    batched = batched or _is(data, "keras.utils", "PyDataset")
+    if hasattr(data, "__getitem__") and not _is(data, "torch.utils.data", "IterableDataset"):
+        return sequences.of_sequence(data, log, source, batched=batched)
+    if source is not None:
+        raise SourceError(f"a {type(data).__name__} gives no numbered items: leave source= out")
+    return streams.FedStream(data, log, batched=batched)
+
+
+def numbered(source: Any, digester: Digester) -> Rows:
+    """Return what digests the data points of a source by their numbers.
+
+    Raises:
+        SourceError: it is no such source.
+    """
+    _check(source)
+    if huggingface.is_dataset(source):
+        return huggingface.DatasetRows(source, digester)
+    if _is_array(source):
+        return arrays.Rows(arrays.array_source(source), Digester(digester.form))
+    if not hasattr(source, "__getitem__"):
+        raise SourceError(f"source= takes what gives items by number, no {type(source).__name__}")
+    return sequences.Items(source, digester)
+
+
+def _check(data: Any) -> None:
+    if issubclass(type(data), Fed):
+        raise SourceError("this is wrapped already: use what was wrapped")
+    if _is(data, "datasets", "DatasetDict"):
+        raise SourceError(f"several splits: use one of them, {', '.join(data)}")
+    known = _is_array(data) or hasattr(data, "__getitem__") or isinstance(data, Iterable)
+    if not known or isinstance(data, str | bytes | bytearray | memoryview | Mapping):
+        raise SourceError(
+            f"data points come as the rows of an array, a list, a dataset or an iterable, "
+            f"not as {_article(type(data).__name__)}"
+        )
+
+
+def _is_array(data: Any) -> bool:
+    return hasattr(data, "__array__") and not isinstance(data, list | tuple)
+
+
+def _is(data: Any, module: str, name: str) -> bool:
+    """Tell whether something is of a class in a library: only if that is loaded, it can be."""
+    loaded = sys.modules.get(module)
+    found = getattr(loaded, name, None)
+    return isinstance(found, type) and isinstance(data, found)
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"

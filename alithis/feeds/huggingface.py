@@ -1,0 +1,233 @@
+"""Datasets of Hugging Face's library: a row is the raw row, whatever is made of it on the way.
+
+What is mapped, filtered, shuffled, split or formatted after it was wrapped stays wrapped, and
+each of its rows is still known as the row it came from.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from alithis.errors import SourceError
+from alithis.feeds.log import Log, Taken
+from alithis.feeds.proxy import Fed
+from alithis.points import Digester
+from alithis.readers import Choice, columns
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_ROW = "alithis_row"
+_SAME_ROWS = frozenset(
+    (
+        "add_column",
+        "cast",
+        "cast_column",
+        "class_encode_column",
+        "flatten",
+        "flatten_indices",
+        "remove_columns",
+        "rename_column",
+        "rename_columns",
+        "select_columns",
+        "with_format",
+        "with_transform",
+    )
+)
+_OTHER_ROWS = frozenset(
+    (
+        "filter",
+        "map",
+        "repeat",
+        "select",
+        "shard",
+        "shuffle",
+        "skip",
+        "sort",
+        "take",
+        "train_test_split",
+    )
+)
+_ALL = frozenset(
+    (
+        "to_csv",
+        "to_dict",
+        "to_json",
+        "to_list",
+        "to_pandas",
+        "to_parquet",
+        "to_polars",
+        "to_sql",
+        "to_iterable_dataset",
+        "data",
+        "save_to_disk",
+        "push_to_hub",
+        "batch",
+        "unique",
+    )
+)
+
+
+def is_dataset(data: Any) -> bool:
+    """Tell whether something is a ``datasets.Dataset``."""
+    found = getattr(sys.modules.get("datasets"), "Dataset", None)
+    return isinstance(found, type) and isinstance(data, found)
+
+
+class FedDataset(Fed):
+    """A dataset that notes which raw rows it gives."""
+
+    def __init__(self, data: Any, rows: NDArray[np.intp], taken: Taken) -> None:
+        """Wrap a dataset.
+
+        Args:
+            data: it.
+            rows: for each of its rows, the number of the raw row.
+            taken: where raw rows are noted.
+        """
+        super().__init__(data)
+        vars(self).update(_numbers=rows, _taken=taken)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return rows, or a column, and note the rows; of a column, all."""
+        given = self._data[key]
+        if isinstance(key, str):
+            self._taken.note(self._numbers)
+        else:
+            self._note(key)
+        return given
+
+    def __getitems__(self, keys: list[int]) -> Any:
+        """Return a batch as PyTorch asks for it."""
+        given = self._data.__getitems__(keys)
+        self._note(keys)
+        return given
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the rows in turn, each noted as it is asked for."""
+        for number, row in zip(self._numbers.tolist(), self._data, strict=True):
+            self._taken.one(number)
+            yield row
+
+    def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
+        """Yield batches of rows, noted as they are asked for."""
+        batches = self._data.iter(batch_size, drop_last_batch)
+        for start, batch in zip(range(0, len(self), batch_size), batches, strict=False):
+            self._taken.note(self._numbers[start : start + batch_size])
+            yield batch
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute; a method that gives another dataset gives it wrapped."""
+        if name in _OTHER_ROWS:
+            return self._regrouped(name)
+        found = super().__getattr__(name)
+        if name in _SAME_ROWS:
+            return self._same_rows(found)
+        if name in _ALL:
+            self._taken.note(self._numbers)
+        return found
+
+    def _note(self, key: Any) -> None:
+        import numpy as np
+
+        if isinstance(key, range):
+            key = list(key)
+        if hasattr(type(key), "__index__"):
+            self._taken.one(int(self._numbers[key]))
+        else:
+            self._taken.note(self._numbers[key if isinstance(key, slice) else np.asarray(key, int)])
+
+    def _same_rows(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def called(*args: Any, **options: Any) -> Any:
+            return FedDataset(method(*args, **options), self._numbers, self._taken)
+
+        return called
+
+    def _regrouped(self, name: str) -> Callable[..., Any]:
+        """Call a method on a dataset with the rows' numbers as a column, which goes along."""
+
+        @wraps(getattr(self._data, name))
+        def called(*args: Any, **options: Any) -> Any:
+            tagged = self._data.add_column(_ROW, self._numbers)
+            result = getattr(tagged, name)(*args, **options)
+            if isinstance(result, dict):
+                return type(result)({split: self._untagged(part) for split, part in result.items()})
+            return self._untagged(result)
+
+        return called
+
+    def _untagged(self, data: Any) -> FedDataset:
+        table = data.with_format("arrow").select_columns([_ROW])[:]
+        return FedDataset(data.remove_columns(_ROW), table[_ROW].to_numpy(), self._taken)
+
+
+def of_dataset(data: Any, log: Log, source: Any) -> FedDataset:
+    """Wrap a dataset.
+
+    Args:
+        data: it.
+        log: where rows are noted.
+        source: data points by the numbers of its rows; None for the rows themselves.
+
+    Raises:
+        SourceError: it has no such column, or the source another length.
+    """
+    import numpy as np
+
+    from alithis.feeds.sequences import taken_of
+
+    taken = taken_of(data if source is None else source, log, len(data))
+    return FedDataset(data, np.arange(len(data)), taken)
+
+
+class DatasetRows:
+    """Digests of a dataset's rows, or of a column's values, as `readers.dataset` makes them."""
+
+    def __init__(self, data: Any, digester: Digester) -> None:
+        """Digest rows.
+
+        Raises:
+            SourceError: it has no such columns.
+        """
+        form, point = digester.form, digester.point
+        if point is None and form.name not in ("record",):
+            raise SourceError(
+                f"point= names the column with the data points ({form.name}); "
+                f"there are {', '.join(data.column_names)}"
+            )
+        if point is not None and not isinstance(point, str):
+            raise SourceError("point= names a column here")
+        self._form = form
+        self._choice = Choice(form=form, column=point, columns=form.columns)
+        columns.form_of(self._choice, data.features.arrow_schema, "dataset")
+        wanted = self._choice.needed(data.column_names)
+        self._data = data.with_format("arrow", columns=wanted)
+
+    def marks(self, numbers: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """Return marks that do not change: the rows of such a dataset do not either."""
+        import numpy as np
+
+        return np.full(len(numbers), 2, np.uint64)
+
+    def one(self, number: int) -> bytes:
+        """Return the digest of one row."""
+        import numpy as np
+
+        return self(np.array([number]))
+
+    def __call__(self, numbers: NDArray[np.intp]) -> bytes:
+        """Return the digests; a null in the column is no data point, and has none."""
+        from datasets.table import embed_table_storage
+
+        if not len(numbers):
+            return b""
+        table = embed_table_storage(self._data[numbers.tolist()]).combine_chunks()
+        return b"".join(
+            columns.digested(rows, self._choice, self._form, "dataset", 0)[0].digests
+            for rows in table.to_batches()
+        )

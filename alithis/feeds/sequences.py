@@ -1,0 +1,195 @@
+"""Lists, and datasets that give items by number: map-style, as PyTorch calls them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from alithis.errors import SourceError
+from alithis.feeds.log import Log, Taken
+from alithis.feeds.proxy import Fed
+from alithis.points import Digester
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class FedSequence(Fed):
+    """A list or map-style dataset that notes the items it gives.
+
+    With a source, what is noted of item *i* is data point *i* of the source; without, it is what
+    the item itself holds, each time.
+    """
+
+    def __init__(self, data: Any, log: Log, taken: Taken | None, *, batched: bool = False) -> None:
+        """Wrap a sequence.
+
+        Args:
+            data: the sequence.
+            log: where items are noted.
+            taken: where they are noted by number; None without a source.
+            batched: whether each item is a batch of data points.
+        """
+        super().__init__(data)
+        vars(self).update(_log=log, _taken=taken, _batched=batched)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what the sequence returns, and note it."""
+        given = self._data[key]
+        if hasattr(type(key), "__index__"):
+            self._note(_positive(operator.index(key), self._count), given)
+        else:
+            self._note_many(key, given)
+        return given
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the items in turn, each noted as it is asked for."""
+        for number, item in enumerate(self._data):
+            self._note(number, item)
+            yield item
+
+    def __add__(self, other: Any) -> Any:
+        """Join with another sequence: of a list, its items are given; of a dataset, they are not.
+
+        Raises:
+            TypeError: the sequence cannot be joined.
+        """
+        if isinstance(self._data, list | tuple):
+            return self[:] + type(self._data)(other)
+        concatenated = _torch_concatenation(self._data)
+        if concatenated is None:
+            return NotImplemented
+        return concatenated([self, other])
+
+    def __radd__(self, other: Any) -> Any:
+        """Join with a list or tuple before it."""
+        if not isinstance(self._data, list | tuple):
+            return NotImplemented
+        return other + self[:]
+
+    def __eq__(self, other: object) -> bool:
+        """Compare as the sequence does."""
+        return bool(self._data == (other._data if type(other) is FedSequence else other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __contains__(self, item: object) -> bool:
+        """Look an item up; it is not given."""
+        return item in self._data
+
+    @property
+    def __getitems__(self) -> Callable[[list[int]], Any]:
+        """What gives a batch at once, where the dataset has it: PyTorch looks for it."""
+        found = getattr(self._data, "__getitems__", None)
+        if found is None:
+            raise AttributeError("__getitems__")
+
+        def items(keys: list[int]) -> Any:
+            given = found(keys)
+            self._note_many(keys, given)
+            return given
+
+        return items
+
+    @property
+    def _count(self) -> int:
+        try:
+            return len(self._data)
+        except TypeError:
+            return 0  # then no number is negative
+
+    def _note(self, number: int, item: Any) -> None:
+        if self._taken is not None:
+            self._taken.one(number)
+        elif self._batched:
+            self._log.batch(item)
+        else:
+            self._log.item(item)
+
+    def _note_many(self, key: Any, given: Any) -> None:
+        import numpy as np
+
+        if self._taken is not None:
+            numbers = np.arange(self._count)[key if isinstance(key, slice) else np.asarray(key)]
+            self._taken.note(np.atleast_1d(numbers))
+        elif isinstance(given, list) or isinstance(self._data, tuple):
+            for each in given:
+                self._note(0, each)
+        else:
+            self._log.batch(given)
+
+
+def of_sequence(data: Any, log: Log, source: Any, *, batched: bool) -> FedSequence:
+    """Wrap a list or map-style dataset.
+
+    Args:
+        data: it.
+        log: where items are noted.
+        source: data points in the manifest's form, by the same numbers; None for the items.
+        batched: whether each item is a batch of data points.
+
+    Raises:
+        SourceError: it is no such thing, or the source has another length.
+    """
+    if isinstance(data, list):
+        data = list(data)  # what is appended to the caller's list later is not given by ours
+    taken = None
+    if source is not None:
+        if batched:
+            raise SourceError("a source gives data points by their numbers: leave batched= out")
+        taken = taken_of(source, log, len(data))
+    return FedSequence(data, log, taken, batched=batched)
+
+
+def taken_of(source: Any, log: Log, count: int) -> Taken:
+    """Note data points of a source by their numbers.
+
+    Raises:
+        SourceError: it has not as many data points as are to be given.
+    """
+    from alithis.feeds import numbered
+
+    rows = numbered(source, log.digester)
+    if len(source) != count:
+        raise SourceError(
+            f"the source has {len(source)} data points, for {count} items: one for each, in order"
+        )
+    return Taken(log, count, rows)
+
+
+class Items:
+    """Digests of a sequence's items, by their numbers."""
+
+    def __init__(self, source: Sequence[Any], digester: Digester) -> None:
+        """Digest items of a sequence."""
+        self._source, self._digester = source, digester
+
+    def __call__(self, numbers: NDArray[np.intp]) -> bytes:
+        """Return the digests."""
+        return b"".join(self._digester.item(self._source[number]) for number in numbers.tolist())
+
+    def marks(self, numbers: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """Return marks that do not change: items that are changed later are not looked for."""
+        import numpy as np
+
+        return np.full(len(numbers), 2, np.uint64)
+
+    def one(self, number: int) -> bytes:
+        """Return the digest of one item."""
+        return self._digester.item(self._source[number])
+
+
+def _positive(number: int, count: int) -> int:
+    return number + count if number < 0 else number
+
+
+def _torch_concatenation(data: Any) -> Any:
+    """Return what joins datasets of PyTorch, where the data is one."""
+    import sys
+
+    torch = sys.modules.get("torch.utils.data")
+    if torch is None or not isinstance(data, torch.Dataset):
+        return None
+    return torch.ConcatDataset

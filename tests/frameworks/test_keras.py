@@ -1,0 +1,83 @@
+"""Keras 3 on its PyTorch backend."""
+
+import keras
+import numpy as np
+import torch
+from conftest import COUNT, transcript
+from safetensors.numpy import load_file
+from torch.utils.data import DataLoader, TensorDataset
+
+from alithis.adapters.keras import RunCallback
+from alithis.run import Run
+
+
+def network():
+    model = keras.Sequential(
+        [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    return model
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, images, labels, **options):
+        super().__init__(**options)
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return COUNT // 16
+
+    def __getitem__(self, at):
+        part = slice(16 * at, 16 * at + 16)
+        return self.images[part], self.labels[part]
+
+
+def test_an_array(images, labels, pixels, tmp_path):
+    model = network()
+    with Run("bright", out=tmp_path / "out") as run:
+        fed = run.use(images, pixels)
+        callback = RunCallback(run, tmp_path / "bright.safetensors")
+        model.fit(fed, labels, epochs=2, batch_size=16, verbose=0, callbacks=[callback])
+
+    # Keras looks at a first batch, to build the model, before it trains on it.
+    assert transcript(run) == (COUNT, 0, 0, 2 * COUNT + 16)
+    facts = run.facts().as_object()
+    assert facts["parameters"]["epochs"] == 2
+    assert facts["parameters"]["optimizer"]["name"] == "adam"
+    assert facts["parameters"]["backend"] == "torch"
+    assert facts["metrics"].keys() == {"loss", "accuracy"}
+    stored = sorted(load_file(tmp_path / "bright.safetensors").values(), key=np.size)
+    expected = sorted(model.get_weights(), key=np.size)
+    assert all(np.array_equal(*pair) for pair in zip(stored, expected, strict=True))
+    assert (tmp_path / "out" / "metadata.json").is_file()
+
+
+def test_the_part_that_validates_is_not_trained_on(images, labels, pixels):
+    run = Run("bright")
+    train, rest = run.use(images, pixels), run.use(images, pixels, "validated_on")
+    network().fit(
+        train[:64], labels[:64], validation_data=(rest[64:], labels[64:]), epochs=1, verbose=0
+    )
+    # Slices are arrays: what Keras looks at of them is noted no more.
+    assert transcript(run) == (64, COUNT - 64, 0, 64)
+    assert transcript(run, 1) == (COUNT - 64, 64, 0, COUNT - 64)
+
+
+def test_a_dataset_of_batches(images, labels, pixels):
+    run = Run("bright")
+    fed = run.use(Batches(images, labels, workers=2), pixels)
+    assert isinstance(fed, keras.utils.PyDataset)
+    network().fit(fed, epochs=2, verbose=0)
+    seen, unseen, foreign, given = transcript(run)
+    assert (seen, unseen, foreign) == (COUNT, 0, 0)
+    assert given >= 2 * COUNT  # Keras looks at batches to learn their shapes
+
+
+def test_a_loader(images, labels, pixels):
+    run = Run("bright")
+    data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+    network().fit(run.use(DataLoader(data, batch_size=16), pixels), epochs=2, verbose=0)
+    seen, unseen, foreign, given = transcript(run)
+    assert (seen, unseen, foreign) == (COUNT, 0, 0)
+    assert given >= 2 * COUNT

@@ -1,0 +1,118 @@
+"""MLflow, with a store of its own on this machine."""
+
+import json
+
+import mlflow
+import pytest
+from conftest import COUNT
+
+from alithis.adapters import mlflow as adapter
+from alithis.errors import SourceError, StorageError
+from alithis.inputs import stated_inputs
+from alithis.metadata import Description
+from alithis.model import build_model
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    """The address of a store in SQLite."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    address = f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(address)
+    mlflow.create_experiment("alithis", artifact_location=str(folder / "artifacts"))
+    mlflow.set_experiment("alithis")
+    return address
+
+
+@pytest.fixture(scope="module")
+def finished(uri, images, pixels, tmp_path_factory):
+    """A run that ended."""
+    file = tmp_path_factory.mktemp("weights") / "weights.bin"
+    file.write_bytes(b"weights")
+    with mlflow.start_run() as run:
+        mlflow.log_params({"rate": 0.5, "epochs": 3, "shuffle": True, "kind": "1e", "none": None})
+        mlflow.log_metrics({"loss": 0.5, "worst": float("inf")})
+        mlflow.log_metric("loss", 0.25, step=2)
+        mlflow.log_input(mlflow.data.from_numpy(images, name="pictures"), context="training")
+        mlflow.log_artifact(str(file))
+        mlflow.log_dict({"a": 1}, "more/settings.json")
+    adapter.log_input(run.info.run_id, pixels, uri=uri)
+    return run.info.run_id
+
+
+def test_what_is_read(finished, uri, pixels):
+    facts = adapter.facts(finished, uri=uri)
+    others = facts.parameters["mlflow.inputs"]
+    assert facts.parameters == {
+        "rate": 0.5,
+        "epochs": 3,
+        "shuffle": True,
+        "kind": "1e",
+        "none": None,
+        "mlflow.inputs": others,
+    }
+    assert [(each["name"], each["context"]) for each in others] == [("pictures", "training")]
+    assert facts.metrics["loss"] == 0.25
+    assert facts.metrics["worst"] != float("inf")
+    assert facts.complete
+    assert facts.seconds >= 0
+    (given,) = facts.inputs
+    assert (given.relation, given.name) == ("trained_on", "pixels")
+    assert given.metadata == pixels.metadata.digest
+    facts.as_object()
+
+
+def test_there_and_back(finished, uri, tmp_path, pixels):
+    paths = adapter.artifacts(finished, tmp_path / "files", uri=uri)
+    assert (tmp_path / "files" / "weights.bin").read_bytes() == b"weights"
+    manifest = build_model(
+        [tmp_path / "files"],
+        tmp_path / "model",
+        description=Description("imported"),
+        facts=adapter.facts(finished, uri=uri),
+    )
+    assert {path.name for path in paths} == {"weights.bin", "more"}
+    assert manifest.metadata.items == 2
+    assert stated_inputs(manifest.metadata)[0].metadata == pixels.metadata.digest
+
+    adapter.log_model(finished, manifest, uri=uri)
+    tags = mlflow.get_run(finished).data.tags
+    assert tags[adapter.METADATA] == manifest.metadata.digest.hex()
+    assert tags["alithis.root"] == manifest.metadata.root.hex()
+    assert tags["alithis.uri"] == f"ipfs://f01551220{manifest.metadata.digest.hex()}"
+
+
+def test_our_dataset_as_mlflow_shows_it(finished, pixels):
+    (ours,) = [
+        each.dataset
+        for each in mlflow.get_run(finished).inputs.dataset_inputs
+        if each.dataset.source_type == "alithis"
+    ]
+    assert ours.name == "pixels"
+    assert pixels.metadata.digest.hex().startswith(ours.digest)
+    assert json.loads(ours.source)["root"] == pixels.metadata.root.hex()
+    assert json.loads(ours.profile)["num_rows"] == COUNT
+
+
+def test_a_run_that_failed_is_not_complete(uri):
+    def fail():
+        with mlflow.start_run():
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    failed = mlflow.last_active_run().info.run_id
+    assert not adapter.facts(failed, uri=uri).complete
+
+
+def test_a_run_without_artifacts(uri, tmp_path):
+    with mlflow.start_run() as run:
+        pass
+    with pytest.raises(SourceError, match="no artefacts"):
+        adapter.artifacts(run.info.run_id, tmp_path, uri=uri)
+
+
+@pytest.mark.parametrize("use", [adapter.facts, lambda run, uri: adapter.log_model(run, None)])
+def test_no_such_run(uri, use, pixels):
+    with pytest.raises(StorageError, match="MLflow's run 0000: Run with id=0000 not found"):
+        use("0000", uri=uri) if use is adapter.facts else adapter.log_input("0000", pixels, uri=uri)

@@ -1,0 +1,325 @@
+"""PyTorch's tensors, datasets and loaders, in this process and in workers."""
+
+import os
+import pickle
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import COUNT, transcript
+from safetensors import safe_open
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+    get_worker_info,
+    random_split,
+)
+
+from alithis.adapters import torch as adapter
+from alithis.errors import SourceError
+from alithis.run import Run
+
+BATCH = 16
+
+
+class Pictures(Dataset):
+    """A map-style dataset."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, at):
+        if at >= len(self):
+            raise IndexError(at)
+        return torch.from_numpy(self.images[at]), int(self.labels[at])
+
+
+class Batches(Pictures):
+    """One that gives whole batches, as Hugging Face's do."""
+
+    def __getitems__(self, numbers):
+        return [self[at] for at in numbers]
+
+
+class Floats(Pictures):
+    """One that gives what was made of the pictures."""
+
+    def __getitem__(self, at):
+        image, label = super().__getitem__(at)
+        return image / 255, label
+
+
+class Stream(IterableDataset):
+    """An iterable dataset that its workers share out."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __iter__(self):
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for at in range(first, len(self.images), step):
+            yield torch.from_numpy(self.images[at]), at
+
+
+class Fatal(Pictures):
+    """One whose worker is killed when it reads picture 50."""
+
+    def __getitem__(self, at):
+        if at == 50:
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(at)
+
+
+@pytest.fixture
+def pictures(images, labels):
+    return Pictures(images, labels)
+
+
+def workers(count, context=None):
+    options = {"persistent_workers": True, "multiprocessing_context": context} if count else {}
+    return {"batch_size": BATCH, "num_workers": count, **options}
+
+
+WORKERS = pytest.mark.parametrize("workers", [workers(0), workers(2)], ids=["none", "forked"])
+
+
+class TestDataset:
+    def test_it_is_what_it_was(self, pictures, pixels):
+        fed = Run("r").use(pictures, pixels)
+        assert isinstance(fed, Dataset)
+        assert isinstance(fed, Pictures)
+        assert len(fed) == COUNT
+        assert fed.labels is pictures.labels
+        fed.labels = [1]
+        assert pictures.labels == [1]
+
+    def test_items_that_are_given_are_noted(self, pictures, pixels, images):
+        run = Run("r")
+        fed = run.use(pictures, pixels)
+        image, label = fed[5]
+        assert (image.numpy() == images[5]).all()
+        assert label == 0
+        fed[-1], fed[5]
+        assert transcript(run) == (2, COUNT - 2, 0, 3)
+
+    @WORKERS
+    @pytest.mark.parametrize("kind", [Pictures, Batches])
+    def test_several_epochs(self, images, labels, pixels, workers, kind):
+        run = Run("r")
+        loader = DataLoader(run.use(kind(images, labels), pixels), shuffle=True, **workers)
+        for _ in range(3):
+            assert sum(len(batch) for batch, _ in loader) == COUNT
+        assert transcript(run) == (COUNT, 0, 0, 3 * COUNT)
+
+    @WORKERS
+    def test_made_from_a_source(self, images, labels, pixels, workers):
+        run = Run("r")
+        fed = run.use(Floats(images, labels), pixels, source=images)
+        for _ in range(2):
+            list(DataLoader(fed, sampler=range(40), **workers))
+        assert transcript(run) == (40, COUNT - 40, 0, 80)
+
+    def test_what_was_made_of_a_picture_is_no_picture(self, images, labels, pixels):
+        fed = Run("r").use(Floats(images, labels), pixels)
+        with pytest.raises(SourceError, match=r"float32 of shape \(4, 4\) was fed.*source="):
+            fed[0]
+
+    def test_splits_subsets_and_sums(self, pictures, pixels):
+        run = Run("r")
+        fed = run.use(pictures, pixels)
+        first, _ = random_split(fed, [30, COUNT - 30])
+        list(first)
+        assert transcript(run) == (30, COUNT - 30, 0, 30)
+        both = fed + Subset(pictures, [0])
+        assert isinstance(both, ConcatDataset)
+        assert len(both) == COUNT + 1
+        both[COUNT]
+        assert transcript(run)[3] == 30
+        both[0]
+        assert transcript(run)[3] == 31
+
+    def test_ranks_of_a_distributed_sampler(self, pictures, pixels):
+        run = Run("r")
+        fed = run.use(pictures, pixels)
+        for rank in range(4):
+            sampler = DistributedSampler(fed, num_replicas=4, rank=rank)
+            sampler.set_epoch(1)
+            list(DataLoader(fed, sampler=sampler, batch_size=BATCH))
+            assert transcript(run)[3] == (rank + 1) * COUNT // 4
+        assert transcript(run) == (COUNT, 0, 0, COUNT)
+
+    def test_pickled(self, pictures, pixels):
+        run = Run("r")
+        again = pickle.loads(pickle.dumps(run.use(pictures, pixels)))
+        assert isinstance(again, Pictures)
+        again[3]
+        assert transcript(run) == (1, COUNT - 1, 0, 1)
+
+    def test_of_a_worker_that_is_killed_what_it_gave_stays(self, images, labels, pixels):
+        run = Run("r")
+        fed = run.use(Fatal(images, labels), pixels)
+        with pytest.raises(RuntimeError, match="worker"):
+            list(DataLoader(fed, batch_size=10, num_workers=1))
+        assert transcript(run) == (50, COUNT - 50, 0, 50)
+
+    def test_pictures_changed_meanwhile_are_foreign(self, labels, pixels, images):
+        run, own = Run("r"), images.copy()
+        fed = run.use(Pictures(own, labels), pixels)
+        fed[0]
+        own[0] ^= 255
+        fed[0]
+        assert transcript(run) == (1, COUNT - 1, 1, 2)
+
+
+class TestLoader:
+    def test_it_is_what_it_was(self, pictures, pixels):
+        loader = DataLoader(pictures, batch_size=BATCH, shuffle=True)
+        fed = Run("r").use(loader, pixels)
+        assert isinstance(fed, DataLoader)
+        assert len(fed) == COUNT // BATCH
+        assert fed.sampler is loader.sampler
+        assert isinstance(fed.dataset, Pictures)
+        assert fed.collate_fn is default_collate
+
+    @WORKERS
+    @pytest.mark.parametrize("made", [Pictures, Batches, Stream])
+    def test_a_loop_that_stops_early(self, images, labels, pixels, workers, made):
+        """Workers are batches ahead by then: these were not fed."""
+        run = Run("r")
+        data = made(images) if made is Stream else made(images, labels)
+        loader = run.use(DataLoader(data, **workers), pixels)
+        for number, _ in enumerate(loader, 1):
+            if number == 2:
+                break
+        assert transcript(run) == (2 * BATCH, COUNT - 2 * BATCH, 0, 2 * BATCH)
+        assert sum(len(batch) for batch, _ in loader) == COUNT
+        assert transcript(run) == (COUNT, 0, 0, COUNT + 2 * BATCH)
+
+    @WORKERS
+    def test_made_from_a_source(self, images, labels, pixels, workers):
+        run = Run("r")
+        loader = DataLoader(Floats(images, labels), shuffle=True, **workers)
+        fed = run.use(loader, pixels, source=images)
+        for _ in range(2):
+            next(iter(fed))
+        assert transcript(run)[2:] == (0, 2 * BATCH)
+
+    def test_without_batches(self, pictures, pixels):
+        run = Run("r")
+        fed = run.use(DataLoader(pictures, batch_size=None), pixels)
+        assert next(iter(fed))[0].shape == (4, 4)
+        assert transcript(run) == (1, COUNT - 1, 0, 1)
+
+    def test_one_that_a_framework_makes_anew_notes_too(self, pictures, pixels):
+        run = Run("r")
+        fed = run.use(DataLoader(pictures, batch_size=BATCH), pixels)
+        list(type(fed)(fed.dataset, batch_size=BATCH))
+        assert transcript(run) == (COUNT, 0, 0, COUNT)
+
+    def test_pinned_batches_carry_their_digests(self, monkeypatch):
+        from alithis.feeds.loaders import _Carried
+
+        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, device=None: self + 1)
+        pinned = _Carried((torch.zeros(2), 7), b"digests", 3).pin_memory()
+        assert pinned.batch[0].tolist() == [1, 1]
+        assert (pinned.batch[1], pinned.digests, pinned.given) == (7, b"digests", 3)
+
+
+class TestTensor:
+    @WORKERS
+    def test_in_a_tensor_dataset(self, images, labels, pixels, workers):
+        run = Run("r")
+        fed = run.use(torch.from_numpy(images), pixels)
+        data = TensorDataset(fed, torch.from_numpy(labels))
+        assert transcript(run) == (0, COUNT, 0, 0)
+        for _ in range(2):
+            list(DataLoader(data, sampler=range(50), **workers))
+        assert transcript(run) == (50, COUNT - 50, 0, 100)
+
+    @pytest.mark.parametrize(
+        ("key", "count"),
+        [
+            (slice(0, 5), 5),
+            (torch.tensor([1, 1, 7]), 3),
+            (torch.arange(COUNT) < 4, 4),
+            (3, 1),
+            ((slice(0, 2), 1), 2),
+            (..., COUNT),
+        ],
+        ids=str,
+    )
+    def test_keys(self, images, pixels, key, count):
+        run, tensor = Run("r"), torch.from_numpy(images)
+        given = run.use(tensor, pixels)[key]
+        assert torch.equal(given, tensor[key])
+        assert transcript(run)[3] == count
+
+    @pytest.mark.parametrize("make", [torch.as_tensor, torch.tensor, torch.asarray])
+    def test_an_array_that_becomes_a_tensor_is_taken_whole(self, images, pixels, make):
+        run = Run("r")
+        assert (make(run.use(images, pixels)).numpy() == images).all()
+        assert transcript(run)[:3] == (COUNT, 0, 0)
+
+
+def test_workers_that_are_spawned(images, labels, pixels):
+    """They are sent what a forked one inherits. To start them takes seconds: one test for all."""
+    run = Run("r")
+    fed = run.use(Floats(images, labels), pixels, source=images)
+    loader = run.use(
+        DataLoader(Pictures(images, labels), **workers(1, "spawn")), pixels, "validated_on"
+    )
+    for _ in range(2):
+        next(iter(loader))
+    list(DataLoader(fed, **workers(1, "spawn")))
+    assert transcript(run) == (COUNT, 0, 0, COUNT)
+    assert transcript(run, 1) == (BATCH, COUNT - BATCH, 0, 2 * BATCH)
+
+
+def test_channels_come_first(tmp_path):
+    """As PyTorch has pictures; the manifest's form has the samples of a pixel side by side."""
+    from conftest import manifest_of
+
+    from alithis import readers
+
+    colours = np.random.default_rng(1).integers(0, 256, (6, 5, 4, 3), "u1")
+    manifest = manifest_of(readers.arrays(colours), tmp_path / "colours")
+    run = Run("r")
+    fed = run.use([torch.from_numpy(each).permute(2, 0, 1) for each in colours], manifest)
+    assert fed[2].shape == (3, 5, 4)
+    list(fed)
+    assert transcript(run) == (6, 0, 0, 7)
+
+
+def test_a_real_loop(pictures, pixels, tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    with Run("bright", out=tmp_path / "bright.alithis") as run:
+        loader = run.use(DataLoader(pictures, batch_size=BATCH, shuffle=True), pixels)
+        for _ in range(2):
+            for images, labels in loader:
+                loss = torch.nn.functional.cross_entropy(network(images / 255), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        run.log_metrics(loss=loss.detach())
+        adapter.record(run, network, tmp_path / "bright.safetensors", optimizer)
+
+    assert transcript(run) == (COUNT, 0, 0, 2 * COUNT)
+    ours = run.write(tmp_path / "again").metadata.document["alithis"]
+    assert ours["parameters"]["optimizer"]["lr"] == 0.01
+    assert ours["environment"]["torch"] == torch.__version__
+    with safe_open(tmp_path / "bright.safetensors", "np") as file:
+        assert set(file.keys()) == {"1.weight", "1.bias"}
