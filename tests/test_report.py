@@ -772,7 +772,7 @@ class TestCommand:
         assert len(value["disagreements"]) == 2
         by_manifest = run("report", family.tuned, *node, "--format", "json").stdout
         assert json.loads(by_manifest)["artifacts"] == value["artifacts"]
-        assert "the index" not in refused("report", 9, *node)
+        assert "token 9" in refused("report", 9, *node)
 
     def test_wrong_options(self, family, tmp_path, options):
         assert "--rpc and --registry go together" in refused(
