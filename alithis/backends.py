@@ -22,6 +22,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -37,7 +38,7 @@ from alithis.errors import (
     NotStoredError,
     StorageError,
 )
-from alithis.exchange import Answer, Client, Content, meaning
+from alithis.exchange import Answer, Client, Content, meaning, retry_after
 from alithis.manifest import Reader
 from alithis.strict_json import parse
 
@@ -312,13 +313,7 @@ class _Http(ABC):
         Raises:
             StorageError: more than a command may last.
         """
-        from urllib3.exceptions import HTTPError
-        from urllib3.util import Retry
-
-        try:
-            seconds = Retry().parse_retry_after(answer.headers.get("Retry-After", "0"))
-        except (HTTPError, ValueError, OverflowError):
-            return 0
+        seconds = retry_after(answer)
         if seconds > self.LONGEST_WAIT:
             what = f"answers HTTP {answer.status}, and asks to wait {seconds:,.0f} s: try then"
             raise self._client.no_use(url, what)
@@ -418,6 +413,23 @@ class _KuboFile:
         return self._node.read(self._cid, offset, length)
 
 
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """A storage deal on Filecoin, as a host tells of it.
+
+    Attributes:
+        id: on the chain; None before it is there.
+        provider: the storage provider.
+        status: its state, in the host's words.
+        end: epoch at which it ends; None where that is not told.
+    """
+
+    id: int | None
+    provider: str
+    status: str
+    end: int | None
+
+
 class Lighthouse(_Http):
     """Lighthouse: pins on IPFS, and stores on Filecoin."""
 
@@ -448,6 +460,26 @@ class Lighthouse(_Http):
         url = f"{self.UPLOADS}/api/v0/dag/import"
         return self._stored(url, self._send(url, part, _Archived(part), report))
 
+    def deals(self, cid: Cid) -> tuple[Deal, ...]:
+        """Return what it tells of the storage deals that a file is in; none yet is no error.
+
+        Raises:
+            StorageError: it cannot be asked, or answers something else.
+        """
+        url = f"{self.API}/api/lighthouse/deal_status?{urlencode({'cid': str(cid)})}"
+        answer = self._ask(url)
+        if answer.status == 404:
+            return ()
+        if answer.status != 200:
+            raise self._refused(url, answer.status)
+        # A list, or an object with the list in it: the parser takes objects.
+        body = answer.body if answer.body.lstrip()[:1] == b"{" else b'{"data":%b}' % answer.body
+        try:
+            return tuple(map(_deal, parse(body * (not answer.cut), "answer").get("data") or ()))
+        except (FormatError, TypeError, AttributeError):
+            what = "answers something else than its documented JSON"
+            raise self._client.no_use(url, what) from None
+
     def _stored(self, url: str, answer: Mapping[str, Any]) -> Cid:
         """Read the CID, which stands under ``Hash``, or as Kubo's import gives it."""
         inner = answer.get("data")
@@ -456,6 +488,24 @@ class Lighthouse(_Http):
         if isinstance(root, dict) and isinstance(root.get("Cid"), dict):
             return self._cid(url, root["Cid"].get("/"))
         return self._cid(url, found.get("Hash"))
+
+
+def _deal(stated: Mapping[str, Any]) -> Deal:
+    """Read a deal; what is no number or text counts as not told."""
+
+    def number(*keys: str) -> int | None:
+        return next((value for key in keys if isinstance(value := stated.get(key), int)), None)
+
+    def text(*keys: str) -> str:
+        values = (stated.get(key) for key in keys)
+        return next((value[:100] for value in values if isinstance(value, str)), "not told")
+
+    return Deal(
+        number("chainDealID", "dealId"),
+        text("miner", "storageProvider"),
+        text("dealStatus"),
+        number("endEpoch"),
+    )
 
 
 class Pinata(_Http):

@@ -165,8 +165,7 @@ class Archive:
             self._size = status.st_size
             self._places: dict[bytes, tuple[int, int]] = {}
             with os.fdopen(os.dup(self._handle), "rb", 1 << 20) as file:
-                self.roots = self._read_header(file)
-                self._read_blocks(file)
+                self._read(Sections(file, str(self._path)))
         except OSError as error:
             self.close()
             raise SourceError(f"{self._path}: cannot be read: {error.strerror or error}") from error
@@ -218,28 +217,65 @@ class Archive:
         """
         return unixfs.content(cid, self.block, max(self._size, MAX_REPEATED))
 
-    def _read_header(self, file: BinaryIO) -> tuple[Cid, ...]:
-        length = self._varint(file)
+    def _read(self, sections: Sections) -> None:
+        self.roots = sections.roots
+        for cid, block in sections:
+            self._places[cid.digest] = (sections.at - len(block), len(block))
+            if len(self._places) > MAX_BLOCKS:
+                raise self._bad(f"more than {MAX_BLOCKS:,} blocks")
+
+    def _bad(self, what: str) -> FormatError:
+        return FormatError(f"{self._path}: {what}")
+
+
+class Sections:
+    """Reads a CAR from its beginning, block by block, each checked.
+
+    Attributes:
+        roots: the CIDs that its header names, at least one.
+        at: where in the stream the reading is.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        """Read the header.
+
+        Args:
+            file: the stream; it need not be one that can seek.
+            name: what it is called in errors.
+
+        Raises:
+            FormatError: it is no CARv1.
+        """
+        self._file, self._name = file, name
+        self.at = 0
+        self.roots = self._read_header()
+
+    def __iter__(self) -> Iterator[unixfs.Block]:
+        """Give the blocks.
+
+        Raises:
+            FormatError: the stream is cut, or holds what is not of a file or too large.
+            IntegrityError: a block is not what its CID says.
+        """
+        while (length := self._varint()) is not None:
+            start = self.at
+            if length > unixfs.MAX_BLOCK + 36:
+                raise self._bad(f"a block of more than {unixfs.MAX_BLOCK:,} bytes at {start}")
+            cid, block = self._split(self._exactly(length), start)
+            unixfs.check(cid, block)
+            yield cid, block
+
+    def _read_header(self) -> tuple[Cid, ...]:
+        length = self._varint()
         if not length or length > MAX_HEADER:
             raise self._bad(f"no CAR: its header has no length from 1 to {MAX_HEADER}")
-        data = self._exactly(file, length)
+        data = self._exactly(length)
         if data == _VERSION_2:
             raise self._bad("a CAR of version 2: version 1 is read, which stands inside it")
         roots = _read_roots(data)
         if not roots:
             raise self._bad("no CARv1 with roots that are files")
         return roots
-
-    def _read_blocks(self, file: BinaryIO) -> None:
-        while (length := self._varint(file)) is not None:
-            start = file.tell()
-            if length > unixfs.MAX_BLOCK + 36:
-                raise self._bad(f"a block of more than {unixfs.MAX_BLOCK:,} bytes at {start}")
-            cid, block = self._split(self._exactly(file, length), start)
-            unixfs.check(cid, block)
-            self._places[cid.digest] = (start + length - len(block), len(block))
-            if len(self._places) > MAX_BLOCKS:
-                raise self._bad(f"more than {MAX_BLOCKS:,} blocks")
 
     def _split(self, section: bytes, start: int) -> unixfs.Block:
         end = 34 if section[:2] == b"\x12\x20" else 36  # version 0 begins with its multihash
@@ -248,28 +284,30 @@ class Archive:
         except FormatError as error:
             raise self._bad(f"at {start}: {error}") from None
 
-    def _varint(self, file: BinaryIO) -> int | None:
-        """Read a length; None at the end of the file."""
+    def _varint(self) -> int | None:
+        """Read a length; None at the end of the stream."""
         data = b""
-        while byte := file.read(1):
+        while byte := self._file.read(1):
             data += byte
             if byte < b"\x80" or len(data) == 9:
                 break
         if not data:
             return None
+        self.at += len(data)
         try:
             return unixfs.read_varint(data, 0)[0]
         except ValueError:
-            raise self._bad(f"no length before {file.tell()}") from None
+            raise self._bad(f"no length before {self.at}") from None
 
-    def _exactly(self, file: BinaryIO, length: int) -> bytes:
-        data = file.read(length)
+    def _exactly(self, length: int) -> bytes:
+        data = self._file.read(length)
+        self.at += len(data)
         if len(data) != length:
-            raise self._bad(f"cut: {length} bytes should stand before its end, {file.tell()}")
+            raise self._bad(f"cut: {length} bytes should stand before its end, {self.at}")
         return data
 
     def _bad(self, what: str) -> FormatError:
-        return FormatError(f"{self._path}: {what}")
+        return FormatError(f"{self._name}: {what}")
 
 
 def _read_roots(data: bytes) -> tuple[Cid, ...]:

@@ -7,10 +7,12 @@ the caller's to follow.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from alithis.errors import AlithisError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import requests
 
 _PIECE = 1 << 16
+_SLOWEST = 1 << 14  # bytes a second that a long answer must bring on average
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,11 @@ class Content(Protocol):
 
 
 class Client:
-    """Asks servers, and says in one line what is wrong with an answer."""
+    """Asks servers, and says in one line what is wrong with an answer.
+
+    Attributes:
+        timeout: seconds for an answer.
+    """
 
     def __init__(self, called: str, error: type[AlithisError], timeout: float) -> None:
         """Choose how servers are spoken of; nothing is sent yet.
@@ -60,7 +67,7 @@ class Client:
             error: what is raised.
             timeout: seconds for an answer.
         """
-        self._called, self._error, self._timeout = called, error, timeout
+        self._called, self._error, self.timeout = called, error, timeout
         self._session: requests.Session | None = None
 
     def host(self, url: str) -> str:
@@ -107,22 +114,58 @@ class Client:
             AlithisError: of the client's own type: there is no answer, not within the time, or a
                 compressed one.
         """
+        with self.errors(url) as session:
+            return self._exchange(session, url, (json, content), headers or {}, limit, only)
+
+    @contextmanager
+    def stream(
+        self, url: str, *, headers: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[Answer, io.BufferedReader]]:
+        """Send a GET, and give what is answered: its head, and its body as a file to read.
+
+        No redirect is followed. Each piece of the body has the time of an answer, and all of it
+        must not come too slowly.
+
+        Raises:
+            AlithisError: of the client's own type, from here or from the reading: there is no
+                answer, not within the time, or a compressed one.
+        """
+        with self.errors(url) as session:
+            response = session.get(url, headers=_headers(headers), **self._options())
+        with response:  # what the caller does in it is no fault of the server's
+            self._check_encoding(url, response)
+            body = io.BufferedReader(cast(Any, _Body(self, url, response)), _PIECE)
+            yield Answer(response.status_code, response.headers, b"", cut=False), body
+
+    @contextmanager
+    def errors(self, url: str) -> Iterator[requests.Session]:
+        """Give the session; say of the libraries' errors what is wrong with the server.
+
+        Raises:
+            AlithisError: of the client's own type, in their place.
+        """
         import requests
         from urllib3.exceptions import HTTPError, TimeoutError
 
         self._session = self._session or _session()
         # "from None": the libraries' own messages hold the whole URL.
         try:
-            body = json, content
-            return self._exchange(self._session, url, body, headers or {}, limit, only)
+            yield self._session
         except (requests.Timeout, TimeoutError):
-            raise self.no_use(url, f"gives no answer within {self._timeout:g} s") from None
+            raise self.no_use(url, f"gives no answer within {self.timeout:g} s") from None
         except requests.exceptions.SSLError:
             raise self.no_use(url, "has no TLS certificate that can be trusted") from None
         except (requests.ConnectionError, HTTPError):
             raise self.no_use(url, "cannot be reached, or broke off") from None
         except (requests.RequestException, OSError, ValueError) as error:
             raise self.no_use(url, f"cannot be asked ({type(error).__name__})") from None
+
+    def _options(self) -> dict[str, Any]:
+        return {"timeout": self.timeout, "allow_redirects": False, "stream": True}
+
+    def _check_encoding(self, url: str, response: requests.Response) -> None:
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise self.no_use(url, "answers compressed, which it was not asked to")
 
     def _exchange(
         self,
@@ -134,32 +177,54 @@ class Client:
         only: int | None,
     ) -> Answer:
         json, content = body
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.timeout
         with session.request(
             "GET" if body == (None, None) else "POST",
             url,
             json=json,
             data=content,
-            headers={"Accept-Encoding": "identity", **headers},
-            timeout=self._timeout,
-            allow_redirects=False,
-            stream=True,
+            headers=_headers(headers),
+            **self._options(),
         ) as response:
             if content is not None:
-                deadline = time.monotonic() + self._timeout
+                deadline = time.monotonic() + self.timeout
             if only is not None and response.status_code != only:
                 return Answer(response.status_code, response.headers, b"", cut=False)
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise self.no_use(url, "answers compressed, which it was not asked to")
+            self._check_encoding(url, response)
             answer = bytearray()
             while piece := response.raw.read1(min(_PIECE, limit + 1 - len(answer))):
                 answer += piece
                 if len(answer) > limit:
                     break
                 if time.monotonic() > deadline:
-                    raise self.no_use(url, f"takes longer than {self._timeout:g} s")
+                    raise self.no_use(url, f"takes longer than {self.timeout:g} s")
             cut = len(answer) > limit
             return Answer(response.status_code, response.headers, bytes(answer[:limit]), cut)
+
+
+class _Body(io.RawIOBase):
+    """The body of an answer, as a file."""
+
+    def __init__(self, client: Client, url: str, response: requests.Response) -> None:
+        self._client, self._url, self._raw = client, url, response.raw
+        self._begun, self._count = time.monotonic(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._client.errors(self._url):
+            piece = self._raw.read1(len(buffer))
+        self._count += len(piece)
+        elapsed = time.monotonic() - self._begun
+        if piece and self._count < _SLOWEST * (elapsed - self._client.timeout):
+            raise self._client.no_use(self._url, "is too slow")
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _headers(further: Mapping[str, str] | None) -> dict[str, str]:
+    return {"Accept-Encoding": "identity", **(further or {})}
 
 
 def _session() -> requests.Session:
@@ -184,3 +249,14 @@ def meaning(status: int) -> str:
     if 300 <= status < 400:
         return f"answers HTTP {status}, a redirect: name the endpoint it leads to"
     return f"answers HTTP {status}"
+
+
+def retry_after(answer: Answer) -> float:
+    """Return the seconds that an answer asks to wait; 0 if it does not (RFC 9110, 10.2.3)."""
+    from urllib3.exceptions import HTTPError
+    from urllib3.util import Retry
+
+    try:
+        return Retry().parse_retry_after(answer.headers.get("Retry-After", "0"))
+    except (HTTPError, ValueError, OverflowError):
+        return 0

@@ -87,7 +87,11 @@ class Manifest:
 
     Attributes:
         metadata: its metadata, checked; whether it is what a chain pins is the verifier's to say.
+        origin: the host that gave the metadata, where it was one: ``gateway ipfs.io``.
+        notes: what there is to say of hosts that were asked and were of no use.
     """
+
+    origin: str | None = None
 
     def __init__(self, data: bytes, open_file: Callable[[FileEntry], Reader]) -> None:
         """Open a manifest, wherever its files are.
@@ -101,6 +105,7 @@ class Manifest:
         """
         self.metadata = metadata.load(data)
         self._open_file = open_file
+        self.notes: list[str] = []
         self._readers: dict[str, Reader] = {}
         self._groups: dict[tuple[int, int], list[bytes]] = {}
         if merkle.fold(self.metadata.frontier) != self.metadata.root:

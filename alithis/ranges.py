@@ -11,13 +11,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from typing import ClassVar
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from alithis import metadata
-from alithis.cid import Cid
-from alithis.digest import of_bytes
 from alithis.errors import FormatError, IntegrityError, NotStoredError, StorageError
 from alithis.exchange import Answer, Client, meaning
 from alithis.manifest import Manifest
@@ -27,7 +25,8 @@ TIMEOUT = 30.0
 """Seconds for an answer."""
 
 MAX_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
+REDIRECTS = (301, 302, 303, 307, 308)
+"""The statuses that mean: elsewhere."""
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
@@ -49,51 +48,37 @@ def open_manifest(place: str) -> Manifest:
     return RemoteFolder(place).open() if is_url(place) else Manifest.open(Path(place))
 
 
-class RemoteFolder:
-    """The folder of a manifest on an HTTP server.
+class Server:
+    """A server that files are read from by range.
 
     Attributes:
+        host: its name and port.
         requests: how many requests were sent to read from it; redirects count.
         received: bytes of content that they brought.
     """
 
+    called: ClassVar[str] = "server"
+    """What it is called in errors."""
+    versioned: ClassVar[bool] = True
+    """Whether what is at a URL may change from one read to the next."""
+
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
-        """Name the folder; nothing is sent yet.
+        """Name the server; nothing is sent yet.
 
         Args:
-            url: of the folder or its metadata.json, ``http://`` or ``https://``. A query stays.
+            url: one on it, ``http://`` or ``https://``.
             timeout: seconds for an answer.
 
         Raises:
             StorageError: the URL is no such URL.
         """
-        self._client = Client("server", StorageError, timeout)
+        self._client = Client(self.called, StorageError, timeout)
         self.host = self._client.host(url)
-        parts = urlsplit(url)
-        path = parts.path.removesuffix(metadata.FILE).rstrip("/") + "/"
-        self._parts = parts._replace(path=path, fragment="")
         self.requests = self.received = 0
 
     def __repr__(self) -> str:
         """Name the host alone."""
-        return f"RemoteFolder({self.host!r})"
-
-    def open(self) -> Manifest:
-        """Open the manifest; of its other files nothing is read yet.
-
-        Raises:
-            FormatError: metadata.json is not well-formed.
-            StorageError: the server gives no usable answer.
-        """
-        data = self._metadata()
-        try:
-            return Manifest(data, lambda entry: RemoteFile(self, entry))
-        except FormatError as error:
-            raise type(error)(f"server {self.host}: {error}") from error
-
-    def url(self, name: str) -> str:
-        """Return a file's URL."""
-        return urlunsplit(self._parts._replace(path=self._parts.path + name))
+        return f"{type(self).__name__}({self.host!r})"
 
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None, limit: int, only: int
@@ -116,28 +101,87 @@ class RemoteFolder:
             self.requests += 1
             answer = self._client.ask(url, headers=headers, limit=limit, only=only)
             self.received += len(answer.body)
-            if answer.status not in _REDIRECTS:
+            if answer.status not in REDIRECTS:
                 return url, answer
-            url = self._redirected(url, answer.headers.get("Location", ""))
-        raise self.no_use(f"redirects more than {MAX_REDIRECTS} times")
+            url = self.redirected(url, answer.headers.get("Location", ""))
+        raise self.too_many_redirects()
 
     def no_use(self, what: str) -> StorageError:
         """Return the error that says what is wrong with the server."""
-        return StorageError(f"server {self.host} {what}")
+        return StorageError(f"{self.called} {self.host} {what}")
 
-    def _redirected(self, url: str, location: str) -> str:
+    def refused(self, status: int, name: str) -> StorageError:
+        """Return the error that says what a status means that brings no content."""
+        if status in (404, 410):
+            return NotStoredError(f"{self.called} {self.host} has no {name}")
+        return self.no_use(meaning(status))
+
+    def too_many_redirects(self) -> StorageError:
+        """Return the error that says so."""
+        return self.no_use(f"redirects more than {MAX_REDIRECTS} times")
+
+    def redirected(self, url: str, location: str) -> str:
+        """Return where a redirect leads.
+
+        Raises:
+            StorageError: it is nowhere that may be followed.
+        """
         try:
             target = urljoin(url, location)
-            parts, host = urlsplit(target), urlsplit(url).hostname
+            parts, asked = urlsplit(target), urlsplit(url)
         except ValueError as error:
             raise self.no_use("redirects to no URL") from error
         if not location or parts.scheme not in ("http", "https") or not parts.hostname:
             raise self.no_use("redirects to no HTTP URL")
         if url.lower().startswith("https:") and parts.scheme != "https":
             raise self.no_use("redirects to an unencrypted URL")
-        if parts.hostname != host and _is_private(parts.hostname):
-            raise self.no_use("redirects into a private network")
+        self.check_redirect(asked, parts)
         return target
+
+    def check_redirect(self, asked: SplitResult, target: SplitResult) -> None:
+        """Check that a redirect from one URL to another may be followed.
+
+        Raises:
+            StorageError: it may not.
+        """
+        if target.hostname != asked.hostname and _is_private(target.hostname or ""):
+            raise self.no_use("redirects into a private network")
+
+
+class RemoteFolder(Server):
+    """The folder of a manifest on an HTTP server."""
+
+    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
+        """Name the folder; nothing is sent yet.
+
+        Args:
+            url: of the folder or its metadata.json, ``http://`` or ``https://``. A query stays.
+            timeout: seconds for an answer.
+
+        Raises:
+            StorageError: the URL is no such URL.
+        """
+        super().__init__(url, timeout=timeout)
+        parts = urlsplit(url)
+        path = parts.path.removesuffix(metadata.FILE).rstrip("/") + "/"
+        self._parts = parts._replace(path=path, fragment="")
+
+    def open(self) -> Manifest:
+        """Open the manifest; of its other files nothing is read yet.
+
+        Raises:
+            FormatError: metadata.json is not well-formed.
+            StorageError: the server gives no usable answer.
+        """
+        data = self._metadata()
+        try:
+            return Manifest(data, lambda entry: RemoteFile(self, entry, self.url(entry.name)))
+        except FormatError as error:
+            raise type(error)(f"server {self.host}: {error}") from error
+
+    def url(self, name: str) -> str:
+        """Return a file's URL."""
+        return urlunsplit(self._parts._replace(path=self._parts.path + name))
 
     def _metadata(self) -> bytes:
         name = metadata.FILE
@@ -153,50 +197,6 @@ class RemoteFolder:
         return answer.body
 
 
-class Gateway:
-    """An IPFS gateway, from which manifests are read by their CIDs.
-
-    Source: the path gateway specification of IPFS (``/ipfs/CID``).
-    """
-
-    def __init__(self, url: str) -> None:
-        """Name the gateway; nothing is sent yet.
-
-        Args:
-            url: its ``http://`` or ``https://`` URL, without ``/ipfs``.
-
-        Raises:
-            StorageError: the URL is no such URL.
-        """
-        self._folder = RemoteFolder(f"{url.rstrip('/')}/ipfs")
-
-    def open(self, digest: bytes) -> Manifest:
-        """Open the manifest whose metadata.json has a SHA-256; of other files nothing is read yet.
-
-        Raises:
-            NotStoredError: the gateway has it not.
-            IntegrityError: it answers something else.
-            FormatError: the metadata is not well-formed.
-            StorageError: it gives no usable answer.
-        """
-        url = self._folder.url(str(Cid.raw(digest)))
-        _, answer = self._folder.get(url, limit=metadata.MAX_BYTES, only=200)
-        if answer.status in (404, 410):
-            raise NotStoredError(f"server {self._folder.host} has no {Cid.raw(digest)}")
-        if answer.status != 200:
-            raise self._folder.no_use(meaning(answer.status))
-        found = of_bytes(answer.body)
-        if found != digest:
-            raise IntegrityError(
-                f"SHA-256 of {metadata.FILE} from server {self._folder.host}",
-                expected=digest,
-                found=found,
-            )
-        return Manifest(
-            answer.body, lambda entry: RemoteFile(self._folder, replace(entry, name=entry.cid))
-        )
-
-
 def _is_private(host: str) -> bool:
     """Tell whether a host is named as one of a private network; its name may still lead there."""
     try:
@@ -206,16 +206,16 @@ def _is_private(host: str) -> bool:
 
 
 class RemoteFile:
-    """Reads a file of a remote manifest by range.
+    """Reads a file on a server by range.
 
     Attributes:
         size: bytes in the file, as metadata.json states it; each answer must agree.
     """
 
-    def __init__(self, folder: RemoteFolder, entry: FileEntry) -> None:
+    def __init__(self, server: Server, entry: FileEntry, url: str) -> None:
         """Name the file; nothing is read yet."""
-        self._folder, self._name, self.size = folder, entry.name, entry.size
-        self._url = folder.url(entry.name)
+        self._server, self._name, self.size = server, entry.name, entry.size
+        self._url = url
         self._version: tuple[str | None, str | None] | None = None
 
     def read(self, offset: int, length: int) -> bytes:
@@ -234,7 +234,7 @@ class RemoteFile:
                 f"{self._name}: {length} bytes at {offset} are not within its {self.size}"
             )
         headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        self._url, answer = self._folder.get(self._url, headers=headers, limit=length, only=206)
+        self._url, answer = self._server.get(self._url, headers=headers, limit=length, only=206)
         self._check_status(answer.status)
         self._check_range(answer, offset, length)
         self._check_version(answer)
@@ -244,39 +244,39 @@ class RemoteFile:
         if status == 206:
             return
         if status == 200:
-            raise self._folder.no_use(
+            raise self._server.no_use(
                 f"ignores ranges, and would send all of {self._name}: "
                 "fetch the manifest, and name its folder"
             )
         if status == 416:
-            raise self._folder.no_use(
+            raise self._server.no_use(
                 f"has fewer bytes of {self._name} than metadata.json states: {self.size}"
             )
-        if status in (404, 410):
-            raise NotStoredError(f"server {self._folder.host} has no {self._name}")
-        raise self._folder.no_use(meaning(status))
+        raise self._server.refused(status, self._name)
 
     def _check_range(self, answer: Answer, offset: int, length: int) -> None:
         stated = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if stated is None:
-            raise self._folder.no_use(f"does not say which range of {self._name} it answers")
+            raise self._server.no_use(f"does not say which range of {self._name} it answers")
         first, last, size = map(int, stated.groups())
         if size != self.size:
             raise IntegrityError(
-                f"bytes in {self._name} on server {self._folder.host}",
+                f"bytes in {self._name} on {self._server.called} {self._server.host}",
                 expected=self.size,
                 found=size,
             )
         if (first, last) != (offset, offset + length - 1):
-            raise self._folder.no_use(f"answers another range of {self._name} than it was asked")
+            raise self._server.no_use(f"answers another range of {self._name} than it was asked")
         if answer.cut or len(answer.body) != length:
-            raise self._folder.no_use(
+            raise self._server.no_use(
                 f"answers {'more' if answer.cut else 'less'} of {self._name} than the {length} "
                 "bytes it announces"
             )
 
     def _check_version(self, answer: Answer) -> None:
+        if not self._server.versioned:
+            return
         version = (answer.headers.get("ETag"), answer.headers.get("Last-Modified"))
         if self._version is not None and version != self._version:
-            raise self._folder.no_use(f"changed {self._name} while it was read: ask again")
+            raise self._server.no_use(f"changed {self._name} while it was read: ask again")
         self._version = version

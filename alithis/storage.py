@@ -14,6 +14,7 @@ before the CID's last: the first ones are the same for all, and the last has onl
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import time
@@ -28,7 +29,7 @@ import platformdirs
 
 from alithis import car, metadata, unixfs
 from alithis.car import Part
-from alithis.cid import RAW, Cid, FileDigests, Hasher, blocks, of_bytes
+from alithis.cid import RAW, Cid, FileDigests, Hasher, blocks, describe, of_bytes
 from alithis.errors import (
     AlithisError,
     FormatError,
@@ -214,6 +215,47 @@ class Store:
         """
         return self._put(chunks, str(expected or "content"), expected).cid
 
+    def receive(self, cid: Cid, fill: Callable[[BinaryIO], None]) -> FileDigests:
+        """Store content that may take more than one run to come.
+
+        What a run that broke off has received stays for a day, and one run at a time goes on.
+
+        Args:
+            cid: what it is called.
+            fill: writes it into a file, which may hold a part of it, or something else.
+
+        Returns:
+            Its digests.
+
+        Raises:
+            IntegrityError: what was filled in has another CID; nothing was stored.
+            StorageError: the store cannot be written.
+            AlithisError: as `fill` does.
+        """
+        with _storage_errors(f"cannot store {cid} in {self.root}"):
+            _make_directory(self._incoming)
+            self._sweep()
+            path, had = self._incoming / f"{cid}.part", self.has(cid)
+            with _locked_file(path) as file:
+                if self.has(cid) and not had:  # another run has just brought it
+                    path.unlink()
+                    return describe(self._place(cid))
+                fill(file)
+                return self._settled(cid, path, file)
+
+    def put_metadata(self, data: bytes) -> Cid:
+        """Store a metadata.json whose files are there, and list the manifest.
+
+        Raises:
+            FormatError: it is not well-formed.
+            NotStoredError: a file that may not be withheld is not in the store.
+            StorageError: the store cannot be written.
+        """
+        self._withheld(metadata.load(data))
+        cid = self.put_bytes(data)
+        self._list(cid)
+        return cid
+
     def has(self, cid: Cid) -> bool:
         """Tell whether the content is in the store.
 
@@ -336,10 +378,8 @@ class Store:
             content = chunks(entry)
             if content is not None:
                 name = f"{where}/{entry.name}"
-                _check(entry, self._put(content, name, Cid.parse(entry.cid)))
-        cid = self.put_bytes(data)
-        self._list(cid)
-        return cid
+                check_entry(entry, self._put(content, name, Cid.parse(entry.cid)))
+        return self.put_metadata(data)
 
     def import_car(self, path: str | os.PathLike[str]) -> Imported:
         """Store what the roots of a CAR file lead to: manifests, and other files.
@@ -458,6 +498,22 @@ class Store:
                 _settle(temporary, file, place)
         return digests
 
+    def _settled(self, cid: Cid, path: Path, file: BinaryIO) -> FileDigests:
+        """Give what was received its place, if it is what it should be."""
+        file.seek(0)
+        hasher = Hasher()
+        while block := file.read(_BLOCK):
+            hasher.update(block)
+        digests = hasher.finish()
+        if digests.cid != cid:
+            path.unlink()
+            _require(cid, digests.cid, "what was received")
+        place = self._place(cid)
+        _make_directory(place.parent)
+        os.fchmod(file.fileno(), 0o444)
+        _settle(path, file, place)
+        return digests
+
     def _list(self, cid: Cid) -> None:
         with _storage_errors(f"cannot list {cid} in {self.root}"):
             _make_directory(self._manifests)
@@ -478,7 +534,7 @@ class Store:
     def _get_entry(self, entry: FileEntry, folder: Path) -> None:
         path = folder / entry.name  # a name of metadata's short list: it cannot leave the folder
         path.parent.mkdir(exist_ok=True)
-        _check(entry, self.get_file(Cid.parse(entry.cid), path))
+        check_entry(entry, self.get_file(Cid.parse(entry.cid), path))
 
     def _withheld(self, described: Metadata) -> tuple[str, ...]:
         return tuple(entry.name for entry in described.files if not self._holds(entry))
@@ -583,8 +639,12 @@ def _require(expected: Cid, found: Cid, what: str) -> None:
         raise IntegrityError(f"{what}: CID", expected=expected, found=found)
 
 
-def _check(entry: FileEntry, found: FileDigests) -> None:
-    """Check what the CID does not: the other figures that metadata.json gives of a file."""
+def check_entry(entry: FileEntry, found: FileDigests) -> None:
+    """Check what the CID does not: the other figures that metadata.json gives of a file.
+
+    Raises:
+        IntegrityError: they are another file's.
+    """
     if found.sha256 != entry.sha256:
         raise IntegrityError(
             f"{metadata.FILE}: SHA-256 of {entry.name}", expected=entry.sha256, found=found.sha256
@@ -622,6 +682,19 @@ def _incoming_file(folder: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
             yield path, file
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that outlives this run, once no other run has it; it is made if need be."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(handle, "r+b") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
+                yield file
+                return
 
 
 def _settle(temporary: Path, file: BinaryIO, place: Path) -> None:

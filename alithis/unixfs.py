@@ -34,6 +34,7 @@ MAX_BLOCKS = 1 << 21
 MAX_DEPTH = 16
 """Nodes above a chunk at most: two are enough for a tebibyte."""
 
+_RANGE_BLOCKS = 64  # around a range, at most
 _BATCH = 1 << 12  # chunks that wait for a thread at a time
 _DIRECTORY, _FILE, _RAW_LEAF = 1, 2, 0  # UnixFS types
 
@@ -194,19 +195,22 @@ class Decoded:
     file_size: int
 
 
-def content(cid: Cid, get: Callable[[Cid], bytes], limit: int) -> Iterator[bytes]:
+def content(
+    cid: Cid, get: Callable[[Cid], bytes], limit: int, blocks: int | None = None
+) -> Iterator[bytes]:
     """Give a file's content out of its blocks, whatever its profile, chunk by chunk.
 
     Args:
         cid: the file's.
         get: returns a block that has been checked against its CID.
         limit: bytes the file may have: blocks that repeat would be a bomb.
+        blocks: how many it may have; by default `MAX_BLOCKS`.
 
     Raises:
         FormatError: a block is not of a file, its sizes do not add up, or there are too many.
     """
-    budget = [MAX_BLOCKS]
-    yield from _content(cid, get, None, limit, 0, budget)
+    most = blocks or MAX_BLOCKS
+    yield from _content(cid, get, None, limit, 0, [most, most])
 
 
 def _content(
@@ -221,7 +225,7 @@ def _content(
         raise FormatError(f"block {cid}: more than {MAX_DEPTH} nodes above it")
     budget[0] -= 1
     if budget[0] < 0:
-        raise FormatError(f"block {cid}: one of more than {MAX_BLOCKS:,}")
+        raise FormatError(f"block {cid}: one of more than {budget[1]:,}")
     block = get(cid)
     node = decode(cid, block) if cid.codec == DAG_PB else _chunk(block)
     if node.is_directory:
@@ -234,6 +238,48 @@ def _content(
         yield node.data
     for link, below in zip(node.links, node.sizes, strict=True):
         yield from _content(link.cid, get, below, limit, depth + 1, budget)
+
+
+def read(cid: Cid, get: Callable[[Cid], bytes], offset: int, length: int) -> bytes:
+    """Read a range of a file out of the blocks around it.
+
+    Args:
+        cid: the file's.
+        get: returns a block that has been checked against its CID.
+        offset: first byte.
+        length: number of bytes; the range must lie within the file.
+
+    Raises:
+        FormatError: a block is not of a file, its sizes do not add up, or there are too many.
+    """
+    pieces = b"".join(_range(cid, get, None, offset, offset + length, 0, [_RANGE_BLOCKS]))
+    if len(pieces) != length:
+        raise FormatError(f"block {cid}: no {length} bytes at {offset}")
+    return pieces
+
+
+def _range(
+    cid: Cid,
+    get: Callable[[Cid], bytes],
+    size: int | None,
+    start: int,
+    end: int,
+    depth: int,
+    budget: list[int],
+) -> Iterator[bytes]:
+    budget[0] -= 1
+    if budget[0] < 0 or depth > MAX_DEPTH:
+        raise FormatError(f"block {cid}: too many blocks around a range")
+    block = get(cid)
+    node = decode(cid, block) if cid.codec == DAG_PB else _chunk(block)
+    if node.is_directory or size not in (None, node.file_size):
+        raise FormatError(f"block {cid}: not the part of a file that its parent states")
+    yield node.data[start:end]
+    for link, below in zip(node.links, node.sizes, strict=True):
+        if start < below and end > 0:
+            part = max(start, 0), min(end, below)
+            yield from _range(link.cid, get, below, *part, depth + 1, budget)
+        start, end = start - below, end - below
 
 
 def _chunk(block: bytes) -> Decoded:

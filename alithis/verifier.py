@@ -17,12 +17,13 @@ publisher states it.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from alithis import digest, metadata, proof
+from alithis import digest, proof
 from alithis.cid import Cid
 from alithis.digest import BYTES, Form
 from alithis.errors import (
@@ -34,15 +35,16 @@ from alithis.errors import (
     ProofError,
     SourceError,
 )
+from alithis.gateways import Gateways
 from alithis.inputs import Input, Transcript, stated_inputs
 from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest, Step
 from alithis.metadata import Metadata
 from alithis.proof import Exclusion, Inclusion, Opening, Proof, Subject
-from alithis.ranges import Gateway
 from alithis.registry import Grade, Kind, Link, Record, Registry
 from alithis.storage import Store
 
+_PATIENCE = 30.0  # seconds that are waited in vain for what artifacts state
 INCLUDED, ABSENT, UNVERIFIABLE = "included", "absent", "unverifiable"
 
 _MEANT_AS_PROOF = re.compile(rb'"alithis"\s*:\s*"proof"')
@@ -262,6 +264,7 @@ class Result:
         marks: what else the chain says: withdrawn, superseded, disordered.
         models: the models linked to it.
         proof: the proof that holds.
+        notes: hosts that were asked for the manifest, and what they were of no use for.
     """
 
     name: str | None
@@ -275,6 +278,7 @@ class Result:
     marks: tuple[str, ...] = ()
     models: tuple[LinkedModel, ...] = ()
     proof: Proof | None = None
+    notes: tuple[str, ...] = ()
 
 
 def status(results: Sequence[Result]) -> int:
@@ -344,7 +348,9 @@ def _metadata(inquiry: _Inquiry) -> str:
     found, pinned = inquiry.opened().metadata.digest, inquiry.commitment.metadata
     if pinned is not None and found != pinned:
         raise IntegrityError("SHA-256 of metadata.json", expected=pinned, found=found)
-    return f"SHA-256 {found.hex()}" + (", as committed" if pinned else "")
+    origin = inquiry.opened().origin
+    said = ", as committed" if pinned else ""
+    return f"SHA-256 {found.hex()}{said}" + (f", from {origin}" if origin else "")
 
 
 def _check_subject(stated: Subject, subject: Subject) -> None:
@@ -487,6 +493,7 @@ def _result(inquiry: _Inquiry, steps: Sequence[Step]) -> Result:
         root=inquiry.commitment.root.hex(),
         steps=tuple(steps),
         proof=found,
+        notes=tuple(inquiry.manifest.notes) if inquiry.manifest else (),
     )
 
 
@@ -580,26 +587,30 @@ class Statement:
 
 
 class Shelf:
-    """Where manifests are found by the SHA-256 of their metadata.json: at hand, or in a store."""
+    """Where manifests are found by the SHA-256 of their metadata.json.
+
+    At hand, in a store, or through gateways, in this order.
+    """
 
     def __init__(
         self,
         store: Store,
         manifests: Iterable[Path | Manifest] = (),
-        gateways: Sequence[Gateway] = (),
+        gateways: Gateways | None = None,
     ) -> None:
         """Open the manifests that are folders.
 
         Args:
-            store: a local store.
-            manifests: manifests at hand.
-            gateways: are asked in turn for what is in neither.
+            store: the local store.
+            manifests: those at hand.
+            gateways: what to ask for what is in neither; by default nobody is asked.
 
         Raises:
             FormatError: a folder holds no well-formed manifest.
         """
         self._store = store
-        self._gateways = gateways
+        self._gateways = gateways or Gateways(())
+        self._asked, self._patience = self._gateways, _PATIENCE
         opened = [
             manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
             for manifest in manifests
@@ -616,32 +627,47 @@ class Shelf:
         Raises:
             NotStoredError: it is in none of the places.
             FormatError: it is not a well-formed one.
+            StorageError: no gateway gives it.
         """
+        return self._open(digest, self._gateways)
+
+    def near(self, digest: bytes) -> Manifest:
+        """Open a manifest as `open` does, if no gateway need be asked for its metadata.
+
+        Raises:
+            AlithisError: as `open` does.
+        """
+        return self._open(digest, Gateways((), self._gateways.cache))
+
+    def _open(self, digest: bytes, gateways: Gateways) -> Manifest:
         if digest in self._at_hand:
             return self._at_hand[digest]
         try:
-            data = self._store.read_bytes(Cid.raw(digest), metadata.MAX_BYTES)
+            return gateways.open(Cid.raw(digest), self._store)
         except NotStoredError as error:
-            return self._from_gateways(digest, error)
-        return Manifest(data, lambda entry: self._store.open(Cid.parse(entry.cid)))
-
-    def _from_gateways(self, digest: bytes, missing: NotStoredError) -> Manifest:
-        problems = [f"{missing}; --manifest or alithis store put brings it there"]
-        for gateway in self._gateways:
-            try:
-                return gateway.open(digest)
-            except AlithisError as error:
-                problems.append(str(error))
-        raise NotStoredError("; ".join(problems)) from missing
+            raise NotStoredError(
+                f"{error}; --manifest or alithis store put brings it there"
+            ) from error
 
     def statement(self, digest: bytes) -> Statement:
         """Return what an artifact's metadata states, if it is at hand."""
         if digest not in self._statements:
+            begun = time.monotonic()
             try:
-                self._statements[digest] = Statement.of(self.open(digest).metadata)
+                self._statements[digest] = Statement.of(self._open(digest, self._asked).metadata)
             except AlithisError:
                 self._statements[digest] = Statement()
+                self._wait_less(time.monotonic() - begun)
         return self._statements[digest]
+
+    def _wait_less(self, waited: float) -> None:
+        """Note that nobody gave a statement; once that took too long, gateways are asked no more.
+
+        A statement only adds names and transcripts: what is proved does without.
+        """
+        self._patience -= waited
+        if self._patience < 0:
+            self._asked = Gateways((), self._gateways.cache)
 
 
 def verify_tokens(
@@ -703,7 +729,9 @@ def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Recor
         subject=subject_of(registry, record),
         disordered=record.disordered,
     )
-    result = verify(target, commitment, lambda: shelf.open(record.metadata_digest))
+    # A proof file by itself needs no manifest: nobody is asked, nor waited for.
+    opening = shelf.near if target.kind == "proof" else shelf.open
+    result = verify(target, commitment, lambda: opening(record.metadata_digest))
     return replace(result, kind=record.kind.value, marks=marks(record))
 
 
@@ -788,7 +816,7 @@ def as_text(result: Result) -> str:
     lines = [
         f"  {'ok  ' if step.ok else 'FAIL'} {step.step:10} {step.detail}" for step in result.steps
     ]
-    lines += [f"  note {mark}" for mark in result.marks]
+    lines += [f"  note {line}" for line in (*result.marks, *result.notes)]
     lines += [f"  model {_linked(model)}" for model in result.models]
     return "\n".join([head, *lines])
 

@@ -186,13 +186,15 @@ def _proven(
     Raises:
         ScriptError: It is not, or that cannot be checked.
     """
+    from alithis.gateways import Gateways
     from alithis.proof import Inclusion
     from alithis.storage import Store
     from alithis.verifier import Shelf, Target, verify_token
 
     target = Target.parse(text)
     record = session.reader.record(token)
-    result = verify_token(target, session.reader, Shelf(Store(store), manifests), record)
+    shelf = Shelf(Store(store), manifests, Gateways.usual())
+    result = verify_token(target, session.reader, shelf, record)
     if isinstance(result.proof, Inclusion):
         return record, result.proof
     if result.proof is not None:
@@ -276,10 +278,12 @@ def _contradiction(record: Record, paths: Sequence[Path]) -> Disorder:
 def _disorder(record: Record, manifests: Sequence[Path], store: Path | None) -> Disorder:
     from alithis.disorder import Disorder
     from alithis.errors import ProofError
+    from alithis.gateways import Gateways
     from alithis.storage import Store
     from alithis.verifier import Shelf
 
-    manifest = Shelf(Store(store), manifests).open(record.metadata_digest)
+    shelf = Shelf(Store(store), manifests, Gateways.usual())
+    manifest = shelf.open(record.metadata_digest)
     found = Disorder.in_manifest(manifest)
     if found is None:
         raise ScriptError(f"the leaves of token {record.id} ascend: nothing was sent")

@@ -25,6 +25,8 @@ from alithis.registry import Relation
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("ALITHIS_", "APE_ACCOUNTS_", "APE_FILECOIN_", "WEB3_")
 """Beginnings of variables that would change what a script does."""
+ALONE = {"ALITHIS_GATEWAYS": "none", "ALITHIS_CACHE": "none"}
+"""What keeps it from the network and from the user's cache."""
 
 CALIBRATION = 314159
 READY_TIMEOUT = 20.0
@@ -101,7 +103,7 @@ def run_script(
     return subprocess.run(
         [ape_command, "run", *arguments],
         cwd=ROOT,
-        env={**inherited, **environment},
+        env={**inherited, **ALONE, **environment},
         stdin=stdin,
         capture_output=True,
         text=True,

@@ -16,6 +16,9 @@ from pathlib import Path
 APE_DATA = Path(tempfile.mkdtemp(prefix="alithis-tests-"))
 atexit.register(shutil.rmtree, APE_DATA, ignore_errors=True)
 os.environ["APE_DATA_FOLDER"] = str(APE_DATA)
+# Nothing reaches the network, and nobody's cache: a test names the gateways that it starts.
+os.environ["ALITHIS_GATEWAYS"] = "none"
+os.environ["ALITHIS_CACHE"] = "none"
 
 import ape  # noqa: E402
 import pytest  # noqa: E402

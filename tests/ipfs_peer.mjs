@@ -8,6 +8,7 @@
 //   POST /api/v0/add            multipart; cid-version, raw-leaves, chunker, max-file-links,
 //                               only-hash, pin
 //   POST /api/v0/dag/import     multipart, a CAR
+//   POST /api/v0/cat            offset, length
 //   POST /api/v0/block/stat, pin/add, pin/ls, version
 //
 // It ends when its standard input does, and after an hour at the latest. It keeps all in memory.
@@ -202,6 +203,17 @@ async function blockStat (request, response, options) {
   answer(response, { Key: String(cid), Size: block.length })
 }
 
+async function cat (request, response, options) {
+  const cid = parsed(options.get('arg') ?? '')
+  const range = {}
+  for (const name of ['offset', 'length']) {
+    if (options.has(name)) range[name] = Number(options.get(name))
+  }
+  const signal = AbortSignal.timeout(FIND_TIMEOUT)
+  response.setHeader('Content-Type', 'text/plain')
+  await pipeline(Readable.from(files.cat(cid, { ...range, signal })), response)
+}
+
 async function pinAdd (request, response, options) {
   const cid = parsed(options.get('arg') ?? '')
   await pin(cid)
@@ -226,6 +238,7 @@ const COMMANDS = {
   add,
   'dag/import': importCar,
   'block/stat': blockStat,
+  cat,
   'pin/add': pinAdd,
   'pin/ls': pinList,
   version: async (request, response) => answer(response, { Version: '0.0.0', System: 'helia' })

@@ -665,6 +665,7 @@ class TestVerifyOffline:
             "size": 3,
             "root": data.root.hex(),
             "marks": [],
+            "notes": [],
             "models": [],
         }
 
@@ -1128,7 +1129,11 @@ class TestStore:
             "uri": f"ipfs://f01551220{data.digest.hex()}",
             "hosts": [],
         }
-        assert run_json("store", "get", cid, "-o", "out") == {"manifest": "out", "withheld": []}
+        assert run_json("store", "get", cid, "-o", "out") == {
+            "manifest": "out",
+            "withheld": [],
+            "fetched": [],
+        }
         assert run_json("store", "ls") == {
             "manifests": [
                 {

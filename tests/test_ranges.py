@@ -260,7 +260,7 @@ class TestFaults:
     def test_redirect_to_an_unencrypted_url(self):
         remote = RemoteFolder("https://example.org/m")
         with pytest.raises(StorageError, match="redirects to an unencrypted URL"):
-            remote._redirected("https://example.org/m/leaves", "http://example.org/m/leaves")
+            remote.redirected("https://example.org/m/leaves", "http://example.org/m/leaves")
 
     @pytest.mark.parametrize("way", ["silence", "drip"])
     def test_stalls(self, server, way):
@@ -327,8 +327,9 @@ class TestFaults:
         assert swapped
 
     def test_range_outside_the_file_is_not_asked_for(self, server):
-        opened = RemoteFolder(f"{server.url}/1000").open()
-        file = ranges.RemoteFile(RemoteFolder(server.url), opened.metadata.file("leaves"))
+        remote = RemoteFolder(f"{server.url}/1000")
+        opened = remote.open()
+        file = ranges.RemoteFile(remote, opened.metadata.file("leaves"), remote.url("leaves"))
         for offset, length in ((-1, 1), (0, 0), (31_999, 2), (32_000, 1)):
             with pytest.raises(StorageError, match="are not within its 32000"):
                 file.read(offset, length)

@@ -96,6 +96,14 @@ def written(path, found, **subject):
 
 
 class TestAttest:
+    def test_a_file_of_a_manifest_that_gateways_have(
+        self, run, rows, row, registry, monkeypatch, ipfs_peer, folder, tmp_path
+    ):
+        ipfs_peer.add_manifest(folder)
+        monkeypatch.setenv("ALITHIS_GATEWAYS", ipfs_peer.url)
+        run("attest", 1, row, "--store", tmp_path / "nothing", sender=1)
+        assert registry.record(1).attestations == 1
+
     def test_a_file(self, run, rows, row, folder, registry, accounts):
         arguments = ("attest", 1, row, "--manifest", folder, "--json")
         printed = json.loads(run(*arguments, sender=1).stdout)

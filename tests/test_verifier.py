@@ -1092,7 +1092,7 @@ class TestShowing:
 
         first, second = document["results"]
         assert first["steps"][0].keys() == {"step", "ok", "detail"}
-        assert {key: first[key] for key in first if key not in ("steps", "marks")} == {
+        assert {key: first[key] for key in first if key not in ("steps", "marks", "notes")} == {
             "name": "photos",
             "kind": "dataset",
             "token": 1,

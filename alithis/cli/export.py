@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, say, store_option
+from alithis.cli.frame import ANY, CHAIN, gateway_option, say, store_option
 
 if TYPE_CHECKING:
     from alithis.manifest import Manifest
@@ -40,13 +40,7 @@ _OF_MODELS = ("cyclonedx", "in-toto", "model-signing")
     metavar="DIR|URL",
     help="A manifest at hand of what the model was made from; repeatable.",
 )
-@click.option(
-    "--gateway",
-    "gateways",
-    multiple=True,
-    metavar="URL",
-    help="An IPFS gateway to read manifests from; for croissant, to name the files by.",
-)
+@gateway_option
 @click.option("--rpc", metavar="URL", help="The chain, for publishers, grades and marks.")
 @click.option("--registry", metavar="ADDRESS", help="The registry on the chain.")
 @click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
@@ -93,7 +87,8 @@ def export(
         raise click.UsageError("--check goes with --to croissant and --to cyclonedx")
     if bool(rpc) != bool(registry):
         raise click.UsageError("--rpc and --registry go together")
-    if unfit := [url for url in gateways if not is_url(url)]:
+    gateways = tuple(url for url in gateways if url != "none") if form == "croissant" else gateways
+    if unfit := [url for url in gateways if url != "none" and not is_url(url)]:
         raise click.UsageError(f"--gateway {unfit[0]}: takes an http or https URL")
     manifest = open_manifest(place)
     _check_kind(manifest, form)
@@ -123,13 +118,14 @@ def _json(value: Any) -> bytes:
 def _report(
     manifest: Manifest,
     places: Iterable[str],
-    gateways: Iterable[str],
+    gateways: tuple[str, ...],
     rpc: str | None,
     registry: str | None,
     chain: int | None,
     store_folder: Path | None,
 ) -> Report:
-    from alithis.ranges import Gateway, open_manifest
+    from alithis.gateways import Gateways
+    from alithis.ranges import open_manifest
     from alithis.registry import HttpTransport, Registry
     from alithis.report import report
     from alithis.storage import Store
@@ -138,7 +134,7 @@ def _report(
     shelf: Shelf = Shelf(
         Store(store_folder),
         [open_manifest(place) for place in places],
-        [Gateway(url) for url in gateways],
+        Gateways.named(gateways),
     )
     reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
     return report(manifest, shelf, reader)

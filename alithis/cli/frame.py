@@ -38,6 +38,15 @@ store_option = click.option(
     metavar="FOLDER",
     help="The local store  [default: ALITHIS_STORE, or a folder of the user's data directory].",
 )
+gateway_option = click.option(
+    "--gateway",
+    "gateways",
+    multiple=True,
+    envvar="ALITHIS_GATEWAYS",
+    metavar="URL",
+    help="An IPFS gateway, for what is not in the store; repeatable; none asks nobody  "
+    "[default: ALITHIS_GATEWAYS, or a local node, ipfs.io and dweb.link].",
+)
 
 
 class Commands(click.Group):

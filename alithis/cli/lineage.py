@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, MANIFEST, say, store_option
+from alithis.cli.frame import ANY, CHAIN, MANIFEST, gateway_option, say, store_option
 
 if TYPE_CHECKING:
     from alithis.index import Index, Progress
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     help="Folder of the index  [default: in the user's cache].",
 )
 @store_option
+@gateway_option
 def lineage(
     subject: str,
     upward: bool | None,
@@ -73,6 +74,7 @@ def lineage(
     manifests: tuple[Path, ...],
     index_folder: Path | None,
     store_folder: Path | None,
+    gateways: tuple[str, ...],
 ) -> None:
     """Show what an artifact came from, and what came from it, however indirectly.
 
@@ -94,6 +96,7 @@ def lineage(
       alithis lineage 7 --format svg > lineage.svg
     """
     from alithis.drawing import Drawing
+    from alithis.gateways import Gateways
     from alithis.index import DERIVES, Index
     from alithis.registry import HttpTransport, Registry, Relation
     from alithis.storage import Store
@@ -102,7 +105,7 @@ def lineage(
     if (kind or grade) and form not in (None, "list"):
         raise click.UsageError(f"--kind and --grade go with a list, not with --format {form}")
     reader = Registry(HttpTransport(rpc), registry, chain)
-    shelf = Shelf(Store(store_folder), manifests)
+    shelf = Shelf(Store(store_folder), manifests, Gateways.named(gateways))
     with Index.beneath(index_folder or _index_folder(), reader) as index:
         _sync(index)
         found = index.lineage(

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, TOKEN, key_option, read_key, say
+from alithis.cli.frame import (
+    ANY,
+    CHAIN,
+    TOKEN,
+    gateway_option,
+    key_option,
+    read_key,
+    say,
+    store_option,
+)
 
 
 @click.command()
@@ -17,6 +26,8 @@ from alithis.cli.frame import ANY, CHAIN, TOKEN, key_option, read_key, say
 @click.option("--chain", type=CHAIN, metavar="ID", help="Chain that the proof is to name.")
 @click.option("--registry", metavar="ADDRESS", help="Registry that the proof is to name.")
 @click.option("--token", type=TOKEN, metavar="ID", help="Token that the proof is to name.")
+@store_option
+@gateway_option
 def prove(
     place: str,
     target: str,
@@ -25,11 +36,13 @@ def prove(
     chain: int | None,
     registry: str | None,
     token: int | None,
+    store_folder: Path | None,
+    gateways: tuple[str, ...],
 ) -> None:
     """Write a proof that a data point is in a manifest, or absent.
 
     FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form. The
-    manifest is a folder, or the URL of one, which is read by HTTP range.
+    manifest is a folder, or the URL of one or its ipfs://CID[/path], read by HTTP range.
 
     Of keyed leaves, --key-file opens this one: the proof holds its item key, and tells nothing
     of the others.
@@ -38,20 +51,24 @@ def prove(
     Examples:
       alithis prove photos.alithis cat.jpg -o cat.proof.json
       alithis prove https://example.org/photos.alithis cat.jpg -o cat.proof.json
+      alithis prove ipfs://f01551220… cat.jpg -o cat.proof.json
       alithis prove patients.alithis scan.png --key-file patients.key -o scan.proof.json
       alithis verify cat.jpg --proof cat.proof.json --root … --size …
     """
     from dataclasses import replace
 
     from alithis import proof
-    from alithis.ranges import open_manifest
+    from alithis.gateways import Gateways, open_manifest
+    from alithis.storage import Store
     from alithis.verifier import Target
 
-    opened = open_manifest(place)
+    opened = open_manifest(place, Gateways.named(gateways), Store(store_folder))
     asked = Target.parse(target, key=read_key(key_file))
     if asked.proof is not None:
         raise click.UsageError(f"{target} is a proof file already; alithis verify checks it")
     found = opened.prove(asked.leaf(opened.metadata))
+    for line in opened.notes:
+        say(f"note: {line}", err=True)
     if isinstance(found, proof.Inclusion):
         found = replace(found, opening=asked.opening(opened.metadata))
     subject = proof.Subject(opened.metadata.name, opened.metadata.digest, chain, registry, token)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, say, store_option
+from alithis.cli.frame import ANY, CHAIN, gateway_option, say, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,13 +38,7 @@ if TYPE_CHECKING:
     metavar="DIR|URL",
     help="A manifest at hand, here or at a URL; repeatable.",
 )
-@click.option(
-    "--gateway",
-    "gateways",
-    multiple=True,
-    metavar="URL",
-    help="An IPFS gateway to read manifests from that are not at hand; repeatable.",
-)
+@gateway_option
 @click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
 @click.option(
     "--registry",
@@ -73,8 +67,8 @@ def report(
     both manifests are at hand; the models it came from; what the chain says against any of
     these; how far each link is evidenced; and what none of this tells.
 
-    Without --rpc and --registry it rests on MANIFEST, and on what is in the local store, at
-    --manifest or behind --gateway.
+    Without --rpc and --registry it rests on MANIFEST alone. Other manifests are looked for at
+    --manifest, in the local store, and through the gateways.
 
     \b
     Examples:
@@ -83,7 +77,7 @@ def report(
       alithis report digits.alithis --template eu-training-summary -o summary.md
       alithis report 7 --rpc URL --registry 0x… --gateway https://ipfs.io --format json
     """
-    from alithis.ranges import Gateway
+    from alithis.gateways import Gateways
     from alithis.registry import HttpTransport, Registry
     from alithis.report import report as gather
     from alithis.storage import Store
@@ -93,7 +87,7 @@ def report(
         raise click.UsageError("--rpc and --registry go together")
     reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
     asked = _subject(subject)
-    shelf = Shelf(Store(store_folder), _at_hand(places), [Gateway(url) for url in gateways])
+    shelf = Shelf(Store(store_folder), _at_hand(places), Gateways.named(gateways))
     found = gather(asked, shelf, reader)
     text = _written(found, form or _form_of(out), template)
     if out is None:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import ANY, Failure, json_option, say, store_option
+from alithis.cli.frame import ANY, Failure, gateway_option, json_option, say, store_option
 
 if TYPE_CHECKING:
     from alithis.backends import Backend
     from alithis.car import Part
     from alithis.cid import Cid
+    from alithis.fetch import Fetched
+    from alithis.gateways import Gateways
     from alithis.publish import Placed
     from alithis.storage import Store, StoredManifest
+    from alithis.watch import Health, Seen
 
 
 @click.group()
@@ -30,6 +33,7 @@ def store() -> None:
       alithis store ls
       alithis store get ipfs://f01551220… -o photos.alithis
       alithis store export photos.alithis -o photos.car
+      alithis store check photos.alithis --at lighthouse
     """
 
 
@@ -137,21 +141,64 @@ def _open_store(folder: Path | None) -> Store:
 @click.argument("reference", metavar="CID|DIGEST")
 @click.option("-o", "--out", type=ANY, required=True, help="The directory to write.")
 @store_option
+@gateway_option
 @json_option
-def store_get(reference: str, out: Path, store_folder: Path | None, as_json: bool) -> None:
+def store_get(
+    reference: str,
+    out: Path,
+    store_folder: Path | None,
+    gateways: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Copy a manifest out of the store; every file is checked against its digests.
 
-    The reference is the CID of its metadata.json (a token's URI) or that file's SHA-256.
+    The reference is the CID of its metadata.json (a token's URI), ipfs://CID/path of it or its
+    directory, or that file's SHA-256. What the store has not comes from gateways, into the store
+    first, each block checked; a run that broke off is gone on with.
 
     \b
-    Example:
+    Examples:
       alithis store get ipfs://f01551220… -o photos.alithis
+      alithis store get ipfs://bafy…/photos.alithis -o photos.alithis --gateway https://ipfs.io
     """
-    withheld = _open_store(store_folder).get_manifest(_parse_reference(reference), out)
+    from alithis.gateways import Gateways
+
+    opened, gates = _open_store(store_folder), Gateways.named(gateways)
+    withheld, files = _get(opened, gates, reference, out)
     if as_json:
-        say(json.dumps({"manifest": str(out), "withheld": withheld}, indent=1))
+        say(json.dumps({"manifest": str(out), "withheld": withheld, "fetched": files}, indent=1))
         return
-    say(f"{out}: written" + (f"; not in the store: {', '.join(withheld)}" * bool(withheld)))
+    came = f", {len(files)} files of it from gateways" if files else ""
+    say(f"{out}: written{came}" + f"; not in the store: {', '.join(withheld)}" * bool(withheld))
+
+
+def _get(
+    opened: Store, gates: Gateways, reference: str, out: Path
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Write a manifest; return what is withheld of it, and which files were fetched for it."""
+    from alithis.errors import IntegrityError, NotStoredError
+    from alithis.place import check_target
+
+    notes = list[str]()
+    cid = gates.resolve(reference, notes) if "/" in reference else _parse_reference(reference)
+    try:
+        return opened.get_manifest(cid, out), ()
+    except (NotStoredError, IntegrityError):
+        if not gates.each:
+            raise
+    check_target(out.absolute(), replace=False)  # before much has come
+    found = _fetch(cid, opened, gates)
+    for line in (*notes, *found.notes, *found.withheld.values()):
+        say(f"note: {line}", err=True)
+    return opened.get_manifest(found.cid, out), found.files
+
+
+def _fetch(cid: Cid, opened: Store, gates: Gateways) -> Fetched:
+    from alithis.display import shown
+    from alithis.fetch import fetch
+
+    with shown() as progress:
+        return fetch(cid, opened, gates, progress)
 
 
 @store.command("export")
@@ -242,6 +289,173 @@ def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
         say(f"{file}: has not this CID by any profile that is known")
     if profile is None:
         click.get_current_context().exit(1)
+
+
+@store.command("check")
+@click.argument("reference", metavar="TOKEN|MANIFEST|CID")
+@click.option(
+    "--at",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="A host that must have all of it: lighthouse, pinata, kubo, kubo=URL or "
+    "s3://BUCKET/PREFIX; may be repeated.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 1000),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Ranges of each file that are read.",
+)
+@click.option("--withheld", is_flag=True, help="Do not ask for items.parquet: it is withheld.")
+@click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
+@click.option(
+    "--registry",
+    envvar="ALITHIS_REGISTRY",
+    metavar="ADDRESS",
+    help="The registry on the chain  [or ALITHIS_REGISTRY].",
+)
+@store_option
+@gateway_option
+@json_option
+@click.pass_context
+def store_check(
+    ctx: click.Context,
+    reference: str,
+    hosts: tuple[str, ...],
+    samples: int,
+    withheld: bool,
+    rpc: str | None,
+    registry: str | None,
+    store_folder: Path | None,
+    gateways: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Tell whether a manifest's files are still to be had, from which hosts, and how fast.
+
+    Each gateway, and each host named by --at, is asked for random ranges of every file, which
+    are compared with the copy in the folder or the store, or else with the file's CID, its blocks
+    or the root. Of hosts that give no content their word is told, and of Lighthouse its storage
+    deals.
+
+    Exit status: 0 if every file is to be had from some host, and from each --at; 1 if one is
+    missing; 2 if that could not be told.
+
+    \b
+    Examples:
+      alithis store check photos.alithis --at lighthouse
+      alithis store check ipfs://f01551220… --gateway https://ipfs.io --json
+      alithis store check 7 --rpc URL --registry 0x…
+    """
+    from alithis.backends import open_backends
+    from alithis.gateways import Gateways
+    from alithis.watch import BackendHost, GatewayHost, Host, check
+
+    gates, backends = Gateways.named(gateways), open_backends(hosts)
+    asked: list[Host] = [GatewayHost(each) for each in gates.each]
+    asked += [BackendHost(each) for each in backends]
+    if not asked:
+        raise click.UsageError("nobody to ask: name a --gateway, or a host with --at")
+    data, at_hand, kept_back = _known(reference, _open_store(store_folder), gates, rpc, registry)
+    if withheld:
+        kept_back = _items_of(data)
+    health = check(
+        data,
+        asked,
+        at_hand=at_hand,
+        withheld=kept_back,
+        required=[each.name for each in backends],
+        samples=samples,
+    )
+    _show_health(health, as_json=as_json)
+    ctx.exit(health.status)
+
+
+def _known(
+    reference: str, opened: Store, gates: Gateways, rpc: str | None, registry: str | None
+) -> tuple[bytes, dict[str, Path], tuple[str, ...]]:
+    """Find a metadata.json, which of its files are here, and which a folder keeps back."""
+    from alithis import metadata
+    from alithis.errors import NotStoredError
+    from alithis.storage import parts_of
+
+    folder = Path(reference)
+    try:
+        if folder.is_dir():
+            here = {part.name: part.path for part in parts_of(folder)}
+            data = (folder / metadata.FILE).read_bytes()
+            return data, here, tuple(name for name in _items_of(data) if name not in here)
+        notes = list[str]()
+        if reference.isdecimal() and len(reference) < 16:
+            cid = _of_token(int(reference), rpc, registry)
+        else:
+            cid = gates.resolve(reference, notes) if "/" in reference else _named(reference)
+        here = {part.name: part.path for part in opened.parts(cid)} if opened.has(cid) else {}
+        if metadata.FILE in here:
+            data = opened.read_bytes(cid, metadata.MAX_BYTES)
+            return data, here, tuple(name for name in _items_of(data) if name not in here)
+        return gates.metadata(cid, notes)[0], {}, ()
+    except NotStoredError as error:
+        raise Failure(f"metadata.json is missing: {error}", 1) from error
+
+
+def _of_token(token: int, rpc: str | None, registry: str | None) -> Cid:
+    from alithis.cid import Cid
+    from alithis.registry import HttpTransport, Registry
+
+    if not rpc or not registry:
+        raise click.UsageError("a token takes --rpc and --registry")
+    return Cid.raw(Registry(HttpTransport(rpc), registry).record(token).metadata_digest)
+
+
+def _named(reference: str) -> Cid:
+    from alithis.errors import FormatError
+
+    try:
+        return _parse_reference(reference)
+    except FormatError as error:
+        raise click.UsageError(f"{reference}: no folder, no token and no CID") from error
+
+
+def _items_of(data: bytes) -> tuple[str, ...]:
+    from alithis import metadata
+
+    return tuple(entry.name for entry in metadata.load(data).items_files)
+
+
+def _show_health(health: Health, *, as_json: bool) -> None:
+    if as_json:
+        files = [{**asdict(file), "state": file.state} for file in health.files]
+        facts = {**asdict(health), "files": files, "problems": health.problems}
+        say(json.dumps(facts, indent=1))
+        return
+    say(f"{health.name}: {health.cid}")
+    for file in health.files:
+        say(f"  {file.state:8} {file.name} ({file.size:,} bytes)")
+        for seen in file.hosts:
+            say(f"    {seen.state:8} {seen.host}{_seen(seen)}")
+    for name in health.withheld:
+        say(f"  withheld {name}: not asked for")
+    for problem in health.problems:
+        say(f"alithis: {problem}", err=True)
+
+
+def _seen(seen: Seen) -> str:
+    parts = []
+    if seen.ranges:
+        rate = seen.bytes / max(seen.seconds, 1e-6)
+        ranges = f"{seen.ranges} range{'s' * (seen.ranges > 1)}"
+        parts.append(f"{ranges} in {seen.seconds * 1000:,.0f} ms, {rate:,.0f} bytes/s")
+    if seen.checked:
+        parts.append(f"by {seen.checked}")
+    parts += [
+        f"deal {deal.id} with {deal.provider}: {deal.status}, to epoch {deal.end}"
+        for deal in seen.deals
+    ]
+    parts += [seen.error.removeprefix(f"{seen.host} ")] if seen.error else []
+    return ": " + "; ".join(parts) if parts else ""
 
 
 @store.command("ls")

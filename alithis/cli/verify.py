@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from alithis.cli.frame import (
     CHAIN,
     EXISTING,
     TOKEN,
+    gateway_option,
     json_option,
     key_option,
     read_key,
@@ -23,7 +24,9 @@ from alithis.cli.frame import (
 from alithis.errors import AlithisError
 
 if TYPE_CHECKING:
+    from alithis.gateways import Gateways
     from alithis.manifest import Manifest
+    from alithis.storage import Store
     from alithis.verifier import Result, Target
 
 
@@ -33,8 +36,9 @@ if TYPE_CHECKING:
     "--manifest",
     "places",
     multiple=True,
-    metavar="DIR|URL",
-    help="A manifest, here or at a URL; without --rpc, the one to verify against. Repeatable.",
+    metavar="DIR|URL|CID",
+    help="A manifest: a folder, a URL or ipfs://CID; without --rpc, the one to verify against. "
+    "Repeatable.",
 )
 @click.option("--proof", "proof_file", type=EXISTING, help="A proof file about FILE.")
 @key_option
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     help="A token to verify against; may be repeated  [default: all, or the proof's].",
 )
 @store_option
+@gateway_option
 @json_option
 @click.pass_context
 def verify(
@@ -72,15 +77,17 @@ def verify(
     chain: int | None,
     tokens: tuple[int, ...],
     store_folder: Path | None,
+    gateways: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Verify that a data point is in a dataset, or absent from it.
 
     The report gives each step of the proof, and the models whose publishers link to the dataset.
 
-    With --rpc and --registry, root and size come from the chain, and the manifests from the
-    local store or --manifest. Without, they come from --root and --size, or from the manifest
-    itself, which the report then says.
+    With --rpc and --registry, root and size come from the chain, and the manifests from
+    --manifest, the local store or IPFS gateways. These learn which manifest is looked at, and
+    which 8 KiB of it; --gateway none asks nobody. Without --rpc, root and size come from --root
+    and --size, or from the manifest itself, which the report then says.
 
     With --proof it is checked that the proof is about FILE. Against keyed leaves this takes a
     proof from their publisher, or the publisher's key.
@@ -92,19 +99,23 @@ def verify(
       alithis verify cat.jpg --manifest photos.alithis
       alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x… --token 1
       alithis verify cat.jpg --manifest https://example.org/photos.alithis
+      alithis verify cat.jpg --manifest ipfs://f01551220… --gateway http://127.0.0.1:8080
       alithis verify cat.jpg --proof cat.proof.json --root 4f… --size 60000 --json
       alithis verify scan.png --manifest patients.alithis --key-file patients.key
     """
     from alithis import verifier
+    from alithis.gateways import Gateways
+    from alithis.storage import Store
 
     asked = verifier.Target.parse(target, proof_file=proof_file, key=read_key(key_file))
     if (root is None) != (size is None):
         raise click.UsageError("--root and --size go together")
+    gates, store = Gateways.named(gateways), Store(store_folder)
+    found = _opened(places, gates, store)
     if rpc and registry and root is None:
         from alithis.registry import HttpTransport, Registry
-        from alithis.storage import Store
 
-        shelf = verifier.Shelf(Store(store_folder), _at_hand(places))
+        shelf = verifier.Shelf(store, _at_hand(found), gates)
         opened = Registry(HttpTransport(rpc), registry, chain)
         results = verifier.verify_tokens(asked, opened, shelf, tokens or None)
     elif any(map(was_typed, ("rpc", "registry", "chain", "tokens"))):
@@ -112,7 +123,7 @@ def verify(
             "--rpc and --registry go together, and without --root; --chain and --token go with them"
         )
     elif places or root:
-        results = _verify_offline(asked, places, root, size)
+        results = _verify_offline(asked, list(found), root, size)
     else:
         raise click.UsageError(
             "against what? Give --manifest DIR or URL, or --rpc URL and --registry ADDRESS, "
@@ -122,8 +133,11 @@ def verify(
     ctx.exit(verifier.status(results))
 
 
+Found = tuple[str, "Manifest | AlithisError"]
+
+
 def _verify_offline(
-    asked: Target, places: tuple[str, ...], root: str | None, size: int | None
+    asked: Target, places: list[Found], root: str | None, size: int | None
 ) -> list[Result]:
     from alithis import verifier
 
@@ -133,28 +147,28 @@ def _verify_offline(
             verifier.unopened(place, found)
             if isinstance(found, AlithisError)
             else verifier.verify_manifest(asked, found, root=committed, size=size)
-            for place, found in _opened(places)
+            for place, found in places
         ]
     if asked.proof is None or committed is None or size is None:
         raise click.UsageError("--root and --size alone serve proof files; add --manifest DIR")
     return [verifier.verify_proof(asked, root=committed, size=size)]
 
 
-def _opened(places: tuple[str, ...]) -> Iterator[tuple[str, Manifest | AlithisError]]:
+def _opened(places: tuple[str, ...], gateways: Gateways, store: Store) -> Iterator[Found]:
     """Open manifests; where there are several, one that cannot be opened does not end it."""
-    from alithis.ranges import open_manifest
+    from alithis.gateways import open_manifest
 
     for place in places:
         try:
-            yield place, open_manifest(place)
+            yield place, open_manifest(place, gateways, store)
         except AlithisError as error:
             if len(places) == 1:
                 raise
             yield place, error
 
 
-def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
-    for _, found in _opened(places):
+def _at_hand(places: Iterable[Found]) -> Iterator[Manifest]:
+    for _, found in places:
         if isinstance(found, AlithisError):
             say(f"alithis: {found}", err=True)
         else:
