@@ -317,6 +317,7 @@ class _Gathering:
         self._by_token: dict[int, Artifact] = {}
         self._by_metadata: dict[bytes, Artifact] = {}
         self._opened: dict[bytes, Manifest] = {}
+        self._missing: dict[bytes, str] = {}
         self.ties: list[Tie] = []
         self.disagreements: list[str] = []
         self.truncated = False
@@ -445,10 +446,12 @@ class _Gathering:
         """Open a manifest, or say why it is not at hand."""
         if digest in self._opened:
             return self._opened[digest]
-        try:
-            return self._shelf.open(digest)
-        except AlithisError as error:
-            return _clipped(str(error))
+        if digest not in self._missing:  # gateways are asked for it once
+            try:
+                return self._shelf.open(digest)
+            except AlithisError as error:
+                self._missing[digest] = _clipped(str(error))
+        return self._missing[digest]
 
     def files(self, model: Artifact) -> tuple[ModelFile, ...]:
         """List a model's files, if its items are at hand."""

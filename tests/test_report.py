@@ -16,7 +16,6 @@ from families import HOSTILE, dataset, images, make_family, model, of, tie_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from range_server import serving
 from solidity import Relation
 from test_index import Altered
 
@@ -115,6 +114,17 @@ class TestByManifests:
             text.startswith("What data base, which tuned came from") for text in found.unknown
         )
         assert any(text.startswith("What the publisher of more states") for text in found.unknown)
+
+    def test_what_is_missing_is_asked_for_once(self, family, tmp_path):
+        asked = []
+
+        class Counting(Shelf):
+            def open(self, digest):
+                asked.append(digest)
+                return super().open(digest)
+
+        of(family.tuned, Counting(Store(tmp_path / "empty")))
+        assert len(asked) == len(set(asked))
 
     def test_a_model_that_names_nothing(self, tmp_path, shelf):
         found = of(model(tmp_path / "bare", [], {"w": 1}), shelf)
@@ -681,15 +691,12 @@ class TestContents:
         opened = build_model([tmp_path / "a#b.bin"], tmp_path / "m", description=Description("m"))
         assert [file.name for file in model_files(opened)] == ["a#b.bin"]
 
-    def test_from_a_gateway(self, family, tmp_path):
-        """Nothing is at hand but what an IPFS gateway has."""
-        served = tmp_path / "www" / "ipfs"
-        served.mkdir(parents=True)
-        for cid in family.store.cids():
-            (served / str(cid)).write_bytes(family.store.read_bytes(cid, 1 << 20))
-        with serving(tmp_path / "www") as server:
-            shelf = Shelf(Store(tmp_path / "empty"), [], Gateways([Gateway(server.url)]))
-            found = of(family.tuned, shelf)
+    def test_from_a_gateway(self, family, ipfs_peer, tmp_path):
+        """Nothing is at hand but what an IPFS peer has."""
+        for folder in (family.more, family.holdout, family.base, family.photos):
+            ipfs_peer.add_manifest(folder)
+        gateways = Gateways([Gateway(ipfs_peer.url)])
+        found = of(family.tuned, Shelf(Store(tmp_path / "empty"), [], gateways))
         assert [each.shared for each in found.overlaps] == [0, 2]
         assert found.artifacts[-1].contents.endings == {"png": 10}
 
@@ -764,7 +771,7 @@ class TestCommand:
         assert len(value["disagreements"]) == 2
         by_manifest = run("report", family.tuned, *node, "--format", "json").stdout
         assert json.loads(by_manifest)["artifacts"] == value["artifacts"]
-        assert "the index" not in refused("report", 9, *node)
+        assert "token 9" in refused("report", 9, *node)
 
     def test_wrong_options(self, family, tmp_path, options):
         assert "--rpc and --registry go together" in refused(

@@ -67,8 +67,8 @@ def report(
     both manifests are at hand; the models it came from; what the chain says against any of
     these; how far each link is evidenced; and what none of this tells.
 
-    Without --rpc and --registry it rests on MANIFEST, and on what is in the local store, at
-    --manifest or behind --gateway.
+    Without --rpc and --registry it rests on MANIFEST alone. Other manifests are looked for at
+    --manifest, in the local store, and through the gateways.
 
     \b
     Examples:
