@@ -205,7 +205,9 @@ def _total(data: Sequence[Artifact]) -> str | Text:
     if not known:
         return OPEN
     more = len(sizes) - len(known)
-    total = f"{sum(known):,} distinct, in {len(known)} datasets"
+    total = f"{known[0]:,} distinct"
+    if len(known) > 1:  # a dataset and one derived from it, say
+        total = f"{sum(known):,} in {len(known)} datasets; one that several hold counts in each"
     return f"{total}, and those of {more} more that are not at hand" if more else total
 
 
