@@ -109,10 +109,12 @@ bench-large: setup ## a manifest of 10^8 data points: 20 GB of disk, ten minutes
 	$(BIN)/python -m benchmarks --large $(or $(COUNT),100000000) --folder /var/tmp $(ARGS)
 
 .PHONY: page-pictures
-page-pictures: setup page chromium ## take the page's pictures, of docs/page.md and more, into build/pictures
+page-pictures: setup page chromium ## take the pictures in docs/, and more of the page into build/pictures
 	@mkdir -p build/pictures
 	ALITHIS_PICTURES=$(CURDIR)/build/pictures $(BIN)/ape test tests/test_page.py -q -k fits
-	$(BIN)/python tools/page_pictures.py build/pictures docs
+	$(BIN)/ape run digits >/dev/null
+	cp build/digits/lineage.svg docs/lineage.svg
+	$(BIN)/python tools/page_pictures.py build/pictures build/digits/report.html docs
 
 .PHONY: contract
 contract: setup ## compile the contract and export it into the library
