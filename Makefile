@@ -49,6 +49,11 @@ setup: $(STAMPS)/test solc ## install what `ape run`, `make demo` and `make test
 demo: setup ## the main job on real MNIST: hash, store, mint, train, verify
 	@$(BIN)/ape run demo
 
+.PHONY: examples
+examples: setup $(FRAMES)/installed ## whole chains of lineage, on MNIST and on speeches
+	@$(BIN)/ape run digits
+	@$(BIN)/ape run speeches
+
 .PHONY: app
 app: setup page ## the page in your browser, on a local chain with the demo's tokens (ARGS="--port 8000")
 	@$(BIN)/python tools/app.py $(ARGS)
