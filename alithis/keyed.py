@@ -110,6 +110,7 @@ def read_key(path: Path) -> PublisherKey:
     Raises:
         SourceError: there is none, it is damaged, or others than its owner may read it.
     """
+    _require_name(path)
     handle, status = open_regular(path)
     try:
         others = stat.S_IMODE(status.st_mode) & 0o077
@@ -141,12 +142,22 @@ def obtain_key(path: Path) -> tuple[PublisherKey, bool]:
         SourceError: as `read_key` does, or the file cannot be written.
     """
     made = False
+    _require_name(path)
     if not os.path.lexists(path):
         try:
             made = _make(path)
         except OSError as error:
             raise SourceError(f"{path}: cannot be written: {error.strerror}") from error
     return read_key(path), made
+
+
+def _require_name(path: Path) -> None:
+    """Refuse a key that stands where its file should be named, without repeating it."""
+    if re.fullmatch(rf"(0x)?[0-9a-fA-F]{{{2 * SIZE}}}", path.name):
+        raise SourceError(
+            f"the key file's name has {2 * SIZE} hexadecimal digits, as a key: name the file; "
+            "a key that was typed stands in the shell's history, so make a new one"
+        )
 
 
 def _make(path: Path) -> bool:

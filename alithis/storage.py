@@ -555,7 +555,11 @@ class Store:
         with _storage_errors(f"cannot read the store {self.root}"):
             try:
                 return sorted(path.name for path in folder.iterdir())
-            except (FileNotFoundError, NotADirectoryError):
+            except FileNotFoundError:
+                return []
+            except NotADirectoryError:
+                if not self.root.is_dir():
+                    raise
                 return []
 
     def _sweep(self) -> None:

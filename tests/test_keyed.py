@@ -588,6 +588,24 @@ def out_of_space(*_):
     raise SourceError("No space left")
 
 
+@pytest.mark.parametrize("command", ["manifest", "verify", "prove", "audit"])
+@pytest.mark.parametrize("prefix", ["", "0x", "./"])
+def test_a_key_that_is_typed_as_its_files_name_is_not_repeated(patients, command, prefix):
+    """Into a log, or as the name of a new key's file."""
+    run("manifest", patients, "--key-file", "key", "-o", "keyed")
+    words = {
+        "manifest": [patients, "-o", "other"],
+        "verify": ["ab" * SIZE, "--manifest", "keyed"],
+        "prove": ["keyed", "ab" * SIZE],
+        "audit": ["keyed", "--source", patients],
+    }
+    before = sorted(Path().iterdir())
+    result = run(command, *words[command], "--key-file", prefix + KEY.secret.hex(), status=2)
+    assert "64 hexadecimal digits, as a key: name the file" in result.stderr
+    assert KEY.secret.hex() not in result.output
+    assert sorted(Path().iterdir()) == before
+
+
 class TestWarning:
     """Who publishes plain digests of what can be guessed hears of it, once, in one line."""
 

@@ -121,6 +121,12 @@ class TestFiles:
         assert set(store.cids()) == stored
         assert len(list((store.root / "files").iterdir())) > 80
 
+    def test_a_file_is_no_empty_store(self, store):
+        store.root.parent.mkdir()
+        store.root.write_bytes(b"")
+        with pytest.raises(StorageError, match=r"cannot read the store .*: Not a directory"):
+            store.manifests()
+
     def test_foreign_files_are_not_listed(self, store):
         store.put_bytes(b"hello")
         shard = place_of(store, HELLO).parent
