@@ -170,11 +170,9 @@ class Items:
         """Return the digests."""
         return b"".join(self._digester.item(self._source[number]) for number in numbers.tolist())
 
-    def marks(self, numbers: NDArray[np.intp]) -> NDArray[np.uint64]:
-        """Return marks that do not change: items that are changed later are not looked for."""
-        import numpy as np
-
-        return np.full(len(numbers), 2, np.uint64)
+    def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return none: items that are changed later are not looked for."""
+        return numbers[:0]
 
     def one(self, number: int) -> bytes:
         """Return the digest of one item."""
