@@ -63,9 +63,12 @@ class FedArray(Fed):
 
     def __getitem__(self, key: Any) -> Any:
         """Return what the array returns, and note the rows."""
+        given = self._data[key]
+        if type(key) is int:  # as DataLoaders ask, row by row: it has to be quick
+            self._taken.one(key)
+            return given
         import numpy as np
 
-        given = self._data[key]
         if isinstance(key, np.ndarray) and key.ndim == 1 and key.dtype.kind == "i":
             same = self._own and isinstance(given, np.ndarray)
             self._taken.note(key, given if same else None)
@@ -210,9 +213,7 @@ def _is_fixed(array: Any) -> bool:
         if array.flags.writeable or array.flags.owndata:
             return False
         array = array.base
-    return isinstance(array, bytes) or (
-        isinstance(array, mmap.mmap) and memoryview(array).readonly
-    )
+    return isinstance(array, bytes) or (isinstance(array, mmap.mmap) and memoryview(array).readonly)
 
 
 def _locked(data: Any) -> Any:

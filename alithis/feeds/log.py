@@ -42,21 +42,33 @@ class Log:
         ledger: where notes end up.
         digester: makes digests of what is given.
         note: takes notes.
-        direct: whether they are in the ledger at once.
+        number: takes numbers of data points; None where they are marked at once.
     """
 
-    def __init__(self, ledger: Ledger, digester: Digester, note: Note | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        digester: Digester,
+        note: Note | None = None,
+        number: Callable[[list[int]], None] | None = None,
+    ) -> None:
         """Note into a ledger.
 
         Args:
             ledger: the ledger.
             digester: makes digests of what is given.
             note: takes the notes on their way to the ledger; by default they are there at once.
+            number: takes the numbers of data points on their way, where they have some.
         """
         self.ledger, self.digester = ledger, digester
         self.note: Note = note or ledger.note
-        self.direct = note is None
+        self.number = number
         self._taken: list[Taken] = []
+
+    @property
+    def taken(self) -> Taken | None:
+        """The source whose data points are noted by number, if there is one."""
+        return self._taken[-1] if self._taken else None
 
     def numbered(self, taken: Taken) -> None:
         """Take up a source whose data points are noted by number."""
@@ -66,13 +78,6 @@ class Log:
         """Digest again what was given of sources: so it shows if they were changed meanwhile."""
         for taken in self._taken:
             taken.again()
-
-    def count(self, given: int) -> None:
-        """Note that so many data points were given, whose digests are noted by themselves."""
-        if self.direct:
-            self.ledger.count(given)
-        else:
-            self.note(b"", given)
 
     def item(self, item: Any) -> None:
         """Note an item that is given."""
@@ -114,13 +119,13 @@ class Taken:
 
     def one(self, number: int) -> None:
         """Note a data point by its number."""
+        if self._log.number is not None:
+            self._log.number([number])
+            return
         marks = self._mapped()
         if marks is None:
             return
-        if not self._log.direct:
-            self._log.note(self._rows.one(number), 1)
-            return
-        self._log.count(1)
+        self._log.ledger.count(1)
         if not marks[number]:
             marks[number] = _LATER
             self._later.append(number)
@@ -137,16 +142,18 @@ class Taken:
             numbers: negative ones count from the end.
             given: the data points themselves, where the source gave them as rows of an array.
         """
+        if self._log.number is not None:  # what is on its way may never arrive: no mark yet
+            self._log.number(numbers.tolist())
+            return
         marks = self._mapped()
         if marks is None:
             return
-        # What is on its way may never arrive, so it is not marked.
-        fresh = numbers[marks[numbers] == 0] if self._log.direct else numbers
+        fresh = numbers[marks[numbers] == 0]
         if given is not None and len(fresh) == len(given) <= _BATCH:
             self._noted(marks, fresh, self._log.digester.rows(given))
         elif len(fresh):
             self._digest(marks, fresh)
-        self._log.count(len(numbers))
+        self._log.ledger.count(len(numbers))
 
     def all(self) -> None:
         """Note that all were given once more."""
@@ -173,12 +180,9 @@ class Taken:
             some = numbers[start : start + _BATCH]
             self._noted(marks, some, self._rows(some))
 
-    def _noted(
-        self, marks: NDArray[np.uint8], numbers: NDArray[np.intp], digests: bytes
-    ) -> None:
+    def _noted(self, marks: NDArray[np.uint8], numbers: NDArray[np.intp], digests: bytes) -> None:
         self._log.note(digests, 0)
-        if self._log.direct:
-            marks[numbers] = _DIGESTED
+        marks[numbers] = _DIGESTED
 
     def _mapped(self) -> NDArray[np.uint8] | None:
         """Map the file; None where it is gone, and the run over."""

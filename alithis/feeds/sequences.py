@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,9 @@ class FedSequence(Fed):
     def __getitem__(self, key: Any) -> Any:
         """Return what the sequence returns, and note it."""
         given = self._data[key]
-        if hasattr(type(key), "__index__"):
+        if type(key) is int and key >= 0:  # as samplers ask, item by item: it has to be quick
+            self._note(key, given)
+        elif hasattr(type(key), "__index__"):
             self._note(_positive(operator.index(key), self._count), given)
         else:
             self._note_many(key, given)
@@ -140,7 +143,19 @@ def of_sequence(data: Any, log: Log, source: Any, *, batched: bool) -> FedSequen
         if batched:
             raise SourceError("a source gives data points by their numbers: leave batched= out")
         taken = taken_of(source, log, len(data))
+    elif not batched and (rows := _tensor(data, log)) is not None:
+        taken = taken_of(rows, log, len(data))
     return FedSequence(data, log, taken, batched=batched)
+
+
+def _tensor(data: Any, log: Log) -> Any:
+    """Return the tensor whose rows are the data points, of a dataset of PyTorch's tensors."""
+    torch, point = sys.modules.get("torch.utils.data"), log.digester.point or 0
+    if torch is None or type(data) is not torch.TensorDataset or type(point) is not int:
+        return None
+    rows = data.tensors[point]
+    log.digester.rows(rows[:1].detach().cpu().numpy())  # what is wrong shows now
+    return rows
 
 
 def taken_of(source: Any, log: Log, count: int) -> Taken:
@@ -185,8 +200,6 @@ def _positive(number: int, count: int) -> int:
 
 def _torch_concatenation(data: Any) -> Any:
     """Return what joins datasets of PyTorch, where the data is one."""
-    import sys
-
     torch = sys.modules.get("torch.utils.data")
     if torch is None or not isinstance(data, torch.Dataset):
         return None
