@@ -101,7 +101,7 @@ def _arriving(inner: Any, ledger: Ledger, taken: Taken | None) -> Iterator[Any]:
 
     for carried in inner:
         if taken is not None and carried.numbers:
-            taken.note(np.array(carried.numbers, np.intp))
+            taken.later(np.array(carried.numbers, np.intp))
         else:
             ledger.note(carried.digests, carried.given)
         yield carried.batch

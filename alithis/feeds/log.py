@@ -129,9 +129,7 @@ class Taken:
         if not marks[number]:
             marks[number] = _LATER
             self._later.append(number)
-            if len(self._later) == _MANY:
-                self._digest(marks, _array(self._later))
-                self._later = []
+            self._digest_many(marks)
 
     def note(self, numbers: NDArray[np.intp], given: NDArray[Any] | None = None) -> None:
         """Note data points by their numbers, each as often as it is given.
@@ -155,6 +153,18 @@ class Taken:
             self._digest(marks, fresh)
         self._log.ledger.count(len(numbers))
 
+    def later(self, numbers: NDArray[np.intp]) -> None:
+        """Note data points by their numbers, and digest new ones when there are many."""
+        marks = self._mapped()
+        if marks is None:
+            return
+        fresh = numbers[marks[numbers] == 0]
+        if len(fresh):
+            marks[fresh] = _LATER
+            self._later += fresh.tolist()
+            self._digest_many(marks)
+        self._log.ledger.count(len(numbers))
+
     def all(self) -> None:
         """Note that all were given once more."""
         import numpy as np
@@ -171,6 +181,11 @@ class Taken:
         taken = np.flatnonzero(marks)
         later = taken[marks[taken] == _LATER]
         self._digest(marks, np.concatenate([later, self._rows.changed(taken)]))
+
+    def _digest_many(self, marks: NDArray[np.uint8]) -> None:
+        if len(self._later) >= _MANY:
+            self._digest(marks, _array(self._later))
+            self._later = []
 
     def _digest(self, marks: NDArray[np.uint8], numbers: NDArray[np.intp]) -> None:
         import numpy as np

@@ -84,13 +84,13 @@ class FedSequence(Fed):
 
     @property
     def __getitems__(self) -> Callable[[list[int]], Any]:
-        """What gives a batch at once, where the dataset has it: PyTorch looks for it."""
+        """What gives a batch at once, if the dataset does or items have numbers: PyTorch asks."""
         found = getattr(self._data, "__getitems__", None)
-        if found is None:
+        if found is None and self._taken is None:
             raise AttributeError("__getitems__")
 
         def items(keys: list[int]) -> Any:
-            given = found(keys)
+            given = found(keys) if found else [self._data[key] for key in keys]
             self._note_many(keys, given)
             return given
 
@@ -115,8 +115,10 @@ class FedSequence(Fed):
         import numpy as np
 
         if self._taken is not None:
-            numbers = np.arange(self._count)[key if isinstance(key, slice) else np.asarray(key)]
-            self._taken.note(np.atleast_1d(numbers))
+            if isinstance(key, slice):
+                self._taken.note(np.arange(*key.indices(self._count)))
+            else:
+                self._taken.note(np.arange(self._count)[np.atleast_1d(np.asarray(key))])
         elif isinstance(given, list) or isinstance(self._data, tuple):
             for each in given:
                 self._note(0, each)
