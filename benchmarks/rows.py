@@ -208,7 +208,7 @@ def _training(folder: Path, runs: int) -> list[Row]:
         *_loop(
             "convolutions",
             "2 epochs of convolutions in PyTorch",
-            images[:6_000],
+            images[:3_000],
             str(peers.FRAMEWORKS),
             folder,
             runs,

@@ -118,7 +118,8 @@ class FedArray(Fed):
             return np.arange(*rows.indices(len(self)))
         if isinstance(rows, np.ndarray) and rows.dtype.kind == "i":
             return rows.reshape(-1)
-        return np.atleast_1d(np.arange(len(self))[rows]).reshape(-1)
+        numbers: NDArray[np.intp] = np.atleast_1d(np.arange(len(self))[rows]).reshape(-1)
+        return numbers
 
     def _rows(self, key: Any) -> Any:
         """Return the part of a key that picks along axis 0."""
@@ -191,7 +192,8 @@ class Rows:
             return numbers[:0]
         before, self._sums = self._sums, self._checksums()
         differ = np.array(before, np.uint64) != np.array(self._sums, np.uint64)
-        return numbers[differ[numbers // self._step]]
+        found: NDArray[np.intp] = numbers[differ[numbers // self._step]]
+        return found
 
     def _checksums(self) -> list[int]:
         """Return a checksum of each MiB of the array, or of each row that is larger."""

@@ -236,6 +236,7 @@ class TestLoader:
         pinned = _Carried((torch.zeros(2), 7), b"digests", 3, [4, 5]).pin_memory()
         assert pinned.batch[0].tolist() == [1, 1]
         assert (pinned.batch[1], pinned.digests, pinned.given) == (7, b"digests", 3)
+        assert pinned.numbers == [4, 5]
 
 
 class TestTensor:
