@@ -117,12 +117,18 @@ def _shared(first: Iterator[NDArray[np.bytes_]], second: Iterator[NDArray[np.byt
     """Count the digests in two ascending streams."""
     import numpy as np
 
+    def both(one: NDArray[np.bytes_], other: NDArray[np.bytes_]) -> int:
+        if np.array_equal(one, other):  # all of a dataset was fed: the usual case
+            return len(one)
+        at = np.searchsorted(other, one)
+        return int(np.count_nonzero(other[np.minimum(at, len(other) - 1)] == one))
+
     count, one, other = 0, next(first, None), next(second, None)
     while one is not None and other is not None:
         end = min(one[-1], other[-1])
         parts = [int(np.searchsorted(each, end, "right")) for each in (one, other)]
-        both = np.intersect1d(one[: parts[0]], other[: parts[1]], assume_unique=True)
-        count += len(both)
+        if all(parts):
+            count += both(one[: parts[0]], other[: parts[1]])
         one = one[parts[0] :] if parts[0] < len(one) else next(first, None)
         other = other[parts[1] :] if parts[1] < len(other) else next(second, None)
     return count

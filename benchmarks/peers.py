@@ -195,14 +195,15 @@ def _run(command: list[str], folder: Path | None = None) -> str:
 
 def training(
     python: str, loop: str, runs: int, images: Path, manifest: Path
-) -> list[tuple[float, float]]:
+) -> list[list[list[float]]]:
     """Train in turn under a Run and without, in a process of its own: see `training.pairs`.
 
     Returns:
-        Seconds with and without; nothing where the interpreter is not there.
+        Times with and without; nothing where the interpreter is not there.
     """
     if not Path(python).exists():
         return []
     words = [python, "-m", "benchmarks.training", loop, str(runs), str(images), str(manifest)]
     done = subprocess.run(words, check=True, capture_output=True)  # noqa: S603
-    return [(ours, without) for ours, without in json.loads(done.stdout)]
+    found: list[list[list[float]]] = json.loads(done.stdout)
+    return found

@@ -1,6 +1,6 @@
 """Real training loops with and without a Run, in turn, in one process.
 
-``python -m benchmarks.training LOOP RUNS IMAGES MANIFEST`` prints pairs of seconds, with and
+``python -m benchmarks.training LOOP RUNS IMAGES MANIFEST`` prints the times of pairs, with and
 without, as JSON: so that a loop of PyTorch runs in the environment that has it (`make frameworks`).
 """
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from alithis.run import Run
 
 _BATCH = 64
+_LONGEST = 90.0  # seconds after which no further pair is begun
 
 
 def softmax(images: Any, labels: NDArray[np.int64]) -> None:
@@ -66,17 +67,20 @@ LOOPS: dict[str, Callable[[Any, NDArray[np.int64]], None]] = {
 }
 
 
-def pairs(loop: str, runs: int, images: NDArray[np.uint8], manifest: Path) -> list[list[float]]:
+def pairs(
+    loop: str, runs: int, images: NDArray[np.uint8], manifest: Path
+) -> list[list[tuple[float, float]]]:
     """Train in turn with and without a Run.
 
     Args:
         loop: one of `LOOPS`.
-        runs: turns that count; a first one warms up.
+        runs: turns that count, fewer where they take long; a first one warms up.
         images: pictures of 28 x 28 samples.
         manifest: theirs.
 
     Returns:
-        Of each turn the seconds with, its record of the run included, and without.
+        Of each turn, with (its record of the run included) and without: seconds that passed, and
+        seconds of the processor's, of all threads.
     """
     labels = np.arange(len(images)) % 10
     data: Any = images
@@ -92,14 +96,17 @@ def pairs(loop: str, runs: int, images: NDArray[np.uint8], manifest: Path) -> li
     def plain() -> None:
         LOOPS[loop](data, labels)
 
-    found = [[_seconds(recorded), _seconds(plain)] for _ in range(runs + 1)]
+    end = time.monotonic() + _LONGEST
+    found = [[_seconds(recorded), _seconds(plain)]]
+    while len(found) <= runs and (time.monotonic() < end or len(found) == 1):
+        found.append([_seconds(recorded), _seconds(plain)])
     return found[1:]
 
 
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def _seconds(work: Callable[[], None]) -> tuple[float, float]:
+    start, used = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - used
 
 
 if __name__ == "__main__":

@@ -610,6 +610,42 @@ class TestRun:
         data[1] += 100
         assert fed(run) == (3, 3, 1, 3)
 
+    def test_a_change_shows_whichever_part_of_a_large_array_it_is_in(self, tmp_path):
+        data = np.random.default_rng(0).integers(0, 256, (3000, 1024), "u1")  # three MiB
+        out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
+        run = Run("r")
+        wrapped = run.use(data, out)
+        wrapped[np.arange(-10, 10)], wrapped[np.array([1500, 1500])]
+        assert fed(run) == (21, 2979, 0, 22)
+        data[[0, 1500, 2000, 2999]] ^= 1  # row 2000 was not fed
+        assert fed(run) == (21, 2979, 3, 22)
+        data[0] ^= 2
+        assert fed(run) == (21, 2979, 4, 22)
+
+    @pytest.mark.parametrize("make", ["bytes", "file for reading"])
+    def test_what_nobody_can_write_to_is_not_read_again(self, tmp_path, make):
+        data = np.arange(12, dtype="u1").reshape(6, 2)
+        out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
+        np.save(tmp_path / "data.npy", data)
+        fixed = np.frombuffer(data.tobytes(), "u1").reshape(6, 2)
+        if make != "bytes":
+            fixed = np.load(tmp_path / "data.npy", mmap_mode="r")
+        run = Run("r")
+        run.use(fixed, out)[2:4]
+        if make != "bytes":  # behind the back of the mapping, which docs/training.md excludes
+            np.load(tmp_path / "data.npy", mmap_mode="r+")[2] = 99
+        assert fed(run) == (2, 4, 0, 2)
+
+    def test_a_locked_view_of_an_array_that_can_be_written_to(self, tmp_path):
+        data = np.arange(12, dtype="u1").reshape(6, 2)
+        out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
+        view = data[:]
+        view.flags.writeable = False
+        run = Run("r")
+        run.use(view, out)[2:4]
+        data[2] = 99
+        assert fed(run) == (2, 4, 1, 2)
+
     def test_two_runs_at_once(self, texts):
         with Run("one") as one, Run("two") as two:
             first, second = one.use(TEXTS, texts), two.use(TEXTS, texts)

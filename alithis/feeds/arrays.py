@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ _ABOUT = frozenset(
     )
 )
 
+_BLOCK = 1 << 20  # bytes under one checksum
+
 
 class FedArray(Fed):
     """An array or tensor that notes which of its rows are taken out.
@@ -47,25 +50,32 @@ class FedArray(Fed):
     method of the array's or as a buffer, counts as taking all.
     """
 
-    def __init__(self, data: Any, taken: Taken) -> None:
-        """Wrap an array; axis 0 counts data points."""
+    def __init__(self, data: Any, taken: Taken, *, own: bool = False) -> None:
+        """Wrap an array.
+
+        Args:
+            data: the array; axis 0 counts data points.
+            taken: where they are noted by number.
+            own: whether the rows themselves are what is digested.
+        """
         super().__init__(_locked(data))
-        object.__setattr__(self, "_taken", taken)
+        vars(self).update(_taken=taken, _own=own)
 
     def __getitem__(self, key: Any) -> Any:
         """Return what the array returns, and note the rows."""
+        given = self._data[key]
+        if type(key) is int:  # as DataLoaders ask, row by row: it has to be quick
+            self._taken.one(key)
+            return given
         import numpy as np
 
-        given = self._data[key]
-        if isinstance(key, int | np.integer) and not isinstance(key, bool):
-            self._taken.one(int(key) % len(self))
-            return given
-        rows = self._rows(key)
-        if not isinstance(rows, np.ndarray) or rows.dtype.kind != "i" or rows.size == 0:
-            rows = np.atleast_1d(np.arange(len(self))[rows])
-        elif rows.min() < 0:
-            rows = rows % len(self)
-        self._taken.note(rows.reshape(-1))
+        if isinstance(key, np.ndarray) and key.ndim == 1 and key.dtype.kind == "i":
+            same = self._own and isinstance(given, np.ndarray)
+            self._taken.note(key, given if same else None)
+        elif isinstance(key, int | np.integer) and not isinstance(key, bool):
+            self._taken.one(int(key))
+        else:
+            self._taken.note(self._numbers(self._rows(key)))
         return given
 
     def __iter__(self) -> Iterator[Any]:
@@ -100,6 +110,17 @@ class FedArray(Fed):
         self._taken.all()
         return self._data
 
+    def _numbers(self, rows: Any) -> NDArray[np.intp]:
+        """Return the numbers of rows that are picked along axis 0."""
+        import numpy as np
+
+        if isinstance(rows, slice):
+            return np.arange(*rows.indices(len(self)))
+        if isinstance(rows, np.ndarray) and rows.dtype.kind == "i":
+            return rows.reshape(-1)
+        numbers: NDArray[np.intp] = np.atleast_1d(np.arange(len(self))[rows]).reshape(-1)
+        return numbers
+
     def _rows(self, key: Any) -> Any:
         """Return the part of a key that picks along axis 0."""
         import numpy as np
@@ -127,7 +148,7 @@ def of_array(data: Any, log: Log) -> FedArray:
     source = array_source(data)
     digester = Digester(log.digester.form)
     digester.rows(source[:1])  # what is wrong shows now, not in the middle of an epoch
-    return FedArray(data, Taken(log, len(source), Rows(source, digester)))
+    return FedArray(data, Taken(log, len(source), Rows(source, digester)), own=True)
 
 
 def array_source(data: Any) -> NDArray[Any]:
@@ -150,33 +171,51 @@ class Rows:
     """An array's rows, by their numbers."""
 
     def __init__(self, source: NDArray[Any], digester: Digester) -> None:
-        """Digest rows of an array."""
+        """Digest rows of an array, and remember what it holds, to tell later if it was changed."""
         self._source, self._digester = source, digester
-        self._weights: NDArray[np.uint64] | None = None
+        self._step = max(1, _BLOCK * len(source) // source.nbytes)  # rows
+        self._sums = [] if _is_fixed(source) else self._checksums()
 
     def __call__(self, numbers: NDArray[np.intp]) -> bytes:
         """Return the digests."""
         return self._digester.rows(self._source[numbers])
 
-    def marks(self, numbers: NDArray[np.intp]) -> NDArray[np.uint64]:
-        """Return checksums: sums of the bytes, eight at a time, each by a weight of its own."""
-        import numpy as np
-
-        rows = np.ascontiguousarray(self._source[numbers]).reshape(len(numbers), -1)
-        octets = rows.view(np.uint8)
-        if missing := -octets.shape[1] % 8:
-            octets = np.pad(octets, ((0, 0), (0, missing)))
-        words = octets.view(np.uint64)
-        if self._weights is None:
-            odd = np.random.default_rng(0).integers(1 << 63, size=words.shape[1], dtype=np.uint64)
-            self._weights = odd | np.uint64(1)
-        sums: Any = np.einsum("ij,j->i", words, self._weights)
-        found: NDArray[np.uint64] = sums | np.uint64(1 << 63)
-        return found
-
     def one(self, number: int) -> bytes:
         """Return the digest of one row."""
         return self._digester.item(self._source[number])
+
+    def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return those that are in parts of the array which were changed since this was asked."""
+        import numpy as np
+
+        if not self._sums:
+            return numbers[:0]
+        before, self._sums = self._sums, self._checksums()
+        differ = np.array(before, np.uint64) != np.array(self._sums, np.uint64)
+        found: NDArray[np.intp] = numbers[differ[numbers // self._step]]
+        return found
+
+    def _checksums(self) -> list[int]:
+        """Return a checksum of each MiB of the array, or of each row that is larger."""
+        import numpy as np
+        from stringzilla import hash as checksum
+
+        sums = []
+        for start in range(0, len(self._source), self._step):
+            rows = np.ascontiguousarray(self._source[start : start + self._step])
+            sums.append(checksum(rows.reshape(-1).view(np.uint8).data))
+        return sums
+
+
+def _is_fixed(array: Any) -> bool:
+    """Tell whether nobody can write to what an array shows: a file mapped for reading, bytes."""
+    import numpy as np
+
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable or array.flags.owndata:
+            return False
+        array = array.base
+    return isinstance(array, bytes) or (isinstance(array, mmap.mmap) and memoryview(array).readonly)
 
 
 def _locked(data: Any) -> Any:

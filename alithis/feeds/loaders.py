@@ -1,7 +1,7 @@
 """PyTorch's DataLoader: what its batches hold is noted when they arrive, not when they are made.
 
 Workers make batches ahead that a loop which stops early never sees. So each batch carries the
-digests of its data points with it, and they are noted where it is taken.
+digests of its data points with it, or their numbers, and they are noted where it is taken.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from alithis.feeds.log import Log
 
 if TYPE_CHECKING:
+    from alithis.feeds.log import Taken
     from alithis.ledger import Ledger
 
 
@@ -21,29 +22,34 @@ class _Pending:
 
     def __init__(self) -> None:
         self._digests: list[bytes] = []
+        self._numbers: list[int] = []
         self._given = 0
+
+    def number(self, numbers: list[int]) -> None:
+        self._numbers += numbers
 
     def note(self, digests: bytes, given: int) -> None:
         self._digests.append(digests)
         self._given += given
 
-    def taken(self) -> tuple[bytes, int]:
-        found = b"".join(self._digests), self._given
-        self._digests, self._given = [], 0
+    def taken(self) -> tuple[bytes, int, list[int]]:
+        found = b"".join(self._digests), self._given, self._numbers
+        self._digests, self._given, self._numbers = [], 0, []
         return found
 
 
 class _Carried:
-    """A batch with the digests of its data points."""
+    """A batch with the digests of its data points, or their numbers."""
 
-    def __init__(self, batch: Any, digests: bytes, given: int) -> None:
-        self.batch, self.digests, self.given = batch, digests, given
+    def __init__(self, batch: Any, digests: bytes, given: int, numbers: list[int]) -> None:
+        self.batch, self.digests, self.given, self.numbers = batch, digests, given, numbers
 
     def pin_memory(self, device: Any = None) -> _Carried:
         """Pin the batch; PyTorch asks for this."""
         from torch.utils.data._utils.pin_memory import pin_memory
 
-        return _Carried(pin_memory(self.batch, device), self.digests, self.given)
+        pinned = pin_memory(self.batch, device)
+        return _Carried(pinned, self.digests, self.given, self.numbers)
 
 
 class _Carry:
@@ -65,7 +71,7 @@ def of_loader(loader: Any, log: Log, wrap: Callable[[Any, Log], Any]) -> Any:
         wrap: wraps the loader's dataset, given the log to note in.
     """
     pending = _Pending()
-    carrying = Log(log.ledger, log.digester, pending.note)
+    carrying = Log(log.ledger, log.digester, pending.note, pending.number)
     inner = copy.copy(loader)
     vars(inner).update(
         dataset=wrap(loader.dataset, carrying),
@@ -74,7 +80,7 @@ def of_loader(loader: Any, log: Log, wrap: Callable[[Any, Log], Any]) -> Any:
     )
     outer = copy.copy(loader)
     vars(outer).update(dataset=wrap(loader.dataset, log), _iterator=None)
-    vars(outer).update(_fed_inner=inner, _fed_ledger=log.ledger)
+    vars(outer).update(_fed_inner=inner, _fed_ledger=log.ledger, _fed_taken=log.taken)
     outer.__class__ = _derived(type(loader))
     return outer
 
@@ -85,12 +91,17 @@ def _derived(kind: type[Any]) -> type[Any]:
     def __iter__(self: Any) -> Iterator[Any]:  # noqa: N807
         if "_fed_inner" not in vars(self):  # made anew, by a framework, on our dataset
             return iter(kind.__iter__(self))
-        return _arriving(self._fed_inner, self._fed_ledger)
+        return _arriving(self._fed_inner, self._fed_ledger, self._fed_taken)
 
     return type(kind.__name__, (kind,), {"__iter__": __iter__, "__module__": kind.__module__})
 
 
-def _arriving(inner: Any, ledger: Ledger) -> Iterator[Any]:
+def _arriving(inner: Any, ledger: Ledger, taken: Taken | None) -> Iterator[Any]:
+    import numpy as np
+
     for carried in inner:
-        ledger.note(carried.digests, carried.given)
+        if taken is not None and carried.numbers:
+            taken.later(np.array(carried.numbers, np.intp))
+        else:
+            ledger.note(carried.digests, carried.given)
         yield carried.batch

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH = 1 << 14  # rows that are digested at a time
-_MARK = 8  # bytes
-_LATER = 1  # the mark of what was given and is digested later, with others
+_LATER, _DIGESTED = 1, 2  # marks: of what was given and is digested later, with others; and is
 _MANY = 256
 
 Note = Callable[[bytes, int], None]
@@ -32,8 +31,8 @@ class Rows(Protocol):
     def one(self, number: int, /) -> bytes:
         """Return the digest of one."""
 
-    def marks(self, numbers: NDArray[np.intp], /) -> NDArray[np.uint64]:
-        """Return for each a number above 1 that differs (very likely) once it was changed."""
+    def changed(self, numbers: NDArray[np.intp], /) -> NDArray[np.intp]:
+        """Return those that may have been changed since they were digested."""
 
 
 class Log:
@@ -43,21 +42,33 @@ class Log:
         ledger: where notes end up.
         digester: makes digests of what is given.
         note: takes notes.
-        direct: whether they are in the ledger at once.
+        number: takes numbers of data points; None where they are marked at once.
     """
 
-    def __init__(self, ledger: Ledger, digester: Digester, note: Note | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        digester: Digester,
+        note: Note | None = None,
+        number: Callable[[list[int]], None] | None = None,
+    ) -> None:
         """Note into a ledger.
 
         Args:
             ledger: the ledger.
             digester: makes digests of what is given.
             note: takes the notes on their way to the ledger; by default they are there at once.
+            number: takes the numbers of data points on their way, where they have some.
         """
         self.ledger, self.digester = ledger, digester
         self.note: Note = note or ledger.note
-        self.direct = note is None
+        self.number = number
         self._taken: list[Taken] = []
+
+    @property
+    def taken(self) -> Taken | None:
+        """The source whose data points are noted by number, if there is one."""
+        return self._taken[-1] if self._taken else None
 
     def numbered(self, taken: Taken) -> None:
         """Take up a source whose data points are noted by number."""
@@ -95,10 +106,10 @@ class Taken:
         self._log, self._count, self._rows = log, count, rows
         log.numbered(self)
         self._path = log.ledger.folder / "taken"
-        self._marks: NDArray[np.uint64] | None = None
+        self._marks: NDArray[np.uint8] | None = None
         self._later: list[int] = []
         try:
-            self._path.write_bytes(bytes(count * _MARK))
+            self._path.write_bytes(bytes(count))
         except OSError as error:
             raise SourceError(f"{self._path}: cannot be written: {error.strerror}") from error
 
@@ -108,35 +119,51 @@ class Taken:
 
     def one(self, number: int) -> None:
         """Note a data point by its number."""
+        if self._log.number is not None:
+            self._log.number([number])
+            return
         marks = self._mapped()
         if marks is None:
             return
-        if not self._log.direct:
-            self._log.note(self._rows.one(number), 1)
-            return
-        self._log.note(b"", 1)
+        self._log.ledger.count(1)
         if not marks[number]:
             marks[number] = _LATER
             self._later.append(number)
-            if len(self._later) == _MANY:
-                self._digest(marks, _array(self._later))
-                self._later = []
+            self._digest_many(marks)
 
-    def note(self, numbers: NDArray[np.intp]) -> None:
+    def note(self, numbers: NDArray[np.intp], given: NDArray[Any] | None = None) -> None:
         """Note data points by their numbers, each as often as it is given.
 
         They are digested first and marked then: if the process dies between, nothing is lost.
-        """
-        import numpy as np
 
+        Args:
+            numbers: negative ones count from the end.
+            given: the data points themselves, where the source gave them as rows of an array.
+        """
+        if self._log.number is not None:  # what is on its way may never arrive: no mark yet
+            self._log.number(numbers.tolist())
+            return
         marks = self._mapped()
         if marks is None:
             return
-        # What is on its way may never arrive, so it is not marked.
-        fresh = np.unique(numbers[marks[numbers] == 0] if self._log.direct else numbers)
-        for start in range(0, len(fresh), _BATCH):
-            self._digest(marks, fresh[start : start + _BATCH])
-        self._log.note(b"", len(numbers))
+        fresh = numbers[marks[numbers] == 0]
+        if given is not None and len(fresh) == len(given) <= _BATCH:
+            self._noted(marks, fresh, self._log.digester.rows(given))
+        elif len(fresh):
+            self._digest(marks, fresh)
+        self._log.ledger.count(len(numbers))
+
+    def later(self, numbers: NDArray[np.intp]) -> None:
+        """Note data points by their numbers, and digest new ones when there are many."""
+        marks = self._mapped()
+        if marks is None:
+            return
+        fresh = numbers[marks[numbers] == 0]
+        if len(fresh):
+            marks[fresh] = _LATER
+            self._later += fresh.tolist()
+            self._digest_many(marks)
+        self._log.ledger.count(len(numbers))
 
     def all(self) -> None:
         """Note that all were given once more."""
@@ -152,27 +179,39 @@ class Taken:
         if marks is None:
             return
         taken = np.flatnonzero(marks)
-        for start in range(0, len(taken), _BATCH):
-            some = taken[start : start + _BATCH]
-            self._digest(marks, some[marks[some] != self._rows.marks(some)])
+        later = taken[marks[taken] == _LATER]
+        self._digest(marks, np.concatenate([later, self._rows.changed(taken)]))
 
-    def _digest(self, marks: NDArray[np.uint64], numbers: NDArray[np.intp]) -> None:
-        if len(numbers):
-            self._log.note(self._rows(numbers), 0)
-            if self._log.direct:
-                marks[numbers] = self._rows.marks(numbers)
+    def _digest_many(self, marks: NDArray[np.uint8]) -> None:
+        if len(self._later) >= _MANY:
+            self._digest(marks, _array(self._later))
+            self._later = []
 
-    def _mapped(self) -> NDArray[np.uint64] | None:
+    def _digest(self, marks: NDArray[np.uint8], numbers: NDArray[np.intp]) -> None:
+        import numpy as np
+
+        numbers = np.unique(numbers % self._count)
+        for start in range(0, len(numbers), _BATCH):
+            some = numbers[start : start + _BATCH]
+            self._noted(marks, some, self._rows(some))
+
+    def _noted(self, marks: NDArray[np.uint8], numbers: NDArray[np.intp], digests: bytes) -> None:
+        self._log.note(digests, 0)
+        marks[numbers] = _DIGESTED
+
+    def _mapped(self) -> NDArray[np.uint8] | None:
         """Map the file; None where it is gone, and the run over."""
         import numpy as np
 
-        if self._marks is None and self._count:
+        if self._marks is None:
+            if not self._count:
+                return np.zeros(0, np.uint8)
             try:
-                mapped = np.memmap(self._path, np.uint64, "r+", shape=(self._count,))
-                self._marks = np.asarray(mapped)  # plain arrays are faster
+                mapped = np.memmap(self._path, np.uint8, "r+", shape=(self._count,))
             except FileNotFoundError:
                 return None
-        return self._marks if self._count else np.zeros(0, np.uint64)
+            self._marks = np.asarray(mapped)  # plain arrays are faster
+        return self._marks
 
 
 def _array(numbers: list[int]) -> NDArray[np.intp]:

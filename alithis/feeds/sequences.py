@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,9 @@ class FedSequence(Fed):
     def __getitem__(self, key: Any) -> Any:
         """Return what the sequence returns, and note it."""
         given = self._data[key]
-        if hasattr(type(key), "__index__"):
+        if type(key) is int and key >= 0:  # as samplers ask, item by item: it has to be quick
+            self._note(key, given)
+        elif hasattr(type(key), "__index__"):
             self._note(_positive(operator.index(key), self._count), given)
         else:
             self._note_many(key, given)
@@ -81,13 +84,13 @@ class FedSequence(Fed):
 
     @property
     def __getitems__(self) -> Callable[[list[int]], Any]:
-        """What gives a batch at once, where the dataset has it: PyTorch looks for it."""
+        """What gives a batch at once, if the dataset does or items have numbers: PyTorch asks."""
         found = getattr(self._data, "__getitems__", None)
-        if found is None:
+        if found is None and self._taken is None:
             raise AttributeError("__getitems__")
 
         def items(keys: list[int]) -> Any:
-            given = found(keys)
+            given = found(keys) if found else [self._data[key] for key in keys]
             self._note_many(keys, given)
             return given
 
@@ -112,8 +115,10 @@ class FedSequence(Fed):
         import numpy as np
 
         if self._taken is not None:
-            numbers = np.arange(self._count)[key if isinstance(key, slice) else np.asarray(key)]
-            self._taken.note(np.atleast_1d(numbers))
+            if isinstance(key, slice):
+                self._taken.note(np.arange(*key.indices(self._count)))
+            else:
+                self._taken.note(np.arange(self._count)[np.atleast_1d(np.asarray(key))])
         elif isinstance(given, list) or isinstance(self._data, tuple):
             for each in given:
                 self._note(0, each)
@@ -140,7 +145,19 @@ def of_sequence(data: Any, log: Log, source: Any, *, batched: bool) -> FedSequen
         if batched:
             raise SourceError("a source gives data points by their numbers: leave batched= out")
         taken = taken_of(source, log, len(data))
+    elif not batched and (rows := _tensor(data, log)) is not None:
+        taken = taken_of(rows, log, len(data))
     return FedSequence(data, log, taken, batched=batched)
+
+
+def _tensor(data: Any, log: Log) -> Any:
+    """Return the tensor whose rows are the data points, of a dataset of PyTorch's tensors."""
+    torch, point = sys.modules.get("torch.utils.data"), log.digester.point or 0
+    if torch is None or type(data) is not torch.TensorDataset or type(point) is not int:
+        return None
+    rows = data.tensors[point]
+    log.digester.rows(rows[:1].detach().cpu().numpy())  # what is wrong shows now
+    return rows
 
 
 def taken_of(source: Any, log: Log, count: int) -> Taken:
@@ -170,11 +187,9 @@ class Items:
         """Return the digests."""
         return b"".join(self._digester.item(self._source[number]) for number in numbers.tolist())
 
-    def marks(self, numbers: NDArray[np.intp]) -> NDArray[np.uint64]:
-        """Return marks that do not change: items that are changed later are not looked for."""
-        import numpy as np
-
-        return np.full(len(numbers), 2, np.uint64)
+    def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return none: items that are changed later are not looked for."""
+        return numbers[:0]
 
     def one(self, number: int) -> bytes:
         """Return the digest of one item."""
@@ -187,8 +202,6 @@ def _positive(number: int, count: int) -> int:
 
 def _torch_concatenation(data: Any) -> Any:
     """Return what joins datasets of PyTorch, where the data is one."""
-    import sys
-
     torch = sys.modules.get("torch.utils.data")
     if torch is None or not isinstance(data, torch.Dataset):
         return None

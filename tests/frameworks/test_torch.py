@@ -233,9 +233,10 @@ class TestLoader:
         from alithis.feeds.loaders import _Carried
 
         monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, device=None: self + 1)
-        pinned = _Carried((torch.zeros(2), 7), b"digests", 3).pin_memory()
+        pinned = _Carried((torch.zeros(2), 7), b"digests", 3, [4, 5]).pin_memory()
         assert pinned.batch[0].tolist() == [1, 1]
         assert (pinned.batch[1], pinned.digests, pinned.given) == (7, b"digests", 3)
+        assert pinned.numbers == [4, 5]
 
 
 class TestTensor:
