@@ -49,6 +49,11 @@ setup: $(STAMPS)/test solc ## install what `ape run`, `make demo` and `make test
 demo: setup ## the main job on real MNIST: hash, store, mint, train, verify
 	@$(BIN)/ape run demo
 
+.PHONY: examples
+examples: setup $(FRAMES)/installed ## whole chains of lineage, on MNIST and on speeches
+	@$(BIN)/ape run digits
+	@$(BIN)/ape run speeches
+
 .PHONY: app
 app: setup page ## the page in your browser, on a local chain with the demo's tokens (ARGS="--port 8000")
 	@$(BIN)/python tools/app.py $(ARGS)
@@ -104,10 +109,12 @@ bench-large: setup ## a manifest of 10^8 data points: 20 GB of disk, ten minutes
 	$(BIN)/python -m benchmarks --large $(or $(COUNT),100000000) --folder /var/tmp $(ARGS)
 
 .PHONY: page-pictures
-page-pictures: setup page chromium ## take the page's pictures, of docs/page.md and more, into build/pictures
+page-pictures: setup page chromium ## take the pictures in docs/, and more of the page into build/pictures
 	@mkdir -p build/pictures
 	ALITHIS_PICTURES=$(CURDIR)/build/pictures $(BIN)/ape test tests/test_page.py -q -k fits
-	$(BIN)/python tools/page_pictures.py build/pictures docs
+	$(BIN)/ape run digits >/dev/null
+	cp build/digits/lineage.svg docs/lineage.svg
+	$(BIN)/python tools/page_pictures.py build/pictures build/digits/report.html docs
 
 .PHONY: contract
 contract: setup ## compile the contract and export it into the library

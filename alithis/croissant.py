@@ -25,6 +25,7 @@ _FILES = {
     "cr:FileSet": ("name", "encodingFormat", "includes"),
 }
 _SOURCES = ("fileObject", "fileSet")
+_ELSEWHERE = "an @context is named by its address, which loaders would fetch: write it out"
 
 
 def problems(data: Metadata) -> list[str]:
@@ -59,6 +60,9 @@ def columns_problem(data: Metadata, names: Sequence[str]) -> str | None:
 def judged(data: Metadata) -> list[str]:
     """Return the errors that mlcroissant finds in a dataset's document.
 
+    It is not asked about a document with a context elsewhere: it would fetch that from any
+    address, or read it from any file, that the document names.
+
     Raises:
         MissingExtraError: mlcroissant is not installed.
     """
@@ -66,10 +70,15 @@ def judged(data: Metadata) -> list[str]:
         import mlcroissant
     except ImportError as error:
         raise MissingExtraError("mlcroissant", "croissant") from error
+    if _names_context(data.document):
+        return [f"mlcroissant: not asked, as {_ELSEWHERE}"]
     try:
         found = mlcroissant.Dataset(deepcopy(data.document)).metadata.ctx.issues.errors
     except mlcroissant.ValidationError as error:
         return [f"mlcroissant: {' '.join(str(error).split())}"]
+    except Exception as error:  # on JSON-LD that it did not expect it raises nearly anything
+        reason = " ".join(str(error).split())[:200]
+        return [f"mlcroissant: cannot read it: {type(error).__name__}: {reason}"]
     return [f"mlcroissant: {error}" for error in sorted(found)]
 
 
@@ -104,6 +113,8 @@ def _dataset_problems(document: Mapping[str, Any]) -> Iterator[str]:
     for term, values in _CONTEXT.items():
         if not isinstance(context, Mapping) or context.get(term) not in values:
             yield f"@context gives {term} another meaning than {values[0]}, or none"
+    if _names_context(document):
+        yield _ELSEWHERE
     if document.get("@type") not in ("sc:Dataset", "Dataset"):
         yield "@type is not sc:Dataset"
     stated = document.get("conformsTo")
@@ -111,6 +122,18 @@ def _dataset_problems(document: Mapping[str, Any]) -> Iterator[str]:
         yield "conformsTo names no known version of Croissant"
     yield from _distribution_problems(document)
     yield from _record_problems(document)
+
+
+def _names_context(value: Any) -> bool:
+    """Tell whether some part of a document, in JSON-LD 1.1, has a context by its address."""
+    if isinstance(value, list):
+        return any(map(_names_context, value))
+    if not isinstance(value, Mapping):
+        return False
+    contexts = value.get("@context", {})
+    listed = contexts if isinstance(contexts, list) else [contexts]
+    by_address = any(each is not None and not isinstance(each, Mapping) for each in listed)
+    return by_address or "@import" in value or any(map(_names_context, value.values()))
 
 
 def _distribution_problems(document: Mapping[str, Any]) -> Iterator[str]:

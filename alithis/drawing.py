@@ -12,13 +12,13 @@ from itertools import groupby
 from typing import Any, Self
 
 from alithis.index import Edge, Lineage, Node
+from alithis.layout import HEIGHT, WIDTH, Point, layered
 from alithis.registry import Kind
 from alithis.verifier import Shelf
 
 GRADES = ("stated", "transcript", "countersigned")
 """How far a link is evidenced, from little to much."""
 
-_WIDTH, _HEIGHT, _ACROSS, _DOWN = 230, 58, 130, 26  # a box, and the gaps beside and below it
 _LETTERS = 30  # of a name that fit into a box
 
 
@@ -206,34 +206,18 @@ class Drawing:
 
     def svg(self) -> str:
         """Return a picture: one column a generation, older tokens to the left."""
-        places = self._places()
-        width = max(x for x, _ in places.values()) + _WIDTH + 20
-        height = max(y for _, y in places.values()) + _HEIGHT + 20
+        edges = self.lineage.edges
+        places = layered(list(self.lineage.nodes), [(edge.token, edge.target) for edge in edges])
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{places.width}" '
+            f'height="{places.height}" viewBox="0 0 {places.width} {places.height}" '
+            'font-family="sans-serif" font-size="13">',
             '<rect width="100%" height="100%" fill="#fff"/>',
-            *(self._line(edge, places) for edge in self.lineage.edges),
-            *(self._box(node, *places[node.id]) for node in self.lineage.nodes.values()),
+            *map(self._line, edges, places.lines),
+            *(self._box(node, *places.boxes[node.id]) for node in self.lineage.nodes.values()),
             "</svg>",
         ]
         return "\n".join(parts)
-
-    def _places(self) -> dict[int, tuple[int, int]]:
-        """Put each token a column to the right of the youngest that it was made from."""
-        column: dict[int, int] = {}
-        targets: dict[int, list[int]] = {}
-        for edge in self.lineage.edges:
-            targets.setdefault(edge.token, []).append(edge.target)
-        for id in sorted(self.lineage.nodes):  # a link's target has the smaller id
-            column[id] = 1 + max((column[target] for target in targets.get(id, [])), default=-1)
-        rows: dict[int, int] = {}
-        places = {}
-        for id in sorted(column):
-            row = rows.get(column[id], 0)
-            rows[column[id]] = row + 1
-            places[id] = (10 + column[id] * (_WIDTH + _ACROSS), 10 + row * (_HEIGHT + _DOWN))
-        return places
 
     def _box(self, node: Node, x: int, y: int) -> str:
         name = self.names.get(node.id, "unnamed")
@@ -244,26 +228,41 @@ class Drawing:
         weight = 3 if node.id in self.lineage.roots else 1
         return (
             f"<g><title>{escape(self._title(node) + self._remarks(node))}</title>"
-            f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="8" fill="{fill}" '
+            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="{fill}" '
             f'stroke="{stroke}" stroke-width="{weight}"/>'
             f'<text x="{x + 12}" y="{y + 24}" font-weight="600">{escape(name)}</text>'
             f'<text x="{x + 12}" y="{y + 44}" fill="{"#a4262c" if node.marks else "#555"}">'
             f"{escape(second)}</text></g>"
         )
 
-    def _line(self, edge: Edge, places: Mapping[int, tuple[int, int]]) -> str:
-        (right, below), (left, above) = places[edge.token], places[edge.target]
-        x1, y1 = right, below + _HEIGHT // 2
-        x2, y2 = left + _WIDTH, above + _HEIGHT // 2
-        dashes = ' stroke-dasharray="5 4"' if self.grade(edge) == "stated" else ""
+    def _line(self, edge: Edge, points: Sequence[Point]) -> str:
+        grade = self.grade(edge)
+        colour = _COLOURS[grade]
+        dashes = ' stroke-dasharray="5 4"' if grade == "stated" else ""
+        (x1, y1), (x2, y2) = points[-2:] if len(points) == 2 else points[-3:-1]
+        x, y = (x1 + x2) // 2, (y1 + y2) // 2
+        words = [edge.relation, grade] if len(points) == 2 else [f"{edge.relation}, {grade}"]
+        texts = (
+            f'<text x="{x}" y="{y - 5 + 18 * row}">{escape(text)}</text>'
+            for row, text in enumerate(words)
+        )
         return (
-            f'<path d="M{x1} {y1}C{x1 - 60} {y1} {x2 + 60} {y2} {x2} {y2}" fill="none" '
-            f'stroke="#888"{dashes}/>'
-            f'<text x="{(x1 + x2) // 2}" y="{(y1 + y2) // 2 - 5}" text-anchor="middle" '
-            f'font-size="11" fill="#555">{escape(edge.relation)}</text>'
+            f'<path d="{_path(points)}" fill="none" stroke="{colour}"{dashes}/>'
+            f'<g text-anchor="middle" font-size="11" fill="{colour}" stroke="#fff" '
+            f'stroke-width="3" paint-order="stroke">{"".join(texts)}</g>'
         )
 
 
+def _path(points: Sequence[Point]) -> str:
+    """Return a line that bends between the columns, and is straight where it passes one."""
+    path = "M{} {}".format(*points[0])
+    for (x1, y1), (x2, y2) in zip(points[::2], points[1::2], strict=True):
+        middle = (x1 + x2) // 2
+        path += f"L{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
+    return path
+
+
+_COLOURS = {"stated": "#666", "transcript": "#4a4aa8", "countersigned": "#0b6b4f"}
 _MODEL = ("#fdf1e3", "#b3702f")
 
 

@@ -217,13 +217,14 @@ class Paths:
     """What data points are called in a manifest's items."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Open the items.
+        """Name the items; nothing is read until it is asked for.
 
         Args:
             files: items.parquet, or its parts in their order.
         """
         self._batches = _batches(files)
-        self._batch = next(self._batches, None)
+        self._batch: tuple[pa.Array, pa.Array] | None = None
+        self._begun = False
 
     @classmethod
     def at(cls, directory: Path, data: Metadata) -> Paths | None:
@@ -245,6 +246,8 @@ class Paths:
 
         found: dict[bytes, list[str]] = {leaf: [] for leaf in leaves}
         wanted = pa.array(leaves, pa.binary(SIZE))
+        if leaves and not self._begun:
+            self._batch, self._begun = next(self._batches, None), True
         while leaves and self._batch is not None and self._batch[0][0].as_py() <= leaves[-1]:
             column, paths = self._batch
             mask = pc.is_in(column, value_set=wanted)
@@ -263,9 +266,12 @@ def _batches(files: Iterable[Path]) -> Iterator[tuple[pa.Array, pa.Array]]:
     for path in files:
         try:
             with pq.ParquetFile(path) as file:
-                if file.schema_arrow.field("leaf").type != pa.binary(SIZE):
-                    raise SourceError(f"{path}: its leaves are not fixed_size_binary[{SIZE}]")
+                for name, wanted in (("leaf", pa.binary(SIZE)), ("path", pa.string())):
+                    if (found := file.schema_arrow.field(name).type) != wanted:
+                        raise SourceError(f"{path}: its column {name} is {found}, not {wanted}")
                 for batch in file.iter_batches(_BATCH, columns=["leaf", "path"]):
+                    if batch["leaf"].null_count or batch["path"].null_count:
+                        raise SourceError(f"{path}: a row has no leaf, or no path")
                     if len(batch):
                         yield batch["leaf"], batch["path"]
         except (pa.ArrowException, OSError, KeyError) as error:

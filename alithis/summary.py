@@ -204,9 +204,12 @@ def _total(data: Sequence[Artifact]) -> str | Text:
     known = [size for size in sizes if size is not None]
     if not known:
         return OPEN
-    more = len(sizes) - len(known)
-    total = f"{sum(known):,} distinct, in {len(known)} datasets"
-    return f"{total}, and those of {more} more that are not at hand" if more else total
+    several = len(known) > 1
+    total = f"{sum(known):,} {f'in {len(known)} datasets' if several else 'distinct'}"
+    if more := len(sizes) - len(known):
+        total += f", and those of {more} more that are not at hand"
+    # They may share some: a dataset and one derived from it, say.
+    return f"{total}; one that several hold counts in each" if several else total
 
 
 def _latest(data: Sequence[Artifact]) -> str:

@@ -1,12 +1,13 @@
 """A chain of lineage from end to end: mint, countersign, lineage, report, exports, verification.
 
-What is in it, its examples make: `ape run digits` is one.
+What is in it, its examples make: `ape run digits` and `ape run speeches`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import click
 from scripts import _common, _links, _mint
 
 if TYPE_CHECKING:
-    from ape.api import AccountAPI
+    from ape.api import AccountAPI, NetworkAPI
     from ape.contracts import ContractInstance
 
     from alithis.manifest import Manifest
@@ -58,9 +59,60 @@ class Minted:
     shelf: Shelf
 
 
+def title(text: str) -> None:
+    """Prints the title of a step."""
+    click.secho(f"\n{text}", bold=True)
+
+
 def say(text: str) -> None:
     """Prints a line of a step."""
     click.echo(f"  {text}")
+
+
+@contextmanager
+def local(network: NetworkAPI) -> Iterator[None]:
+    """Runs an example with Ape quiet.
+
+    Raises:
+        ScriptError: The network is a live one.
+    """
+    from ape.logging import LogLevel, logger
+
+    if not network.is_dev:
+        raise _common.ScriptError(f"the example mints on local chains, not on {network.choice}")
+    with logger.at_level(LogLevel.WARNING):
+        yield
+
+
+def run(
+    members: Sequence[Member], folder: Path, *, frozen: Sequence[str], example: Path, what: str
+) -> None:
+    """Goes from minting to verification, a step after the other.
+
+    Args:
+        members: The chain, which ends with a model and a fine-tune of it.
+        folder: Where it is written down.
+        frozen: What the fine-tune is to share with its parent, by its path in the manifest.
+        example: A file that is a data point of what the parent was trained on.
+        what: What kind of thing that is.
+    """
+    from alithis.manifest import Manifest
+
+    base, tuned = (member.folder for member in members[-2:])
+    title("Mint")
+    minted = mint(members, folder / "store")
+    title("Countersign")
+    countersign(minted)
+    title("Lineage")
+    lineage(minted, minted.tokens[-1:], folder)
+    title("What the fine-tune shares with its parent")
+    shared(base, tuned, frozen)
+    title("Report")
+    found = report(minted, minted.tokens[-1], folder)
+    title("Exports")
+    export(found, Manifest.open(tuned), folder)
+    title(f"Follow one {what}")
+    trace(minted, example, folder)
 
 
 def mint(members: Sequence[Member], store_folder: Path) -> Minted:
@@ -95,17 +147,10 @@ def _inputs(
     return _links.input_links(registry, manifest, given) if is_model else []
 
 
-def countersign(minted: Minted, *, skip: Callable[[int, int], bool] = lambda *_: False) -> None:
-    """Lets the owner of each link's target confirm it.
-
-    Args:
-        minted: The chain.
-        skip: Tells, of a token and a link's target, whether that link stays as stated.
-    """
+def countersign(minted: Minted) -> None:
+    """Lets the owner of each link's target confirm it."""
     for token in minted.tokens:
         for position, link in enumerate(minted.registry.links(token)):
-            if skip(token, link.target):
-                continue
             owner = _account(minted.registry.owner_of(link.target))
             minted.contract.countersign(token, position, sender=owner)
             say(f"{link.relation} token {link.target}, of token {token}: by {owner.address}")
@@ -128,6 +173,24 @@ def lineage(minted: Minted, tokens: Sequence[int], folder: Path) -> None:
     drawing = Drawing.of(found, minted.shelf)
     click.echo(drawing.tree())
     _write(folder / "lineage.svg", drawing.svg())
+
+
+def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
+    """Names what a fine-tune has from its parent, as `alithis overlap --list` does.
+
+    Raises:
+        ScriptError: That is not what was frozen.
+    """
+    from alithis import overlap
+
+    sides = [overlap.Side.open(str(folder)) for folder in (base, tuned)]
+    found = b"".join(overlap.shared(*(side.manifest for side in sides)))
+    leaves = [found[at : at + 32] for at in range(0, len(found), 32)]
+    names = sorted(name for paths in sides[1].paths_of(leaves) for name in paths)
+    if names != sorted(frozen):
+        raise _common.ScriptError(f"expected to share {sorted(frozen)}, found {names}")
+    for name in names:
+        say(name)
 
 
 def report(minted: Minted, model: int, folder: Path) -> Report:

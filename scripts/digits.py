@@ -38,51 +38,26 @@ def cli(network: NetworkAPI) -> None:
     Example:
       ape run digits
     """
-    from ape.logging import LogLevel, logger
-
-    if not network.is_dev:
-        raise _common.ScriptError(f"the example mints on local chains, not on {network.choice}")
-    with logger.at_level(LogLevel.WARNING):
+    with _chain.local(network):
         _run()
 
 
 def _run() -> None:
-    from alithis.manifest import Manifest
-
-    _title("Hash the images, and two datasets made of them")
+    _chain.title("Hash the images, and two datasets made of them")
     train, test = (_sample.manifest(part, _FOLDER) for part in ("train", "test"))
     low, high = (_subset(first) for first in (0, 5))
-    _title("Train on the digits 0 to 4, then fine-tune on 5 to 9")
+    _chain.title("Train on the digits 0 to 4, then fine-tune on 5 to 9")
     base, weights = _base(low, test)
-    tuned = _tuned(high, test, base, weights)
-    _title("Mint")
-    minted = _chain.mint(
-        [
-            Member(train),
-            Member(test),
-            Member(low, links=[("derived_from", 0)]),
-            Member(high, links=[("derived_from", 0)]),
-            Member(base, publisher=1),
-            Member(tuned, publisher=2),
-        ],
-        _FOLDER / "store",
-    )
-    _title("Countersign")
-    _chain.countersign(minted)
-    _title("Lineage")
-    _chain.lineage(minted, minted.tokens[-1:], _FOLDER)
-    _title("What the fine-tune shares with its parent")
-    _shared(base, tuned)
-    _title("Report")
-    found = _chain.report(minted, minted.tokens[-1], _FOLDER)
-    _title("Exports")
-    _chain.export(found, Manifest.open(tuned), _FOLDER)
-    _title("Follow one image")
-    _chain.trace(minted, _nought(), _FOLDER)
-
-
-def _title(text: str) -> None:
-    click.secho(f"\n{text}", bold=True)
+    members = [
+        Member(train),
+        Member(test),
+        Member(low, links=[("derived_from", 0)]),
+        Member(high, links=[("derived_from", 0)]),
+        Member(base, publisher=1),
+        Member(_tuned(high, test, base, weights), publisher=2),
+    ]
+    frozen = [f"digits-tuned.safetensors#{name}" for name in _FROZEN]
+    _chain.run(members, _FOLDER, frozen=frozen, example=_nought(), what="image")
 
 
 # -- Data ----------------------------------------------------------------------------------------
@@ -255,18 +230,3 @@ def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _shared(base: Path, tuned: Path) -> None:
-    """Names the tensors that the fine-tune has from its parent: `alithis overlap --list`."""
-    from alithis.overlap import Side, shared
-
-    sides = [Side.open(str(folder)) for folder in (base, tuned)]
-    found = b"".join(shared(*(side.manifest for side in sides)))
-    leaves = [found[at : at + 32] for at in range(0, len(found), 32)]
-    names = sorted(name for paths in sides[1].paths_of(leaves) for name in paths)
-    expected = [f"digits-tuned.safetensors#{name}" for name in sorted(_FROZEN)]
-    if names != expected:
-        raise _common.ScriptError(f"expected to share {expected}, found {names}")
-    for name in names:
-        _chain.say(name)

@@ -1325,7 +1325,8 @@ class TestMishaps:
 
         shown = run("verify", posing, "--manifest", hashed, status=1)
 
-        assert f"{posing}: a proof file, about another data point" in shown.stdout
+        about = f"the answer is about the data point of leaf {'ff' * 32}"
+        assert shown.stdout.startswith(f"{posing}: a proof file; {about}\n")
 
     def test_an_empty_name_is_no_file(self, hashed):
         assert "an empty name" in refused("verify", "", "--manifest", hashed)

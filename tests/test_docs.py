@@ -11,7 +11,7 @@ import pytest
 
 from alithis import builder, cli, manifest, metadata, readers
 from alithis.digest import Pool
-from scripts import demo, deploy, digits, mint_dataset, mint_model, registry
+from scripts import demo, deploy, digits, mint_dataset, mint_model, registry, speeches
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,6 +22,7 @@ SCRIPTS = {
     "mint_dataset": mint_dataset.cli,
     "mint_model": mint_model.cli,
     "registry": registry.cli,
+    "speeches": speeches.cli,
 }
 
 

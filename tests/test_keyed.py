@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import digests
 
-from alithis import cli, keyed, merkle, metadata, proof
+from alithis import builder, cli, keyed, merkle, metadata, proof, spool
 from alithis.audit import audit
-from alithis.builder import Stream
-from alithis.digest import SIZE, of_bytes
+from alithis.digest import BYTES, SIZE, of_bytes
 from alithis.errors import FormatError, IntegrityError, ProofError, SourceError
 from alithis.keyed import PublisherKey, obtain_key, read_key
 from alithis.manifest import Items, Manifest
+from alithis.metadata import Description
 from alithis.proof import Inclusion, Opening
 from alithis.verifier import ABSENT, INCLUDED, UNVERIFIABLE, Target, verify_manifest, verify_proof
 
@@ -584,6 +584,10 @@ def test_broken_off_work_goes_on_with_the_same_key_only(patients):
     assert KEY.secret.hex() not in mine
 
 
+def out_of_space(*_):
+    raise SourceError("No space left")
+
+
 class TestWarning:
     """Who publishes plain digests of what can be guessed hears of it, once, in one line."""
 
@@ -615,13 +619,27 @@ class TestWarning:
 
     def test_sizes_that_nobody_knows_are_not_small(self, tmp_path, capsys):
         """As in a list of digests."""
-        seen = cli.manifest._Seen()
-        batch = Items(bytes(2 * SIZE), ["a", "b"], [None, None])
-        watched = seen.watch(Stream("", lambda _: [batch]))
-        assert list(watched.start(0)) == [batch]
-        assert (seen.count, seen.short, seen.small) == (0, 0, 0)
-        cli.manifest._advise(build(tmp_path / "m", [b"a", b"a"]), tmp_path / "m", seen)
+        items = Items(bytes(2 * SIZE), ["a", "b"], [None, None])
+        text = {"description": Description("m", ""), "form": BYTES}
+        built = builder.build([items], tmp_path / "m", **text)
+        cli.manifest._advise(built, tmp_path / "m")
         assert capsys.readouterr().err == ""
+
+    def test_what_a_broken_off_run_digested_counts(self, patients):
+        """Else the warning speaks of fewer data points than the manifest has, or is not given."""
+        folder = Path("mixed")
+        self.said(folder, [b"short"] * 20)
+        expected = run("manifest", folder, "--force").stderr
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(spool, "_PATIENCE", 0.0)  # a chunk after each batch
+            patch.setattr(spool.Spool, "tables", out_of_space)
+            assert "No space left" in run("manifest", folder, "--force", status=2).stderr
+        resumed = run("manifest", folder, "--force").stderr
+
+        assert "going on after 20 data points" in resumed
+        assert resumed.endswith(expected)
+        assert "20 of 20 data points have at most 64 bytes" in expected
 
     def test_nothing_to_warn_of(self, patients):
         assert self.said(Path("photos"), [os.urandom(65) for _ in range(50)]) == ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from range_server import serving
 from test_manifest import failed, flip, items, restate
 from test_manifest_size import batches, made, made_up
 
@@ -114,6 +115,43 @@ class TestDocument:
         found = failed(folder, mlcroissant=True)
         assert set(found) == {"document"}
         assert "mlcroissant: " in found["document"]
+        assert "\n" not in found["document"]
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("creator", {"@context": "URL", "@type": "Person", "name": "x"}),
+            ("creator", [{"name": [{"@context": [{}, ["URL"]]}]}]),
+            ("creator", {"@context": "file:///etc/hostname", "name": "x"}),
+            ("@context.term", {"@id": "urn:term", "@context": "URL"}),
+            ("@context.@import", "URL"),
+        ],
+    )
+    def test_a_context_that_loaders_would_fetch_is_named_and_not_fetched(self, folder, path, value):
+        """Server-side request forgery: JSON-LD libraries get a context from any URL or file."""
+        with serving(folder) as server:
+            url = f"{server.url}/context.jsonld"
+            bend(folder, path, json.loads(json.dumps(value).replace("URL", url)))
+            bend(folder, "term", {"a": 1})
+            plain, judged = failed(folder), failed(folder, mlcroissant=True)
+        assert server.asked == []
+        assert set(plain) == set(judged) == {"document"}
+        assert "an @context is named by its address" in plain["document"]
+        assert "mlcroissant: not asked" in judged["document"]
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("creator", {"name": {"@value": "a", "@language": "b c"}}),
+            ("creator", {"@id": 5, "name": "a"}),
+            ("recordSet.0.field.0.source", {"field": {"@id": "items/leaf"}}),
+        ],
+    )
+    def test_what_mlcroissant_stumbles_over_is_a_failed_check(self, folder, path, value):
+        bend(folder, path, value)
+        found = failed(folder, mlcroissant=True)
+        assert set(found) == {"document"}
+        assert "mlcroissant: cannot read it: " in found["document"]
         assert "\n" not in found["document"]
 
 

@@ -227,14 +227,30 @@ class TestPaths:
     def test_leaves_that_are_plain_binary(self, tmp_path):
         """Some tools write them so, and nothing would match."""
         pq.write_table(pa.table({"leaf": [bytes(SIZE)], "path": ["x"]}), tmp_path / "items")
-        with pytest.raises(SourceError, match="not fixed_size_binary"):
-            Paths([tmp_path / "items"])
+        with pytest.raises(SourceError, match="column leaf is binary, not fixed_size_binary"):
+            Paths([tmp_path / "items"]).of([bytes(SIZE)])
+
+    @pytest.mark.parametrize(
+        "paths", [pa.array([1]), pa.array([b"x"]), pa.array([["x"]]), pa.array([None], pa.int8())]
+    )
+    def test_paths_that_are_no_text(self, tmp_path, paths):
+        leaves = pa.array([bytes(SIZE)], pa.binary(SIZE))
+        pq.write_table(pa.table({"leaf": leaves, "path": paths}), tmp_path / "items")
+        with pytest.raises(SourceError, match=r"items: its column path is .*, not string"):
+            Paths([tmp_path / "items"]).of([bytes(SIZE)])
+
+    @pytest.mark.parametrize(("leaf", "path"), [(None, "x"), (bytes(SIZE), None)])
+    def test_a_row_that_lacks_its_leaf_or_its_path(self, tmp_path, leaf, path):
+        columns = {"leaf": pa.array([leaf], pa.binary(SIZE)), "path": pa.array([path], pa.string())}
+        pq.write_table(pa.table(columns), tmp_path / "items")
+        with pytest.raises(SourceError, match="a row has no leaf, or no path"):
+            Paths([tmp_path / "items"]).of([bytes(SIZE)])
 
     @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 100])
     def test_items_that_are_damaged(self, tmp_path, content):
         (tmp_path / "items").write_bytes(content)
         with pytest.raises(SourceError, match="items: cannot be read"):
-            Paths([tmp_path / "items"])
+            Paths([tmp_path / "items"]).of([bytes(SIZE)])
 
 
 @pytest.fixture
@@ -286,6 +302,21 @@ class TestCommand:
         Path("test/items.parquet").unlink()
         lines = run("overlap", "train", "test", "--list").stdout.splitlines()
         assert f"{of_bytes(b'7').hex()}  00007  -" in lines
+
+    def test_damaged_items_matter_where_paths_are_listed_alone(self):
+        Path("test/items.parquet").write_bytes(b"PAR1")
+        assert "2 shared data points" in run("overlap", "train", "test").stdout
+        result = run("overlap", "train", "test", "--list", status=2)
+        assert result.stderr.startswith("Error: test/items.parquet: cannot be read")
+
+    def test_a_path_with_a_line_break_makes_no_line_of_its_own(self, tmp_path):
+        """A hostile publisher's paths must not read like the answer."""
+        data = [Items(of_bytes(b"7"), ["x\n0 shared data points"], [1])]
+        words = metadata.Description("posing", "")
+        build_manifest(data, tmp_path / "posing", description=words, form=digest.BYTES)
+        lines = run("overlap", "train", "posing", "--list").stdout.splitlines()
+        assert lines[0].endswith("  x\\n0 shared data points")
+        assert lines[1] == "1 shared data points"
 
     @pytest.mark.parametrize(("allowed", "status"), [(0, 1), (1, 1), (2, 0), (3, 0)])
     def test_fails_over(self, allowed, status):

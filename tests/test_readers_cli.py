@@ -131,6 +131,15 @@ def test_url(place):
     assert "memory://cli/none: cannot be read" in refused("manifest", "memory://cli/none")
 
 
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst", "GZ"])
+def test_a_packed_files_manifest_is_named_without_the_packing(place, ending):
+    import gzip
+
+    Path(f"x.jsonl.{ending}").write_bytes(gzip.compress(b'{"a": 1}\n'))  # its bytes tell how
+    run("manifest", f"x.jsonl.{ending}")
+    assert json.loads(Path("x.jsonl.alithis/metadata.json").read_text())["name"] == "x.jsonl"
+
+
 def test_skips_are_shown_briefly(place):
     Path("x.txt").write_text("a" + "\n" * 1001)
     said = run("manifest", "x.txt", "--workers", 1).stdout

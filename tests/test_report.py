@@ -426,10 +426,21 @@ class TestSummary:
         assert "| Provider | Ada |" in text
         assert r"| Models it was made from | base (fine\_tuned\_from, stated) |" in text
         assert "| Image | less than 1 million images (12) |" in text
-        assert "| Data points in all | 12 distinct, in 2 datasets |" in text
+        in_all = "12 in 2 datasets; one that several hold counts in each"
+        assert f"| Data points in all | {in_all} |" in text
         assert "collection: Web Scraping" in text
         assert "Rights are reserved in the metadata of photos." in text
         assert "| photos | dataBiases | Doors of one town only. |" in text
+
+    def test_what_it_counts_in_all(self, family, tmp_path):
+        data = [dataset(tmp_path / "d", images(1, 2)), dataset(tmp_path / "e", images(1))]
+        made = model(tmp_path / "m", [tie_to("trained_on", each) for each in data], {"w": 1})
+        for known, said in (
+            (data, "3 in 2 datasets; one that several hold counts in each"),
+            (data[:1], "2 distinct, and those of 1 more that are not at hand"),
+        ):
+            composed = summary.compose(of(made, Shelf(family.store, known)))
+            assert f"| Data points in all | {said} |" in document.markdown(composed)
 
     def test_what_only_the_provider_knows_is_open(self, text):
         opened = "Open: for the provider to fill in"

@@ -1,20 +1,25 @@
-"""Makes the pictures of the page that the documentation shows, out of the tests' screenshots.
+"""Makes the pictures that the documentation shows: of the page, and of a report.
 
-Usage: python tools/page_pictures.py SCREENSHOTS DOCS
+Those of the page are out of the tests' screenshots; the report is that of `ape run digits`.
+
+Usage: python tools/page_pictures.py SCREENSHOTS REPORT.html DOCS
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 SHOWN = {
     "page-check": "check-desktop-light",
     "page-included": "included-desktop-light-report",
     "page-explore": "explore-desktop-light",
     "page-token": "model-desktop-light",
+    "report": "report",
 }
 """Pictures in the documentation, and the screenshots they are of."""
 WIDTH, HEIGHT = 720, 900
@@ -22,8 +27,18 @@ WIDTH, HEIGHT = 720, 900
 COLOURS = 160
 
 
-def main(screenshots: Path, docs: Path) -> None:
-    """Scale the screenshots down, and reduce their colours."""
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def main(screenshots: Path, report: Path, docs: Path) -> None:
+    """Take the report's screenshot, scale all of them down, and reduce their colours."""
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1000, "height": 1250})
+        page.goto(report.resolve().as_uri())
+        page.screenshot(path=screenshots / "report.png")
+        browser.close()
     for name, source in SHOWN.items():
         with Image.open(screenshots / f"{source}.png") as image:
             height = round(image.height * WIDTH / image.width)

@@ -70,12 +70,18 @@ def _arrays(estimator: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[
     for name, value in sorted(vars(estimator).items()):
         if name == "steps":
             parts: Mapping[str, Any] = dict(value)
-        elif name.endswith("_") and not name.startswith("_"):
+        elif _is_learned(name, value):
             parts = {name: value}
         else:
             continue
         for part, found in parts.items():
             yield from _of_value(f"{prefix}{part}", found, depth)
+
+
+def _is_learned(name: str, value: Any) -> bool:
+    if name.startswith("_"):  # TfidfVectorizer keeps its weights in an estimator of its own
+        return hasattr(value, "get_params")
+    return name.endswith("_")
 
 
 def _of_value(name: str, value: Any, depth: int) -> Iterator[tuple[str, NDArray[np.generic]]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,11 @@ from alithis.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from alithis.builder import Stream
     from alithis.keyed import PublisherKey
-    from alithis.manifest import Items, Manifest
+    from alithis.manifest import Manifest
     from alithis.metadata import Description
     from alithis.readers import Skips
     from alithis.spool import Presorted
@@ -164,7 +164,6 @@ def manifest(
     check_target(target, replace=force)
     _description({"name": _stem(source)}, **others)  # says what is wrong before anything is read
     key = _publishers_key(key_file, source, target) if key_file else None
-    seen = _Seen()
     start = time.perf_counter()
     with ExitStack() as stack:
         progress = stack.enter_context(display.shown())
@@ -174,9 +173,9 @@ def manifest(
             from alithis.adapters import ray_data
 
             with_ray = ray_data.presorted(opened, workers=workers, progress=progress)
-            points = seen.watch_sorted(stack.enter_context(with_ray))
+            points = stack.enter_context(with_ray)
         else:
-            points = seen.watch(stream(opened, stack.enter_context(digest.Pool(workers)), key))
+            points = stream(opened, stack.enter_context(digest.Pool(workers)), key)
         built = build(
             points,
             target,
@@ -189,7 +188,7 @@ def manifest(
         )
     seconds = time.perf_counter() - start
     _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
-    _advise(built, target, seen)
+    _advise(built, target)
 
 
 def _description(
@@ -241,35 +240,20 @@ def _publishers_key(key_file: Path, source: Path | str, target: Path) -> Publish
     return key
 
 
-class _Seen:
+class _Sizes:
     """Counts the data points whose size is known, and how many of them are short."""
 
     SHORT, SMALL = 64, 1024  # bytes
 
-    def __init__(self) -> None:
+    def __init__(self, files: Iterable[Path]) -> None:
+        """Count in items as they were written: runs that were broken off digested some of them."""
+        import pyarrow.parquet as pq
+
         self.count = self.short = self.small = 0
-
-    def watch(self, stream: Stream) -> Stream:
-        """Pass a stream through, and count."""
-        from dataclasses import replace
-
-        return replace(stream, start=lambda first: map(self._count, stream.start(first)))
-
-    def watch_sorted(self, points: Presorted) -> Presorted:
-        """Pass what was sorted elsewhere through, and count."""
-        from dataclasses import replace
-
-        return replace(points, source=map(self._count_table, points.source))
-
-    def _count(self, batch: Items) -> Items:
-        import numpy as np
-
-        self._add(np.array([size for size in batch.sizes if size is not None], np.int64))
-        return batch
-
-    def _count_table(self, table: pa.Table) -> pa.Table:
-        self._add(table["size"].drop_null().to_numpy())
-        return table
+        for path in files:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(columns=["size"]):
+                    self._add(batch["size"].drop_null().to_numpy())
 
     def _add(self, sizes: NDArray[np.int64]) -> None:
         self.count += len(sizes)
@@ -280,7 +264,7 @@ class _Seen:
 _FEW = 1 << 32  # different data points that are tried within seconds
 
 
-def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
+def _advise(built: Manifest, target: Path) -> None:
     """Warn where what is published tells more than its publisher may think (docs/privacy.md)."""
     data = built.metadata
     if data.scheme == "keyed":
@@ -291,7 +275,8 @@ def _advise(built: Manifest, target: Path, seen: _Seen) -> None:
         )
         return
     repeats = data.items - data.size
-    if not seen.count:  # sizes are not known, or all was hashed in a run before this one
+    seen = _Sizes(target / file.name for file in data.items_files)
+    if not seen.count:
         return
     if seen.short * 100 >= seen.count:
         reason = f"{seen.short:,} of {seen.count:,} data points have at most {seen.SHORT} bytes"
@@ -310,8 +295,9 @@ def _stem(source: Path | str) -> str:
     if isinstance(source, str):
         parts = urlsplit(source)
         name = parts.path.rstrip("/").rpartition("/")[2] or parts.netloc.rpartition("@")[2]
-        return name.removesuffix(".gz") or "dataset"
-    return source.resolve().name.removesuffix(".gz") or "dataset"
+    else:
+        name = source.resolve().name
+    return re.sub(r"\.(gz|bz2|xz|zst)$", "", name, flags=re.IGNORECASE) or "dataset"
 
 
 def _show_manifest(

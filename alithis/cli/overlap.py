@@ -76,8 +76,8 @@ def _named(
 def _list_lines(found: Iterable[bytes], sides: Sequence[Side]) -> int:
     count = 0
     for leaf, left, right in _named(found, sides):
-        names = (", ".join(paths) or "-" for paths in (left, right))
-        say("  ".join((leaf.hex(), *names)))
+        names = (", ".join(paths).replace("\n", "\\n") or "-" for paths in (left, right))
+        say("  ".join((leaf.hex(), *names)))  # a line each, whatever the paths hold
         count += 1
     return count
 

@@ -193,7 +193,11 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
         return
     name = asked.name.replace("\n", "\\n")
     # Whoever asks about a file must not take a proof that poses as one for its answer.
-    say(f"{name}: a proof file, about another data point" if asked.kind == "proof" else name)
+    if asked.kind == "proof" and asked.proof:
+        name += (
+            f": a proof file; the answer is about the data point of leaf {asked.proof.leaf.hex()}"
+        )
+    say(name)
     for result in results:
         say(verifier.as_text(result))
     if not results:

@@ -5,7 +5,7 @@ import pytest
 from conftest import COUNT, transcript
 from safetensors.numpy import load_file
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.naive_bayes import MultinomialNB
@@ -65,6 +65,13 @@ def test_the_estimator_is_recorded(images, labels, pixels, tmp_path):
     assert ours["parameters"]["logisticregression__C"] == 0.5
     assert ours["parameters"]["logisticregression"] == "LogisticRegression"
     assert (tmp_path / "out" / "metadata.json").is_file()
+
+
+def test_weights_that_an_estimator_keeps_in_one_of_its_own(texts, tmp_path):
+    model = TfidfVectorizer().fit(texts)
+    adapter.record(Run("r"), model, tmp_path / "weights.safetensors")
+    weights = load_file(tmp_path / "weights.safetensors")
+    np.testing.assert_array_equal(weights["_tfidf.idf_"], model.idf_)
 
 
 def test_layers_of_a_network(images, labels, tmp_path):
