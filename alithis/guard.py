@@ -205,6 +205,15 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
+async def nowhere(scope: _Scope, receive: _Receive, send: _Send) -> None:
+    """Answer below /api where there is nothing: as the rest of it does."""
+    if scope["method"] in ("GET", "HEAD"):
+        said = problem(404, "There is no such place: /api/openapi.json names them.")
+    else:
+        said = problem(405, "Everything is read with GET.")
+    await respond(send, said, {"Allow": "GET, HEAD"} if said["status"] == 405 else None)
+
+
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 

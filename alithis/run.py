@@ -93,7 +93,12 @@ class Run:
         self._code = _code()  # as it is when it begins to run
 
     def __enter__(self) -> Self:
-        """Return the run; a first record is written, if it was said where."""
+        """Return the run; a first record is written, if it was said where.
+
+        Raises:
+            SourceError: a dataset's manifest stands there.
+        """
+        self._spare_dataset()
         self._begun = time.monotonic()
         self._sketch()
         return self
@@ -269,6 +274,18 @@ class Run:
             _write_facts(self._record, facts)
             raise
         _write_facts(self._record, facts)
+
+    def _spare_dataset(self) -> None:
+        """Refuse to replace the manifest of a dataset, perhaps of the very one that is fed."""
+        try:
+            kind = self._out and Manifest.open(self._out).metadata.kind
+        except AlithisError:
+            return  # there is none; of anything else that stands there the builder tells
+        if kind == "dataset":
+            raise SourceError(
+                f"{self._out}: the manifest of a dataset stands there, which the model's would "
+                "replace; give the run another out"
+            )
 
     def _sketch(self) -> None:
         """Write what is known so far, but the transcripts: of a run that is killed it stays."""

@@ -129,7 +129,7 @@ def application(
 
         from alithis.api import Api
         from alithis.follower import Follower
-        from alithis.guard import log
+        from alithis.guard import log, nowhere
     except ImportError as error:
         raise MissingExtraError("starlette", "serve") from error
 
@@ -151,6 +151,7 @@ def application(
             Route("/config.json", config, methods=["GET"]),
             Route("/ipfs/{cid}", _gateway(store), methods=["GET"]),
             *api.routes(),
+            Mount("/api", nowhere),
             Mount("/", _pages(page)),
         ],
         middleware=[
@@ -211,7 +212,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise StorageError(
-            f"{host}:{port}: cannot listen: {error.strerror or error}; --port takes another"
+            f"{host}:{port}: cannot listen: {error.strerror or error}; "
+            "--host and --port take others"
         ) from error
 
 

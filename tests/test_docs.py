@@ -13,7 +13,8 @@ from alithis import builder, cli, manifest, metadata, readers
 from alithis.digest import Pool
 from scripts import demo, deploy, digits, mint_dataset, mint_model, registry, speeches
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = {
     "demo": demo.cli,
     "deploy": deploy.cli,
@@ -25,7 +26,8 @@ SCRIPTS = {
 }
 
 
-def test_the_training_snippet_runs_as_it_stands(tmp_path, monkeypatch):
+@pytest.mark.parametrize("document", ["README.md", "docs/training.md"])
+def test_the_training_snippet_runs_as_it_stands(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = np.arange(6 * 4, dtype="uint8").reshape(6, 2, 2)
     source = readers.arrays(images, name="images")
@@ -38,7 +40,8 @@ def test_the_training_snippet_runs_as_it_stands(tmp_path, monkeypatch):
             form=source.form,
         )
     Path("digits.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    text = (ROOT / document).read_text(encoding="utf-8")
+    snippet = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
 
     exec(snippet, {"train_images": images})
 

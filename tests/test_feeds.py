@@ -386,6 +386,8 @@ class TestLists:
             ({"a": 1}, "not as a dict"),
             (None, "not as a NoneType"),
             (5, "not as an int"),
+            (np.zeros((0, 2, 2), "u1"), r"no data points are in an array of shape \(0, 2, 2\)"),
+            (np.array(5), r"not as int64 of shape \(\)"),
             (datasets.DatasetDict({"a": datasets.Dataset.from_list(ROWS)}), "several splits: .* a"),
         ],
     )
@@ -719,6 +721,18 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
     def test_no_place_for_the_record(self, tmp_path):
         with pytest.raises(SourceError, match="cannot be written"), Run("r", out=tmp_path / "a/b"):
             pytest.fail("it did begin")
+
+    def test_the_manifest_of_a_dataset_is_not_replaced(self, tmp_path):
+        """As when both are called after the data."""
+        place = tmp_path / "digits.alithis"
+        build_as_given(place, [of_bytes(b"one"), of_bytes(b"two")])
+        with (
+            pytest.raises(SourceError, match=r"digits\.alithis: the manifest of a dataset stands"),
+            Run("digits", out=place),
+        ):
+            pytest.fail("the run began")
+        assert Manifest.open(place).metadata.kind == "dataset"
+        assert not (tmp_path / "digits.alithis.run.json").exists()
 
     def test_no_place_for_the_notes(self, texts, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import combinations
 from pathlib import Path
 
 import browsing
@@ -28,6 +29,10 @@ PICTURES = os.environ.get("ALITHIS_PICTURES")
 """Where screenshots go; by default none are made."""
 PHONE = {"width": 390, "height": 844}
 GIGABYTE = 1 << 30
+WITHOUT_HALO = """each => each.map((text) => {
+  const { x, y, width, height } = text.getBBox();
+  return { x, y, width, height };
+})"""
 DESKTOP = {"width": 1200, "height": 860}
 
 
@@ -674,6 +679,23 @@ class TestExplore:
             assert canvas["x"] <= here["x"]
             assert here["x"] + here["width"] <= canvas["x"] + canvas["width"]
 
+    def test_no_words_of_the_graph_stand_on_others(self, world, chromium, tmp_path):
+        address = f"#token={world.tokens['letters']}"
+        with opened(chromium, tmp_path / "site", world.config(), address) as page:
+            words = page.locator(".edge text")
+            expect(words).not_to_have_count(0)
+            boxes = words.evaluate_all(WITHOUT_HALO)
+            assert len(boxes) >= 2
+            for one, other in combinations(boxes, 2):
+                assert apart(one, other), words.all_text_contents()
+
+    def test_the_graph_tells_grades_apart(self, world, chromium, tmp_path):
+        address = f"#token={world.tokens['digit-reader-tuned']}"
+        with opened(chromium, tmp_path / "site", world.config(), address) as page:
+            expect(page.locator(".edge.transcript")).to_have_count(1)
+            expect(page.locator(".edge.transcript text")).to_have_text("trained on")
+            expect(page.locator(".graph")).to_contain_text("recorded during training")
+
     def test_claims_are_shown(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['garden']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
@@ -711,6 +733,15 @@ class TestExplore:
         page.fill("#digest", "0x" + browsing.file_digest("leek\n").hex().upper())
         page.keyboard.press("Enter")
         expect(card(page, world, "garden")).to_have_attribute("data-verdict", "included")
+
+
+def apart(one: dict, other: dict) -> bool:
+    """Whether two boxes have no pixel in common."""
+    return any(
+        first[start] + first[length] <= second[start]
+        for start, length in (("x", "width"), ("y", "height"))
+        for first, second in ((one, other), (other, one))
+    )
 
 
 def shown(page: Page, name: str) -> None:

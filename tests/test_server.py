@@ -159,6 +159,14 @@ def test_where_the_store_is_is_not_told(url, store):
         assert str(store.root) not in get(url, path).text
 
 
+@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/tokens/1/2", "/api/tokens/"])
+def test_what_is_nowhere_in_the_api_is_a_problem_too(url, path):
+    answer = get(url, path)
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["status"] == 404
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_nothing_can_be_changed(url, store, method):
     content = f"/ipfs/{next(iter(store.cids()))}"

@@ -94,7 +94,8 @@ def report(
         click.echo(text, nl=False)
         return
     _write(out, text)
-    say(f"{out}: {len(found.sources)} sources, {len(found.unknown)} things not known")
+    sources = len(found.sources)
+    say(f"{out}: {sources} source{'s'[: sources != 1]}, not known: {len(found.unknown)}")
 
 
 def _subject(text: str) -> int | Manifest:

@@ -155,12 +155,14 @@ def array_source(data: Any) -> NDArray[Any]:
     """Return the rows of an array or tensor where they lie in memory.
 
     Raises:
-        SourceError: there is none, or they are objects.
+        SourceError: there are none, or they are objects.
     """
     import numpy as np
 
     found = np.asarray(data.detach().cpu() if hasattr(data, "detach") else data)
-    if found.dtype.hasobject or found.ndim < 1 or not found.size:
+    if found.ndim and not found.size:
+        raise SourceError(f"no data points are in an array of shape {found.shape}")
+    if found.dtype.hasobject or found.ndim < 1:
         raise SourceError(
             f"data points come as the rows of an array, not as {found.dtype} of shape {found.shape}"
         )

@@ -217,8 +217,10 @@ class Report {
     this.digest = h("div.digest", {});
     this.link = h("a", {}, "Link to this check");
     this.cards = h("div.cards", {});
-    this.absent = new Aside((count) => `Absent from ${counted(count, "artifact")}`);
-    this.others = new Aside((count) => `${counted(count, "artifact")} with another kind of data`);
+    this.absent = new Aside((count) => `Absent from ${counted(count, "dataset or model", "datasets and models")}`);
+    this.others = new Aside(
+      (count) => `${counted(count, "dataset or model", "datasets and models")} with another kind of data`,
+    );
     this.badges = h("span.badges", {});
     /** @type {Result[]} */
     this.results = [];
@@ -265,7 +267,7 @@ class Report {
       const first = new Map(tokens.map((token) => [token, Number(!this.session.hint(token)?.stored)]));
       tokens.sort((a, b) => (first.get(a) ?? 1) - (first.get(b) ?? 1) || a.id - b.id);
       const done = () => {
-        this.summary.textContent = `Checked ${this.results.length} of ${counted(tokens.length, "artifact")}…`;
+        this.summary.textContent = `Checked ${this.results.length} of ${counted(tokens.length, "dataset or model", "datasets and models")}…`;
       };
       await each(tokens, AT_ONCE, async (token) => {
         const result = await verifyToken(this.target, token, chain.registry, this.session.shelf);
@@ -320,7 +322,7 @@ class Report {
     const others = this.results.filter(isOfAnotherKind).length;
     const open = count("unverifiable") - others;
     this.absent.element.open = !included && !open && absent > 0 && absent < 4;
-    const all = counted(this.results.length, "published artifact");
+    const all = counted(this.results.length, "published dataset or model", "published datasets and models");
     const words = [included ? `Included in ${included} of the ${all}` : `Not found in any of the ${all}`];
     if (absent && included) words.push(`absent from ${absent}`);
     if (open) words.push(`${open} could not be checked`);
@@ -346,7 +348,7 @@ class Report {
   none(count) {
     const named = this.target.brought;
     this.summary.textContent = named
-      ? "The proof file speaks of a token that this registry does not have: it may be of another registry or chain. See Settings."
+      ? "The proof file is about a dataset or model that this registry does not have: it may be of another registry or chain. See Settings."
       : count
         ? "Nothing to check against."
         : "Nothing has been published in this registry yet.";

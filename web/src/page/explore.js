@@ -119,7 +119,7 @@ class List {
     const found = this.entries.filter((entry) => fits(entry.token) && has(entry));
     this.list.replaceChildren(...found.slice(0, this.limit).map((entry) => entry.element));
     this.count.textContent = found.length
-      ? `${counted(found.length, "artifact")}`
+      ? counted(found.length, "dataset or model", "datasets and models")
       : "Nothing fits. Try fewer words, or another filter.";
     this.more.hidden = found.length <= this.limit;
     // Who searches, searches all; what is said to fit is asked for first.

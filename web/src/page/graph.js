@@ -1,7 +1,7 @@
 /** A token's lineage, drawn: what it came from on the left, what came from it on the right. */
 
 import { h, s } from "./dom.js";
-import { nameOf, RELATION } from "./words.js";
+import { GRADE, nameOf, RELATION } from "./words.js";
 
 /** @import {Link, Token} from "../chain/registry.js" */
 /** @import {Session} from "./session.js" */
@@ -9,15 +9,18 @@ import { nameOf, RELATION } from "./words.js";
 const [WIDTH, HEIGHT, ACROSS, DOWN] = [190, 56, 120, 22]; // a box, and the gaps beside and below it
 const LETTERS = 22; // of a name that fit into a box
 const STEP = 1.25; // of the zoom
+const SMALLEST = 0.6; // to which a wide picture shrinks by itself: its words can still be read
+const [WORDS, LINE] = [100, 16]; // what an edge's words take, across and down
 
 /** @typedef {{token: Token, x: number, y: number}} Placed */
 
 /**
  * @param {{nodes: Token[], links: Link[], cut: boolean}} lineage
  * @param {number} id whose it is
+ * @param {readonly Token[]} tokens all of the registry
  * @param {Session} session
  */
-export function lineageGraph({ nodes, links, cut }, id, session) {
+export function lineageGraph({ nodes, links, cut }, id, tokens, session) {
   const placed = place(nodes, links);
   const width = Math.max(...placed.map((each) => each.x)) + WIDTH + 20;
   const height = Math.max(...placed.map((each) => each.y)) + HEIGHT + 20;
@@ -25,7 +28,7 @@ export function lineageGraph({ nodes, links, cut }, id, session) {
   const picture = s(
     "svg",
     { viewBox: `-10 -10 ${width} ${height}`, role: "group", "aria-label": "Lineage: each box opens its token" },
-    ...links.map((link) => edge(link, at)),
+    ...edges(links, at).map((each) => edge(each, tokens, session)),
     ...placed.map((each) => box(each, id, session)),
   );
   const view = new View(picture, width, height, at.get(id));
@@ -37,8 +40,9 @@ export function lineageGraph({ nodes, links, cut }, id, session) {
       "figcaption",
       {},
       view.buttons,
-      h("span.key", {}, h("i.line.stated", {}), "the publisher states"),
-      h("span.key", {}, h("i.line", {}), "confirmed by the owner"),
+      h("span.key", {}, h("i.line.stated", {}), GRADE.stated),
+      h("span.key", {}, h("i.line.transcript", {}), GRADE.transcript),
+      h("span.key", {}, h("i.line", {}), GRADE.countersigned),
       cut && h("span.faint", {}, "There is more than fits: open a box to go on from there."),
     ),
   );
@@ -67,23 +71,73 @@ function place(nodes, links) {
   });
 }
 
+/** @typedef {{link: Link, d: string, x: number, y: number}} Edge a curve, and the middle of its words */
+
 /**
- * @param {Link} link
+ * @param {Link[]} links
  * @param {Map<number, Placed>} at
+ * @returns {Edge[]}
  */
-function edge(link, at) {
-  const [from, to] = [at.get(link.target), at.get(link.source)];
-  if (!from || !to) return null;
+function edges(links, at) {
+  /** @type {Edge[]} */
+  const drawn = [];
+  for (const link of links) {
+    const [from, to] = [at.get(link.target), at.get(link.source)];
+    if (from && to) drawn.push(apart(curve(link, from, to), drawn));
+  }
+  return drawn;
+}
+
+/**
+ * A curve between two boxes, its words in the gap before the newer one, where no box hides them.
+ * @param {Link} link
+ * @param {Placed} from
+ * @param {Placed} to
+ * @returns {Edge}
+ */
+function curve(link, from, to) {
   const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2];
   const middle = (x1 + x2) / 2;
+  const x = x2 - ACROSS / 2;
+  const way = (x - x1) / (x2 - x1);
+  return {
+    link,
+    d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`,
+    x,
+    y: y1 + (y2 - y1) * way * way * (3 - 2 * way) - 5,
+  };
+}
+
+/**
+ * Move an edge's words below those that stand there already.
+ * @param {Edge} edge
+ * @param {readonly Edge[]} drawn
+ */
+function apart(edge, drawn) {
+  const near = drawn.filter(({ x }) => Math.abs(x - edge.x) < WORDS).sort((a, b) => a.y - b.y);
+  for (const { y } of near) if (Math.abs(y - edge.y) < LINE) edge.y = y + LINE;
+  return edge;
+}
+
+/**
+ * @param {Edge} edge
+ * @param {readonly Token[]} tokens
+ * @param {Session} session
+ */
+function edge({ link, d, x, y }, tokens, session) {
   const words = RELATION[link.relation].replace("was ", "");
-  const d = `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`;
-  return s(
+  const drawn = s(
     "g",
     { class: link.countersigned ? "edge" : "edge stated" },
     s("path", { d }),
-    s("text", { x: x2 - 8, y: y2 - 6, "text-anchor": "end" }, words),
+    s("text", { x, y, "text-anchor": "middle" }, words),
   );
+  if (!link.countersigned) {
+    session.transcript(link, tokens).then((transcript) => {
+      if (transcript) drawn.setAttribute("class", "edge transcript");
+    });
+  }
+  return drawn;
 }
 
 /**
@@ -142,7 +196,7 @@ class View {
       h("button.quiet", { type: "button", click: () => this.reset() }, "Reset"),
     );
     this.scale(1);
-    requestAnimationFrame(() => this.centre()); // once it stands in the page, and has a width
+    requestAnimationFrame(() => this.reset()); // once it stands in the page, and has a width
   }
 
   centre() {
@@ -151,8 +205,10 @@ class View {
     this.element.scrollTop = y * this.zoom - this.element.clientHeight / 2;
   }
 
+  /** Show all of it, if that can be read, or else what is around its own token. */
   reset() {
-    this.scale(1 / this.zoom);
+    const fitting = this.element.clientWidth / this.natural.width;
+    this.scale(Math.min(1, Math.max(SMALLEST, fitting)) / this.zoom);
     this.centre();
   }
 

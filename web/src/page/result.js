@@ -28,7 +28,7 @@ const CHECKS = {
   commitment: ["Description and chain agree", "Both state the same root and the same number of entries."],
   leaf: [
     "Your file's fingerprint was made its way",
-    "A file is compared by its bytes, a picture by its pixels, a text by its characters: as this artifact says.",
+    "A file is compared by its bytes, a picture by its pixels, a text by its characters: as its publisher chose.",
   ],
   position: [
     "The fingerprint was looked up",

@@ -133,7 +133,7 @@ function mining(metadata) {
 function lineage({ tokens }, token, session) {
   const found = around(tokens, token.id);
   if (found.nodes.length === 1) return h("p.faint", {}, "It is linked to nothing, and nothing to it.");
-  return lineageGraph(found, token.id, session);
+  return lineageGraph(found, token.id, tokens, session);
 }
 
 /**
