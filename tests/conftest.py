@@ -21,6 +21,7 @@ os.environ["ALITHIS_GATEWAYS"] = "none"
 os.environ["ALITHIS_CACHE"] = "none"
 
 import ape  # noqa: E402
+import coverage  # noqa: E402
 import pytest  # noqa: E402
 from ape.api import AccountAPI, ProviderAPI  # noqa: E402
 from ape.contracts import ContractInstance  # noqa: E402
@@ -46,6 +47,12 @@ ape.config.DATA_FOLDER = APE_DATA
 # No test depends on how fast the machine is.
 settings.register_profile("alithis", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("alithis")
+
+
+def pytest_sessionfinish() -> None:
+    """Keeps what was measured: a worker that ends slowly, for what it has open, is killed."""
+    if measured := coverage.Coverage.current():
+        measured.save()
 
 
 @pytest.fixture(autouse=True)

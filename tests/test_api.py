@@ -364,7 +364,12 @@ schema = schemathesis.pytest.from_fixture("api_schema")
 
 
 @schema.parametrize()
-@settings(max_examples=25, suppress_health_check=list(HealthCheck), database=None)
+@settings(
+    max_examples=25,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+    derandomize=True,  # a wrong value that is lost on its way into the URL counts as accepted
+)
 def test_answers_are_as_described(case):
     case.call_and_validate()
 

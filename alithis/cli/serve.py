@@ -34,7 +34,13 @@ from alithis.cli.frame import ANY, CHAIN, index_folder, say, store_option
     "--gateway", "gateways", multiple=True, metavar="URL", help="A further gateway; repeatable."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on.",
+)
 @click.option(
     "--proxy",
     "proxies",
