@@ -593,8 +593,9 @@ class TestHints:
             drop(page, digit(tmp_path))
             expect(page.locator(".summary")).to_contain_text("Included in 1")
         first = str(browsing.Cid.raw(bytes.fromhex(poems)))
-        asked = [path for path in order if path.startswith("ipfs/")]
-        assert asked[0].endswith(first)
+        # Four are asked at once, in whatever order they arrive; by number it is none of these.
+        assert world.tokens["poems"] > 4
+        assert any(path.endswith(first) for path in order[:4])
 
     def test_a_gateway_that_asks_to_come_later_is_asked_later(self, page, world, tmp_path):
         refused = []
