@@ -91,7 +91,7 @@ class Follower:
             try:
                 with self._open_index() as index:
                     self._follow(index)
-            except Exception as error:
+            except Exception as error:  # whatever it is, the server goes on with what it has
                 self._failed(error)
                 self._stopping.wait(self._pause())
 

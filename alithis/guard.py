@@ -128,7 +128,7 @@ class Guard:
                 await _refuse(answer.send, over)
             else:
                 await self._app(scope, receive, answer.send)
-        except Exception as error:
+        except Exception as error:  # a defect of ours: told in the log, and not to strangers
             log("fault", route=_route(scope), **_fault(error))
             if answer.status:
                 raise  # the connection is all that can be ended

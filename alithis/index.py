@@ -561,6 +561,7 @@ class Index:
         conditions = [("1", []), *search.conditions()]
         where = " AND ".join(condition for condition, _ in conditions)
         values = [value for _, each in conditions for value in each]
+        # The conditions are texts of this module; what is asked for is bound.
         query = f"SELECT * FROM ({_ENTRIES}) WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
         rows = self._database.execute(query, [*values, limit])
         return [_entry(*row) for row in rows]
