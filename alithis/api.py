@@ -426,8 +426,9 @@ class Query:
     def text(self, name: str) -> str:
         """Return a text."""
         text = self._values.get(name, "")
-        if len(text) > _LONGEST or not all(char.isprintable() for char in text):
-            raise RefusedError(400, f"{name} is at most {_LONGEST} printable characters.")
+        if len(text) > _LONGEST or not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f]*", text):
+            message = f"{name} is at most {_LONGEST} characters, none of them a control character."
+            raise RefusedError(400, message)
         return text
 
     def number(self, name: str, least: int, most: int) -> int | None:

@@ -19,6 +19,7 @@ from artifacts import build
 from browsing import World, file_digest
 from chains import rpc
 from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import negative_data_rejection
 from serving import free_port, wait_until
 
 from alithis import api, follower, proof, server
@@ -364,14 +365,11 @@ schema = schemathesis.pytest.from_fixture("api_schema")
 
 
 @schema.parametrize()
-@settings(
-    max_examples=25,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-    derandomize=True,  # a wrong value that is lost on its way into the URL counts as accepted
-)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), database=None)
 def test_answers_are_as_described(case):
-    case.call_and_validate()
+    lost = any(isinstance(value, list | dict | None) for value in (case.query or {}).values())
+    # what is no text, number or flag has no one form in a URL: what arrives may be right again
+    case.call_and_validate(excluded_checks=[negative_data_rejection] if lost else [])
 
 
 def test_the_description_names_every_route(client):
