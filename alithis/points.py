@@ -49,6 +49,8 @@ class Digester:
         Raises:
             SourceError: it has no such form.
         """
+        if type(item) is str and self.point is None and self.form.name == "text":
+            return digest.of_bytes(canonical.text(item))  # of all the usual one: it is quick
         return self._digest(self._taken(item))
 
     def batch(self, batch: Any) -> bytes:

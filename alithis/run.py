@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -119,6 +121,7 @@ class Run:
         try:
             self._fed = [used.input(relation) for (relation, _), used in self._used.items()]
             self._end()
+            self._warn()
         except AlithisError as failed:
             if error is None:
                 raise
@@ -159,6 +162,11 @@ class Run:
                 relation another.
         """
         if not isinstance(manifest, Manifest):
+            if not isinstance(manifest, str | Path):
+                raise FormatError(
+                    f"a {type(manifest).__name__} was given as manifest: use(data, manifest) takes "
+                    "what is fed first, and then a Manifest or its path"
+                )
             manifest = Manifest.open(Path(manifest))
         stated = manifest.metadata
         if relation not in TRANSCRIBED:
@@ -254,6 +262,17 @@ class Run:
         return build_model(
             self._weights, out, description=self.description, facts=facts, replace=replace
         )
+
+    def _warn(self) -> None:
+        """Tell of a dataset of which nothing was fed though something was: it is another's form."""
+        for each in self._fed or ():
+            if each.transcript and each.transcript.size and not each.transcript.seen:
+                warnings.warn(
+                    f"{each.name}: none of the {each.transcript.size:,} data points that were fed "
+                    "is in its manifest; is it the manifest of these data, and do they come as "
+                    "they were hashed? source= tells what they were made from",
+                    stacklevel=3,
+                )
 
     @property
     def _record(self) -> Path | None:
@@ -381,17 +400,18 @@ def _code() -> dict[str, Any]:
     """
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     folder = Path(script).resolve().parent if script else Path.cwd()
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or ""
+    found = re.match(r"# branch\.oid ([0-9a-f]{40,64})\n", status)
+    if not found:
         return {}
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    changes = [line for line in status.splitlines() if not line.startswith("#")]
     url = _git(folder, "config", "--get", "remote.origin.url")
     repository = {"repository": _public(url)} if url else {}
-    return repository | {"commit": commit, "dirty": changes != ""}
+    return repository | {"commit": found[1], "dirty": bool(changes)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(folder), *arguments]
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(  # noqa: S603
             command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False

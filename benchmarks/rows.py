@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alithis import readers
 from benchmarks import inputs, lineage, peers
@@ -201,29 +200,29 @@ def _lineage(folder: Path, runs: int) -> list[Row]:
 
 
 def _training(folder: Path, runs: int) -> list[Row]:
-    """Train on MNIST with a Run and without; the loop of PyTorch in the environment that has it."""
-    images = readers.idx_array(inputs.MNIST)
+    """Train with a Run and without; all but one in the environment with the frameworks."""
+    here, there = sys.executable, str(peers.FRAMEWORKS)
+    few, all_images = (_images(folder, count) for count in (6_000, 60_000))
     return [
-        *_loop("softmax", "8 epochs of a softmax in NumPy", images, sys.executable, folder, runs),
-        *_loop(
-            "convolutions",
-            "2 epochs of convolutions in PyTorch",
-            images[:3_000],
-            str(peers.FRAMEWORKS),
-            folder,
-            runs,
-        ),
+        *_loop("speeches", "examples/text_classifier.py, scikit-learn", there, folder, runs),
+        *_loop("digits", "examples/digits.py, PyTorch", there, folder, runs),
+        *_loop("convolutions", "2 epochs of convolutions on 6,000 images", there, few, runs),
+        *_loop("softmax", "8 epochs of a softmax on 60,000 images", here, all_images, runs),
     ]
 
 
-def _loop(
-    loop: str, work: str, images: NDArray[np.uint8], python: str, folder: Path, runs: int
-) -> list[Row]:
-    file, out = folder / "images.npy", folder / "images.alithis"
-    np.save(file, images)
-    manifest_of(file, out)
-    work = f"{work} on {len(images):,} images, under a Run"
-    pairs = peers.training(python, loop, runs, file, out)
+def _images(folder: Path, count: int) -> Path:
+    """Write pictures of MNIST and their manifest into a folder of their own."""
+    place = folder / f"images-{count}"
+    place.mkdir()
+    np.save(place / "images.npy", readers.idx_array(inputs.MNIST)[:count])
+    manifest_of(place / "images.npy", place / "images.alithis")
+    return place
+
+
+def _loop(loop: str, work: str, python: str, folder: Path, runs: int) -> list[Row]:
+    work = f"{work}, under a Run"
+    pairs = peers.training(python, loop, runs, folder)
     if not pairs:
         print(f"{work}: not run: no {python}, which `make frameworks` makes", file=sys.stderr)
         return []

@@ -47,9 +47,7 @@ def main(folder: Path) -> None:
     part = dataset(images[even], labels[even], folder / "digits-even.alithis", "The even ones.")
 
     torch.manual_seed(SEED)
-    network = nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 10)
-    )
+    network = layers()
     run = train("even", network, images[even], labels[even], part, folder)
     base = run.write(folder / "even.alithis", replace=True)
 
@@ -77,6 +75,13 @@ def dataset(
     words = Description(out.stem, description, LICENSE, creators=("E. Alpaydin", "C. Kaynak"))
     with Pool(1) as pool:
         return build(source.digested(pool), out, description=words, form=source.form, replace=True)
+
+
+def layers() -> nn.Sequential:
+    """Return a network that was not trained yet."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 10)
+    )
 
 
 def train(

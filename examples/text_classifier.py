@@ -81,14 +81,19 @@ def main(speeches: Path, folder: Path) -> None:
     test = dataset(passages(paths[::5]), folder / "speeches-test.alithis", "to test on")
     (folder / "passage.txt").write_text(train[0].text, encoding="utf-8")
 
-    model = make_pipeline(
-        TfidfVectorizer(max_features=20_000, sublinear_tf=True),
-        SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=EPOCHS, tol=None, random_state=SEED),
-    )
+    model = classifier()
     run = trained("party", model, data, test, folder)
     base = run.write(folder / "party.alithis", replace=True)
     run = trained("party-recent", model, part, test, folder, base)
     run.write(folder / "party-recent.alithis", replace=True)
+
+
+def classifier() -> Pipeline:
+    """Return a linear classifier of weighted words, not yet trained."""
+    return make_pipeline(
+        TfidfVectorizer(max_features=20_000, sublinear_tf=True),
+        SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=EPOCHS, tol=None, random_state=SEED),
+    )
 
 
 def trained(

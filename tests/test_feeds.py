@@ -1,5 +1,6 @@
 """What is fed, in every shape it comes in: noted under the manifest's form, whoever takes it."""
 
+import copy
 import hashlib
 import json
 import multiprocessing
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from io import BytesIO
 from pathlib import Path
 
@@ -213,6 +215,17 @@ class TestLedger:
         assert len(files) <= 5  # the runs are merged
         assert sum(path.stat().st_size for path in files) <= 32 * (8 + 4 * 41) + 32 * 1024 + 16
 
+    @given(
+        st.lists(
+            st.binary(min_size=1, max_size=1).flatmap(
+                lambda head: st.binary(max_size=1).map(lambda tail: (head * 8 + tail).ljust(32))
+            )
+        )
+    )
+    def test_digests_that_begin_alike(self, digests):
+        joined = np.frombuffer(b"".join(digests), "S32")
+        assert ledger._distinct(joined).tolist() == np.unique(joined).tolist()
+
     def test_processes_share_a_folder(self, tmp_path):
         notes = Ledger(tmp_path)
         notes.note(self.digests([1]), 1)
@@ -377,6 +390,45 @@ class TestLists:
         with multiprocessing.get_context("spawn").Pool(2) as pool:
             assert pool.map(wrapped.__getitem__, [0, 1, 1]) == ["text 0", "text 1", "text 1"]
         assert fed(run) == (2, 10, 0, 3)
+
+    @pytest.mark.parametrize("count", [1, 300])
+    def test_copies_note_too(self, texts, count):
+        run = Run("r")
+        wrapped = run.use(TEXTS * count, texts)
+        for each in (wrapped, copy.copy(wrapped), copy.deepcopy(wrapped)):
+            assert next(iter(each)) == "text 0"
+            assert each[1:3] == TEXTS[1:3]
+            assert len(list(each)) == len(TEXTS) * count
+        assert fed(run) == (12, 0, 0, 3 * (1 + 2 + 12 * count))
+
+    def test_a_forked_process_notes_what_it_gives_and_no_more(self, texts):
+        run = Run("r")
+        wrapped = run.use(TEXTS, texts)
+        assert wrapped[:3] == TEXTS[:3]
+        child = os.fork()
+        if not child:
+            list(map(wrapped.__getitem__, [3, 4, 4]))
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert fed(run) == (5, 7, 0, 6)
+
+    @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 50}])
+    def test_threads(self, texts, options):
+        run = Run("r")
+        wrapped = run.use(TEXTS * 50, texts, **options)
+        threads = [threading.Thread(target=list, args=(wrapped,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert fed(run) == (12, 0, 0, 4 * 12 * 50)
+
+    def test_a_text_without_a_form_is_told_of_before_the_run_ends(self, texts):
+        run = Run("r")
+        wrapped = run.use([*TEXTS, "\ud800"], texts)
+        assert (wrapped[0], wrapped[12]) == ("text 0", "\ud800")
+        with pytest.raises(SourceError, match="half of a surrogate pair"):
+            run.inputs()
 
     @pytest.mark.parametrize(
         ("data", "said"),
@@ -591,6 +643,22 @@ class TestRun:
             wrapped[0]
         assert wrapped[1:] == TEXTS[1:]
         assert fed(run) == (1, 11, 0, 1)
+
+    @pytest.mark.parametrize(("fed", "warned"), [(["else"], 1), (["else", "text 1"], 0), ([], 0)])
+    def test_a_manifest_of_other_data_is_told_of(self, texts, tmp_path, fed, warned):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            with Run("r", out=tmp_path / "r") as run:
+                list(run.use(fed, texts))
+        assert len(told) == warned
+        for each in told:
+            assert "texts: none of the 1 data points that were fed is in its" in str(each.message)
+            assert each.filename == __file__
+        assert (tmp_path / "r.run.json").exists()
+
+    def test_data_and_manifest_swapped(self, texts):
+        with pytest.raises(FormatError, match=r"a list was given as manifest: use\(data"):
+            Run("r").use(texts, TEXTS)
 
     def test_nothing_is_left_behind(self, texts, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -655,7 +655,9 @@ def fed_of(data):
 
 
 def taken(fed):
-    return np.flatnonzero(vars(fed)["_taken"]._mapped()).tolist()
+    marked = vars(fed)["_taken"]
+    marked.again()
+    return np.flatnonzero(marked._mapped()).tolist()
 
 
 def noted(fed):

@@ -1,13 +1,14 @@
 """PyTorch's DataLoader: what its batches hold is noted when they arrive, not when they are made.
 
-Workers make batches ahead that a loop which stops early never sees. So each batch carries the
-digests of its data points with it, or their numbers, and they are noted where it is taken.
+Workers make batches ahead that a loop which stops early never sees. So each batch of theirs carries
+the digests of its data points with it, or their numbers, and they are noted where it is taken.
+Without workers a batch is made when it is asked for, and noted then.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alithis.feeds.log import Log
@@ -25,7 +26,7 @@ class _Pending:
         self._numbers: list[int] = []
         self._given = 0
 
-    def number(self, numbers: list[int]) -> None:
+    def number(self, numbers: Sequence[int]) -> None:
         self._numbers += numbers
 
     def note(self, digests: bytes, given: int) -> None:
@@ -63,13 +64,17 @@ class _Carry:
 
 
 def of_loader(loader: Any, log: Log, wrap: Callable[[Any, Log], Any]) -> Any:
-    """Wrap a DataLoader: the result is one, of a class derived from its own.
+    """Wrap a DataLoader: the result is one, of its class or one derived from it.
 
     Args:
         loader: PyTorch's DataLoader, or one of a class derived from it.
         log: where data points are noted.
         wrap: wraps the loader's dataset, given the log to note in.
     """
+    outer = copy.copy(loader)
+    vars(outer).update(dataset=wrap(loader.dataset, log), _iterator=None)
+    if not loader.num_workers:
+        return outer
     pending = _Pending()
     carrying = Log(log.ledger, log.digester, pending.note, pending.number)
     inner = copy.copy(loader)
@@ -78,8 +83,6 @@ def of_loader(loader: Any, log: Log, wrap: Callable[[Any, Log], Any]) -> Any:
         collate_fn=_Carry(loader.collate_fn, pending),
         _iterator=None,
     )
-    outer = copy.copy(loader)
-    vars(outer).update(dataset=wrap(loader.dataset, log), _iterator=None)
     vars(outer).update(_fed_inner=inner, _fed_ledger=log.ledger, _fed_taken=log.taken)
     outer.__class__ = _derived(type(loader))
     return outer
@@ -97,11 +100,9 @@ def _derived(kind: type[Any]) -> type[Any]:
 
 
 def _arriving(inner: Any, ledger: Ledger, taken: Taken | None) -> Iterator[Any]:
-    import numpy as np
-
     for carried in inner:
         if taken is not None and carried.numbers:
-            taken.later(np.array(carried.numbers, np.intp))
+            taken.later(carried.numbers)
         else:
             ledger.note(carried.digests, carried.given)
         yield carried.batch

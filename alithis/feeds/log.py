@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alithis.digest import SIZE
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 14  # rows that are digested at a time
 _LATER, _DIGESTED = 1, 2  # marks: of what was given and is digested later, with others; and is
-_MANY = 256
+_MANY = 256  # data points that are digested together
+_NUMBERS = 1 << 12  # numbers of data points that are looked at together
+_SHORT = 1 << 16  # characters or bytes: what is longer is not held
 
 Note = Callable[[bytes, int], None]
 """Notes digests, joined, and how many data points were given."""
@@ -35,6 +40,43 @@ class Rows(Protocol):
         """Return those that may have been changed since they were digested."""
 
 
+_process = [os.getpid()]  # to ask the system for each data point takes longer than all the rest
+os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, os.getpid()))
+
+
+class _Held:
+    """What a process was given and looks at later, all at once: that is quicker.
+
+    A copy, in this process or another, holds nothing: nobody would ask it for what it holds.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Begin with nothing; ``limit`` tells how much is held."""
+        self._pid: int | None = _process[0]
+        self._limit = limit
+        self._given: deque[Any] = deque()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_pid": None, "_limit": 0, "_given": deque()}
+
+    def is_ours(self) -> bool:
+        """Tell whether this process may hold things."""
+        return _process[0] == self._pid
+
+    def is_full(self, given: Iterable[Any]) -> bool:
+        """Hold things, and tell whether they are enough now."""
+        self._given.extend(given)
+        return len(self._given) >= self._limit
+
+    def taken(self) -> list[Any]:
+        """Return what is held, and hold it no longer."""
+        found = []
+        with suppress(IndexError):  # another thread may take some
+            while True:
+                found.append(self._given.popleft())
+        return found
+
+
 class Log:
     """Notes data points as they are given; a copy in another process notes into the same folder.
 
@@ -50,7 +92,7 @@ class Log:
         ledger: Ledger,
         digester: Digester,
         note: Note | None = None,
-        number: Callable[[list[int]], None] | None = None,
+        number: Callable[[Sequence[int]], None] | None = None,
     ) -> None:
         """Note into a ledger.
 
@@ -64,6 +106,8 @@ class Log:
         self.note: Note = note or ledger.note
         self.number = number
         self._taken: list[Taken] = []
+        self._held = _Held(_MANY)
+        self._held_type: type[str | bytes] | None = None  # of items that have the form
 
     @property
     def taken(self) -> Taken | None:
@@ -75,13 +119,29 @@ class Log:
         self._taken.append(taken)
 
     def again(self) -> None:
-        """Digest again what was given of sources: so it shows if they were changed meanwhile."""
+        """Digest what is held, and what was changed in a source since it was given."""
+        self._digest_held()
         for taken in self._taken:
             taken.again()
 
     def item(self, item: Any) -> None:
-        """Note an item that is given."""
+        """Note an item that is given; texts and bytes, which stay as they are, with others.
+
+        Raises:
+            SourceError: it has no such form; or one that was given a little earlier has not.
+        """
+        kind: Any = type(item)
+        if kind is self._held_type and len(item) <= _SHORT and self._held.is_ours():
+            if self._held.is_full((item,)):
+                self._digest_held()
+            return
         self.note(self.digester.item(item), 1)
+        if kind in (str, bytes) and self.digester.point is None and self.number is None:
+            self._held_type = kind
+
+    def _digest_held(self) -> None:
+        if held := self._held.taken():
+            self.note(b"".join(map(self.digester.item, held)), len(held))
 
     def batch(self, batch: Any) -> None:
         """Note a batch that is given."""
@@ -107,6 +167,7 @@ class Taken:
         log.numbered(self)
         self._path = log.ledger.folder / "taken"
         self._marks: NDArray[np.uint8] | None = None
+        self._held = _Held(_NUMBERS)
         self._later: list[int] = []
         try:
             self._path.write_bytes(bytes(count))
@@ -119,17 +180,7 @@ class Taken:
 
     def one(self, number: int) -> None:
         """Note a data point by its number."""
-        if self._log.number is not None:
-            self._log.number([number])
-            return
-        marks = self._mapped()
-        if marks is None:
-            return
-        self._log.ledger.count(1)
-        if not marks[number]:
-            marks[number] = _LATER
-            self._later.append(number)
-            self._digest_many(marks)
+        self.later((number,))
 
     def note(self, numbers: NDArray[np.intp], given: NDArray[Any] | None = None) -> None:
         """Note data points by their numbers, each as often as it is given.
@@ -153,17 +204,32 @@ class Taken:
             self._digest(marks, fresh)
         self._log.ledger.count(len(numbers))
 
-    def later(self, numbers: NDArray[np.intp]) -> None:
-        """Note data points by their numbers, and digest new ones when there are many."""
+    def later(self, numbers: Sequence[int]) -> None:
+        """Note data points by their numbers, and digest new ones when there are many.
+
+        Args:
+            numbers: negative ones count from the end.
+        """
+        if self._log.number is not None:
+            self._log.number(numbers)
+        elif not self._held.is_ours():
+            self._mark(numbers)
+        elif self._held.is_full(numbers):
+            self._mark(self._held.taken())
+
+    def _mark(self, numbers: Sequence[int]) -> None:
         marks = self._mapped()
         if marks is None:
             return
-        fresh = numbers[marks[numbers] == 0]
+        given = _array(numbers)
+        fresh = given[marks[given] == 0]
         if len(fresh):
             marks[fresh] = _LATER
             self._later += fresh.tolist()
-            self._digest_many(marks)
-        self._log.ledger.count(len(numbers))
+        if len(self._later) >= _MANY:
+            self._digest(marks, _array(self._later))
+            self._later = []
+        self._log.ledger.count(len(given))
 
     def all(self) -> None:
         """Note that all were given once more."""
@@ -175,17 +241,13 @@ class Taken:
         """Digest what is still to be, in whatever process it was given, and what was changed."""
         import numpy as np
 
+        self._mark(self._held.taken())
         marks = self._mapped()
         if marks is None:
             return
         taken = np.flatnonzero(marks)
         later = taken[marks[taken] == _LATER]
         self._digest(marks, np.concatenate([later, self._rows.changed(taken)]))
-
-    def _digest_many(self, marks: NDArray[np.uint8]) -> None:
-        if len(self._later) >= _MANY:
-            self._digest(marks, _array(self._later))
-            self._later = []
 
     def _digest(self, marks: NDArray[np.uint8], numbers: NDArray[np.intp]) -> None:
         import numpy as np
@@ -214,7 +276,7 @@ class Taken:
         return self._marks
 
 
-def _array(numbers: list[int]) -> NDArray[np.intp]:
+def _array(numbers: Sequence[int]) -> NDArray[np.intp]:
     import numpy as np
 
     return np.array(numbers, np.intp)

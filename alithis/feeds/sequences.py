@@ -49,6 +49,12 @@ class FedSequence(Fed):
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the items in turn, each noted as it is asked for."""
+        if self._taken is None and not self._batched:
+            note = self._log.item
+            for item in self._data:
+                note(item)
+                yield item
+            return
         for number, item in enumerate(self._data):
             self._note(number, item)
             yield item
@@ -85,16 +91,19 @@ class FedSequence(Fed):
     @property
     def __getitems__(self) -> Callable[[list[int]], Any]:
         """What gives a batch at once, if the dataset does or items have numbers: PyTorch asks."""
-        found = getattr(self._data, "__getitems__", None)
-        if found is None and self._taken is None:
+        if self._taken is None and not hasattr(self._data, "__getitems__"):
             raise AttributeError("__getitems__")
+        return self._items
 
-        def items(keys: list[int]) -> Any:
-            given = found(keys) if found else [self._data[key] for key in keys]
+    def _items(self, keys: list[int]) -> Any:
+        data = self._data
+        many = getattr(data, "__getitems__", None)
+        given = many(keys) if many else [data[key] for key in keys]
+        if self._taken is not None:
+            self._taken.later(keys)
+        else:
             self._note_many(keys, given)
-            return given
-
-        return items
+        return given
 
     @property
     def _count(self) -> int:

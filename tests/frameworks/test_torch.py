@@ -25,6 +25,7 @@ from torch.utils.data import (
 
 from alithis.adapters import torch as adapter
 from alithis.errors import SourceError
+from alithis.points import Digester
 from alithis.run import Run
 
 BATCH = 16
@@ -216,6 +217,21 @@ class TestLoader:
         for _ in range(2):
             next(iter(fed))
         assert transcript(run)[2:] == (0, 2 * BATCH)
+
+    @WORKERS
+    def test_a_row_is_digested_once(self, images, labels, pixels, workers, monkeypatch):
+        digested, plain = [], Digester.rows
+        monkeypatch.setattr(
+            Digester, "rows", lambda self, rows: digested.extend(rows) or plain(self, rows)
+        )
+        run = Run("r")
+        data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+        loader = run.use(DataLoader(data, shuffle=True, **workers), pixels)
+        digested.clear()
+        for _ in range(3):
+            assert sum(len(batch) for batch, _ in loader) == COUNT
+        assert transcript(run) == (COUNT, 0, 0, 3 * COUNT)
+        assert len(digested) == COUNT
 
     def test_without_batches(self, pictures, pixels):
         run = Run("r")
