@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from alithis.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 _BATCH = 64
-_LONGEST = 90.0  # seconds after which no further pair is begun
+_SECONDS = 75.0  # for which pairs are begun: single ones differ by more than a Run costs
 
 Train = Callable[[Any], None]
 """Trains once under a Run, or what stands for none: it is given the class."""
@@ -155,23 +155,30 @@ def pairs(train: Train, turns: int) -> list[list[tuple[float, float]]]:
 
     Args:
         train: a loop.
-        turns: those that count, fewer where they take long; a first one warms up.
+        turns: those that count at least; one before them warms up.
 
     Returns:
         Of each turn, with (its record of the run included) and without: seconds that passed, and
         seconds of the processor's, of all threads and of commands that were run.
     """
-    end = time.monotonic() + _LONGEST
+    end = time.monotonic() + _SECONDS
     found: list[list[tuple[float, float]]] = []
-    while len(found) <= turns and (time.monotonic() < end or len(found) < 2):
-        found.append([_seconds(train, Run), _seconds(train, Unrecorded)])
+    while len(found) <= turns or time.monotonic() < end:
+        recorders = [Run, Unrecorded][:: -1 if len(found) % 2 else 1]  # each is first in turn
+        times = {recorder: _seconds(train, recorder) for recorder in recorders}
+        found.append([times[Run], times[Unrecorded]])
     return found[1:]
 
 
 def _seconds(train: Train, recorder: Any) -> tuple[float, float]:
-    start, used = time.perf_counter(), sum(os.times()[:4])
+    start, used = time.perf_counter(), _used()
     train(recorder)
-    return time.perf_counter() - start, sum(os.times()[:4]) - used
+    return time.perf_counter() - start, _used() - used
+
+
+def _used() -> float:
+    commands = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + commands.ru_utime + commands.ru_stime
 
 
 def _images(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

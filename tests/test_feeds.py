@@ -423,13 +423,6 @@ class TestLists:
             thread.join()
         assert fed(run) == (12, 0, 0, 4 * 12 * 50)
 
-    def test_a_text_without_a_form_is_told_of_before_the_run_ends(self, texts):
-        run = Run("r")
-        wrapped = run.use([*TEXTS, "\ud800"], texts)
-        assert (wrapped[0], wrapped[12]) == ("text 0", "\ud800")
-        with pytest.raises(SourceError, match="half of a surrogate pair"):
-            run.inputs()
-
     @pytest.mark.parametrize(
         ("data", "said"),
         [
