@@ -49,17 +49,9 @@ class Digester:
         Raises:
             SourceError: it has no such form.
         """
+        if type(item) is str and self.point is None and self.form.name == "text":
+            return digest.of_bytes(canonical.text(item))  # of all the usual one: it is quick
         return self._digest(self._taken(item))
-
-    def text(self, item: str) -> bytes | None:
-        """Return the canonical form of an item that is a text; None where no item is one.
-
-        Raises:
-            SourceError: it has none.
-        """
-        if self.point is not None or self.form.name != "text":
-            return None
-        return canonical.text(item)
 
     def batch(self, batch: Any) -> bytes:
         """Return the digests of a batch's data points, joined.

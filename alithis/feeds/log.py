@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alithis.digest import SIZE, of_bytes
+from alithis.digest import SIZE
 from alithis.errors import SourceError
 from alithis.ledger import Ledger
 from alithis.points import Digester
@@ -21,7 +21,7 @@ _BATCH = 1 << 14  # rows that are digested at a time
 _LATER, _DIGESTED = 1, 2  # marks: of what was given and is digested later, with others; and is
 _MANY = 256  # data points that are digested together
 _NUMBERS = 1 << 12  # numbers of data points that are looked at together
-_SHORT = 1 << 16  # bytes: a longer text is not held
+_SHORT = 1 << 16  # characters: a longer text is not held
 
 Note = Callable[[bytes, int], None]
 """Notes digests, joined, and how many data points were given."""
@@ -106,7 +106,8 @@ class Log:
         self.note: Note = note or ledger.note
         self.number = number
         self._taken: list[Taken] = []
-        self._held = _Held(_MANY, here=note is None)
+        texts = digester.form.name == "text" and digester.point is None
+        self._held = _Held(_MANY, here=texts and note is None)
 
     @property
     def taken(self) -> Taken | None:
@@ -124,18 +125,16 @@ class Log:
             taken.again()
 
     def item(self, item: Any) -> None:
-        """Note an item that is given; a text is digested later, together with others."""
-        if type(item) is str and self._held.is_ours():
-            text = self.digester.text(item)
-            if text is not None and len(text) <= _SHORT:
-                if self._held.is_full((text,)):
-                    self._digest_held()
-                return
-        self.note(self.digester.item(item), 1)
+        """Note an item that is given; a text in ASCII is digested later, together with others."""
+        if type(item) is str and item.isascii() and len(item) <= _SHORT and self._held.is_ours():
+            if self._held.is_full((item,)):
+                self._digest_held()
+        else:
+            self.note(self.digester.item(item), 1)
 
     def _digest_held(self) -> None:
         if held := self._held.taken():
-            self.note(b"".join(map(of_bytes, held)), len(held))
+            self.note(b"".join(map(self.digester.item, held)), len(held))
 
     def batch(self, batch: Any) -> None:
         """Note a batch that is given."""
