@@ -857,7 +857,8 @@ _EDGES = """
 SELECT links.token, target, relation,
     (SELECT given FROM countersignatures WHERE token = links.token
         AND position = links.position ORDER BY block DESC, log DESC LIMIT 1)
-FROM chosen CROSS JOIN links ON links.token = chosen.id ORDER BY links.token, links.position
+FROM chosen CROSS JOIN links ON links.token = chosen.id
+WHERE target IN (SELECT id FROM chosen) ORDER BY links.token, links.position
 """
 
 _RELATIONS = {relation.value: relation for relation in Relation}

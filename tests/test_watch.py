@@ -132,6 +132,8 @@ class TestAllThere:
         assert health["name"] == "random"
         said = refused("store", "check", "2", *chain, "--gateway", ipfs_peer.url)
         assert "no token 2" in said
+        said = refused("store", "check", "1", *chain, "--chain", "1", "--gateway", ipfs_peer.url)
+        assert "serves chain" in said
 
     def test_in_words(self, server, folder):
         said = run("store", "check", folder, "--gateway", server.url).stdout

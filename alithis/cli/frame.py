@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,6 +22,8 @@ MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
 ANY = click.Path(path_type=Path)
 CHAIN = click.IntRange(min=0)
 TOKEN = click.IntRange(min=1)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -47,6 +50,36 @@ gateway_option = click.option(
     help="An IPFS gateway, for what is not in the store; repeatable; none asks nobody  "
     "[default: ALITHIS_GATEWAYS, or a local node, ipfs.io and dweb.link].",
 )
+
+
+def chain_options(*, required: bool = False) -> Callable[[_Command], _Command]:
+    """Add the options that name a registry: --rpc, --registry and --chain."""
+    options = (
+        click.option(
+            "--rpc",
+            envvar="ALITHIS_RPC",
+            metavar="URL",
+            required=required,
+            help="The chain  [or ALITHIS_RPC].",
+        ),
+        click.option(
+            "--registry",
+            envvar="ALITHIS_REGISTRY",
+            metavar="ADDRESS",
+            required=required,
+            help="The registry on the chain  [or ALITHIS_REGISTRY].",
+        ),
+        click.option(
+            "--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve."
+        ),
+    )
+
+    def added(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return added
 
 
 class Commands(click.Group):

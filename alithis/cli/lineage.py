@@ -12,8 +12,8 @@ import click
 
 from alithis.cli.frame import (
     ANY,
-    CHAIN,
     MANIFEST,
+    chain_options,
     gateway_option,
     index_folder,
     say,
@@ -45,17 +45,7 @@ if TYPE_CHECKING:
     type=click.Choice(["stated", "transcript", "countersigned"]),
     help="List those alone whose best way here has this as its weakest link.",
 )
-@click.option(
-    "--rpc", envvar="ALITHIS_RPC", metavar="URL", required=True, help="The chain  [or ALITHIS_RPC]."
-)
-@click.option(
-    "--registry",
-    envvar="ALITHIS_REGISTRY",
-    metavar="ADDRESS",
-    required=True,
-    help="The registry on the chain  [or ALITHIS_REGISTRY].",
-)
-@click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@chain_options(required=True)
 @click.option(
     "--manifest", "manifests", type=MANIFEST, multiple=True, help="A manifest at hand, for names."
 )

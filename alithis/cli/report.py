@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, gateway_option, say, store_option
+from alithis.cli.frame import ANY, chain_options, gateway_option, say, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,14 +39,7 @@ if TYPE_CHECKING:
     help="A manifest at hand, here or at a URL; repeatable.",
 )
 @gateway_option
-@click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
-@click.option(
-    "--registry",
-    envvar="ALITHIS_REGISTRY",
-    metavar="ADDRESS",
-    help="The registry on the chain  [or ALITHIS_REGISTRY].",
-)
-@click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@chain_options()
 @store_option
 def report(
     subject: str,

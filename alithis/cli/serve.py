@@ -9,21 +9,11 @@ from pathlib import Path
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, index_folder, say, store_option
+from alithis.cli.frame import ANY, chain_options, index_folder, say, store_option
 
 
 @click.command()
-@click.option(
-    "--rpc", envvar="ALITHIS_RPC", metavar="URL", required=True, help="The chain  [or ALITHIS_RPC]."
-)
-@click.option(
-    "--registry",
-    envvar="ALITHIS_REGISTRY",
-    metavar="ADDRESS",
-    required=True,
-    help="The registry on the chain  [or ALITHIS_REGISTRY].",
-)
-@click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@chain_options(required=True)
 @click.option(
     "--page-rpc",
     metavar="URL",

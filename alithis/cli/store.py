@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import ANY, Failure, gateway_option, json_option, say, store_option
+from alithis.cli.frame import (
+    ANY,
+    Failure,
+    chain_options,
+    gateway_option,
+    json_option,
+    say,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from alithis.backends import Backend
@@ -310,13 +318,7 @@ def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
     help="Ranges of each file that are read.",
 )
 @click.option("--withheld", is_flag=True, help="Do not ask for items.parquet: it is withheld.")
-@click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
-@click.option(
-    "--registry",
-    envvar="ALITHIS_REGISTRY",
-    metavar="ADDRESS",
-    help="The registry on the chain  [or ALITHIS_REGISTRY].",
-)
+@chain_options()
 @store_option
 @gateway_option
 @json_option
@@ -329,6 +331,7 @@ def store_check(
     withheld: bool,
     rpc: str | None,
     registry: str | None,
+    chain: int | None,
     store_folder: Path | None,
     gateways: tuple[str, ...],
     as_json: bool,
@@ -358,7 +361,8 @@ def store_check(
     asked += [BackendHost(each) for each in backends]
     if not asked:
         raise click.UsageError("nobody to ask: name a --gateway, or a host with --at")
-    data, at_hand, kept_back = _known(reference, _open_store(store_folder), gates, rpc, registry)
+    opened = _open_store(store_folder)
+    data, at_hand, kept_back = _known(reference, opened, gates, rpc, registry, chain)
     if withheld:
         kept_back = _items_of(data)
     health = check(
@@ -374,7 +378,12 @@ def store_check(
 
 
 def _known(
-    reference: str, opened: Store, gates: Gateways, rpc: str | None, registry: str | None
+    reference: str,
+    opened: Store,
+    gates: Gateways,
+    rpc: str | None,
+    registry: str | None,
+    chain: int | None,
 ) -> tuple[bytes, dict[str, Path], tuple[str, ...]]:
     """Find a metadata.json, which of its files are here, and which a folder keeps back."""
     from alithis import metadata
@@ -389,7 +398,7 @@ def _known(
             return data, here, tuple(name for name in _items_of(data) if name not in here)
         notes = list[str]()
         if reference.isdecimal() and len(reference) < 16:
-            cid = _of_token(int(reference), rpc, registry)
+            cid = _of_token(int(reference), rpc, registry, chain)
         else:
             cid = gates.resolve(reference, notes) if "/" in reference else _named(reference)
         here = {part.name: part.path for part in opened.parts(cid)} if opened.has(cid) else {}
@@ -401,13 +410,13 @@ def _known(
         raise Failure(f"metadata.json is missing: {error}", 1) from error
 
 
-def _of_token(token: int, rpc: str | None, registry: str | None) -> Cid:
+def _of_token(token: int, rpc: str | None, registry: str | None, chain: int | None) -> Cid:
     from alithis.cid import Cid
     from alithis.registry import HttpTransport, Registry
 
     if not rpc or not registry:
         raise click.UsageError("a token takes --rpc and --registry")
-    return Cid.raw(Registry(HttpTransport(rpc), registry).record(token).metadata_digest)
+    return Cid.raw(Registry(HttpTransport(rpc), registry, chain).record(token).metadata_digest)
 
 
 def _named(reference: str) -> Cid:

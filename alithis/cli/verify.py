@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from alithis.cli.frame import (
-    CHAIN,
     EXISTING,
     TOKEN,
+    chain_options,
     gateway_option,
     json_option,
     key_option,
@@ -44,14 +44,7 @@ if TYPE_CHECKING:
 @key_option
 @click.option("--root", metavar="HASH", help="The root that the manifest or proof must have.")
 @click.option("--size", type=click.IntRange(min=1), metavar="N", help="The size, with --root.")
-@click.option("--rpc", envvar="ALITHIS_RPC", metavar="URL", help="The chain  [or ALITHIS_RPC].")
-@click.option(
-    "--registry",
-    envvar="ALITHIS_REGISTRY",
-    metavar="ADDRESS",
-    help="The registry on the chain  [or ALITHIS_REGISTRY].",
-)
-@click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
+@chain_options()
 @click.option(
     "--token",
     "tokens",
