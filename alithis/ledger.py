@@ -183,6 +183,9 @@ class _Run:
         self._file = path.open("rb")
         self._length = os.fstat(self._file.fileno()).st_size // SIZE
 
+    def __del__(self) -> None:
+        self._file.close()
+
     def __len__(self) -> int:
         return self._length
 

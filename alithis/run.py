@@ -119,9 +119,15 @@ class Run:
         self._complete = kind is None
         self._seconds = round(time.monotonic() - self._begun, 1)
         try:
+            unsettled = self._settle()
+            if unsettled:
+                self._complete = False
             self._fed = [used.input(relation) for (relation, _), used in self._used.items()]
             self._end()
-            self._warn()
+            if unsettled:
+                raise unsettled
+            if error is None:
+                self._warn()
         except AlithisError as failed:
             if error is None:
                 raise
@@ -222,8 +228,21 @@ class Run:
         """
         fed = self._fed
         if fed is None:
+            if failed := self._settle():
+                raise failed
             fed = [used.input(relation) for (relation, _), used in self._used.items()]
         return [*fed, *self._added]
+
+    def _settle(self) -> AlithisError | None:
+        """Digest what is still to be; return what went wrong first, if anything did."""
+        failed = None
+        for used in self._used.values():
+            for log in used.logs:
+                try:
+                    log.again()
+                except AlithisError as error:
+                    failed = failed or error
+        return failed
 
     def facts(self) -> Facts:
         """Return what is known of the run so far."""
@@ -341,8 +360,6 @@ class _Used:
     logs: list[Log] = field(default_factory=list)
 
     def input(self, relation: str) -> Input:
-        for log in self.logs:
-            log.again()
         data, noted = self.manifest.metadata, Noted([log.ledger for log in self.logs])
         transcript = Transcript.of_sorted(noted.blocks, self.manifest, noted.given)
         return Input(relation, data.name, data.digest, transcript)
@@ -402,19 +419,25 @@ def _code() -> dict[str, Any]:
     folder = Path(script).resolve().parent if script else Path.cwd()
     status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or ""
     found = re.match(r"# branch\.oid ([0-9a-f]{40,64})\n", status)
-    if not found:
+    commit = found[1] if found else _git(folder, "rev-parse", "HEAD")
+    if commit is None:
         return {}
-    changes = [line for line in status.splitlines() if not line.startswith("#")]
+    dirty = not found or any(not line.startswith("#") for line in status.splitlines())
     url = _git(folder, "config", "--get", "remote.origin.url")
     repository = {"repository": _public(url)} if url else {}
-    return repository | {"commit": found[1], "dirty": bool(changes)}
+    return repository | {"commit": commit, "dirty": dirty}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_GIT_SECONDS,
+            check=False,
         )
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None

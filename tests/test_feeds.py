@@ -408,9 +408,27 @@ class TestLists:
         child = os.fork()
         if not child:
             list(map(wrapped.__getitem__, [3, 4, 4]))
+            run.inputs()
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
         assert fed(run) == (5, 7, 0, 6)
+
+    @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 50}])
+    def test_an_interruption_while_some_are_digested_loses_none(self, texts, options, monkeypatch):
+        plain, calls = Digester.item, []
+
+        def interrupted(self, item):
+            calls.append(item)
+            if len(calls) == 100:
+                raise KeyboardInterrupt
+            return plain(self, item)
+
+        monkeypatch.setattr(Digester, "item", interrupted)
+        run, given = Run("r"), []
+        with pytest.raises(KeyboardInterrupt):
+            given.extend(run.use(TEXTS * 50, texts, **options))
+        monkeypatch.undo()
+        assert fed(run) == (12, 0, 0, 256)
 
     @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 50}])
     def test_threads(self, texts, options):
@@ -457,6 +475,16 @@ class TestLists:
     def test_a_source_that_does_not_fit(self, texts, options, said):
         with pytest.raises(SourceError, match=said):
             Run("r").use([0] * 12, texts, **options)
+
+    @pytest.mark.parametrize("spoil", [list.clear, lambda source: source.__setitem__(3, None)])
+    def test_a_source_that_fails_at_the_end(self, texts, tmp_path, spoil):
+        source = list(TEXTS)
+        run = Run("r", out=tmp_path / "r")
+        with pytest.raises(SourceError, match=r"^the source no longer has|NoneType"), run:
+            spoil([*run.use(list(range(12)), texts, source=source)] and source)
+        record = json.loads((tmp_path / "r.run.json").read_text())
+        assert record["complete"] is False
+        assert record["inputs"][0]["transcript"]["given"] == 12
 
     def test_images_for_a_manifest_of_texts(self, texts):
         with pytest.raises(SourceError, match="of the form text"):
@@ -648,6 +676,13 @@ class TestRun:
             assert "texts: none of the 1 data points that were fed is in its" in str(each.message)
             assert each.filename == __file__
         assert (tmp_path / "r.run.json").exists()
+
+    def test_the_warning_hides_no_error_of_the_training(self, texts):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            run = Run("r")
+            with pytest.raises(KeyboardInterrupt), run:
+                raise KeyboardInterrupt(run.use(["else"], texts)[0])
 
     def test_data_and_manifest_swapped(self, texts):
         with pytest.raises(FormatError, match=r"a list was given as manifest: use\(data"):

@@ -182,10 +182,6 @@ class Rows:
         """Return the digests."""
         return self._digester.rows(self._source[numbers])
 
-    def one(self, number: int) -> bytes:
-        """Return the digest of one row."""
-        return self._digester.item(self._source[number])
-
     def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return those that are in parts of the array which were changed since this was asked."""
         import numpy as np

@@ -212,12 +212,6 @@ class DatasetRows:
         """Return none: the rows of such a dataset do not change."""
         return numbers[:0]
 
-    def one(self, number: int) -> bytes:
-        """Return the digest of one row."""
-        import numpy as np
-
-        return self(np.array([number]))
-
     def __call__(self, numbers: NDArray[np.intp]) -> bytes:
         """Return the digests; a null in the column is no data point, and has none."""
         from datasets.table import embed_table_storage

@@ -2,29 +2,26 @@
 
 Workers make batches ahead that a loop which stops early never sees. So each batch of theirs carries
 the digests of its data points with it, or their numbers, and they are noted where it is taken.
-Without workers a batch is made when it is asked for, and noted then.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alithis.feeds.log import Log
 
-if TYPE_CHECKING:
-    from alithis.feeds.log import Taken
-    from alithis.ledger import Ledger
-
 
 class _Pending:
-    """A ledger in a worker: it holds what is noted until a batch takes it along."""
+    """Takes what is noted while a batch is made, in a worker or here, until the batch is there."""
+
+    _digests: list[bytes]
+    _numbers: list[int]
+    _given: int
 
     def __init__(self) -> None:
-        self._digests: list[bytes] = []
-        self._numbers: list[int] = []
-        self._given = 0
+        self.drop()
 
     def number(self, numbers: Sequence[int]) -> None:
         self._numbers += numbers
@@ -35,8 +32,11 @@ class _Pending:
 
     def taken(self) -> tuple[bytes, int, list[int]]:
         found = b"".join(self._digests), self._given, self._numbers
-        self._digests, self._given, self._numbers = [], 0, []
+        self.drop()
         return found
+
+    def drop(self) -> None:
+        self._digests, self._given, self._numbers = [], 0, []
 
 
 class _Carried:
@@ -60,30 +60,29 @@ class _Carry:
         self._collate, self._pending = collate, pending
 
     def __call__(self, items: Any) -> _Carried:
-        return _Carried(self._collate(items), *self._pending.taken())
+        try:
+            batch = self._collate(items)
+        finally:
+            noted = self._pending.taken()
+        return _Carried(batch, *noted)
 
 
 def of_loader(loader: Any, log: Log, wrap: Callable[[Any, Log], Any]) -> Any:
-    """Wrap a DataLoader: the result is one, of its class or one derived from it.
+    """Wrap a DataLoader: the result is one, of a class derived from its own.
 
     Args:
         loader: PyTorch's DataLoader, or one of a class derived from it.
         log: where data points are noted.
         wrap: wraps the loader's dataset, given the log to note in.
     """
-    outer = copy.copy(loader)
-    vars(outer).update(dataset=wrap(loader.dataset, log), _iterator=None)
-    if not loader.num_workers:
-        return outer
     pending = _Pending()
-    carrying = Log(log.ledger, log.digester, pending.note, pending.number)
-    inner = copy.copy(loader)
-    vars(inner).update(
-        dataset=wrap(loader.dataset, carrying),
-        collate_fn=_Carry(loader.collate_fn, pending),
-        _iterator=None,
-    )
-    vars(outer).update(_fed_inner=inner, _fed_ledger=log.ledger, _fed_taken=log.taken)
+    inner, outer = copy.copy(loader), copy.copy(loader)
+    carrying = Log(log.ledger, log.digester, pending)
+    vars(inner).update(dataset=wrap(loader.dataset, carrying), _iterator=None)
+    if loader.num_workers:
+        vars(inner).update(collate_fn=_Carry(loader.collate_fn, pending))
+    vars(outer).update(dataset=wrap(loader.dataset, log), _iterator=None)
+    vars(outer).update(_fed_inner=inner, _fed_pending=pending, _fed_log=log)
     outer.__class__ = _derived(type(loader))
     return outer
 
@@ -94,15 +93,36 @@ def _derived(kind: type[Any]) -> type[Any]:
     def __iter__(self: Any) -> Iterator[Any]:  # noqa: N807
         if "_fed_inner" not in vars(self):  # made anew, by a framework, on our dataset
             return iter(kind.__iter__(self))
-        return _arriving(self._fed_inner, self._fed_ledger, self._fed_taken)
+        return _Arriving(iter(self._fed_inner), self._fed_pending, self._fed_log)
 
     return type(kind.__name__, (kind,), {"__iter__": __iter__, "__module__": kind.__module__})
 
 
-def _arriving(inner: Any, ledger: Ledger, taken: Taken | None) -> Iterator[Any]:
-    for carried in inner:
-        if taken is not None and carried.numbers:
-            taken.later(carried.numbers)
+class _Arriving:
+    """The batches that arrive, each noted then; what one that failed left behind is not."""
+
+    def __init__(self, batches: Iterator[Any], pending: _Pending, log: Log) -> None:
+        self._batches, self._pending, self._log = batches, pending, log
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._batches)  # type: ignore[arg-type]
+
+    def __next__(self) -> Any:
+        try:
+            batch = next(self._batches)
+        except BaseException:
+            self._pending.drop()
+            raise
+        if isinstance(batch, _Carried):
+            digests, given, numbers = batch.digests, batch.given, batch.numbers
+            batch = batch.batch
         else:
-            ledger.note(carried.digests, carried.given)
-        yield carried.batch
+            digests, given, numbers = self._pending.taken()
+        if self._log.taken is not None and numbers:
+            self._log.taken.later(numbers)
+        else:
+            self._log.note(digests, given)
+        return batch

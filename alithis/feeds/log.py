@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alithis.digest import SIZE
@@ -19,12 +18,8 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 14  # rows that are digested at a time
 _LATER, _DIGESTED = 1, 2  # marks: of what was given and is digested later, with others; and is
-_MANY = 256  # data points that are digested together
-_NUMBERS = 1 << 12  # numbers of data points that are looked at together
+_MANY = 256  # data points that are held, and digested together
 _SHORT = 1 << 16  # characters: a longer text is not held
-
-Note = Callable[[bytes, int], None]
-"""Notes digests, joined, and how many data points were given."""
 
 
 class Rows(Protocol):
@@ -32,9 +27,6 @@ class Rows(Protocol):
 
     def __call__(self, numbers: NDArray[np.intp], /) -> bytes:
         """Return their digests, joined."""
-
-    def one(self, number: int, /) -> bytes:
-        """Return the digest of one."""
 
     def changed(self, numbers: NDArray[np.intp], /) -> NDArray[np.intp]:
         """Return those that may have been changed since they were digested."""
@@ -44,20 +36,33 @@ _process = [os.getpid()]  # to ask the system for each data point takes longer t
 os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, os.getpid()))
 
 
+class Pending(Protocol):
+    """Takes notes on their way to a ledger: they may never arrive there."""
+
+    def note(self, digests: bytes, given: int) -> None:
+        """Take digests, joined, and how many data points were given."""
+
+    def number(self, numbers: Sequence[int]) -> None:
+        """Take numbers of data points."""
+
+    def drop(self) -> None:
+        """Forget what was taken."""
+
+
 class _Held:
     """What a process was given and looks at later, all at once: that is quicker.
 
     A copy, in this process or another, holds nothing: nobody would ask it for what it holds.
     """
 
-    def __init__(self, limit: int, *, here: bool = True) -> None:
-        """Begin with nothing; ``limit`` tells how much is held, and ``here`` whether it may be."""
+    def __init__(self, *, here: bool = True) -> None:
+        """Begin with nothing; ``here`` tells whether anything may be held at all."""
         self._pid = _process[0] if here else None
-        self._limit = limit
-        self._given: deque[Any] = deque()
+        self._lock = threading.Lock()
+        self._given: list[Any] = []
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_pid": None, "_limit": 0, "_given": deque()}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing_held, ()
 
     def is_ours(self) -> bool:
         """Tell whether this process may hold things."""
@@ -66,15 +71,20 @@ class _Held:
     def is_full(self, given: Iterable[Any]) -> bool:
         """Hold things, and tell whether they are enough now."""
         self._given.extend(given)
-        return len(self._given) >= self._limit
+        return len(self._given) >= _MANY
 
-    def taken(self) -> list[Any]:
-        """Return what is held, and hold it no longer."""
-        found = []
-        with suppress(IndexError):  # another thread may take some
-            while True:
-                found.append(self._given.popleft())
-        return found
+    def look(self, use: Callable[[list[Any]], None]) -> None:
+        """Use what is held, and hold it no longer once it was used: an interruption loses none."""
+        if not self.is_ours():
+            return
+        with self._lock:
+            if some := self._given.copy():
+                use(some)
+                del self._given[: len(some)]
+
+
+def _nothing_held() -> _Held:
+    return _Held(here=False)
 
 
 class Log:
@@ -91,23 +101,22 @@ class Log:
         self,
         ledger: Ledger,
         digester: Digester,
-        note: Note | None = None,
-        number: Callable[[Sequence[int]], None] | None = None,
+        pending: Pending | None = None,
     ) -> None:
         """Note into a ledger.
 
         Args:
             ledger: the ledger.
             digester: makes digests of what is given.
-            note: takes the notes on their way to the ledger; by default they are there at once.
-            number: takes the numbers of data points on their way, where they have some.
+            pending: takes the notes on their way; by default they are in the ledger at once.
         """
         self.ledger, self.digester = ledger, digester
-        self.note: Note = note or ledger.note
-        self.number = number
+        self.note = pending.note if pending else ledger.note
+        self.number = pending.number if pending else None
+        self._pending = pending
         self._taken: list[Taken] = []
         texts = digester.form.name == "text" and digester.point is None
-        self._held = _Held(_MANY, here=texts and note is None)
+        self._held = _Held(here=texts and not pending)
 
     @property
     def taken(self) -> Taken | None:
@@ -118,9 +127,14 @@ class Log:
         """Take up a source whose data points are noted by number."""
         self._taken.append(taken)
 
+    def begin(self) -> None:
+        """Begin an epoch: what the one before left on its way, in a batch that never came, goes."""
+        if self._pending:
+            self._pending.drop()
+
     def again(self) -> None:
         """Digest what is held, and what was changed in a source since it was given."""
-        self._digest_held()
+        self._held.look(self._note_texts)
         for taken in self._taken:
             taken.again()
 
@@ -128,13 +142,12 @@ class Log:
         """Note an item that is given; a text in ASCII is digested later, together with others."""
         if type(item) is str and item.isascii() and len(item) <= _SHORT and self._held.is_ours():
             if self._held.is_full((item,)):
-                self._digest_held()
+                self._held.look(self._note_texts)
         else:
             self.note(self.digester.item(item), 1)
 
-    def _digest_held(self) -> None:
-        if held := self._held.taken():
-            self.note(b"".join(map(self.digester.item, held)), len(held))
+    def _note_texts(self, texts: list[str]) -> None:
+        self.note(b"".join(map(self.digester.item, texts)), len(texts))
 
     def batch(self, batch: Any) -> None:
         """Note a batch that is given."""
@@ -160,7 +173,7 @@ class Taken:
         log.numbered(self)
         self._path = log.ledger.folder / "taken"
         self._marks: NDArray[np.uint8] | None = None
-        self._held = _Held(_NUMBERS)
+        self._held = _Held()
         self._later: list[int] = []
         try:
             self._path.write_bytes(bytes(count))
@@ -208,7 +221,7 @@ class Taken:
         elif not self._held.is_ours():
             self._mark(numbers)
         elif self._held.is_full(numbers):
-            self._mark(self._held.taken())
+            self._held.look(self._mark)
 
     def _mark(self, numbers: Sequence[int]) -> None:
         marks = self._mapped()
@@ -234,7 +247,7 @@ class Taken:
         """Digest what is still to be, in whatever process it was given, and what was changed."""
         import numpy as np
 
-        self._mark(self._held.taken())
+        self._held.look(self._mark)
         marks = self._mapped()
         if marks is None:
             return

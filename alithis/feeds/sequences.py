@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from alithis.errors import SourceError
@@ -41,7 +41,7 @@ class FedSequence(Fed):
         given = self._data[key]
         if type(key) is int and key >= 0:  # as samplers ask, item by item: it has to be quick
             self._note(key, given)
-        elif hasattr(type(key), "__index__"):
+        elif hasattr(type(key), "__index__") and not getattr(key, "ndim", 0):
             self._note(_positive(operator.index(key), self._count), given)
         else:
             self._note_many(key, given)
@@ -95,8 +95,8 @@ class FedSequence(Fed):
             raise AttributeError("__getitems__")
         return self._items
 
-    def _items(self, keys: list[int]) -> Any:
-        data = self._data
+    def _items(self, keys: Iterable[int]) -> Any:
+        keys, data = list(keys), self._data
         many = getattr(data, "__getitems__", None)
         given = many(keys) if many else [data[key] for key in keys]
         if self._taken is not None:
@@ -194,15 +194,16 @@ class Items:
 
     def __call__(self, numbers: NDArray[np.intp]) -> bytes:
         """Return the digests."""
-        return b"".join(self._digester.item(self._source[number]) for number in numbers.tolist())
+        try:
+            return b"".join(
+                self._digester.item(self._source[number]) for number in numbers.tolist()
+            )
+        except LookupError as error:
+            raise SourceError("the source no longer has a data point that was fed") from error
 
     def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return none: items that are changed later are not looked for."""
         return numbers[:0]
-
-    def one(self, number: int) -> bytes:
-        """Return the digest of one item."""
-        return self._digester.item(self._source[number])
 
 
 def _positive(number: int, count: int) -> int:

@@ -21,10 +21,11 @@ class FedStream(Fed):
             batched: whether each item is a batch of data points.
         """
         super().__init__(data)
-        vars(self).update(_note=log.batch if batched else log.item)
+        vars(self).update(_log=log, _note=log.batch if batched else log.item)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the items, each noted as it is asked for."""
+        self._log.begin()
         for item in self._data:
             self._note(item)
             yield item

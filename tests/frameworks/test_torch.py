@@ -233,6 +233,50 @@ class TestLoader:
         assert transcript(run) == (COUNT, 0, 0, 3 * COUNT)
         assert len(digested) == COUNT
 
+    @WORKERS
+    def test_a_batch_that_fails_was_not_given(self, images, labels, pixels, workers):
+        def collate(items):
+            if (items[0][0] == images[BATCH]).all():
+                raise ValueError("no batch of these")
+            return default_collate(items)
+
+        run = Run("r")
+        loader = DataLoader(Pictures(images, labels), **workers, collate_fn=collate)
+        for _ in range(2):
+            arrived, batches = 0, iter(run.use(loader, pixels))
+            while True:
+                try:
+                    arrived += len(next(batches)[0])
+                except ValueError:
+                    continue
+                except StopIteration:
+                    break
+            assert arrived == COUNT - BATCH
+        assert transcript(run) == (COUNT - BATCH, BATCH, 0, 2 * (COUNT - BATCH))
+
+    @WORKERS
+    def test_a_tail_that_is_dropped_was_not_given(self, images, pixels, workers):
+        run, options = Run("r"), workers | {"batch_size": BATCH - 1}
+        loader = run.use(DataLoader(Stream(images), **options, drop_last=True), pixels)
+        arrived = [len(batch) for _ in range(2) for batch, _ in loader]
+        assert COUNT < sum(arrived) < 2 * COUNT
+        assert transcript(run)[2:] == (0, sum(arrived))
+
+    def test_a_sampler_of_iterators(self, images, labels, pixels):
+        run = Run("r")
+        data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+        sampler = [iter(range(at, at + 4)) for at in (0, 4)]
+        list(run.use(DataLoader(data, batch_sampler=sampler), pixels))
+        assert transcript(run) == (8, COUNT - 8, 0, 8)
+
+    @pytest.mark.parametrize("key", [torch.tensor([1, 2]), np.array([1, 2]), torch.tensor(1)])
+    def test_arrays_pick_rows_of_a_dataset(self, images, labels, pixels, key):
+        run = Run("r")
+        data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+        assert (run.use(data, pixels)[key][0] == data[key][0]).all()
+        count = len(key) if key.ndim else 1
+        assert transcript(run) == (count, COUNT - count, 0, count)
+
     def test_without_batches(self, pictures, pixels):
         run = Run("r")
         fed = run.use(DataLoader(pictures, batch_size=None), pixels)
