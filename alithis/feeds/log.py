@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BATCH = 1 << 14  # rows that are digested at a time
 _LATER, _DIGESTED = 1, 2  # marks: of what was given and is digested later, with others; and is
 _MANY = 256  # data points that are held, and digested together
+_KNOWN = 1 << 12  # that are held where the last ones were all digested before
 _SHORT = 1 << 16  # characters: a longer text is not held
 
 
@@ -53,11 +54,15 @@ class _Held:
     """What a process was given and looks at later, all at once: that is quicker.
 
     A copy, in this process or another, holds nothing: nobody would ask it for what it holds.
+
+    Attributes:
+        limit: how much is held.
     """
 
     def __init__(self, *, here: bool = True) -> None:
         """Begin with nothing; ``here`` tells whether anything may be held at all."""
         self._pid = _process[0] if here else None
+        self.limit = _MANY
         self._lock = threading.Lock()
         self._given: list[Any] = []
 
@@ -71,7 +76,7 @@ class _Held:
     def is_full(self, given: Iterable[Any]) -> bool:
         """Hold things, and tell whether they are enough now."""
         self._given.extend(given)
-        return len(self._given) >= _MANY
+        return len(self._given) >= self.limit
 
     def look(self, use: Callable[[list[Any]], None]) -> None:
         """Use what is held, and hold it no longer once it was used: an interruption loses none."""
@@ -232,6 +237,7 @@ class Taken:
         if len(fresh):
             marks[fresh] = _LATER
             self._later += fresh.tolist()
+        self._held.limit = _MANY if len(fresh) else _KNOWN
         if len(self._later) >= _MANY:
             self._digest(marks, _array(self._later))
             self._later = []

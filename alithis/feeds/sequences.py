@@ -34,7 +34,8 @@ class FedSequence(Fed):
             batched: whether each item is a batch of data points.
         """
         super().__init__(data)
-        vars(self).update(_log=log, _taken=taken, _batched=batched)
+        many = getattr(data, "__getitems__", None)
+        vars(self).update(_log=log, _taken=taken, _batched=batched, _many=many)
 
     def __getitem__(self, key: Any) -> Any:
         """Return what the sequence returns, and note it."""
@@ -91,13 +92,12 @@ class FedSequence(Fed):
     @property
     def __getitems__(self) -> Callable[[list[int]], Any]:
         """What gives a batch at once, if the dataset does or items have numbers: PyTorch asks."""
-        if self._taken is None and not hasattr(self._data, "__getitems__"):
+        if self._taken is None and self._many is None:
             raise AttributeError("__getitems__")
         return self._items
 
     def _items(self, keys: Iterable[int]) -> Any:
-        keys, data = list(keys), self._data
-        many = getattr(data, "__getitems__", None)
+        keys, data, many = list(keys), self._data, self._many
         given = many(keys) if many else [data[key] for key in keys]
         if self._taken is not None:
             self._taken.later(keys)
