@@ -12,6 +12,7 @@ import mmap
 import os
 import secrets
 import threading
+import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -181,10 +182,8 @@ class _Run:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
         self._length = os.fstat(self._file.fileno()).st_size // SIZE
-
-    def __del__(self) -> None:
-        self._file.close()
 
     def __len__(self) -> int:
         return self._length

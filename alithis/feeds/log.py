@@ -63,7 +63,7 @@ class _Held:
         """Begin with nothing; ``here`` tells whether anything may be held at all."""
         self._pid = _process[0] if here else None
         self.limit = _MANY
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler of signals may ask, too
         self._given: list[Any] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
