@@ -101,14 +101,14 @@ def _derived(kind: type[Any]) -> type[Any]:
 class _Arriving:
     """The batches that arrive, each noted then; what one that failed left behind is not."""
 
-    def __init__(self, batches: Iterator[Any], pending: _Pending, log: Log) -> None:
+    def __init__(self, batches: Any, pending: _Pending, log: Log) -> None:
         self._batches, self._pending, self._log = batches, pending, log
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __len__(self) -> int:
-        return len(self._batches)  # type: ignore[arg-type]
+        return len(self._batches)
 
     def __next__(self) -> Any:
         try:
