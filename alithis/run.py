@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,9 +21,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from alithis import feeds
+from alithis.checkout import Checkout
 from alithis.errors import AlithisError, FormatError, SourceError
 from alithis.feeds import Log
 from alithis.inputs import TRANSCRIBED, Input, Transcript
@@ -40,7 +38,6 @@ _FRAMEWORKS = (
     *("datasets", "jax", "keras", "lightning", "numpy", "sklearn", "tensorflow", "torch"),
     *("transformers", "xgboost"),
 )
-_GIT_SECONDS = 10.0
 _SKETCH = 1.0  # seconds between two records of what is known so far
 _LONG = 1000
 
@@ -92,7 +89,7 @@ class Run:
         self._remove: Any = weakref.finalize(self, int)
         self._weights: list[Path] = []
         self._complete = False
-        self._code = _code()  # as it is when it begins to run
+        self._checkout = Checkout()
 
     def __enter__(self) -> Self:
         """Return the run; a first record is written, if it was said where.
@@ -255,7 +252,7 @@ class Run:
             inputs=inputs,
             environment=_environment(),
             complete=self._complete,
-            code=self._code,
+            code=self._checkout.as_object(),
             seeds=self._seeds,
             seconds=self._seconds,
             hardware=self._hardware,
@@ -408,45 +405,3 @@ def _environment() -> dict[str, str]:
         if isinstance(version, str):
             found[name] = version
     return found
-
-
-def _code() -> dict[str, Any]:
-    """Say which commit of which repository the running script is of, where git knows.
-
-    ``dirty`` tells that files which git follows differ from the commit.
-    """
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    folder = Path(script).resolve().parent if script else Path.cwd()
-    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or ""
-    found = re.match(r"# branch\.oid ([0-9a-f]{40,64})\n", status)
-    commit = found[1] if found else _git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    dirty = not found or any(not line.startswith("#") for line in status.splitlines())
-    url = _git(folder, "config", "--get", "remote.origin.url")
-    repository = {"repository": _public(url)} if url else {}
-    return repository | {"commit": commit, "dirty": dirty}
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_GIT_SECONDS,
-            check=False,
-        )
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _public(url: str) -> str:
-    """Return a repository's URL without a password in it."""
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
