@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+# One process is started sooner than several: as lines that begin with "#", the commit and where
+# it is from; others are files that differ, or the commit where git cannot tell that of any.
+_ASK = """
+export GIT_OPTIONAL_LOCKS=0
+git status --porcelain=v2 --branch --untracked-files=no || echo "! $(git rev-parse HEAD)"
+echo "# url $(git config --get remote.origin.url)"
+"""
 _SECONDS = 10.0  # for which an answer is waited for
 
 
@@ -33,66 +42,52 @@ class Checkout:
         ``dirty`` tells that files which git follows differ from the commit.
         """
         if self._found is None:
-            if self._pid != os.getpid():  # after a fork the answers are the parent's to read
+            if self._pid != os.getpid():  # after a fork the answer is the parent's to read
                 self._ask()
-            self._found = self._read()
+            self._found = _read(_answer(self._asked)) if self._asked else {}
         return self._found
 
     def _ask(self) -> None:
-        self._pid = os.getpid()
-        self._status = _asked(
-            self._folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no"
-        )
-        self._url = _asked(self._folder, "config", "--get", "remote.origin.url")
-        weakref.finalize(self, _drop, self._status, self._url)
-
-    def _read(self) -> dict[str, Any]:
-        status = _answer(self._status) or ""
-        found = re.match(r"# branch\.oid ([0-9a-f]{40,64})\n", status)
-        commit = found[1] if found else _answer(_asked(self._folder, "rev-parse", "HEAD"))
-        if commit is None:
-            return {}
-        dirty = not found or any(not line.startswith("#") for line in status.splitlines())
-        url = _answer(self._url)
-        repository = {"repository": _public(url)} if url else {}
-        return repository | {"commit": commit, "dirty": dirty}
+        self._pid, self._asked = os.getpid(), None
+        with suppress(OSError, ValueError):  # there is no shell, or no such folder
+            self._asked = subprocess.Popen(  # noqa: S603
+                ["sh", "-c", _ASK],  # noqa: S607
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # so that it is not interrupted with the script
+            )
+            weakref.finalize(self, _drop, self._asked)
 
 
-def _asked(folder: Path, *arguments: str) -> subprocess.Popen[str] | None:
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+def _answer(asked: subprocess.Popen[str]) -> str:
     try:
-        return subprocess.Popen(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-        )
-    except (OSError, ValueError):
-        return None
-
-
-def _answer(process: subprocess.Popen[str] | None) -> str | None:
-    """Wait for an answer; None where there is none, or none in time."""
-    if process is None:
-        return None
-    try:
-        found, _ = process.communicate(timeout=_SECONDS)
+        return asked.communicate(timeout=_SECONDS)[0]
     except subprocess.TimeoutExpired:
-        _drop(process)
-        return None
-    return found.strip() if process.returncode == 0 else None
+        _drop(asked)
+        return ""
 
 
-def _drop(*processes: subprocess.Popen[str] | None) -> None:
-    """End commands whose answers nobody wants, if they did not end by themselves."""
-    for process in processes:
-        if process is not None and process.poll() is None:
-            process.kill()
-            process.wait()
-        if process is not None and process.stdout is not None:
-            process.stdout.close()
+def _drop(asked: subprocess.Popen[str]) -> None:
+    """End a command whose answer nobody wants, with all that it started."""
+    if asked.poll() is None:
+        os.killpg(asked.pid, signal.SIGKILL)
+        asked.wait()
+    if asked.stdout:
+        asked.stdout.close()
+
+
+def _read(answer: str) -> dict[str, Any]:
+    commit = re.search(r"^(?:# branch\.oid|!) ([0-9a-f]{40,64})$", answer, re.MULTILINE)
+    if not commit:
+        return {}
+    url = re.search(r"^# url (.+)$", answer, re.MULTILINE)
+    repository = {"repository": _public(url[1])} if url else {}
+    dirty = not all(line.startswith("#") for line in answer.splitlines())
+    return repository | {"commit": commit[1], "dirty": dirty}
 
 
 def _public(url: str) -> str:

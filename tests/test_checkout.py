@@ -49,33 +49,16 @@ def here(script, monkeypatch):
 
 @pytest.fixture
 def stuck(tmp_path, monkeypatch):
-    """A git that does not answer; its file holds the ids of those that were started."""
-    ids = tmp_path / "ids"
+    """A git that does not answer: the file opens once it runs, and ends when it does."""
+    alive = tmp_path / "alive"
+    os.mkfifo(alive)
     command = tmp_path / "bin" / "git"
     command.parent.mkdir()
-    command.write_text(f"#!/bin/sh\necho $$ >> {ids}\nexec sleep 60\n")
+    command.write_text(f"#!/bin/sh\nexec 3> {alive}\nexec sleep 60\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
     monkeypatch.setattr(checkout, "_SECONDS", 0.3)
-    return ids
-
-
-def started(ids, count):
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        found = ids.read_text().split() if ids.exists() else []
-        if len(found) >= count:
-            return list(map(int, found))
-        time.sleep(0.01)
-    raise AssertionError(f"{count} commands were not started")
-
-
-def is_alive(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return alive
 
 
 @pytest.mark.parametrize(
@@ -98,7 +81,7 @@ def test_repository(script, url, shown):
 
 def test_as_it_was_when_it_was_asked_about(here):
     asked = Checkout()
-    asked._status.wait(20)
+    asked._asked.wait(20)
     (here / "train.py").write_text("changed")
     assert asked.as_object()["dirty"] is False
     assert Checkout().as_object() == asked.as_object() | {"dirty": True}
@@ -127,20 +110,21 @@ def test_no_repository_and_no_git(tmp_path, monkeypatch):
 
 
 def test_no_answer(stuck):
-    asked = Checkout()
-    processes = started(stuck, 2)
-    assert asked.as_object() == {}
-    del asked
-    gc.collect()
-    assert not any(map(is_alive, [*processes, *started(stuck, 3)]))
+    start, asked = time.monotonic(), Checkout()
+    with stuck.open("rb") as alive:
+        assert asked.as_object() == {}
+        assert alive.read() == b""
+    assert time.monotonic() - start < 30
 
 
 def test_nobody_wants_to_know(stuck):
-    with warnings.catch_warnings():
+    start, asked = time.monotonic(), Checkout()
+    with stuck.open("rb") as alive, warnings.catch_warnings():
         warnings.simplefilter("error")
-        Checkout()
+        del asked
         gc.collect()
-    assert not any(map(is_alive, started(stuck, 0)))
+        assert alive.read() == b""
+    assert time.monotonic() - start < 30
 
 
 def test_a_forked_child_asks_for_itself(here):
