@@ -188,6 +188,12 @@ def of_bytes(data: Buffer) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+def of_ascii(texts: Iterable[str]) -> bytes:
+    """Return the digests of texts in ASCII, 32 bytes each, joined: they are in canonical form."""
+    sha256 = hashlib.sha256
+    return b"".join([sha256(text.encode()).digest() for text in texts])
+
+
 def of_rows(data: Buffer, row: int) -> bytes:
     """Return the digests of a buffer's rows, 32 bytes each, joined in order.
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import warnings
 
 import pytest
 
@@ -119,8 +118,7 @@ def test_no_answer(stuck):
 
 def test_nobody_wants_to_know(stuck):
     start, asked = time.monotonic(), Checkout()
-    with stuck.open("rb") as alive, warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with stuck.open("rb") as alive:
         del asked
         gc.collect()
         assert alive.read() == b""

@@ -28,6 +28,7 @@ from alithis import canonical, ledger, readers
 from alithis.builder import build
 from alithis.digest import BYTES, RECORD, SAMPLE, TEXT, Form, Pool, of_bytes
 from alithis.errors import FormatError, IntegrityError, SourceError
+from alithis.feeds import log as logs
 from alithis.inputs import Transcript
 from alithis.ledger import Ledger, Noted
 from alithis.manifest import Items, Manifest
@@ -413,22 +414,25 @@ class TestLists:
         os.waitpid(child, 0)
         assert fed(run) == (5, 7, 0, 6)
 
-    @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 50}])
-    def test_an_interruption_while_some_are_digested_loses_none(self, texts, options, monkeypatch):
-        plain, calls = Digester.item, []
+    @pytest.mark.parametrize(("options", "held"), [({}, 256), ({"source": TEXTS * 100}, 1024)])
+    def test_an_interruption_while_some_are_digested_loses_none(
+        self, texts, options, held, monkeypatch
+    ):
+        calls = []
 
-        def interrupted(self, item):
+        def interrupted(*item):
             calls.append(item)
             if len(calls) == 100:
                 raise KeyboardInterrupt
-            return plain(self, item)
+            return of_bytes(item[-1].encode())
 
         monkeypatch.setattr(Digester, "item", interrupted)
+        monkeypatch.setattr(logs, "of_ascii", lambda texts: b"".join(map(interrupted, texts)))
         run, given = Run("r"), []
         with pytest.raises(KeyboardInterrupt):
-            given.extend(run.use(TEXTS * 50, texts, **options))
+            given.extend(run.use(TEXTS * 100, texts, **options))
         monkeypatch.undo()
-        assert fed(run) == (12, 0, 0, 256)
+        assert fed(run) == (12, 0, 0, held)
 
     @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 50}])
     def test_threads(self, texts, options):

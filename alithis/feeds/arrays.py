@@ -179,8 +179,9 @@ class Rows:
         self._sums = [] if _is_fixed(source) else self._checksums()
 
     def __call__(self, numbers: NDArray[np.intp]) -> bytes:
-        """Return the digests."""
-        return self._digester.rows(self._source[numbers])
+        """Return the digests; no more than a MiB is copied at a time, or a row that is larger."""
+        some = (numbers[at : at + self._step] for at in range(0, len(numbers), self._step))
+        return b"".join([self._digester.rows(self._source[each]) for each in some])
 
     def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return those that are in parts of the array which were changed since this was asked."""

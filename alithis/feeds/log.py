@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alithis.digest import SIZE
+from alithis.digest import SIZE, of_ascii
 from alithis.errors import SourceError
 from alithis.ledger import Ledger
 from alithis.points import Digester
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 14  # rows that are digested at a time
 _LATER, _DIGESTED = 1, 2  # marks: of what was given and is digested later, with others; and is
-_MANY = 256  # data points that are held, and digested together
+_TEXTS = 256  # that are held, and digested together
+_NUMBERS = 1 << 10  # of data points, likewise
 _KNOWN = 1 << 12  # that are held where the last ones were all digested before
 _SHORT = 1 << 16  # characters: a longer text is not held
 
@@ -59,10 +60,10 @@ class _Held:
         limit: how much is held.
     """
 
-    def __init__(self, *, here: bool = True) -> None:
+    def __init__(self, limit: int, *, here: bool = True) -> None:
         """Begin with nothing; ``here`` tells whether anything may be held at all."""
         self._pid = _process[0] if here else None
-        self.limit = _MANY
+        self.limit = limit
         self._lock = threading.RLock()  # a handler of signals may ask, too
         self._given: list[Any] = []
 
@@ -89,7 +90,7 @@ class _Held:
 
 
 def _nothing_held() -> _Held:
-    return _Held(here=False)
+    return _Held(0, here=False)
 
 
 class Log:
@@ -121,7 +122,7 @@ class Log:
         self._pending = pending
         self._taken: list[Taken] = []
         texts = digester.form.name == "text" and digester.point is None
-        self._held = _Held(here=texts and not pending)
+        self._held = _Held(_TEXTS, here=texts and not pending)
 
     @property
     def taken(self) -> Taken | None:
@@ -152,7 +153,7 @@ class Log:
             self.note(self.digester.item(item), 1)
 
     def _note_texts(self, texts: list[str]) -> None:
-        self.note(b"".join(map(self.digester.item, texts)), len(texts))
+        self.note(of_ascii(texts), len(texts))
 
     def batch(self, batch: Any) -> None:
         """Note a batch that is given."""
@@ -178,7 +179,7 @@ class Taken:
         log.numbered(self)
         self._path = log.ledger.folder / "taken"
         self._marks: NDArray[np.uint8] | None = None
-        self._held = _Held()
+        self._held = _Held(_NUMBERS)
         self._later: list[int] = []
         try:
             self._path.write_bytes(bytes(count))
@@ -237,8 +238,8 @@ class Taken:
         if len(fresh):
             marks[fresh] = _LATER
             self._later += fresh.tolist()
-        self._held.limit = _MANY if len(fresh) else _KNOWN
-        if len(self._later) >= _MANY:
+        self._held.limit = _NUMBERS if len(fresh) else _KNOWN
+        if len(self._later) >= _NUMBERS:
             self._digest(marks, _array(self._later))
             self._later = []
         self._log.ledger.count(len(given))
