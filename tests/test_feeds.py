@@ -480,12 +480,35 @@ class TestLists:
         with pytest.raises(SourceError, match=said):
             Run("r").use([0] * 12, texts, **options)
 
-    @pytest.mark.parametrize("spoil", [list.clear, lambda source: source.__setitem__(3, None)])
-    def test_a_source_that_fails_at_the_end(self, texts, tmp_path, spoil):
-        source = list(TEXTS)
-        run = Run("r", out=tmp_path / "r")
-        with pytest.raises(SourceError, match=r"^the source no longer has|NoneType"), run:
-            spoil([*run.use(list(range(12)), texts, source=source)] and source)
+    @pytest.mark.parametrize("error", [None, ValueError])
+    @pytest.mark.parametrize(
+        ("spoil", "said"),
+        [
+            (lambda source: source.clear(), "no longer gives a data point that was fed: IndexErr"),
+            (lambda source: source.__setitem__(3, None), "NoneType"),
+            (lambda source: vars(source).update(closed=True), "was fed: RuntimeError: closed"),
+        ],
+    )
+    def test_a_source_that_fails_at_the_end(self, texts, tmp_path, spoil, said, error):
+        class Source(list):
+            closed = False
+
+            def __getitem__(self, number):
+                if self.closed:
+                    raise RuntimeError("closed")
+                return super().__getitem__(number)
+
+        def train():
+            with Run("r", out=tmp_path / "r") as run:
+                list(run.use(list(range(12)), texts, source=source))
+                spoil(source)
+                if error:
+                    raise error
+
+        source = Source(TEXTS)
+        with pytest.raises(error or SourceError) as raised:
+            train()
+        assert said in "".join([str(raised.value), *getattr(raised.value, "__notes__", [])])
         record = json.loads((tmp_path / "r.run.json").read_text())
         assert record["complete"] is False
         assert record["inputs"][0]["transcript"]["given"] == 12

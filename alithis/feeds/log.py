@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alithis.digest import SIZE, of_ascii
-from alithis.errors import SourceError
+from alithis.errors import AlithisError, SourceError
 from alithis.ledger import Ledger
 from alithis.points import Digester
 
@@ -268,7 +268,16 @@ class Taken:
         numbers = np.unique(numbers % self._count)
         for start in range(0, len(numbers), _BATCH):
             some = numbers[start : start + _BATCH]
-            self._noted(marks, some, self._rows(some))
+            try:
+                digests = self._rows(some)
+            except AlithisError:
+                raise
+            except Exception as error:  # the source is the caller's: it raises what it likes
+                raise SourceError(
+                    "the source no longer gives a data point that was fed: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            self._noted(marks, some, digests)
 
     def _noted(self, marks: NDArray[np.uint8], numbers: NDArray[np.intp], digests: bytes) -> None:
         self._log.note(digests, 0)
