@@ -1,98 +1,66 @@
-"""Which commit the running script is of, as git tells it beside the script."""
+"""Which commit the running script is of, as git tells."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
-import weakref
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-# One process is started sooner than several: as lines that begin with "#", the commit and where
-# it is from; others are files that differ, or the commit where git cannot tell that of any.
-_ASK = """
-export GIT_OPTIONAL_LOCKS=0
-git status --porcelain=v2 --branch --untracked-files=no || echo "! $(git rev-parse HEAD)"
-echo "# url $(git config --get remote.origin.url)"
-"""
 _SECONDS = 10.0  # for which an answer is waited for
 
 
-class Checkout:
-    """The repository that the running script is in, as it is when it is asked about.
+def checkout() -> dict[str, Any]:
+    """Describe the repository that the running script is in, or else the working directory.
 
-    git looks at it while the script goes on; only who wants to know waits for what it found.
+    Returns:
+        ``repository``, its URL where it has one, without passwords; ``commit``; and ``dirty``:
+        whether files that git follows differ from the commit. Nothing where git does not know.
     """
-
-    def __init__(self) -> None:
-        """Ask git."""
-        script = getattr(sys.modules.get("__main__"), "__file__", None)
-        self._folder = Path(script).resolve().parent if script else Path.cwd()
-        self._found: dict[str, Any] | None = None
-        self._ask()
-
-    def as_object(self) -> dict[str, Any]:
-        """Return ``repository``, where it has one, ``commit`` and ``dirty``; nothing without git.
-
-        ``dirty`` tells that files which git follows differ from the commit.
-        """
-        if self._found is None:
-            if self._pid != os.getpid():  # after a fork the answer is the parent's to read
-                self._ask()
-            self._found = _read(_answer(self._asked)) if self._asked else {}
-        return self._found
-
-    def _ask(self) -> None:
-        self._pid, self._asked = os.getpid(), None
-        with suppress(OSError, ValueError):  # there is no shell, or no such folder
-            self._asked = subprocess.Popen(  # noqa: S603
-                ["sh", "-c", _ASK],  # noqa: S607
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # so that it is not interrupted with the script
-            )
-            weakref.finalize(self, _drop, self._asked)
-
-
-def _answer(asked: subprocess.Popen[str]) -> str:
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
-        return asked.communicate(timeout=_SECONDS)[0]
-    except subprocess.TimeoutExpired:
-        _drop(asked)
-        return ""
-
-
-def _drop(asked: subprocess.Popen[str]) -> None:
-    """End a command whose answer nobody wants, with all that it started."""
-    if asked.poll() is None:
-        os.killpg(asked.pid, signal.SIGKILL)
-        asked.wait()
-    if asked.stdout:
-        asked.stdout.close()
-
-
-def _read(answer: str) -> dict[str, Any]:
-    commit = re.search(r"^(?:# branch\.oid|!) ([0-9a-f]{40,64})$", answer, re.MULTILINE)
-    if not commit:
+        folder = Path(script).resolve().parent if script else Path.cwd()
+    except OSError:  # it is gone
         return {}
-    url = re.search(r"^# url (.+)$", answer, re.MULTILINE)
-    repository = {"repository": _public(url[1])} if url else {}
-    dirty = not all(line.startswith("#") for line in answer.splitlines())
-    return repository | {"commit": commit[1], "dirty": dirty}
+    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or ""
+    found = re.match(r"# branch\.oid ([0-9a-f]{40,64})\n", status)
+    commit = found[1] if found else _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    dirty = not found or any(not line.startswith("#") for line in status.split("\n"))
+    url = _public(_git(folder, "config", "--get", "remote.origin.url") or "")
+    repository = {"repository": url} if url else {}
+    return repository | {"commit": commit, "dirty": dirty}
 
 
-def _public(url: str) -> str:
-    """Return a repository's URL without a password in it."""
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _public(url: str) -> str | None:
+    """Return a repository's URL without a password in it; None where one may be left."""
     if "://" not in url:
         return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    helper = re.match(r"(?:\w+::)*", url)
+    assert helper
+    try:
+        parts = urlsplit(url[helper.end() :])
+        _ = parts.port  # what follows the host is a number, no part of a password
+    except ValueError:
+        return None
+    host = parts.netloc.rpartition("@")[2]
+    return helper[0] + urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from alithis import feeds
-from alithis.checkout import Checkout
+from alithis.checkout import checkout
 from alithis.errors import AlithisError, FormatError, SourceError
 from alithis.feeds import Log
 from alithis.inputs import TRANSCRIBED, Input, Transcript
@@ -89,7 +89,7 @@ class Run:
         self._remove: Any = weakref.finalize(self, int)
         self._weights: list[Path] = []
         self._complete = False
-        self._checkout = Checkout()
+        self._code = checkout()  # as it is when it begins to run
 
     def __enter__(self) -> Self:
         """Return the run; a first record is written, if it was said where.
@@ -252,7 +252,7 @@ class Run:
             inputs=inputs,
             environment=_environment(),
             complete=self._complete,
-            code=self._checkout.as_object(),
+            code=self._code,
             seeds=self._seeds,
             seconds=self._seconds,
             hardware=self._hardware,

@@ -1,20 +1,22 @@
 """Which commit a script is of."""
 
-import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
 
-from alithis import checkout
-from alithis.checkout import Checkout
+from alithis import checkout as module
+from alithis.checkout import checkout
 
-TELL = (
-    "import json\nfrom alithis.checkout import Checkout\nprint(json.dumps(Checkout().as_object()))"
-)
+TELL = """
+import json
+from alithis.checkout import checkout
+print(json.dumps(checkout()))
+"""
 
 
 def git(folder, *words):
@@ -31,12 +33,6 @@ def script(tmp_path):
     return script
 
 
-def told(script):
-    done = subprocess.run([sys.executable, script], capture_output=True, check=True)
-    assert done.stderr == b""
-    return json.loads(done.stdout)
-
-
 @pytest.fixture
 def here(script, monkeypatch):
     """This process takes its folder for the script's, in which nothing is different."""
@@ -47,91 +43,94 @@ def here(script, monkeypatch):
 
 
 @pytest.fixture
-def stuck(tmp_path, monkeypatch):
-    """A git that does not answer: the file opens once it runs, and ends when it does."""
-    alive = tmp_path / "alive"
-    os.mkfifo(alive)
-    command = tmp_path / "bin" / "git"
-    command.parent.mkdir()
-    command.write_text(f"#!/bin/sh\nexec 3> {alive}\nexec sleep 60\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
-    monkeypatch.setattr(checkout, "_SECONDS", 0.3)
-    return alive
+def command(tmp_path, monkeypatch):
+    """Put a git of one's own before the real one."""
+
+    def put(text):
+        file = tmp_path / "bin" / "git"
+        file.parent.mkdir()
+        file.write_text(f"#!/bin/sh\n{text}\n")
+        file.chmod(0o755)
+        monkeypatch.setenv("PATH", str(file.parent), prepend=os.pathsep)
+
+    return put
+
+
+def test_repository(script):
+    def told():
+        done = subprocess.run([sys.executable, script], capture_output=True, check=True)
+        assert done.stderr == b""
+        return json.loads(done.stdout)
+
+    assert told() == {}  # no commit yet
+    git(script.parent, "remote", "add", "origin", "git@example.org:x.git")
+    git(script.parent, "add", "train.py")
+    git(script.parent, "commit", "-m", "x")
+    clean = told()
+    assert (clean["repository"], clean["dirty"]) == ("git@example.org:x.git", False)
+    assert len(clean["commit"]) == 40
+    script.write_text(script.read_text() + "\n")
+    assert told() == clean | {"dirty": True}
 
 
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
+        ("https://example.org/a/b@c.git", "https://example.org/a/b@c.git"),
         ("https://user:secret@example.org/x.git", "https://example.org/x.git"),
-        ("git@example.org:x.git", "git@example.org:x.git"),
+        ("https://user:sec@ret@example.org:8443/x", "https://example.org:8443/x"),
+        ("https://example.org/x?token=secret#secret", "https://example.org/x"),
+        ("hg::https://user:secret@example.org/x", "hg::https://example.org/x"),
+        ("https://user:sec/ret@example.org/x", None),
+        ("https://user:sec#ret@example.org/x", None),
+        ("https://[bad/x", None),
+        (r"C:\new\repo", r"C:\new\repo"),
+        ("https://example.org/x\ny", "https://example.org/xy"),
     ],
 )
-def test_repository(script, url, shown):
-    assert told(script) == {}  # no commit yet
-    git(script.parent, "remote", "add", "origin", url)
-    git(script.parent, "add", "train.py")
-    git(script.parent, "commit", "-m", "x")
-    clean = told(script)
-    assert (clean["repository"], clean["dirty"], len(clean["commit"])) == (shown, False, 40)
-    script.write_text(script.read_text() + "\n")
-    assert told(script) == clean | {"dirty": True}
+def test_a_url_is_told_without_its_password(here, url, shown):
+    git(here, "config", "remote.origin.url", url)
+    found = checkout()
+    assert (found.get("repository"), found["dirty"]) == (shown, False)
 
 
-def test_as_it_was_when_it_was_asked_about(here):
-    asked = Checkout()
-    asked._asked.wait(20)
-    (here / "train.py").write_text("changed")
-    assert asked.as_object()["dirty"] is False
-    assert Checkout().as_object() == asked.as_object() | {"dirty": True}
-
-
-def test_more_changes_than_a_pipe_holds(here):
-    names = [f"{number}-{'x' * 200}" for number in range(1000)]
-    for name in names:
-        (here / name).write_text("")
-    git(here, "add", ".")
-    assert Checkout().as_object()["dirty"] is True
+def test_a_branch_with_an_odd_name(here):
+    git(here, "checkout", "-b", "a\u2028b")
+    assert checkout()["dirty"] is False
 
 
 def test_a_status_that_fails(here):
-    commit = Checkout().as_object()["commit"]
+    commit = checkout()["commit"]
     (here / ".git" / "index").write_text("damaged")
-    assert Checkout().as_object() == {"commit": commit, "dirty": True}
+    assert checkout() == {"commit": commit, "dirty": True}
 
 
-def test_no_repository_and_no_git(tmp_path, monkeypatch):
+def test_nothing_to_tell(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "train.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert Checkout().as_object() == {}
+    assert checkout() == {}
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert Checkout().as_object() == {}
+    assert checkout() == {}
 
 
-def test_no_answer(stuck):
-    start, asked = time.monotonic(), Checkout()
-    with stuck.open("rb") as alive:
-        assert asked.as_object() == {}
-        assert alive.read() == b""
+def test_a_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert checkout() == {}
+
+
+def test_a_git_that_hangs(here, command, monkeypatch):
+    command("exec sleep 60")
+    monkeypatch.setattr(module, "_SECONDS", 0.3)
+    start = time.monotonic()
+    assert checkout() == {}
     assert time.monotonic() - start < 30
 
 
-def test_nobody_wants_to_know(stuck):
-    start, asked = time.monotonic(), Checkout()
-    with stuck.open("rb") as alive:
-        del asked
-        gc.collect()
-        assert alive.read() == b""
-    assert time.monotonic() - start < 30
-
-
-def test_a_forked_child_asks_for_itself(here):
-    asked = Checkout()
-    reader, writer = os.pipe()
-    if not (child := os.fork()):
-        os.write(writer, json.dumps(asked.as_object()).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        assert json.loads(file.read()) == asked.as_object() != {}
+def test_a_status_that_takes_too_long(here, command, monkeypatch):
+    commit = checkout()["commit"]
+    command(f'case "$*" in *" status "*) exec sleep 60;; esac\nexec {shutil.which("git")} "$@"')
+    monkeypatch.setattr(module, "_SECONDS", 3.0)
+    assert checkout() == {"commit": commit, "dirty": True}

@@ -434,6 +434,34 @@ class TestLists:
         monkeypatch.undo()
         assert fed(run) == (12, 0, 0, held)
 
+    @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 100}])
+    def test_a_handler_of_signals_that_asks_meanwhile(self, texts, options, monkeypatch):
+        run, plain, asked = Run("r"), Ledger.note, []
+
+        def interrupted(self, digests, given):
+            if not asked:
+                asked.append(1)
+                run.inputs()
+            plain(self, digests, given)
+
+        monkeypatch.setattr(Ledger, "note", interrupted)
+        list(run.use(TEXTS * 100, texts, **options))
+        assert asked
+        assert fed(run) == (12, 0, 0, 1200)
+
+    def test_a_number_that_the_source_has_not(self, texts, tmp_path):
+        class Endless:
+            def __len__(self):
+                return 12
+
+            def __getitem__(self, number):
+                return TEXTS[number % 12]
+
+        run = Run("r", out=tmp_path / "r")
+        with pytest.raises(SourceError, match="none of the source's 12"), run:
+            assert run.use(Endless(), texts, source=TEXTS)[12] == "text 0"
+        assert json.loads((tmp_path / "r.run.json").read_text())["complete"] is False
+
     @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 50}])
     def test_threads(self, texts, options):
         run = Run("r")

@@ -24,7 +24,7 @@ from alithis import run as runs
 from alithis import weights as weighing
 from alithis.audit import audit
 from alithis.builder import build as build_manifest
-from alithis.checkout import Checkout
+from alithis.checkout import checkout
 from alithis.digest import of_bytes
 from alithis.errors import FormatError, SourceError
 from alithis.feeds import Log, wrap
@@ -880,7 +880,7 @@ class TestRun:
         assert ours["inputs"][0]["transcript"]["seen"] == 3
 
     def test_code(self):
-        assert Run("m").facts().code == Checkout().as_object()
+        assert Run("m").facts().code == checkout()
 
     def test_how_often(self, dataset):
         run = Run("m")

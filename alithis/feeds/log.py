@@ -65,6 +65,7 @@ class _Held:
         self._pid = _process[0] if here else None
         self.limit = limit
         self._lock = threading.RLock()  # a handler of signals may ask, too
+        self._in_use = False
         self._given: list[Any] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -84,9 +85,15 @@ class _Held:
         if not self.is_ours():
             return
         with self._lock:
-            if some := self._given.copy():
-                use(some)
-                del self._given[: len(some)]
+            if self._in_use:
+                return
+            try:
+                self._in_use = True
+                if some := self._given.copy():
+                    use(some)
+                    del self._given[: len(some)]
+            finally:
+                self._in_use = False
 
 
 def _nothing_held() -> _Held:
@@ -233,8 +240,13 @@ class Taken:
         marks = self._mapped()
         if marks is None:
             return
-        given = _array(numbers)
-        fresh = given[marks[given] == 0]
+        try:
+            given = _array(numbers)
+            fresh = given[marks[given] == 0]
+        except (IndexError, OverflowError) as error:
+            raise SourceError(
+                f"an item was given that is none of the source's {self._count}: {error}"
+            ) from error
         if len(fresh):
             marks[fresh] = _LATER
             self._later += fresh.tolist()
