@@ -755,6 +755,44 @@ class TestRun:
         del run
         assert not list(tmp_path.glob("alithis-run-*"))
 
+    @pytest.mark.parametrize(
+        "use",
+        [
+            *(lambda a: a / 2.5, lambda a: 2 - a, lambda a: a - a, lambda a: a.T @ a),
+            *(lambda a: 2**a, lambda a: a**2, lambda a: a % 3, lambda a: 7 // (a + 1)),
+            *(lambda a: -a, lambda a: +a, lambda a: abs(a), lambda a: ~a),
+            *(
+                lambda a: a & 1,
+                lambda a: 1 | a,
+                lambda a: a ^ a,
+                lambda a: a << 1,
+                lambda a: 9 >> a,
+            ),
+            *(lambda a: a == 3, lambda a: a != a, lambda a: a > 3, lambda a: a >= 2),
+            *(lambda a: divmod(a, 3)[1], lambda a: divmod(7, a + 1)[0]),
+            *(lambda a: np.ones(2, "u1") * a, lambda a: np.float32(2) * a, lambda a: np.exp(a)),
+            *(lambda a: np.concatenate([a, a]), lambda a: sum(a), lambda a: a.sum(axis=0)),
+        ],
+    )
+    def test_it_computes_as_an_array_does(self, tmp_path, use):
+        data = np.arange(12, dtype="u1").reshape(6, 2)
+        out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
+        run = Run("r")
+        given, expected = use(run.use(data, out)), use(data)
+        assert (type(given), given.dtype) == (type(expected), expected.dtype)
+        assert (given == expected).all()
+        assert fed(run)[:3] == (6, 0, 0)
+
+    def test_an_array_that_is_added_to_is_another(self, tmp_path):
+        data = np.arange(12, dtype="u1").reshape(6, 2)
+        out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
+        run = Run("r")
+        more = run.use(data, out)
+        more += 1
+        assert (data == np.arange(12).reshape(6, 2)).all()
+        assert (more == data + 1).all()
+        assert fed(run) == (6, 0, 0, 6)
+
     def test_a_dataset_changed_meanwhile_shows(self, tmp_path):
         data = np.arange(12, dtype="u1").reshape(6, 2)
         out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from alithis.errors import SourceError
-from alithis.feeds import arrays, huggingface, loaders, sequences, streams
+from alithis.feeds import arrays, huggingface, loaders, sequences, streams, tensors
 from alithis.feeds.arrays import FedArray
 from alithis.feeds.log import Log, Rows
 from alithis.feeds.proxy import Fed
@@ -43,7 +43,7 @@ def wrap(data: Any, log: Log, *, source: Any = None, batched: bool = False) -> A
         return huggingface.of_dataset(data, log, source)
     if _is_array(data):
         if source is not None:
-            return FedArray(data, sequences.taken_of(source, log, len(data)))
+            return arrays.fed(data, sequences.taken_of(source, log, len(data)))
         return arrays.of_array(data, log)
     batched = batched or _is(data, "keras.utils", "PyDataset")
     if hasattr(data, "__getitem__") and not _is(data, "torch.utils.data", "IterableDataset"):
@@ -70,7 +70,7 @@ def numbered(source: Any, digester: Digester) -> Rows:
 
 
 def _check(data: Any) -> None:
-    if issubclass(type(data), Fed):
+    if issubclass(type(data), Fed) or tensors.is_fed(data):
         raise SourceError("this is wrapped already: use what was wrapped")
     if _is(data, "datasets", "DatasetDict"):
         raise SourceError(f"several splits: use one of them, {', '.join(data)}")

@@ -3,52 +3,32 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from alithis.errors import SourceError
 from alithis.feeds.log import Log, Taken
 from alithis.feeds.proxy import Fed
+from alithis.feeds.rows import ABOUT, note_rows
+from alithis.feeds.tensors import of_tensor
 from alithis.points import Digester
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What tells of an array and gives nothing of it.
-_ABOUT = frozenset(
-    (
-        "shape",
-        "dtype",
-        "ndim",
-        "size",
-        "nbytes",
-        "itemsize",
-        "strides",
-        "flags",
-        "device",
-        "is_cuda",
-        "layout",
-        "names",
-        "dim",
-        "numel",
-        "requires_grad",
-        "is_sparse",
-        "type",
-        "is_floating_point",
-        "element_size",
-    )
-)
-
 _BLOCK = 1 << 20  # bytes under one checksum
 
 
 class FedArray(Fed):
-    """An array or tensor that notes which of its rows are taken out.
+    """An array that notes which of its rows are taken out.
 
     An array's rows cannot be written to through it. What takes no rows but everything, by a
-    method of the array's or as a buffer, counts as taking all.
+    method of the array's, an operator or as a buffer, counts as taking all.
     """
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, data: Any, taken: Taken, *, own: bool = False) -> None:
         """Wrap an array.
@@ -66,16 +46,8 @@ class FedArray(Fed):
         given = self._data[key]
         if type(key) is int:  # as DataLoaders ask, row by row: it has to be quick
             self._taken.one(key)
-            return given
-        import numpy as np
-
-        if isinstance(key, np.ndarray) and key.ndim == 1 and key.dtype.kind == "i":
-            same = self._own and isinstance(given, np.ndarray)
-            self._taken.note(key, given if same else None)
-        elif isinstance(key, int | np.integer) and not isinstance(key, bool):
-            self._taken.one(int(key))
         else:
-            self._taken.note(self._numbers(self._rows(key)))
+            note_rows(self._taken, self._data, key, given if self._own else None)
         return given
 
     def __iter__(self) -> Iterator[Any]:
@@ -102,7 +74,7 @@ class FedArray(Fed):
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the array's; of what computes with it, all rows are taken."""
         found = super().__getattr__(name)
-        if name not in _ABOUT:
+        if name not in ABOUT:
             self._taken.all()
         return found
 
@@ -110,36 +82,43 @@ class FedArray(Fed):
         self._taken.all()
         return self._data
 
-    def _numbers(self, rows: Any) -> NDArray[np.intp]:
-        """Return the numbers of rows that are picked along axis 0."""
-        import numpy as np
 
-        if isinstance(rows, slice):
-            return np.arange(*rows.indices(len(self)))
-        if isinstance(rows, np.ndarray) and rows.dtype.kind == "i":
-            return rows.reshape(-1)
-        numbers: NDArray[np.intp] = np.atleast_1d(np.arange(len(self))[rows]).reshape(-1)
-        return numbers
+def _operator(function: Callable[..., Any]) -> Callable[..., Any]:
+    def apply(self: FedArray, *others: Any) -> Any:
+        return function(self._whole(), *map(_plain, others))
 
-    def _rows(self, key: Any) -> Any:
-        """Return the part of a key that picks along axis 0."""
-        import numpy as np
-
-        first = key[0] if isinstance(key, tuple) and key else key
-        if hasattr(first, "detach"):  # a tensor
-            first = np.asarray(first.detach().cpu())
-        if isinstance(first, int | np.integer | slice | list):
-            return first
-        if isinstance(first, np.ndarray) and first.ndim:
-            axes = tuple(range(1, first.ndim))
-            return first.any(axis=axes) if first.dtype == bool else first
-        # None, an ellipsis, …: let NumPy say which row each element that it gives is of.
-        shape = tuple(self._data.shape)
-        rows = np.arange(len(self)).reshape(-1, *[1] * (len(shape) - 1))
-        return np.unique(np.broadcast_to(rows, shape)[key])
+    return apply
 
 
-def of_array(data: Any, log: Log) -> FedArray:
+def _reflected(function: Callable[..., Any]) -> Callable[..., Any]:
+    def apply(self: FedArray, other: Any) -> Any:
+        return function(_plain(other), self._whole())
+
+    return apply
+
+
+def _plain(value: Any) -> Any:
+    return value._whole() if type(value) is FedArray else value
+
+
+_BINARY = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
+    *("lshift", "rshift", "and", "xor", "or"),
+)
+_OTHERS = ("lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs", "invert")
+for _name in (*_BINARY, *_OTHERS):
+    _function = divmod if _name == "divmod" else getattr(operator, f"__{_name}__")
+    setattr(FedArray, f"__{_name}__", _operator(_function))
+    if _name in _BINARY:
+        setattr(FedArray, f"__r{_name}__", _reflected(_function))
+
+
+def fed(data: Any, taken: Taken, *, own: bool = False) -> Any:
+    """Wrap an array or tensor whose rows are noted by number; as `FedArray` takes them."""
+    return of_tensor(data, taken) if hasattr(data, "detach") else FedArray(data, taken, own=own)
+
+
+def of_array(data: Any, log: Log) -> Any:
     """Wrap an array or tensor.
 
     Raises:
@@ -148,7 +127,7 @@ def of_array(data: Any, log: Log) -> FedArray:
     source = array_source(data)
     digester = Digester(log.digester.form)
     digester.rows(source[:1])  # what is wrong shows now, not in the middle of an epoch
-    return FedArray(data, Taken(log, len(source), Rows(source, digester)), own=True)
+    return fed(data, Taken(log, len(source), Rows(source, digester)), own=True)
 
 
 def array_source(data: Any) -> NDArray[Any]:

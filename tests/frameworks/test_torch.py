@@ -1,5 +1,6 @@
 """PyTorch's tensors, datasets and loaders, in this process and in workers."""
 
+import copy
 import os
 import pickle
 import signal
@@ -327,6 +328,77 @@ class TestTensor:
         given = run.use(tensor, pixels)[key]
         assert torch.equal(given, tensor[key])
         assert transcript(run)[3] == count
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            torch.relu,
+            torch.numel,
+            torch.tensor,
+            torch.vmap(lambda row: row + 1),
+            lambda t: torch.as_tensor(t).double(),
+            lambda t: torch.cat([t, t]),
+            lambda t: torch.stack((t[0], *t[1:])),
+            lambda t: torch.nn.functional.conv2d(t[:, None] / 255, torch.ones(1, 1, 3, 3)),
+            lambda t: torch.where(t > 7, t, torch.zeros_like(t)),
+            lambda t: torch.nn.Flatten()(t).float() @ torch.ones(16, 2),
+            lambda t: torch.ones(4) + t,
+            lambda t: 1 - t / 255.0,
+            lambda t: -t.float(),
+            lambda t: t == 0,
+            lambda t: t != t,
+            lambda t: t.T if t.ndim == 2 else t.mT,
+            lambda t: torch.einsum("nij->n", t.float()),
+            lambda t: t.split(50)[1],
+            lambda t: torch.from_numpy(np.asarray(t)),
+            lambda t: torch.from_dlpack(t),
+            lambda t: t.clone().add_(1),
+            lambda t: torch.stack(list(t)),
+            lambda t: copy.deepcopy(t),
+        ],
+    )
+    def test_it_computes_as_a_tensor_does(self, images, pixels, use):
+        run, tensor = Run("r"), torch.from_numpy(images)
+        fed = run.use(tensor, pixels)
+        assert isinstance(fed, torch.Tensor)
+        given, expected = use(fed), use(tensor)
+        assert type(given) is type(expected)
+        assert given == expected if isinstance(given, int) else torch.equal(given, expected)
+        assert transcript(run)[0] == (0 if use is torch.numel else COUNT)
+
+    def test_what_tells_of_it_takes_nothing(self, images, pixels):
+        run, tensor = Run("r"), torch.from_numpy(images)
+        fed = run.use(tensor, pixels)
+        assert (fed.shape, fed.dtype, fed.device) == (tensor.shape, tensor.dtype, tensor.device)
+        assert (len(fed), fed.size(0), fed.dim(), fed.numel()) == (COUNT, COUNT, 3, tensor.numel())
+        assert repr(fed) == repr(tensor)
+        with pytest.raises(TypeError, match="cannot be written to"):
+            fed[0] = 1
+        with pytest.raises(SourceError, match="wrapped already"):
+            run.use(fed, pixels)
+        assert transcript(run)[3] == 0
+
+    def test_rows_one_by_one(self, images, pixels):
+        run = Run("r")
+        for number, row in enumerate(run.use(torch.from_numpy(images), pixels)):
+            assert (row.numpy() == images[number]).all()
+            if number == 2:
+                break
+        assert transcript(run)[3] == 3
+
+    def test_made_from_a_source(self, images, pixels):
+        run = Run("r")
+        fed = run.use(torch.from_numpy(images) / 255, pixels, source=images)
+        assert fed[torch.tensor([3, 4])].dtype == torch.float32
+        assert transcript(run) == (2, COUNT - 2, 0, 2)
+        assert torch.equal(torch.relu(fed), torch.from_numpy(images) / 255)
+        assert transcript(run)[:3] == (COUNT, 0, 0)
+
+    def test_a_copy_in_another_process_notes_too(self, images, pixels):
+        run = Run("r")
+        fed = pickle.loads(pickle.dumps(run.use(torch.from_numpy(images), pixels)))
+        assert (fed[5].numpy() == images[5]).all()
+        assert transcript(run)[3] == 1
 
     @pytest.mark.parametrize("make", [torch.as_tensor, torch.tensor, torch.asarray])
     def test_an_array_that_becomes_a_tensor_is_taken_whole(self, images, pixels, make):
