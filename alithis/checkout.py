@@ -10,14 +10,18 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 _SECONDS = 10.0  # for which an answer is waited for
+_REMOTE = (
+    r"(?!file:)[\w.+:-]+://|[\w.-]+@[\w.-]+:"  # a path on this machine is nobody else's concern
+)
 
 
 def checkout() -> dict[str, Any]:
     """Describe the repository that the running script is in, or else the working directory.
 
     Returns:
-        ``repository``, its URL where it has one, without passwords; ``commit``; and ``dirty``:
-        whether files that git follows differ from the commit. Nothing where git does not know.
+        ``repository``, its URL where it has one that others could reach, without passwords;
+        ``commit``; and ``dirty``: whether files that git follows differ from the commit, or it
+        does not follow the script. Nothing where git does not know.
     """
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
@@ -30,8 +34,11 @@ def checkout() -> dict[str, Any]:
     if commit is None:
         return {}
     dirty = not found or any(not line.startswith("#") for line in status.split("\n"))
-    url = _public(_git(folder, "config", "--get", "remote.origin.url") or "")
-    repository = {"repository": url} if url else {}
+    if script and not dirty:
+        dirty = _git(folder, "ls-files", "--error-unmatch", "--", Path(script).name) is None
+    url = _git(folder, "config", "--get", "remote.origin.url") or ""
+    shown = public_url(url) if re.match(_REMOTE, url) else None
+    repository = {"repository": shown} if shown else {}
     return repository | {"commit": commit, "dirty": dirty}
 
 
@@ -51,7 +58,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _public(url: str) -> str | None:
+def public_url(url: str) -> str | None:
     """Return a repository's URL without a password in it; None where one may be left."""
     if "://" not in url:
         return url

@@ -42,7 +42,7 @@ def check_target(out: Path, *, replace: bool) -> None:
     if metadata.FILE not in names or not all(map(_is_ours, names)):
         raise SourceError(f"{out}: exists and is no manifest; choose another place")
     if not replace:
-        raise SourceError(f"{out}: exists; --force replaces it")
+        raise SourceError(f"{out}: exists; --force replaces it (in Python: replace=True)")
     _check_parent(out)
 
 

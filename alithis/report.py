@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from alithis import vocabulary
@@ -406,6 +407,10 @@ class _Gathering:
         if recorded is not None and (problem := _contradiction(recorded, target)):
             self.disagreements.append(f"{source.name}: its transcript of {target.name} {problem}")
             recorded = None
+        if wrong := _wrong_kind(relation, target):
+            self.disagreements.append(
+                f"{source.name}: states that it is {relation} {target.name}, a {wrong}"
+            )
         grade = "transcript" if recorded else "stated"
         return Tie(source, target, relation, grade, linked, recorded, depth)
 
@@ -481,6 +486,12 @@ class _Gathering:
         return Overlap(relation, first, second, count)
 
 
+def _wrong_kind(relation: str, target: Artifact) -> str | None:
+    """Return what an artifact is, where a model has no such relation to it."""
+    wanted = {**dict.fromkeys(TRANSCRIBED, "dataset"), **dict.fromkeys(PARENTS, "model")}
+    return target.kind if target.kind not in (None, wanted.get(relation, target.kind)) else None
+
+
 def _contradiction(recorded: Transcript, target: Artifact) -> str:
     """Say why a transcript cannot be of an artifact."""
     if target.size is not None and recorded.seen + recorded.unseen != target.size:
@@ -519,13 +530,17 @@ def _contents(manifest: Manifest) -> Contents | None:
 
 
 def _held_out(gathering: _Gathering, model: Artifact) -> Iterator[Overlap]:
-    """Compare what was held out of the training with what went into it, parents' too."""
-    held_out = [tie for tie in gathering.ties if tie.depth == 0 and tie.relation in HELD_OUT]
+    """Compare what was held out of a training with what went into it, of parents too."""
+    held_out = {
+        (tie.relation, id(tie.target)): tie.target
+        for tie in gathering.ties
+        if tie.relation in HELD_OUT
+    }
     trained = {id(tie.target): tie.target for tie in gathering.ties if tie.relation == TRAINED}
-    pairs = [(tie, dataset) for tie in held_out for dataset in trained.values()]
+    pairs = list(product(held_out.items(), trained.values()))
     gathering.truncated |= len(pairs) > MAX_OVERLAPS
-    for tie, dataset in pairs[:MAX_OVERLAPS]:
-        yield gathering.overlap(tie.relation, tie.target, dataset)
+    for ((relation, _), tested), dataset in pairs[:MAX_OVERLAPS]:
+        yield gathering.overlap(relation, tested, dataset)
 
 
 def _parents(gathering: _Gathering, model: Artifact) -> Iterator[Overlap]:

@@ -185,7 +185,7 @@ def _sources(found: Report) -> Iterator[Block]:
     if recorded:
         yield Table(
             "What was really fed, as the publisher's runs recorded it",
-            ("dataset", "relation", "coverage", "not fed", "foreign", "passes"),
+            ("dataset", "model", "relation", "coverage", "not fed", "foreign", "passes"),
             [_coverage_row(tie, tie.transcript) for tie in recorded if tie.transcript],
         )
     for artifact in _distinct([tie.target for tie in found.sources]):
@@ -228,6 +228,7 @@ def _coverage_row(tie: Tie, fed: Transcript) -> Sequence[str | Text]:
     passes = f"{fed.given / fed.size:.1f}" if fed.given is not None and fed.size else "not counted"
     return (
         tie.target.name,
+        tie.source.name,
         tie.relation,
         f"{fed.seen:,} of {whole:,} ({_share(fed.seen, whole)})",
         f"{fed.unseen:,}",

@@ -31,14 +31,14 @@ from alithis.ledger import Ledger, Noted
 from alithis.manifest import Manifest
 from alithis.metadata import Description
 from alithis.model import Facts, build_model, plain
-from alithis.place import write_whole, writing
+from alithis.place import check_target, write_whole, writing
 from alithis.points import Digester, Point
 
 _FRAMEWORKS = (
     *("datasets", "jax", "keras", "lightning", "numpy", "sklearn", "tensorflow", "torch"),
     *("transformers", "xgboost"),
 )
-_SKETCH = 1.0  # seconds between two records of what is known so far
+_SKETCH = 1.0  # seconds between two records of what is known so far, where it is logged often
 _LONG = 1000
 
 
@@ -95,9 +95,10 @@ class Run:
         """Return the run; a first record is written, if it was said where.
 
         Raises:
-            SourceError: a dataset's manifest stands there.
+            SourceError: what stands there may not be replaced: the manifest of a dataset, or
+                something else.
         """
-        self._spare_dataset()
+        self._spare()
         self._begun = time.monotonic()
         self._sketch()
         return self
@@ -197,7 +198,7 @@ class Run:
     def log_metrics(self, **metrics: Any) -> None:
         """Record what was measured; as with `log_params`."""
         self._metrics |= metrics
-        self._sketch()
+        self._sketch(often=True)
 
     def log_seeds(self, **seeds: Any) -> None:
         """Record what random number generators were seeded with."""
@@ -310,22 +311,28 @@ class Run:
             raise
         _write_facts(self._record, facts)
 
-    def _spare_dataset(self) -> None:
+    def _spare(self) -> None:
         """Refuse to replace the manifest of a dataset, perhaps of the very one that is fed."""
+        if self._out is None:
+            return
+        check_target(self._out, replace=True)
         try:
-            kind = self._out and Manifest.open(self._out).metadata.kind
+            kind = Manifest.open(self._out).metadata.kind
         except AlithisError:
-            return  # there is none; of anything else that stands there the builder tells
+            return  # there is none, or a damaged one
         if kind == "dataset":
             raise SourceError(
                 f"{self._out}: the manifest of a dataset stands there, which the model's would "
                 "replace; give the run another out"
             )
 
-    def _sketch(self) -> None:
-        """Write what is known so far, but the transcripts: of a run that is killed it stays."""
+    def _sketch(self, *, often: bool = False) -> None:
+        """Write what is known so far, but the transcripts: of a run that is killed it stays.
+
+        What is logged often is written once a second, so that training is not held up.
+        """
         now = time.monotonic()
-        if self._record is None or self._seconds is not None or now < self._due:
+        if self._record is None or self._seconds is not None or (often and now < self._due):
             return
         inputs = [
             Input(relation, used.manifest.metadata.name, digest)

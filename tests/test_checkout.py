@@ -38,7 +38,7 @@ def here(script, monkeypatch):
     """This process takes its folder for the script's, in which nothing is different."""
     git(script.parent, "add", "train.py")
     git(script.parent, "commit", "-m", "x")
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
     return script.parent
 
 
@@ -84,7 +84,9 @@ def test_repository(script):
         ("https://user:sec/ret@example.org/x", None),
         ("https://user:sec#ret@example.org/x", None),
         ("https://[bad/x", None),
-        (r"C:\new\repo", r"C:\new\repo"),
+        (r"C:\new\repo", None),
+        ("/home/alice/secret project", None),
+        ("file:///home/alice/project", None),
         ("https://example.org/x\ny", "https://example.org/xy"),
     ],
 )
@@ -92,6 +94,13 @@ def test_a_url_is_told_without_its_password(here, url, shown):
     git(here, "config", "remote.origin.url", url)
     found = checkout()
     assert (found.get("repository"), found["dirty"]) == (shown, False)
+
+
+def test_a_script_that_git_does_not_follow(here, monkeypatch):
+    (here / "new.py").write_text("")
+    assert checkout()["dirty"] is False
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(here / "new.py"), raising=False)
+    assert checkout()["dirty"] is True
 
 
 def test_a_branch_with_an_odd_name(here):
@@ -106,7 +115,9 @@ def test_a_status_that_fails(here):
 
 
 def test_nothing_to_tell(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "train.py"))
+    monkeypatch.setattr(
+        sys.modules["__main__"], "__file__", str(tmp_path / "train.py"), raising=False
+    )
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert checkout() == {}
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -115,7 +126,7 @@ def test_nothing_to_tell(tmp_path, monkeypatch):
 
 def test_a_folder_that_is_gone(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
-    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert checkout() == {}

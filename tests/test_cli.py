@@ -298,7 +298,9 @@ class TestManifest:
         (photos / "new").write_bytes(b"new")
 
         said = refused("manifest", photos)
-        assert said == "Error: photos.alithis: exists; --force replaces it\n"
+        assert (
+            said == "Error: photos.alithis: exists; --force replaces it (in Python: replace=True)\n"
+        )
         assert (hashed / "metadata.json").read_bytes() == before
 
         assert run_json("manifest", photos, "--force")["items"] == 4

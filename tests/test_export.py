@@ -360,6 +360,30 @@ class TestInToto:
             "annotations": {"dirty": True},
         }
 
+    @pytest.mark.parametrize(
+        ("repository", "uri"),
+        [
+            ("git@example.org:a/b.git", "git+ssh://git@example.org/a/b.git@v1.0"),
+            ("https://example.org/a b", "git+https://example.org/a%20b@v1.0"),
+        ],
+    )
+    def test_code_of_a_tag(self, tmp_path, shelf, repository, uri):
+        code = {"repository": repository, "commit": "v1.0"}
+        made = of(model(tmp_path / "m", [], {"w": 1}, code=code), shelf)
+        (dependency,) = in_toto.statement(made)["predicate"]["buildDefinition"][
+            "resolvedDependencies"
+        ]
+        assert dependency == {"name": "code", "uri": uri}
+
+    @pytest.mark.parametrize("repository", ["/home/alice/x", "x", 7])
+    def test_code_on_somebodys_machine(self, tmp_path, shelf, repository):
+        code = {"repository": repository, "commit": "ab" * 20}
+        made = of(model(tmp_path / "m", [], {"w": 1}, code=code), shelf)
+        (dependency,) = in_toto.statement(made)["predicate"]["buildDefinition"][
+            "resolvedDependencies"
+        ]
+        assert dependency == {"name": "code", "digest": {"gitCommit": "ab" * 20}}
+
     @pytest.mark.parametrize("commit", ["main", "AB" * 20, 7, None])
     def test_code_of_no_commit(self, tmp_path, shelf, commit):
         made = of(model(tmp_path / "m", [], {"w": 1}, code={"commit": commit}), shelf)

@@ -885,9 +885,8 @@ class TestRun:
 import os, signal
 from alithis.run import Run
 with Run("r", out={str(tmp_path / "out")!r}) as run:
-    run._due = 0
     run.log_params(rate=0.5)
-    run._due = 0
+    run.log_metrics(loss=0.5)
     run.use(["text 1"], {str(tmp_path / "texts")!r})[0]
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -896,6 +895,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
         assert done.returncode == -signal.SIGKILL
         record = json.loads((tmp_path / "out.run.json").read_bytes())
         assert (record["complete"], record["parameters"]) == (False, {"rate": 0.5})
+        assert record["metrics"] == {"loss": 0.5}
         assert [each["name"] for each in record["inputs"]] == ["texts"]
         assert "transcript" not in record["inputs"][0]
 
@@ -909,6 +909,23 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
 
     def test_no_place_for_the_record(self, tmp_path):
         with pytest.raises(SourceError, match="cannot be written"), Run("r", out=tmp_path / "a/b"):
+            pytest.fail("it did begin")
+
+    def test_metrics_are_written_once_a_second(self, tmp_path, monkeypatch):
+        now = 100.0
+        monkeypatch.setattr("alithis.run.time.monotonic", lambda: now)
+        metrics = []
+        with Run("r", out=tmp_path / "out") as run:
+            for loss in range(5):
+                run.log_metrics(loss=loss)
+                metrics.append(json.loads((tmp_path / "out.run.json").read_text())["metrics"])
+                now += 0.4
+        assert metrics == [{}, {}, {}, {"loss": 3}, {"loss": 3}]
+
+    @pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+    def test_what_is_no_manifest_is_not_replaced(self, tmp_path, make):
+        make(tmp_path / "out")
+        with pytest.raises(SourceError, match="is no manifest"), Run("r", out=tmp_path / "out"):
             pytest.fail("it did begin")
 
     def test_the_manifest_of_a_dataset_is_not_replaced(self, tmp_path):

@@ -1127,7 +1127,7 @@ class TestCommand:
             *("--creator", "A", "--task", "classification", "--intended-use", "Tests."),
             *("--params", "params.json", "--param", "rate=0.2", "--param", "note=a=b"),
             *("--metrics", "metrics.json", "--metric", "accuracy=1", "--made-with", "torch=2.1"),
-            *("--code", "https://example.org/x@abc", "--hardware", "2 cores"),
+            *("--code", "https://user:secret@example.org/x@abc", "--hardware", "2 cores"),
         )
         document = self.ours("out")
         assert (document["name"], document["license"]) == ("Base", "MIT")
@@ -1147,6 +1147,11 @@ class TestCommand:
             (["--code", "x"], "--code x: write URL@COMMIT"),
             (["--input", "made_of=base"], "the relation one of trained_on"),
             (["--input", "trained_on=."], "is . a manifest?"),
+            (["--input", "trained_on=m"], "m is a model, and trained_on names a dataset"),
+            (["--input", "fine_tuned_from=d"], "d is a dataset, and fine_tuned_from names a model"),
+            (["--code", "https://u:p/w@x.org/y@abc"], "the URL may hold a password"),
+            (["--run", "list.json"], "list.json: not a JSON object"),
+            (["--run", "params.json"], "params.json: is no record of a Run"),
             (["--params", "list.json"], "list.json: not a JSON object"),
             (["--params", "large.json"], "large.json: more than 262144 bytes"),
             (["--run", "odd.json"], "odd.json: parameters is no JSON object"),
@@ -1156,9 +1161,12 @@ class TestCommand:
     )
     def test_refused(self, given, said):
         Path("list.json").write_text("[]")
+        Path("params.json").write_text('{"rate": 0.5}')
+        build_model([Path("base.safetensors")], Path("m"), description=Description("m"))
+        dataset_of(Path("d"), DATA)
         Path("large.json").write_text(" " * 300_000)
-        Path("odd.json").write_text('{"parameters": []}')
-        Path("inputs.json").write_text('{"inputs": [{"relation": "trained_on"}]}')
+        Path("odd.json").write_text('{"complete": true, "parameters": []}')
+        Path("inputs.json").write_text('{"complete": true, "inputs": [{"relation": "trained_on"}]}')
         assert said in refused("model", "base.safetensors", *given)
         assert not Path("base.safetensors.alithis").exists()
 

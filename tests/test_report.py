@@ -86,6 +86,33 @@ class TestByManifests:
             ("holdout", "photos", 2),
         ]
 
+    def test_test_data_of_the_parent_is_compared_with_that_of_the_fine_tune(self, tmp_path):
+        store = Store(tmp_path / "store")
+        train, test = (
+            dataset(tmp_path / name, images(*range(at, at + 4)))
+            for name, at in (("train", 0), ("test", 3))
+        )
+        base = model(tmp_path / "base", [tie_to("tested_on", test)], {"w": 1})
+        tuned = model(
+            tmp_path / "tuned",
+            [tie_to("fine_tuned_from", base), tie_to("trained_on", train)],
+            {"w": 2},
+        )
+        for each in (train, test, base, tuned):
+            store.put_manifest(each)
+        (overlap,) = of(tuned, Shelf(store)).overlaps
+        assert (overlap.relation, overlap.first.name, overlap.second.name, overlap.shared) == (
+            *("tested_on", "test", "train", 1),
+        )
+
+    def test_a_relation_to_what_has_no_such(self, family, tmp_path, shelf):
+        inputs = [tie_to("trained_on", family.base), tie_to("fine_tuned_from", family.photos)]
+        found = of(model(tmp_path / "odd", inputs, {"w": 1}), shelf)
+        assert list(found.disagreements) == [
+            "odd: states that it is trained_on base, a model",
+            "odd: states that it is fine_tuned_from photos, a dataset",
+        ]
+
     def test_what_is_shared_with_the_parent(self, family, shelf):
         (parent,) = of(family.tuned, shelf).parents
         assert (parent.relation, parent.first.name, parent.shared) == ("fine_tuned_from", "base", 1)
@@ -375,7 +402,7 @@ class TestWritten:
             "| photos | base | 10 | 70 | CC-BY-4.0 | prohibited-training (plus:DataMining); rights "
             "are reserved (tdm:reservation) | transcript of a run, recorded by the publisher |"
         ) in text
-        assert r"| photos | trained\_on | 2 of 10 (20.00%) | 8 | 1 | 3.0 |" in text
+        assert r"| photos | base | trained\_on | 2 of 10 (20.00%) | 8 | 1 | 3.0 |" in text
         assert r"| holdout | tested\_on | photos | 2, 50.00% of what was held out |" in text
         assert "shares 2 data points with photos, which was trained on" in text
         assert "- photos, which was trained on, reserves rights in its metadata: prohib" in text

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from alithis.cid import Cid
 from alithis.errors import FormatError
@@ -60,14 +61,28 @@ def _definition(found: Report) -> dict[str, Any]:
 def _code(found: Report) -> Iterator[dict[str, Any]]:
     code = found.facts.get("code", {})
     repository, commit = code.get("repository"), code.get("commit")
-    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+    if not isinstance(commit, str):
         return
-    value: dict[str, Any] = {"name": "code", "digest": {"gitCommit": commit}}
-    if isinstance(repository, str):
-        value["uri"] = f"git+{repository}@{commit}"
+    value: dict[str, Any] = {"name": "code"}
+    if _COMMIT.fullmatch(commit):
+        value["digest"] = {"gitCommit": commit}
+    if isinstance(repository, str) and (uri := _code_uri(repository)):
+        value["uri"] = f"{uri}@{quote(commit)}"
+    if len(value) == 1:
+        return  # a descriptor has a digest or a URI
     if "dirty" in code:
         value["annotations"] = {"dirty": code["dirty"]}
     yield value
+
+
+def _code_uri(repository: str) -> str | None:
+    """Return a repository as SPDX and pip write it; None for a path on somebody's machine."""
+    if "://" not in repository:
+        host, colon, path = repository.partition(":")
+        if not (host and colon and path) or "/" in host:
+            return None
+        repository = f"ssh://{host}/{path.lstrip('/')}"
+    return "git+" + quote(repository, safe="/:@!$&'()*+,;=~[]%")
 
 
 def _dependency(tie: Tie) -> dict[str, Any]:

@@ -135,6 +135,8 @@ def _facts(
     from alithis.model import Facts
 
     recorded = _object(run)
+    if run is not None and "complete" not in recorded:
+        raise click.UsageError(f"--run {run}: is no record of a Run (.run.json)")
     own = (*(_input(text) for text in inputs),)
     return Facts(
         parameters={
@@ -201,15 +203,19 @@ def _value(text: str) -> Any:
 
 
 def _code(text: str) -> dict[str, Any]:
+    from alithis.checkout import public_url
+
     repository, at, commit = text.rpartition("@")
     if not (repository and at and commit):
         raise click.UsageError(f"--code {text}: write URL@COMMIT")
-    return {"repository": repository, "commit": commit}
+    if (shown := public_url(repository)) is None:
+        raise click.UsageError("--code: the URL may hold a password, which would be published")
+    return {"repository": shown, "commit": commit}
 
 
 def _input(text: str) -> Input:
     """Open what RELATION=MANIFEST names, for its name and metadata digest."""
-    from alithis.inputs import RELATIONS, Input
+    from alithis.inputs import RELATIONS, TRANSCRIBED, Input
     from alithis.ranges import open_manifest
 
     relation, equals, place = text.partition("=")
@@ -218,6 +224,11 @@ def _input(text: str) -> Input:
             f"--input {text}: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
         )
     data = open_manifest(place).metadata
+    wanted = "dataset" if relation in TRANSCRIBED else "model"
+    if data.kind != wanted:
+        raise click.UsageError(
+            f"--input {text}: {data.name} is a {data.kind}, and {relation} names a {wanted}"
+        )
     return Input(relation, data.name, data.digest)
 
 
