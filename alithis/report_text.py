@@ -185,7 +185,7 @@ def _sources(found: Report) -> Iterator[Block]:
     if recorded:
         yield Table(
             "What was really fed, as the publisher's runs recorded it",
-            ("dataset", "model", "relation", "coverage", "not fed", "foreign", "passes"),
+            ("dataset", "fed to", "relation", "coverage", "not fed", "foreign", "passes"),
             [_coverage_row(tie, tie.transcript) for tie in recorded if tie.transcript],
         )
     for artifact in _distinct([tie.target for tie in found.sources]):
