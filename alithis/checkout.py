@@ -10,9 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 _SECONDS = 10.0  # for which an answer is waited for
-_REMOTE = (
-    r"(?!file:)[\w.+:-]+://|[\w.-]+@[\w.-]+:"  # a path on this machine is nobody else's concern
-)
+_REMOTE = r"(?!file:)[\w.+:-]+://|[\w.-]+@[\w.-]+:"  # others can make nothing of a path
 
 
 def checkout() -> dict[str, Any]:
@@ -23,9 +21,10 @@ def checkout() -> dict[str, Any]:
         ``commit``; and ``dirty``: whether files that git follows differ from the commit, or it
         does not follow the script. Nothing where git does not know.
     """
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
-        folder = Path(script).resolve().parent if script else Path.cwd()
+        script = Path(file).resolve() if file else None
+        folder = script.parent if script else Path.cwd()
     except OSError:  # it is gone
         return {}
     status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or ""
@@ -35,7 +34,7 @@ def checkout() -> dict[str, Any]:
         return {}
     dirty = not found or any(not line.startswith("#") for line in status.split("\n"))
     if script and not dirty:
-        dirty = _git(folder, "ls-files", "--error-unmatch", "--", Path(script).name) is None
+        dirty = _git(folder, "ls-files", "--error-unmatch", "--", script.name) is None
     url = _git(folder, "config", "--get", "remote.origin.url") or ""
     shown = public_url(url) if re.match(_REMOTE, url) else None
     repository = {"repository": shown} if shown else {}
