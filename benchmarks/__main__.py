@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks import large, report, rows
 
@@ -21,6 +22,7 @@ def main() -> None:
     """Run, print, and keep the figures if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each (default 5)")
+    parser.add_argument("--training", action="store_true", help="what a Run costs, and no more")
     parser.add_argument("--large", type=int, metavar="COUNT", help="data points, made up")
     parser.add_argument("--folder", type=Path, help="where to work (default: the temporary one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -28,17 +30,22 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="alithis-benchmark-", dir=options.folder))
     try:
+        found: dict[str, Any] = {}
         if options.large:
-            part, found = "large", large.run(options.large, folder)
-            text = report.large(found)
+            found["large"] = large.run(options.large, folder)
         else:
-            part, found = "figures", [asdict(row) for row in rows.run(folder, options.runs)]
-            text = report.table(found)
+            if not options.training:
+                found["figures"] = [asdict(row) for row in rows.run(folder, options.runs)]
+            found["training"] = [asdict(row) for row in rows.training(folder, options.runs)]
     finally:
         shutil.rmtree(folder)
-    if options.save:
-        report.save(part, found)
-    print(json.dumps(found, indent=1) if options.json else text)
+    for part, value in found.items():
+        if options.save:
+            report.save(part, value)
+        if not options.json:
+            print(report.PARTS[part](value))
+    if options.json:
+        print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

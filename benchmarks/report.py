@@ -6,13 +6,12 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-_FIGURES, _LARGE = "figures", "large"
 _WIDTH, _LINE, _LEFT, _RIGHT = 860, 18, 270, 190
 
 
@@ -22,11 +21,14 @@ def save(part: str, value: Any) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
     known[part] = {"machine": machine(), "found": value}
     path.write_text(json.dumps(known, indent=1) + "\n")
-    if _FIGURES in known:
-        (DOCS / "benchmarks.svg").write_text(plot(known[_FIGURES]["found"]))
+    rows = [
+        row for part in ("figures", "training") if part in known for row in known[part]["found"]
+    ]
+    if rows:
+        (DOCS / "benchmarks.svg").write_text(plot(rows))
     page = DOCS / "benchmarks.md"
     text = page.read_text()
-    for name, write in ((_FIGURES, table), (_LARGE, large)):
+    for name, write in PARTS.items():
         if name in known:
             body = f"{known[name]['machine']}.\n\n{write(known[name]['found'])}"
             text = _between(text, name, body)
@@ -85,6 +87,10 @@ def large(found: Mapping[str, Any]) -> str:
         f"{proofs['bytes on average']:,} bytes on average.",
     ]
     return "\n".join(lines)
+
+
+PARTS: dict[str, Callable[[Any], str]] = {"figures": table, "training": table, "large": large}
+"""What can be measured by itself, and how each is written."""
 
 
 def _phase(name: str, seconds: float, peak: int, count: int) -> str:

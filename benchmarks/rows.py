@@ -117,7 +117,6 @@ def run(folder: Path, runs: int) -> list[Row]:
         *_one_file(folder, runs),
         *_trees(folder, runs),
         *_lineage(folder, runs),
-        *_training(folder, runs),
         compare(
             "alithis --help",
             timed(partial(command, "--help")),
@@ -199,7 +198,7 @@ def _lineage(folder: Path, runs: int) -> list[Row]:
     return rows
 
 
-def _training(folder: Path, runs: int) -> list[Row]:
+def training(folder: Path, runs: int) -> list[Row]:
     """Train with a Run and without; all but one in the environment with the frameworks."""
     here, there = sys.executable, str(peers.FRAMEWORKS)
     few, all_images = (_images(folder, count) for count in (6_000, 60_000))
