@@ -783,15 +783,48 @@ class TestRun:
         assert (given == expected).all()
         assert fed(run)[:3] == (6, 0, 0)
 
-    def test_an_array_that_is_added_to_is_another(self, tmp_path):
+    @pytest.mark.parametrize(
+        "write", [lambda a: a.__setitem__(0, 1), lambda a: operator.iadd(a, 1)]
+    )
+    def test_what_is_fed_is_not_written_to(self, tmp_path, write):
         data = np.arange(12, dtype="u1").reshape(6, 2)
         out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
         run = Run("r")
-        more = run.use(data, out)
-        more += 1
+        with pytest.raises(TypeError, match="cannot be written to"):
+            write(run.use(data, out))
         assert (data == np.arange(12).reshape(6, 2)).all()
-        assert (more == data + 1).all()
-        assert fed(run) == (6, 0, 0, 6)
+        assert fed(run) == (0, 6, 0, 0)
+
+    def test_truth_and_what_it_holds(self, tmp_path):
+        data = np.arange(12, dtype="u1").reshape(6, 2)
+        out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
+        run = Run("r")
+        wrapped = run.use(data, out)
+        with pytest.raises(ValueError, match="ambiguous"):
+            bool(wrapped)
+        assert (11 in wrapped, 12 in wrapped) == (True, False)
+        assert fed(run)[:3] == (6, 0, 0)
+        out = manifest(tmp_path / "one", [b"\0"], BYTES)
+        one = run.use(np.zeros((1, 1), "u1"), out)
+        assert (bool(one), float(one[0, 0]), len(one)) == (False, 0.0, 1)
+
+    def test_keys_of_lists_and_fields(self, tmp_path):
+        data = np.arange(12, dtype="u1").reshape(6, 2)
+        out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
+        run = Run("r")
+        wrapped = run.use(data, out)
+        mask = [[True, False]] * 2 + [[False, False]] * 4
+        assert wrapped[mask].tolist() == [0, 2]
+        assert wrapped[[]].shape == (0, 2)
+        assert fed(run) == (2, 4, 0, 2)
+        fields = data.view([("a", "u1"), ("b", "u1")])[:, 0]
+        assert run.use(fields, out, source=data)["b"].tolist() == data[:, 1].tolist()
+        assert fed(run)[:3] == (6, 0, 0)
+
+    def test_a_single_value_has_no_rows(self, tmp_path):
+        out = manifest(tmp_path / "m", [b"0"], BYTES)
+        with pytest.raises(SourceError, match="this has none"):
+            Run("r").use(np.array(7), out, source=[b"0"])
 
     def test_a_dataset_changed_meanwhile_shows(self, tmp_path):
         data = np.arange(12, dtype="u1").reshape(6, 2)

@@ -42,6 +42,8 @@ def wrap(data: Any, log: Log, *, source: Any = None, batched: bool = False) -> A
     if huggingface.is_dataset(data):
         return huggingface.of_dataset(data, log, source)
     if _is_array(data):
+        if source is not None and not getattr(data, "ndim", 1):
+            raise SourceError("data points come as the rows of an array: this has none")
         if source is not None:
             return arrays.fed(data, sequences.taken_of(source, log, len(data)))
         return arrays.of_array(data, log)

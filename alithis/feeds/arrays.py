@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alithis.errors import SourceError
 from alithis.feeds.log import Log, Taken
 from alithis.feeds.proxy import Fed
-from alithis.feeds.rows import ABOUT, note_rows
+from alithis.feeds.rows import ABOUT, READ_ONLY, note_rows
 from alithis.feeds.tensors import of_tensor
 from alithis.points import Digester
 
@@ -49,6 +49,14 @@ class FedArray(Fed):
         else:
             note_rows(self._taken, self._data, key, given if self._own else None)
         return given
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Refuse to change what is fed."""
+        raise TypeError(READ_ONLY)
+
+    def __contains__(self, value: object) -> bool:
+        """Look a value up in the whole array."""
+        return value in self._whole()
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the rows in turn."""
@@ -97,6 +105,10 @@ def _reflected(function: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+def _refused(self: FedArray, *_: Any) -> None:
+    raise TypeError(READ_ONLY)
+
+
 def _plain(value: Any) -> Any:
     return value._whole() if type(value) is FedArray else value
 
@@ -111,6 +123,9 @@ for _name in (*_BINARY, *_OTHERS):
     setattr(FedArray, f"__{_name}__", _operator(_function))
     if _name in _BINARY:
         setattr(FedArray, f"__r{_name}__", _reflected(_function))
+        setattr(FedArray, f"__i{_name}__", _refused)
+for _function in (bool, int, float, complex):
+    setattr(FedArray, f"__{_function.__name__}__", _operator(_function))
 
 
 def fed(data: Any, taken: Taken, *, own: bool = False) -> Any:
@@ -138,7 +153,10 @@ def array_source(data: Any) -> NDArray[Any]:
     """
     import numpy as np
 
-    found = np.asarray(data.detach().cpu() if hasattr(data, "detach") else data)
+    try:
+        found = np.asarray(data.detach().cpu() if hasattr(data, "detach") else data)
+    except (TypeError, RuntimeError) as error:  # a sparse tensor, one without memory, …
+        raise SourceError(f"a {type(data).__name__} that is no array in memory: {error}") from error
     if found.ndim and not found.size:
         raise SourceError(f"no data points are in an array of shape {found.shape}")
     if found.dtype.hasobject or found.ndim < 1:

@@ -28,12 +28,15 @@ ABOUT = frozenset(
         "numel",
         "requires_grad",
         "is_sparse",
-        "type",
         "is_floating_point",
         "element_size",
     )
 )
 """Attributes that tell of an array and give nothing of it."""
+
+
+READ_ONLY = "what is fed cannot be written to: compute another from it, as in x = x / 255"
+"""What whoever tries is told."""
 
 
 def note_rows(taken: Taken, data: Any, key: Any, given: Any = None) -> None:
@@ -47,7 +50,9 @@ def note_rows(taken: Taken, data: Any, key: Any, given: Any = None) -> None:
     """
     import numpy as np
 
-    if isinstance(key, np.ndarray) and key.ndim == 1 and key.dtype.kind == "i":
+    if isinstance(key, str) or (isinstance(key, list) and key and isinstance(key[0], str)):
+        taken.all()  # fields
+    elif isinstance(key, np.ndarray) and key.ndim == 1 and key.dtype.kind == "i":
         taken.note(key, given if isinstance(given, np.ndarray) else None)
     elif isinstance(key, int | np.integer) and not isinstance(key, bool):
         taken.one(int(key))
@@ -74,7 +79,9 @@ def _rows(key: Any, data: Any) -> Any:
     first = key[0] if isinstance(key, tuple) and key else key
     if hasattr(first, "detach"):  # a tensor
         first = np.asarray(first.detach().cpu())
-    if isinstance(first, int | np.integer | slice | list):
+    if isinstance(first, list):
+        first = np.asarray(first, None if first else np.intp)
+    if isinstance(first, int | np.integer | slice):
         return first
     if isinstance(first, np.ndarray) and first.ndim:
         axes = tuple(range(1, first.ndim))

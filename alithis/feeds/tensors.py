@@ -12,9 +12,21 @@ from functools import cache
 from typing import Any
 
 from alithis.feeds.log import Taken
-from alithis.feeds.rows import ABOUT, note_rows
+from alithis.feeds.rows import ABOUT, READ_ONLY, note_rows
 
-_SHOWN = ABOUT | {"__len__", "__hash__", "__repr__", "__str__"}
+_SHOWN = ABOUT | {
+    *("__len__", "__hash__", "__repr__", "__str__", "__format__", "__dir__", "name"),
+    *("is_contiguous", "stride", "storage_offset", "get_device", "output_nr", "dense_dim"),
+    *("is_leaf", "grad", "grad_fn", "retains_grad", "requires_grad_", "share_memory_"),
+    *("is_meta", "is_cpu", "is_mps", "is_mkldnn", "is_quantized", "is_nested", "is_complex"),
+    *("is_sparse_csr", "is_shared", "is_pinned", "is_conj", "is_neg", "is_inference"),
+}
+
+
+_IN_PLACE = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
+    *("lshift", "rshift", "and", "xor", "or"),
+)
 
 
 def of_tensor(data: Any, taken: Taken) -> Any:
@@ -52,12 +64,12 @@ def _kind() -> Any:
             if type(key) is int:  # as DataLoaders ask, row by row: it has to be quick
                 self._taken.one(key)
             else:
-                note_rows(self._taken, self._plain, key)
+                _note(self._taken, self._plain, key)
             return given
 
         def __setitem__(self, key: Any, value: Any) -> None:
             """Refuse to change what is fed."""
-            raise TypeError("rows that are fed cannot be written to")
+            raise TypeError(READ_ONLY)
 
         def __iter__(self) -> Iterator[Any]:
             """Yield the rows in turn."""
@@ -74,15 +86,73 @@ def _kind() -> Any:
             """Call a function of PyTorch's on the tensor itself."""
             found: list[FedTensor] = []
             args, kwargs = _plain(args, found), _plain(kwargs or {}, found)
+            if not found:  # it is where PyTorch does not say; what reads it comes here again
+                with torch._C.DisableTorchFunctionSubclass():
+                    return func(*args, **kwargs)
             name = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__
-            if name not in _SHOWN:
+            if _writes(name) and name not in _SHOWN and args and args[0] is found[0]._plain:
+                raise TypeError(READ_ONLY)
+            given = func(*args, **kwargs)
+            for fed in found:
+                if given is fed._plain:  # as of `contiguous` where it is that already
+                    return fed
+            if name not in _SHOWN and not (name == "type" and len(args) + len(kwargs) == 1):
                 for fed in found:
                     fed._taken.all()
-            return func(*args, **kwargs)
+            return given
 
         __torch_dispatch__ = __torch_function__  # of what C passes by, such as torch.vmap
 
+    for name in _IN_PLACE:
+        setattr(FedTensor, f"__i{name}__", _refused)
     return FedTensor
+
+
+def _writes(name: str) -> bool:
+    """Tell whether a function writes to its first argument, by its name: PyTorch's convention."""
+    return name.endswith("_") and not name.endswith("__")
+
+
+def _refused(*_: Any) -> None:
+    raise TypeError(READ_ONLY)
+
+
+def _note(taken: Taken, data: Any, key: Any) -> None:
+    """Note the rows that a key picks: as NumPy reads it, but for what PyTorch reads otherwise."""
+    if isinstance(key, list) and any(map(_is_part, key)):
+        taken.note(_picked(data, key))
+        return
+    try:
+        key = tuple(map(_index, key)) if isinstance(key, tuple) else _index(key)
+    except RuntimeError:  # it is a tensor of no memory, within torch.vmap
+        taken.all()
+    else:
+        note_rows(taken, data, key)
+
+
+def _is_part(key: Any) -> bool:
+    """Tell whether a list that holds this may be a key of several axes: releases differ there."""
+    return isinstance(key, list | tuple | slice | None | type(...)) or getattr(key, "ndim", 0) > 0
+
+
+def _picked(data: Any, key: Any) -> Any:
+    """Let PyTorch say which rows a key picks: the number of the row in each element's place."""
+    import torch
+
+    numbers = torch.arange(len(data)).reshape(-1, *[1] * (data.ndim - 1))
+    return numbers.expand(data.shape)[key].unique().numpy()
+
+
+def _index(key: Any) -> Any:
+    import numpy as np
+
+    if hasattr(key, "detach"):
+        key = np.asarray(key.detach().cpu())
+    if isinstance(key, np.ndarray):
+        if key.dtype == np.uint8 and key.ndim:
+            return key.astype(bool)  # a mask
+        return key if key.ndim or key.dtype == bool else int(key)
+    return key
 
 
 def _plain(value: Any, found: list[Any]) -> Any:
@@ -90,8 +160,8 @@ def _plain(value: Any, found: list[Any]) -> Any:
     if is_fed(value):
         found.append(value)
         return value._plain
-    if type(value) in (list, tuple):
-        return type(value)([_plain(each, found) for each in value])
+    if isinstance(value, list | tuple):
+        return (list if isinstance(value, list) else tuple)(_plain(each, found) for each in value)
     if type(value) is dict:
         return {key: _plain(each, found) for key, each in value.items()}
     return value

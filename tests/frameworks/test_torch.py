@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import time
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -320,13 +321,26 @@ class TestTensor:
             (3, 1),
             ((slice(0, 2), 1), 2),
             (..., COUNT),
+            (torch.tensor([0] * (COUNT - 2) + [1] * 2, dtype=torch.uint8), 2),
+            (np.array([1] * 3 + [0] * (COUNT - 3), np.uint8), 3),
+            (torch.tensor(True), COUNT),
+            (torch.tensor(False), 0),
+            ((torch.tensor([5, 6]), torch.tensor([0, 1])), 2),
+            ([np.int64(4), 4], 2),
+            ([[1, 2], [0, 2]], 2),
+            ([slice(0, 2), 1], 2),
+            ([], 0),
         ],
         ids=str,
     )
+    @pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8:UserWarning")
+    @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence:UserWarning")
     def test_keys(self, images, pixels, key, count):
         run, tensor = Run("r"), torch.from_numpy(images)
         given = run.use(tensor, pixels)[key]
         assert torch.equal(given, tensor[key])
+        rows = torch.arange(COUNT)[:, None, None].expand(tensor.shape)[key].unique()
+        assert transcript(run)[0] == len(rows)
         assert transcript(run)[3] == count
 
     @pytest.mark.parametrize(
@@ -337,6 +351,8 @@ class TestTensor:
             torch.tensor,
             torch.vmap(lambda row: row + 1),
             lambda t: torch.as_tensor(t).double(),
+            lambda t: t.type(torch.float64),
+            lambda t: torch.stack(namedtuple("Two", "a b")(t, t)),
             lambda t: torch.cat([t, t]),
             lambda t: torch.stack((t[0], *t[1:])),
             lambda t: torch.nn.functional.conv2d(t[:, None] / 255, torch.ones(1, 1, 3, 3)),
@@ -372,11 +388,34 @@ class TestTensor:
         assert (fed.shape, fed.dtype, fed.device) == (tensor.shape, tensor.dtype, tensor.device)
         assert (len(fed), fed.size(0), fed.dim(), fed.numel()) == (COUNT, COUNT, 3, tensor.numel())
         assert repr(fed) == repr(tensor)
+        assert (fed.is_contiguous(), fed.is_leaf, f"{fed}") == (True, True, f"{tensor}")
+        assert (fed.type(), "T" in dir(fed)) == (tensor.type(), True)
+        assert all(each is fed for each in (fed.contiguous(), fed.to("cpu"), fed.cpu()))
+        before = tensor.clone()
         with pytest.raises(TypeError, match="cannot be written to"):
             fed[0] = 1
+        with pytest.raises(TypeError, match="cannot be written to"):
+            fed += 1
+        with pytest.raises(TypeError, match="cannot be written to"):
+            fed.add_(1)
+        assert torch.equal(tensor, before)
         with pytest.raises(SourceError, match="wrapped already"):
             run.use(fed, pixels)
         assert transcript(run)[3] == 0
+
+    def test_keys_without_memory(self, images, pixels):
+        run, tensor = Run("r"), torch.from_numpy(images)
+        fed = run.use(tensor, pixels)
+        given = torch.vmap(lambda at: fed[at])(torch.tensor([0, 1]))
+        assert torch.equal(given, tensor[:2])
+        assert transcript(run)[0] == COUNT
+
+    @pytest.mark.parametrize(
+        "make", [torch.Tensor.to_sparse, lambda t: t.to("meta"), lambda t: t.bfloat16()]
+    )
+    def test_what_is_no_array(self, images, pixels, make):
+        with pytest.raises(SourceError):
+            Run("r").use(make(torch.from_numpy(images).float()), pixels)
 
     def test_rows_one_by_one(self, images, pixels):
         run = Run("r")
