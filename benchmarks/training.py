@@ -26,7 +26,7 @@ from alithis.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 _BATCH = 64
-_SECONDS = 120.0  # for which pairs are begun: single ones differ by more than a Run costs
+_SECONDS = 75.0  # for which pairs are begun: single ones differ by more than a Run costs
 
 Train = Callable[[Any], None]
 """Trains once under a Run, or what stands for none: it is given the class."""
