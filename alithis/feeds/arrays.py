@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alithis.errors import SourceError
 from alithis.feeds.log import Log, Taken
 from alithis.feeds.proxy import Fed
-from alithis.feeds.rows import ABOUT, READ_ONLY, note_rows
+from alithis.feeds.rows import ABOUT, IN_PLACE, note_rows, refused
 from alithis.feeds.tensors import of_tensor
 from alithis.points import Digester
 
@@ -28,7 +28,7 @@ class FedArray(Fed):
     method of the array's, an operator or as a buffer, counts as taking all.
     """
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as an array's: what compares by element has none
 
     def __init__(self, data: Any, taken: Taken, *, own: bool = False) -> None:
         """Wrap an array.
@@ -49,10 +49,6 @@ class FedArray(Fed):
         else:
             note_rows(self._taken, self._data, key, given if self._own else None)
         return given
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Refuse to change what is fed."""
-        raise TypeError(READ_ONLY)
 
     def __contains__(self, value: object) -> bool:
         """Look a value up in the whole array."""
@@ -105,25 +101,19 @@ def _reflected(function: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-def _refused(self: FedArray, *_: Any) -> None:
-    raise TypeError(READ_ONLY)
-
-
 def _plain(value: Any) -> Any:
     return value._whole() if type(value) is FedArray else value
 
 
-_BINARY = (
-    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
-    *("lshift", "rshift", "and", "xor", "or"),
-)
+_BINARY = (*IN_PLACE, "divmod")
 _OTHERS = ("lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs", "invert")
 for _name in (*_BINARY, *_OTHERS):
     _function = divmod if _name == "divmod" else getattr(operator, f"__{_name}__")
     setattr(FedArray, f"__{_name}__", _operator(_function))
     if _name in _BINARY:
         setattr(FedArray, f"__r{_name}__", _reflected(_function))
-        setattr(FedArray, f"__i{_name}__", _refused)
+for _name in ("setitem", *(f"i{_each}" for _each in IN_PLACE)):
+    setattr(FedArray, f"__{_name}__", refused)
 for _function in (bool, int, float, complex):
     setattr(FedArray, f"__{_function.__name__}__", _operator(_function))
 

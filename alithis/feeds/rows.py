@@ -35,8 +35,20 @@ ABOUT = frozenset(
 """Attributes that tell of an array and give nothing of it."""
 
 
-READ_ONLY = "what is fed cannot be written to: compute another from it, as in x = x / 255"
-"""What whoever tries is told."""
+IN_PLACE = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
+    *("lshift", "rshift", "and", "xor", "or"),
+)
+"""Operators that can write to their left side."""
+
+
+def refused(*_: Any) -> None:
+    """Refuse to write to what is fed, in place of whatever would.
+
+    Raises:
+        TypeError: always.
+    """
+    raise TypeError("what is fed cannot be written to: compute another, as in x = x / 255")
 
 
 def note_rows(taken: Taken, data: Any, key: Any, given: Any = None) -> None:

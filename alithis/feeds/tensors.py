@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from alithis.feeds.log import Taken
-from alithis.feeds.rows import ABOUT, READ_ONLY, note_rows
+from alithis.feeds.rows import ABOUT, IN_PLACE, note_rows, refused
 
 _SHOWN = ABOUT | {
     *("__len__", "__hash__", "__repr__", "__str__", "__format__", "__dir__", "name"),
@@ -21,12 +21,6 @@ _SHOWN = ABOUT | {
     *("is_meta", "is_cpu", "is_mps", "is_mkldnn", "is_quantized", "is_nested", "is_complex"),
     *("is_sparse_csr", "is_shared", "is_pinned", "is_conj", "is_neg", "is_inference"),
 }
-
-
-_IN_PLACE = (
-    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
-    *("lshift", "rshift", "and", "xor", "or"),
-)
 
 
 def of_tensor(data: Any, taken: Taken) -> Any:
@@ -53,6 +47,7 @@ def _kind() -> Any:
     """Return the class; PyTorch is loaded where there is a tensor to wrap."""
     import torch
 
+    # Where PyTorch is not installed, its classes are of no type that a checker knows.
     class FedTensor(torch.Tensor):  # type: ignore[misc, unused-ignore]
         __alithis__ = True
         _plain: Any
@@ -66,10 +61,6 @@ def _kind() -> Any:
             else:
                 _note(self._taken, self._plain, key)
             return given
-
-        def __setitem__(self, key: Any, value: Any) -> None:
-            """Refuse to change what is fed."""
-            raise TypeError(READ_ONLY)
 
         def __iter__(self) -> Iterator[Any]:
             """Yield the rows in turn."""
@@ -91,7 +82,7 @@ def _kind() -> Any:
                     return func(*args, **kwargs)
             name = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__
             if _writes(name) and name not in _SHOWN and args and args[0] is found[0]._plain:
-                raise TypeError(READ_ONLY)
+                refused()
             given = func(*args, **kwargs)
             for fed in found:
                 if given is fed._plain:  # as of `contiguous` where it is that already
@@ -103,18 +94,14 @@ def _kind() -> Any:
 
         __torch_dispatch__ = __torch_function__  # of what C passes by, such as torch.vmap
 
-    for name in _IN_PLACE:
-        setattr(FedTensor, f"__i{name}__", _refused)
+    for name in ("setitem", *(f"i{operator}" for operator in IN_PLACE)):
+        setattr(FedTensor, f"__{name}__", refused)
     return FedTensor
 
 
 def _writes(name: str) -> bool:
     """Tell whether a function writes to its first argument, by its name: PyTorch's convention."""
     return name.endswith("_") and not name.endswith("__")
-
-
-def _refused(*_: Any) -> None:
-    raise TypeError(READ_ONLY)
 
 
 def _note(taken: Taken, data: Any, key: Any) -> None:
