@@ -2,7 +2,8 @@
 
 Each peer takes turns with us, so that a machine whose speed drifts slows both; the figures are
 medians, and a ratio is the median of the turns' ratios: their seconds over ours. Files are read
-from the page cache. With --large, a manifest of very many data points is built and audited.
+from the page cache. With --training, what a Run costs is measured instead; with --large, a manifest
+of very many data points is built and audited.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def main() -> None:
     """Run, print, and keep the figures if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each (default 5)")
-    parser.add_argument("--training", action="store_true", help="what a Run costs, and no more")
+    training = "what a Run costs instead: seconds for each loop (default 300)"
+    parser.add_argument("--training", nargs="?", type=float, const=300.0, help=training)
     parser.add_argument("--large", type=int, metavar="COUNT", help="data points, made up")
     parser.add_argument("--folder", type=Path, help="where to work (default: the temporary one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -33,10 +35,10 @@ def main() -> None:
         found: dict[str, Any] = {}
         if options.large:
             found["large"] = large.run(options.large, folder)
+        elif options.training:
+            found["training"] = [asdict(row) for row in rows.training(folder, options.training)]
         else:
-            if not options.training:
-                found["figures"] = [asdict(row) for row in rows.run(folder, options.runs)]
-            found["training"] = [asdict(row) for row in rows.training(folder, options.runs)]
+            found["figures"] = [asdict(row) for row in rows.run(folder, options.runs)]
     finally:
         shutil.rmtree(folder)
     for part, value in found.items():

@@ -193,7 +193,7 @@ def _run(command: list[str], folder: Path | None = None) -> str:
     return done.stdout
 
 
-def training(python: str, loop: str, runs: int, folder: Path) -> list[list[list[float]]]:
+def training(python: str, loop: str, seconds: float, folder: Path) -> list[list[list[float]]]:
     """Train in turn under a Run and without, in a process of its own: see `training.pairs`.
 
     Returns:
@@ -201,7 +201,7 @@ def training(python: str, loop: str, runs: int, folder: Path) -> list[list[list[
     """
     if not Path(python).exists():
         return []
-    words = [python, "-m", "benchmarks.training", loop, str(runs), str(folder)]
-    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, timeout=600)  # noqa: S603
+    words = [python, "-m", "benchmarks.training", loop, str(seconds), str(folder)]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, timeout=2 * seconds + 300)  # noqa: S603
     found: list[list[list[float]]] = json.loads(done.stdout)
     return found

@@ -57,6 +57,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             theirs, ratio = "not run", ""
             if other["seconds"] is not None:
                 theirs, ratio = f"{other['seconds']:.3f} s", f"{other['ratio']:.2f}"
+            if between := other.get("between"):
+                ratio += " ({:.2f} to {:.2f})".format(*between)
             lines.append(f"| {work} | {ours} | {other['name']} | {theirs} | {ratio} |")
             work = ours = ""
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import subprocess
 import sys
@@ -30,11 +31,13 @@ class Other:
         name: whose.
         seconds: median; None where it was not run.
         ratio: its seconds over ours, the median over the rounds; above 1 we are faster.
+        between: where that median is with 95 % confidence, where there were many rounds.
     """
 
     name: str
     seconds: float | None
     ratio: float | None
+    between: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,15 +201,15 @@ def _lineage(folder: Path, runs: int) -> list[Row]:
     return rows
 
 
-def training(folder: Path, runs: int) -> list[Row]:
+def training(folder: Path, seconds: float) -> list[Row]:
     """Train with a Run and without; all but one in the environment with the frameworks."""
     here, there = sys.executable, str(peers.FRAMEWORKS)
     few, all_images = (_images(folder, count) for count in (6_000, 60_000))
     return [
-        *_loop("speeches", "examples/text_classifier.py, scikit-learn", there, folder, runs),
-        *_loop("digits", "examples/digits.py, PyTorch", there, folder, runs),
-        *_loop("convolutions", "2 epochs of convolutions on 6,000 images", there, few, runs),
-        *_loop("softmax", "8 epochs of a softmax on 60,000 images", here, all_images, runs),
+        *_loop("speeches", "examples/text_classifier.py, scikit-learn", there, folder, seconds),
+        *_loop("digits", "examples/digits.py, PyTorch", there, folder, seconds),
+        *_loop("convolutions", "2 epochs of convolutions on 6,000 images", there, few, seconds),
+        *_loop("softmax", "8 epochs of a softmax on 60,000 images", here, all_images, seconds),
     ]
 
 
@@ -219,9 +222,9 @@ def _images(folder: Path, count: int) -> Path:
     return place
 
 
-def _loop(loop: str, work: str, python: str, folder: Path, runs: int) -> list[Row]:
+def _loop(loop: str, work: str, python: str, folder: Path, seconds: float) -> list[Row]:
     work = f"{work}, under a Run"
-    pairs = peers.training(python, loop, runs, folder)
+    pairs = peers.training(python, loop, seconds, folder)
     if not pairs:
         print(f"{work}: not run: no {python}, which `make frameworks` makes", file=sys.stderr)
         return []
@@ -233,9 +236,22 @@ def _loop(loop: str, work: str, python: str, folder: Path, runs: int) -> list[Ro
 
 
 def _against(work: str, pairs: Sequence[tuple[float, float]]) -> Row:
-    ratio = statistics.median(without / ours for ours, without in pairs)
+    ratios = sorted(without / ours for ours, without in pairs)
+    ratio = round(statistics.median(ratios), 3)
     ours, without = (round(statistics.median(each), 4) for each in zip(*pairs, strict=True))
-    return Row(work, ours, (Other("without", without, round(ratio, 3)),))
+    return Row(work, ours, (Other("without", without, ratio, _between(ratios)),))
+
+
+def _between(ratios: Sequence[float]) -> tuple[float, float] | None:
+    """Return the interval of 95 % for a median, whatever the distribution: a sign test's.
+
+    Args:
+        ratios: ascending.
+    """
+    first = math.floor((len(ratios) - 1.96 * math.sqrt(len(ratios))) / 2)
+    if first < 0:
+        return None
+    return round(ratios[first], 3), round(ratios[-1 - first], 3)
 
 
 def _trees(folder: Path, runs: int) -> list[Row]:

@@ -1,8 +1,9 @@
 """Real training loops with and without a Run, in turn, in one process.
 
-``python -m benchmarks.training LOOP TURNS FOLDER`` prints the times of pairs, with and without,
-as JSON: so that loops of PyTorch run in the environment that has it (`make frameworks`). FOLDER
-is for what is written; ``images.npy`` and their manifest ``images.alithis`` are read there.
+``python -m benchmarks.training LOOP SECONDS FOLDER`` prints the times of pairs, with and without,
+as JSON: so that loops of PyTorch run in the environment that has it (`make frameworks`). Pairs are
+begun for so many seconds: single ones differ by more than a Run costs. FOLDER is for what is
+written; ``images.npy`` and their manifest ``images.alithis`` are read there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from alithis.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 _BATCH = 64
-_SECONDS = 75.0  # for which pairs are begun: single ones differ by more than a Run costs
 
 Train = Callable[[Any], None]
 """Trains once under a Run, or what stands for none: it is given the class."""
@@ -150,20 +150,20 @@ LOOPS: dict[str, Callable[[Path], Train]] = {
 }
 
 
-def pairs(train: Train, turns: int) -> list[list[tuple[float, float]]]:
+def pairs(train: Train, seconds: float) -> list[list[tuple[float, float]]]:
     """Train in turn with and without a Run.
 
     Args:
         train: a loop.
-        turns: those that count at least; one before them warms up.
+        seconds: for which pairs are begun, at least two; one before them warms up.
 
     Returns:
         Of each turn, with (its record of the run included) and without: seconds that passed, and
         seconds of the processor's, of all threads and of commands that were run.
     """
-    end = time.monotonic() + _SECONDS
+    end = time.monotonic() + seconds
     found: list[list[tuple[float, float]]] = []
-    while len(found) <= turns or time.monotonic() < end:
+    while len(found) <= 2 or time.monotonic() < end:
         recorders = [Run, Unrecorded][:: -1 if len(found) % 2 else 1]  # each is first in turn
         times = {recorder: _seconds(train, recorder) for recorder in recorders}
         found.append([times[Run], times[Unrecorded]])
@@ -192,7 +192,7 @@ def _example(name: str) -> ModuleType:
 
 
 if __name__ == "__main__":
-    loop, count, where = sys.argv[1:]
+    loop, seconds, where = sys.argv[1:]
     with redirect_stdout(sys.stderr):
-        times = pairs(LOOPS[loop](Path(where)), int(count))
+        times = pairs(LOOPS[loop](Path(where)), float(seconds))
     print(json.dumps(times))

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 14  # rows that are digested at a time
 _LATER, _DIGESTED = 1, 2  # marks: of what was given and is digested later, with others; and is
-_TEXTS = 256  # that are held, and digested together
-_NUMBERS = 1 << 10  # of data points, likewise
-_KNOWN = 1 << 12  # that are held where the last ones were all digested before
-_SHORT = 1 << 16  # characters: a longer text is not held
+_MANY = 1 << 10  # texts or numbers that are held, and digested together
+_KNOWN = 1 << 12  # numbers that are held where the last ones were all digested before
+_SHORT = 1 << 14  # characters: a longer text is not held
 
 
 class Rows(Protocol):
@@ -129,7 +128,7 @@ class Log:
         self._pending = pending
         self._taken: list[Taken] = []
         texts = digester.form.name == "text" and digester.point is None
-        self._held = _Held(_TEXTS, here=texts and not pending)
+        self._held = _Held(_MANY, here=texts and not pending)
 
     @property
     def taken(self) -> Taken | None:
@@ -186,7 +185,7 @@ class Taken:
         log.numbered(self)
         self._path = log.ledger.folder / "taken"
         self._marks: NDArray[np.uint8] | None = None
-        self._held = _Held(_NUMBERS)
+        self._held = _Held(_MANY)
         self._later: list[int] = []
         try:
             self._path.write_bytes(bytes(count))
@@ -250,8 +249,8 @@ class Taken:
         if len(fresh):
             marks[fresh] = _LATER
             self._later += fresh.tolist()
-        self._held.limit = _NUMBERS if len(fresh) else _KNOWN
-        if len(self._later) >= _NUMBERS:
+        self._held.limit = _MANY if len(fresh) else _KNOWN
+        if len(self._later) >= _MANY:
             self._digest(marks, _array(self._later))
             self._later = []
         self._log.ledger.count(len(given))
