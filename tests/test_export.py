@@ -91,7 +91,7 @@ class TestCycloneDX:
         assert photos["data"][0]["governance"] == {"owners": [{"contact": {"name": "Grace"}}]}
         held = properties(photos)
         assert held["alithis:data-mining:plus:DataMining"] == "prohibited-training"
-        assert held["alithis:trained_on:transcript"] == "2 seen, 8 unseen, 1 foreign"
+        assert held["alithis:trained_on:transcript"] == "2 seen, 8 unseen, 1 foreign, 9 fed in all"
 
     def test_parents_are_ancestors(self, found):
         (ancestor,) = cyclonedx.bill(found)["metadata"]["component"]["pedigree"]["ancestors"]

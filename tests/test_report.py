@@ -820,5 +820,9 @@ class TestCommand:
             "report", 3, "--rpc", "http://127.0.0.1:1", "--registry", "0x" + "00" * 20, *options
         )
         assert "is a dataset" in refused("report", family.photos, *options)
+        paper = tmp_path / "r.pdf"
+        assert "does not end in one of .md, " in refused("report", 3, *options, "-o", paper)
+        run("report", family.tuned, *options, "--format", "markdown", "-o", paper)
+        assert paper.read_text().startswith("# What")
         missing = tmp_path / "no" / "r.html"
         assert "cannot be written" in refused("report", family.tuned, *options, "-o", missing)

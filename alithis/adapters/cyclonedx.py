@@ -232,6 +232,7 @@ def _grades(ties: list[Tie]) -> Iterator[dict[str, str]]:
         yield _property(f"{tie.relation}:grade", f"{tie.grade}, by {_ref(tie.source)}")
         if fed := tie.transcript:
             counts = f"{fed.seen} seen, {fed.unseen} unseen, {fed.foreign} foreign"
+            counts += "" if fed.given is None else f", {fed.given} fed in all"
             yield _property(f"{tie.relation}:transcript", counts)
 
 

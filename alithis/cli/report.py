@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from alithis.manifest import Manifest
     from alithis.report import Report
 
+_ENDINGS = {
+    **dict.fromkeys(("", ".md", ".markdown", ".txt"), "markdown"),
+    **dict.fromkeys((".html", ".htm"), "html"),
+    ".json": "json",
+}
+
 
 @click.command()
 @click.argument("subject", metavar="TOKEN|MANIFEST")
@@ -78,11 +84,12 @@ def report(
 
     if bool(rpc) != bool(registry):
         raise click.UsageError("--rpc and --registry go together")
+    form = form or _form_of(out)
     reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
     asked = _subject(subject)
     shelf = Shelf(Store(store_folder), _at_hand(places), Gateways.named(gateways))
     found = gather(asked, shelf, reader)
-    text = _written(found, form or _form_of(out), template)
+    text = _written(found, form, template)
     if out is None:
         click.echo(text, nl=False)
         return
@@ -112,8 +119,12 @@ def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
 
 
 def _form_of(out: Path | None) -> str:
-    endings = {".html": "html", ".htm": "html", ".json": "json"}
-    return endings.get(out.suffix.lower(), "markdown") if out else "markdown"
+    """Tell by a file's ending how to write it."""
+    ending = out.suffix.lower() if out else ""
+    if ending not in _ENDINGS:
+        known = ", ".join(filter(None, _ENDINGS))
+        raise click.UsageError(f"{out}: does not end in one of {known}: --format says what it is")
+    return _ENDINGS[ending]
 
 
 def _written(found: Report, form: str, template: str | None) -> str:
