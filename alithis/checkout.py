@@ -12,15 +12,9 @@ from urllib.parse import urlsplit, urlunsplit
 _SECONDS = 10.0  # for which an answer is waited for
 _REMOTE = r"(?!file:)[\w.+:-]+://|[\w.-]+@[\w.-]+:"  # others can make nothing of a path
 
-_found: dict[Path, dict[str, Any]] = {}
-
 
 def checkout() -> dict[str, Any]:
     """Describe the repository that the running script is in, or else the working directory.
-
-    A script is what it was when its process read it, whatever is edited or committed meanwhile:
-    so of a script it tells what was found when it was asked first. An interactive session may
-    run a script again, and is told what is found now.
 
     Returns:
         ``repository``, its URL where it has one that others could reach, without passwords;
@@ -33,14 +27,6 @@ def checkout() -> dict[str, Any]:
         folder = script.parent if script else Path.cwd()
     except OSError:  # it is gone
         return {}
-    if script is None or hasattr(sys, "ps1"):
-        return _look(folder, script)
-    if script not in _found and (found := _look(folder, script)):
-        _found[script] = found
-    return dict(_found.get(script, {}))
-
-
-def _look(folder: Path, script: Path | None) -> dict[str, Any]:
     status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or ""
     found = re.match(r"# branch\.oid ([0-9a-f]{40,64})\n", status)
     commit = found[1] if found else _git(folder, "rev-parse", "HEAD")

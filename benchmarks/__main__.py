@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--save", action="store_true", help="write docs/benchmarks.*")
     options = parser.parse_args()
+    if options.training is not None and options.training <= 0:
+        parser.error("--training takes seconds")
     folder = Path(tempfile.mkdtemp(prefix="alithis-benchmark-", dir=options.folder))
     try:
         found: dict[str, Any] = {}

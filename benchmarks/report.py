@@ -58,7 +58,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             if other["seconds"] is not None:
                 theirs, ratio = f"{other['seconds']:.3f} s", f"{other['ratio']:.2f}"
             if between := other.get("between"):
-                ratio += " ({:.2f} to {:.2f})".format(*between)
+                ratio += " ({:.2f} to {:.2f}, {} pairs)".format(*between, other["rounds"])
             lines.append(f"| {work} | {ours} | {other['name']} | {theirs} | {ratio} |")
             work = ours = ""
     return "\n".join(lines)

@@ -31,13 +31,15 @@ class Other:
         name: whose.
         seconds: median; None where it was not run.
         ratio: its seconds over ours, the median over the rounds; above 1 we are faster.
-        between: where that median is with 95 % confidence, where there were many rounds.
+        between: where that median is with 95 % confidence.
+        rounds: how many there were, if that tells.
     """
 
     name: str
     seconds: float | None
     ratio: float | None
     between: tuple[float, float] | None = None
+    rounds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,19 +241,20 @@ def _against(work: str, pairs: Sequence[tuple[float, float]]) -> Row:
     ratios = sorted(without / ours for ours, without in pairs)
     ratio = round(statistics.median(ratios), 3)
     ours, without = (round(statistics.median(each), 4) for each in zip(*pairs, strict=True))
-    return Row(work, ours, (Other("without", without, ratio, _between(ratios)),))
+    return Row(work, ours, (Other("without", without, ratio, _between(ratios), len(ratios)),))
 
 
 def _between(ratios: Sequence[float]) -> tuple[float, float] | None:
-    """Return the interval of 95 % for a median, whatever the distribution: a sign test's.
+    """Return the interval that holds the median with 95 % confidence: that of a sign test.
 
     Args:
-        ratios: ascending.
+        ratios: ascending; of pairs that are independent, of any distribution.
+
+    Returns:
+        The interval; None of fewer than six pairs.
     """
-    first = math.floor((len(ratios) - 1.96 * math.sqrt(len(ratios))) / 2)
-    if first < 0:
-        return None
-    return round(ratios[first], 3), round(ratios[-1 - first], 3)
+    first = math.floor((len(ratios) - 1 - 1.96 * math.sqrt(len(ratios))) / 2)
+    return None if first < 0 else (round(ratios[first], 3), round(ratios[-1 - first], 3))
 
 
 def _trees(folder: Path, runs: int) -> list[Row]:

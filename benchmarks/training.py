@@ -109,7 +109,7 @@ def convolutions(folder: Path) -> Train:
 
 
 def digits(folder: Path) -> Train:
-    """Train the network of examples/digits.py on all digits, with PyTorch, eight epochs."""
+    """Train the network of examples/digits.py on all digits, with PyTorch."""
     import torch
 
     torch.set_num_threads(1)

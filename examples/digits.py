@@ -34,7 +34,7 @@ from alithis.inputs import Input
 from alithis.manifest import Manifest
 from alithis.metadata import Description
 
-SEED, BATCH = 0, 32
+SEED, EPOCHS, BATCH = 0, 20, 32
 LICENSE = "CC-BY-4.0"
 
 
@@ -98,10 +98,10 @@ def train(
     )
     with Run(name, description="Tells digits apart.", task="image-classification") as run:
         run.log_seeds(torch=SEED)
-        run.log_params(epochs=8, batch_size=BATCH)
+        run.log_params(epochs=EPOCHS, batch_size=BATCH)
         data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
         loader = run.use(DataLoader(data, batch_size=BATCH, shuffle=True), manifest)
-        for _ in range(8):
+        for _ in range(EPOCHS):
             for pictures, wanted in loader:
                 loss = nn.functional.cross_entropy(network(pictures / 16), wanted)
                 optimizer.zero_grad()

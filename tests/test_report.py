@@ -773,7 +773,11 @@ class TestCommand:
         assert run("report", family.tuned, *options).stdout.startswith("# What tuned rests on\n")
 
     @pytest.mark.parametrize(
-        ("name", "begins"), [("r.html", "<!doctype html>"), ("r.json", "{"), ("r.md", "# What")]
+        ("name", "begins"),
+        [
+            *(("r.html", "<!doctype html>"), ("R.HTML", "<!doctype html>"), (".json", "{")),
+            *(("r.md", "# What"), ("report", "# What")),
+        ],
     )
     def test_writes_by_the_ending(self, family, options, tmp_path, name, begins):
         said = run("report", family.tuned, *options, "-o", tmp_path / name).stdout

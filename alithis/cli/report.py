@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alithis.report import Report
 
 _ENDINGS = {
-    **dict.fromkeys(("", ".md", ".markdown", ".txt"), "markdown"),
+    **dict.fromkeys((".md", ".markdown", ".txt"), "markdown"),
     **dict.fromkeys((".html", ".htm"), "html"),
     ".json": "json",
 }
@@ -29,7 +29,7 @@ _ENDINGS = {
     "--format",
     "form",
     type=click.Choice(["markdown", "html", "json"]),
-    help="How to write it  [default: by the ending of --out, or markdown].",
+    help="How to write it  [default: by the ending of --out: .md, .html, .json; or markdown].",
 )
 @click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
 @click.option(
@@ -119,12 +119,14 @@ def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
 
 
 def _form_of(out: Path | None) -> str:
-    """Tell by a file's ending how to write it."""
-    ending = out.suffix.lower() if out else ""
-    if ending not in _ENDINGS:
-        known = ", ".join(filter(None, _ENDINGS))
-        raise click.UsageError(f"{out}: does not end in one of {known}: --format says what it is")
-    return _ENDINGS[ending]
+    """Tell by a file's ending how to write it; without one, it is Markdown."""
+    _, dot, ending = out.name.lower().rpartition(".") if out else ("", "", "")
+    if not dot:
+        return "markdown"
+    if dot + ending not in _ENDINGS:
+        known = ", ".join(_ENDINGS)
+        raise click.UsageError(f"{out}: does not end in one of {known}; --format says what it is")
+    return _ENDINGS[dot + ending]
 
 
 def _written(found: Report, form: str, template: str | None) -> str:
