@@ -45,7 +45,7 @@ def test_the_part_is_in_the_whole_and_each_model_was_fed_its_own(digits):
         given = stated_inputs(found[name].metadata)[0]
         assert (given.relation, given.metadata) == ("trained_on", data.metadata.digest)
         assert given.transcript.root == data.metadata.root
-        assert given.transcript.given == 8 * data.metadata.items
+        assert given.transcript.given == 20 * data.metadata.items
         assert all(step.ok for step in audit(folder / f"{name}.alithis"))
 
 
