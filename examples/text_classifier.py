@@ -89,9 +89,9 @@ def main(speeches: Path, folder: Path) -> None:
 
 
 def classifier() -> Pipeline:
-    """Return a linear classifier of weighted words, not yet trained."""
+    """Return a linear classifier of weighted words and pairs of words, not yet trained."""
     return make_pipeline(
-        TfidfVectorizer(max_features=20_000, sublinear_tf=True),
+        TfidfVectorizer(ngram_range=(1, 2), max_features=100_000, sublinear_tf=True),
         SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=EPOCHS, tol=None, random_state=SEED),
     )
 
