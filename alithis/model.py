@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from alithis.builder import build
@@ -27,6 +29,8 @@ _TERMS = {
 }
 """FAIR4ML 0.1.0, https://w3id.org/fair4ml."""
 _MAX_DEPTH = 32
+_LONG = 1000
+_ADDRESS = re.compile(" at 0x[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +170,34 @@ def _check_keys(name: str, value: Mapping[Any, Any]) -> None:
         if not isinstance(key, str):
             raise FormatError(f"{name}: the key {key!r} is no text")
         check_text(f"{name}: the key {key!r}", key)
+
+
+def spelt(value: Any, depth: int = 0) -> Any:
+    """Turn any value into what JSON can hold: what it cannot, by itself, is put as text.
+
+    For what nobody could leave out or log anew: settings that a framework tells, metrics of a
+    training that diverged. Text is the name of a class or function, or else what the value shows
+    itself as, without addresses in memory, at most 1,000 characters of it; of what holds others,
+    at most the first 1,000 are put.
+    """
+    if isinstance(value, type | FunctionType):
+        return value.__name__
+    try:
+        return plain("", value)
+    except FormatError:
+        if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= _LONG:
+            value = value.tolist()  # an array of NumPy, PyTorch, JAX, …
+    if isinstance(value, str):
+        return _utf8(value)
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=ascii)  # in an order of its own in each process
+    if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        some = list(value.items())[:_LONG]
+        return {_utf8(str(key)): spelt(each, depth + 1) for key, each in some}
+    if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
+        return [spelt(each, depth + 1) for each in value[:_LONG]]
+    return _ADDRESS.sub("", ascii(value))[:_LONG]
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

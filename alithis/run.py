@@ -16,7 +16,6 @@ import tempfile
 import time
 import warnings
 import weakref
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +29,7 @@ from alithis.inputs import TRANSCRIBED, Input, Transcript
 from alithis.ledger import Ledger, Noted
 from alithis.manifest import Manifest
 from alithis.metadata import Description
-from alithis.model import Facts, build_model, plain
+from alithis.model import Facts, build_model, spelt
 from alithis.place import check_target, write_whole, writing
 from alithis.points import Digester, Point
 
@@ -39,7 +38,6 @@ _FRAMEWORKS = (
     *("transformers", "xgboost"),
 )
 _SKETCH = 1.0  # seconds between two records of what is known so far, where it is logged often
-_LONG = 1000
 
 
 class Run:
@@ -385,23 +383,10 @@ def _spelt(facts: Facts) -> Facts:
     """Put values that JSON cannot hold as text: a run that diverged has a record too."""
     return replace(
         facts,
-        parameters=_texts(facts.parameters),
-        metrics=_texts(facts.metrics),
-        seeds=_texts(facts.seeds),
+        parameters=spelt(facts.parameters),
+        metrics=spelt(facts.metrics),
+        seeds=spelt(facts.seeds),
     )
-
-
-def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {ascii(key)[1:-1]: _text(value) for key, value in values.items()}
-
-
-def _text(value: Any) -> Any:
-    try:
-        return plain("", value)
-    except FormatError:
-        if isinstance(value, Mapping):
-            return _texts({str(key): each for key, each in list(value.items())[:_LONG]})
-        return ascii(value)[:_LONG]
 
 
 def _environment() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Model manifests: weights by tensor, what a run recorded, and what of it is refused."""
 
+import functools
 import json
 import math
 import re
@@ -861,6 +862,13 @@ class TestRun:
         assert (ours["complete"], ours["seeds"]) == (error is None, {"numpy": 7})
         assert ours["inputs"][0]["transcript"]["given"] == 3
 
+    def test_a_training_that_diverged_is_written_when_it_ends(self, weights, tmp_path):
+        with Run("m", out=tmp_path / "out") as run:
+            run.log_metrics(präzision=0.5, loss=float("nan"))
+            run.save_model(weights)
+        ours = Manifest.open(tmp_path / "out").metadata.document["alithis"]
+        assert ours["metrics"] == {"präzision": 0.5, "loss": "nan"}
+
     def test_a_record_where_no_weights_were_saved(self, weights, dataset, tmp_path):
         def train():
             with Run("m", out=tmp_path / "out") as run:
@@ -912,6 +920,13 @@ class TestRun:
 
         opened = run.write(tmp_path / "out")
         assert opened.metadata.document["alithis"]["metrics"] == {"loss": "diverged"}
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text() | st.integers(-(2**70), 2**70),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 class TestValues:
@@ -979,15 +994,7 @@ class TestValues:
         with pytest.raises(FormatError, match="at most 262144 are allowed"):
             written(parameters={"x": ["filler"] * 50_000})
 
-    @given(
-        value=st.recursive(
-            st.none() | st.booleans() | st.floats() | st.text() | st.integers(-(2**70), 2**70),
-            lambda inner: (
-                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
-            ),
-            max_leaves=8,
-        )
-    )
+    @given(values)
     def test_taken_or_refused_and_never_changed(self, value):
         try:
             plain = model.plain("x", value)
@@ -996,6 +1003,52 @@ class TestValues:
         else:
             assert plain == value
             json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()
+
+
+def is_odd(number):
+    return number % 2
+
+
+class TestSpelt:
+    """What a framework tells, or a run that diverged, is recorded whatever it is."""
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (math.nan, "nan"),
+            (np.float32("-inf"), "-inf"),
+            (np.array([0.5, math.nan]), [0.5, "nan"]),
+            (np.arange(3), [0, 1, 2]),
+            (np.float64, "float64"),
+            (is_odd, "is_odd"),
+            (object(), "<object object>"),
+            (functools.partial(is_odd, 1), "functools.partial(<function is_odd>, 1)"),
+            ({1: math.nan, "präzise": 0.5}, {"1": "nan", "präzise": 0.5}),
+            ({"\ud800": 1}, {"\\ud800": 1}),
+            ("\ud800", "\\ud800"),
+            ({"b", "a", math.nan}, ["a", "b", "nan"]),
+            (b"bytes", "b'bytes'"),
+            ((1, [math.inf]), [1, ["inf"]]),
+            ([math.nan] * 2000, ["nan"] * 1000),
+        ],
+    )
+    def test_as_text(self, value, text):
+        assert model.spelt(value) == text
+
+    def test_large_ones_are_cut(self):
+        assert len(model.spelt(b"x" * 5000)) == 1000
+        assert len(model.spelt(np.full((100, 100), math.nan))) <= 1000
+
+    def test_endless_ones_have_an_end(self):
+        endless = [math.nan]
+        endless.append(endless)
+        assert is_json(model.spelt(endless))
+
+    @given(values)
+    def test_always_json_and_what_is_json_stays(self, value):
+        spelt = model.spelt(value)
+        assert is_json(spelt)
+        assert not is_json(value) or spelt == value
 
 
 def is_json(value):

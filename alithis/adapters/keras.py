@@ -15,6 +15,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("Keras", "keras") from error
 
+from alithis.model import spelt
+
 if TYPE_CHECKING:
     from alithis.run import Run
 
@@ -41,13 +43,13 @@ class RunCallback(keras.callbacks.Callback):  # type: ignore[misc]
             backend=keras.backend.backend(),
             epochs=self.params.get("epochs"),
             steps=self.params.get("steps"),
-            loss=loss if isinstance(loss, str) else getattr(loss, "name", str(loss)),
+            loss=spelt(getattr(loss, "name", loss)),
             optimizer={"name": optimizer.name, "learning_rate": float(optimizer.learning_rate)},
         )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Record the metrics."""
-        self._run.log_metrics(**{name: float(value) for name, value in (logs or {}).items()})
+        self._run.log_metrics(**spelt(logs or {}))
 
     def on_train_end(self, logs: Any = None) -> None:
         """Save the weights."""

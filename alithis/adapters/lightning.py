@@ -16,6 +16,7 @@ except ImportError as error:
     raise MissingExtraError("Lightning", "lightning") from error
 
 from alithis.adapters.torch import save_weights
+from alithis.model import spelt
 
 if TYPE_CHECKING:
     from alithis.run import Run
@@ -43,13 +44,13 @@ class RunCallback(Callback):  # type: ignore[misc]
             accumulate_grad_batches=trainer.accumulate_grad_batches,
             devices=trainer.num_devices,
         )
-        self._run.log_params(**{str(name): value for name, value in pl_module.hparams.items()})
+        self._run.log_params(**spelt(dict(pl_module.hparams)))
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Record the optimizers; there are some only now."""
         names = [type(each).__name__ for each in trainer.optimizers]
         rates = [group["lr"] for each in trainer.optimizers for group in each.param_groups]
-        self._run.log_params(optimizers=names, learning_rates=rates)
+        self._run.log_params(optimizers=names, learning_rates=spelt(rates))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Record what was logged."""
@@ -67,4 +68,4 @@ class RunCallback(Callback):  # type: ignore[misc]
         self._log(trainer)
 
     def _log(self, trainer: Any) -> None:
-        self._run.log_metrics(**{name: float(at) for name, at in trainer.callback_metrics.items()})
+        self._run.log_metrics(**spelt(trainer.callback_metrics))

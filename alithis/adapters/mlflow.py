@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alithis.cid import Cid
 from alithis.errors import MissingExtraError, SourceError, StorageError
 from alithis.inputs import RELATIONS, Input
-from alithis.model import Facts
+from alithis.model import Facts, spelt
 
 if TYPE_CHECKING:
     from alithis.manifest import Manifest
@@ -54,7 +53,7 @@ def facts(run_id: str, *, uri: str | None = None) -> Facts:
     parameters: dict[str, Any] = {name: _value(text) for name, text in run.data.params.items()}
     if others:
         parameters["mlflow.inputs"] = others
-    metrics = {name: _number(value) for name, value in run.data.metrics.items()}
+    metrics = spelt(run.data.metrics)
     code = {
         "repository": tags.get("mlflow.source.git.repoURL"),
         "commit": tags.get("mlflow.source.git.commit"),
@@ -181,12 +180,8 @@ def _value(text: str) -> Any:
     if re.fullmatch(r"-?\d{1,15}", text):
         return int(text)
     if re.fullmatch(r"-?\d+\.\d*(e[+-]?\d{1,3})?|-?\d+e[+-]?\d{1,3}", text):
-        return _number(float(text))
+        return spelt(float(text))
     return text
-
-
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
 
 
 def _client(uri: str | None) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alithis.errors import MissingExtraError, SourceError
+from alithis.model import spelt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from alithis.run import Run
 
 _MAX_DEPTH = 8
+_MAX_LENGTH = 100  # of a setting that is a list: a vocabulary is none of the metadata's
 
 
 def record(run: Run, estimator: Any, weights: Path | str) -> None:
@@ -53,16 +55,18 @@ def record(run: Run, estimator: Any, weights: Path | str) -> None:
 
 
 def _parameters(estimator: Any) -> dict[str, Any]:
-    """Return the settings; what is an object of its own (a kernel, a step) by its name."""
     return {name: _shown(value) for name, value in sorted(estimator.get_params().items())}
 
 
-def _shown(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value):
-        return list(value)
-    return type(value).__name__
+def _shown(value: Any, depth: int = 0) -> Any:
+    """Return a setting; an estimator (a kernel, a step) by its name, what is long by its type's."""
+    if hasattr(value, "get_params"):
+        return type(value).__name__
+    if isinstance(value, list | tuple | set | Mapping) and len(value) > _MAX_LENGTH:
+        return type(value).__name__
+    if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
+        return [_shown(each, depth + 1) for each in value]
+    return spelt(value)
 
 
 def _arrays(estimator: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

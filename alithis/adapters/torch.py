@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alithis.errors import MissingExtraError
+from alithis.model import spelt
 
 if TYPE_CHECKING:
     from alithis.run import Run
@@ -29,8 +30,8 @@ def record(run: Run, module: Any, weights: Path | str, optimizer: Any = None) ->
     save_weights(module, weights)
     run.log_params(model=type(module).__name__)
     if optimizer is not None:
-        settings = {name: _plain(at) for name, at in optimizer.defaults.items()}
-        run.log_params(optimizer={"name": type(optimizer).__name__, **settings})
+        settings = {"name": type(optimizer).__name__, **optimizer.defaults}
+        run.log_params(optimizer=spelt(settings))
     run.save_model(weights)
 
 
@@ -45,9 +46,3 @@ def save_weights(module: Any, path: Path | str) -> None:
     except ImportError as error:
         raise MissingExtraError("PyTorch and safetensors", "torch") from error
     save_model(module, str(path))
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return list(value) if isinstance(value, tuple) else str(value)

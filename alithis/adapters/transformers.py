@@ -15,6 +15,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("transformers", "transformers") from error
 
+from alithis.adapters.torch import save_weights
+from alithis.model import spelt
+
 if TYPE_CHECKING:
     from alithis.run import Run
 
@@ -46,7 +49,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self._run.log_params(
             **settings,
             model=type(model).__name__,
-            model_type=model.config.model_type,
+            model_type=getattr(getattr(model, "config", None), "model_type", None),
             optimizer=str(getattr(args.optim, "value", args.optim)),
             schedule=str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
         )
@@ -56,9 +59,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Record what was logged last, but rates of speed."""
         speeds = ("_per_second", "_runtime", "total_flos")
-        self._run.log_metrics(
-            **{name: value for name, value in (logs or {}).items() if not name.endswith(speeds)}
-        )
+        kept = {name: at for name, at in (logs or {}).items() if not name.endswith(speeds)}
+        self._run.log_metrics(**spelt(kept))
 
     def on_train_end(
         self,
@@ -72,7 +74,12 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         """Save the model, in the process that is the first."""
         if not state.is_world_process_zero:
             return
-        getattr(model, "module", model).save_pretrained(self._folder)
+        model = getattr(model, "module", model)
+        if hasattr(model, "save_pretrained"):
+            model.save_pretrained(self._folder)
+        else:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            save_weights(model, self._folder / "model.safetensors")
         if processing_class is not None:
             processing_class.save_pretrained(self._folder)
         self._run.save_model(self._folder)

@@ -53,6 +53,21 @@ def test_an_array(images, labels, pixels, tmp_path):
     assert (tmp_path / "out" / "metadata.json").is_file()
 
 
+def test_metrics_that_are_no_number(images, labels, pixels, tmp_path):
+    model = network()
+    score = keras.metrics.F1Score(average=None)
+    model.compile(keras.optimizers.SGD(1e38), "mse", metrics=[score])
+    run = Run("bright")
+    callback = RunCallback(run, tmp_path / "bright.safetensors")
+    wanted = np.eye(2, dtype="f4")[labels]
+    model.fit(run.use(images, pixels), wanted, epochs=2, verbose=0, callbacks=[callback])
+
+    facts = run.write(tmp_path / "out").metadata.document["alithis"]
+    assert facts["metrics"]["loss"] == "nan"
+    assert len(facts["metrics"]["f1_score"]) == 2  # one for each class
+    assert facts["parameters"]["loss"] == "mse"
+
+
 def test_the_part_that_validates_is_not_trained_on(images, labels, pixels):
     run = Run("bright")
     train, rest = run.use(images, pixels), run.use(images, pixels, "validated_on")

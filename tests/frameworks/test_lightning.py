@@ -86,3 +86,26 @@ def test_batches_left_out_are_not_recorded(images, labels, pixels, tmp_path):
     # Lightning asks for one batch more, to know whether it is the last.
     assert (foreign, given) in ((0, 32), (0, 48))
     assert seen == given
+
+
+class Diverging(Bright):
+    """Its settings hold what is no JSON, as `save_hyperparameters` takes all there is."""
+
+    def __init__(self, loss, rate=float("inf"), activation=torch.relu):
+        super().__init__(rate)
+        self.save_hyperparameters()
+
+
+def test_a_training_that_diverges(images, labels, pixels, tmp_path):
+    data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+    run = Run("bright")
+    callback = RunCallback(run, tmp_path / "bright.safetensors")
+    fit = trainer(tmp_path, callback, max_epochs=2)
+    fit.fit(Diverging(torch.nn.MSELoss()), run.use(DataLoader(data, batch_size=16), pixels))
+
+    manifest = run.write(tmp_path / "out")
+    facts = manifest.metadata.document["alithis"]
+    assert facts["metrics"]["loss"] == "nan"
+    assert facts["parameters"]["rate"] == "inf"
+    assert facts["parameters"]["loss"] == "MSELoss()"
+    assert facts["parameters"]["learning_rates"] == ["inf"]

@@ -6,12 +6,13 @@ from conftest import COUNT, transcript
 from safetensors.numpy import load_file
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from alithis.adapters import sklearn as adapter
 from alithis.errors import SourceError
@@ -81,6 +82,40 @@ def test_layers_of_a_network(images, labels, tmp_path):
     names = load_file(tmp_path / "weights.safetensors").keys()
     assert {"coefs_.0", "coefs_.1", "intercepts_.0"} <= names
     assert run.facts().parameters["hidden_layer_sizes"] == [3]
+
+
+def test_settings_that_are_no_json(images, labels, tmp_path):
+    with Run("r", out=tmp_path / "out") as run:
+        model = make_pipeline(
+            SimpleImputer(),
+            FunctionTransformer(brighter),
+            LogisticRegression(C=np.float32(0.5), class_weight={0: 1.0, 1: 2.0}),
+        )
+        model.fit(images.reshape(COUNT, -1), labels)
+        adapter.record(run, model, tmp_path / "weights.safetensors")
+    parameters = run.facts().as_object()["parameters"]  # nothing that `write` refuses
+    assert parameters["simpleimputer__missing_values"] == "nan"
+    assert parameters["functiontransformer__func"] == "brighter"
+    assert parameters["logisticregression__C"] == 0.5
+    assert parameters["logisticregression__class_weight"] == {"0": 1.0, "1": 2.0}
+    assert parameters["steps"] == [
+        ["simpleimputer", "SimpleImputer"],
+        ["functiontransformer", "FunctionTransformer"],
+        ["logisticregression", "LogisticRegression"],
+    ]
+
+
+def test_a_vocabulary_is_no_setting_to_write_out(texts, tmp_path):
+    words = [f"word{at}" for at in range(50_000)]
+    model = TfidfVectorizer(vocabulary=words, dtype=np.float32).fit(texts)
+    run = Run("r")
+    adapter.record(run, model, tmp_path / "weights.safetensors")
+    parameters = run.facts().parameters
+    assert (parameters["vocabulary"], parameters["dtype"]) == ("list", "float32")
+
+
+def brighter(rows):
+    return rows + 1
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,35 @@ def test_tokenized_before_it_was_wrapped(raw, sentences, tmp_path):
     assert foreign == 0
     assert 32 <= given <= 64  # with what is fetched ahead
     assert seen + unseen == COUNT
+
+
+class Linear(torch.nn.Module):
+    """A module that is none of Hugging Face's, which a Trainer takes as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Embedding(len(WORDS), 2)
+
+    def forward(self, input_ids, attention_mask, labels):
+        scores = self.layer(input_ids).mean(1)
+        return {"loss": torch.nn.functional.cross_entropy(scores, labels), "logits": scores}
+
+
+def test_a_module_of_ones_own(raw, sentences, tmp_path):
+    with Run("ships", out=tmp_path / "ships.alithis") as run:
+        rows = run.use(raw, sentences, point="text")
+        train = rows.map(tokenized, batched=True, remove_columns=["text"])
+        module = Linear()
+        trainer = transformers.Trainer(
+            model=module,
+            args=arguments(tmp_path, num_train_epochs=1),
+            train_dataset=train,
+            callbacks=[RunCallback(run, tmp_path / "ships")],
+        )
+        trainer.train()
+
+    assert transcript(run) == (COUNT, 0, 0, COUNT)
+    parameters = run.facts().as_object()["parameters"]
+    assert (parameters["model"], parameters["model_type"]) == ("Linear", None)
+    stored = load_file(tmp_path / "ships" / "model.safetensors")
+    assert torch.equal(stored["layer.weight"], module.layer.weight)
