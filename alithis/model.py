@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -18,6 +19,7 @@ from alithis.inputs import TRANSCRIBED, Input
 from alithis.manifest import Manifest
 from alithis.metadata import Description
 from alithis.progress import Progress
+from alithis.strict_json import MAX_DIGITS
 from alithis.weights import Weights, check_text
 
 _TERMS = {
@@ -28,8 +30,8 @@ _TERMS = {
     "distilled_from": "isBasedOn",  # schema.org's: FAIR4ML has no term for it
 }
 """FAIR4ML 0.1.0, https://w3id.org/fair4ml."""
-_MAX_DEPTH = 32
-_LONG = 1000
+_MAX_DEPTH = 29  # with three around it this is what metadata.json may have
+_LONG, _MANY = 1000, 100
 _ADDRESS = re.compile(" at 0x[0-9A-Fa-f]+")
 
 
@@ -153,6 +155,8 @@ def plain(name: str, value: Any, depth: int = 0) -> Any:
         check_text(name, value)
     elif isinstance(value, float) and not math.isfinite(value):
         raise FormatError(f"{name}: {value} is no JSON number: leave it out, or log it as text")
+    elif isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
+        raise FormatError(f"{name}: a number of more than {MAX_DIGITS} digits: log it as text")
     elif depth > _MAX_DEPTH:
         raise FormatError(f"{name[:80]}…: nested more than {_MAX_DEPTH} deep")
     elif isinstance(value, Mapping):
@@ -177,26 +181,30 @@ def spelt(value: Any, depth: int = 0) -> Any:
 
     For what nobody could leave out or log anew: settings that a framework tells, metrics of a
     training that diverged. Text is the name of a class or function, or else what the value shows
-    itself as, without addresses in memory, at most 1,000 characters of it; of what holds others,
-    at most the first 1,000 are put.
+    itself as, without addresses in memory, at most 1,000 characters of it. Of what holds others,
+    the first 100 are put, and how many more there are.
     """
     if isinstance(value, type | FunctionType):
         return value.__name__
+    if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= _LONG:
+        value = value.tolist()  # an array of NumPy, PyTorch, JAX, …
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=ascii)  # they have another order in each process
+    if isinstance(value, str):
+        return _utf8(value)[:_LONG]
+    if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        some = {_utf8(str(key)): spelt(at, depth + 1) for key, at in islice(value.items(), _MANY)}
+        return some | dict.fromkeys(_more(value))
+    if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
+        return [*(spelt(each, depth + 1) for each in value[:_MANY]), *_more(value)]
     try:
         return plain("", value)
     except FormatError:
-        if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= _LONG:
-            value = value.tolist()  # an array of NumPy, PyTorch, JAX, …
-    if isinstance(value, str):
-        return _utf8(value)
-    if isinstance(value, set | frozenset):
-        value = sorted(value, key=ascii)  # in an order of its own in each process
-    if isinstance(value, Mapping) and depth < _MAX_DEPTH:
-        some = list(value.items())[:_LONG]
-        return {_utf8(str(key)): spelt(each, depth + 1) for key, each in some}
-    if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
-        return [spelt(each, depth + 1) for each in value[:_LONG]]
-    return _ADDRESS.sub("", ascii(value))[:_LONG]
+        return _ADDRESS.sub("", ascii(value))[:_LONG]
+
+
+def _more(value: Sized) -> list[str]:
+    return [f"… {len(value) - _MANY:,} more"] if len(value) > _MANY else []
 
 
 def _utf8(text: str) -> str:

@@ -16,6 +16,7 @@ import tempfile
 import time
 import warnings
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -28,8 +29,8 @@ from alithis.feeds import Log
 from alithis.inputs import TRANSCRIBED, Input, Transcript
 from alithis.ledger import Ledger, Noted
 from alithis.manifest import Manifest
-from alithis.metadata import Description
-from alithis.model import Facts, build_model, spelt
+from alithis.metadata import LEAVES, Description
+from alithis.model import Facts, build_model, plain, spelt
 from alithis.place import check_target, write_whole, writing
 from alithis.points import Digester, Point
 
@@ -37,6 +38,7 @@ _FRAMEWORKS = (
     *("datasets", "jax", "keras", "lightning", "numpy", "sklearn", "tensorflow", "torch"),
     *("transformers", "xgboost"),
 )
+_LONG = 1 << 16  # bytes of a value that is logged
 _SKETCH = 1.0  # seconds between two records of what is known so far, where it is logged often
 
 
@@ -86,6 +88,8 @@ class Run:
         self._folder: Path | None = None
         self._remove: Any = weakref.finalize(self, int)
         self._weights: list[Path] = []
+        self._refused: dict[tuple[str, str], FormatError] = {}
+        self._running = False
         self._complete = False
         self._code = checkout()  # as it is when it begins to run
 
@@ -98,7 +102,8 @@ class Run:
         """
         self._spare()
         self._begun = time.monotonic()
-        self._sketch()
+        self._write_sketch()
+        self._running = True
         return self
 
     def __exit__(
@@ -112,22 +117,27 @@ class Run:
         What is fed later is not of the run. An error of the record's own goes to the notes of
         the one that ended the run, if one did.
         """
-        self._complete = kind is None
+        self._running = False
         self._seconds = round(time.monotonic() - self._begun, 1)
         try:
-            unsettled = self._settle()
-            if unsettled:
-                self._complete = False
-            self._fed = [used.input(relation) for (relation, _), used in self._used.items()]
+            failed = self._settle()
+            self._fed = []
+            for (relation, _), used in self._used.items():
+                try:
+                    self._fed.append(used.input(relation))
+                except AlithisError as lost:
+                    failed = failed or lost
+                    self._fed.append(used.stated(relation))
+            self._complete = kind is None and not failed
             self._end()
-            if unsettled:
-                raise unsettled
+            if failed:
+                raise failed
             if error is None:
                 self._warn()
-        except AlithisError as failed:
+        except AlithisError as wrong:
             if error is None:
                 raise
-            error.add_note(f"alithis: the record of the run: {failed}")
+            error.add_note(f"alithis: the record of the run: {wrong}")
         finally:
             self._remove()
 
@@ -178,6 +188,7 @@ class Run:
                 f"{stated.name}: a {stated.kind} with {stated.scheme} leaves; what is fed can be "
                 "compared with the sha256 leaves of a dataset only"
             )
+        manifest.reader(LEAVES)  # stays open: the manifest may be made anew meanwhile
         log = Log(Ledger(self._new_folder()), Digester(stated.form, point))
         try:
             fed = feeds.wrap(data, log, source=source, batched=batched)
@@ -189,23 +200,39 @@ class Run:
         return fed
 
     def log_params(self, **parameters: Any) -> None:
-        """Record hyperparameters; `write` refuses what is no JSON, so that training goes on."""
-        self._parameters |= parameters
+        """Record hyperparameters, as they are now.
+
+        What JSON cannot hold, or is longer than 64 KiB, is put as text, shortened; `write` refuses
+        it, so that it can be logged anew. Training goes on.
+        """
+        self._log("parameters", self._parameters, parameters)
         self._sketch()
 
     def log_metrics(self, **metrics: Any) -> None:
         """Record what was measured; as with `log_params`."""
-        self._metrics |= metrics
+        self._log("metrics", self._metrics, metrics)
         self._sketch(often=True)
 
     def log_seeds(self, **seeds: Any) -> None:
-        """Record what random number generators were seeded with."""
-        self._seeds |= seeds
+        """Record what random number generators were seeded with; as with `log_params`."""
+        self._log("seeds", self._seeds, seeds)
         self._sketch()
 
+    def _log(self, what: str, kept: dict[str, Any], values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            self._refused.pop((what, name), None)
+            try:
+                kept |= _short(what, plain(what, {name: value}))
+            except FormatError as error:
+                kept |= spelt({name: value})
+                self._refused[what, name] = error
+
     def save_model(self, *weights: Path | str) -> None:
-        """Record the files that hold the trained model."""
-        self._weights += map(Path, weights)
+        """Record the files that hold the trained model, or folders of them.
+
+        They are read when the manifest is written. A path that is told again is the same file.
+        """
+        self._weights = list(dict.fromkeys([*self._weights, *map(Path, weights)]))
 
     def add_input(self, given: Input) -> None:
         """Record what the model was made from beside what it was fed: the parent of a fine-tune.
@@ -267,10 +294,15 @@ class Run:
 
         Raises:
             SourceError: no weights were saved, or something cannot be read or written.
-            FormatError: a parameter or metric is no JSON.
+            FormatError: a parameter, metric or seed is no JSON, or too long.
         """
         if not self._weights:
             raise SourceError(f"{self.description.name}: no weights; call save_model first")
+        for refused in self._refused.values():
+            raise refused
+        if self._running:
+            words = "the run has not ended, and is recorded as incomplete: call write after it"
+            warnings.warn(words, stacklevel=2)
         return self._build(Path(out), self.facts(), replace=replace)
 
     def _build(self, out: Path, facts: Facts, *, replace: bool) -> Manifest:
@@ -298,7 +330,7 @@ class Run:
         """Write the manifest; or, without weights, or if it cannot be, what is known."""
         if self._out is None or self._record is None:
             return
-        facts = _spelt(self.facts())
+        facts = self.facts()
         try:
             if self._weights:
                 self._build(self._out, facts, replace=True)
@@ -329,17 +361,20 @@ class Run:
 
         What is logged often is written once a second, so that training is not held up.
         """
-        now = time.monotonic()
-        if self._record is None or self._seconds is not None or (often and now < self._due):
+        if self._seconds is not None or (often and time.monotonic() < self._due):
             return
-        inputs = [
-            Input(relation, used.manifest.metadata.name, digest)
-            for (relation, digest), used in self._used.items()
-        ]
-        facts = self._facts([*inputs, *self._added])
-        facts = replace(facts, seconds=round(now - self._begun, 1))
-        _write_facts(self._record, _spelt(facts))
+        try:
+            self._write_sketch()
+        except SourceError as error:
+            warnings.warn(f"{error}; the run goes on, and is written when it ends", stacklevel=3)
+
+    def _write_sketch(self) -> None:
+        now = time.monotonic()
         self._due = now + _SKETCH
+        if self._record is not None:
+            inputs = [used.stated(relation) for (relation, _), used in self._used.items()]
+            facts = self._facts([*inputs, *self._added])
+            _write_facts(self._record, replace(facts, seconds=round(now - self._begun, 1)))
 
     def _new_folder(self) -> Path:
         """Make a folder for what one wrapped object gives; all go with the run."""
@@ -362,9 +397,12 @@ class _Used:
     logs: list[Log] = field(default_factory=list)
 
     def input(self, relation: str) -> Input:
-        data, noted = self.manifest.metadata, Noted([log.ledger for log in self.logs])
+        noted = Noted([log.ledger for log in self.logs])
         transcript = Transcript.of_sorted(noted.blocks, self.manifest, noted.given)
-        return Input(relation, data.name, data.digest, transcript)
+        return replace(self.stated(relation), transcript=transcript)
+
+    def stated(self, relation: str) -> Input:
+        return Input(relation, self.manifest.metadata.name, self.manifest.metadata.digest)
 
 
 def _remove(folder: Path, process: int) -> None:
@@ -376,17 +414,18 @@ def _remove(folder: Path, process: int) -> None:
 def _write_facts(path: Path, facts: Facts) -> None:
     record = json.dumps(facts.as_object(), indent=1, ensure_ascii=False)
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, record.encode() + b"\n")
 
 
-def _spelt(facts: Facts) -> Facts:
-    """Put values that JSON cannot hold as text: a run that diverged has a record too."""
-    return replace(
-        facts,
-        parameters=spelt(facts.parameters),
-        metrics=spelt(facts.metrics),
-        seeds=spelt(facts.seeds),
-    )
+def _short(what: str, logged: dict[str, Any]) -> dict[str, Any]:
+    size = len(json.dumps(logged))
+    if size > _LONG:
+        raise FormatError(
+            f"{what}.{next(iter(logged))}: {size:,} bytes, and {_LONG:,} are recorded of a value: "
+            "write it to a file, and tell save_model"
+        )
+    return logged
 
 
 def _environment() -> dict[str, str]:

@@ -68,6 +68,10 @@ class Weights:
             if name in names:
                 raise SourceError(f"{path}: two files of this name; rename one")
             names[name] = path
+        for name, path in names.items():
+            wholes = (name[: at.start()] for at in re.finditer("#", name))
+            if whole := next((each for each in wholes if each in names), None):
+                raise SourceError(f"{path}: named as if it were a part of {whole}; rename it")
         return cls(found, skipped)
 
     def digested(self, pool: Pool) -> Iterator[Items]:

@@ -3,7 +3,9 @@
 import functools
 import json
 import math
+import os
 import re
+import shutil
 import struct
 import tempfile
 from contextlib import nullcontext
@@ -27,7 +29,7 @@ from alithis.audit import audit
 from alithis.builder import build as build_manifest
 from alithis.checkout import checkout
 from alithis.digest import of_bytes
-from alithis.errors import FormatError, SourceError
+from alithis.errors import AlithisError, FormatError, SourceError
 from alithis.feeds import Log, wrap
 from alithis.feeds import log as logs
 from alithis.inputs import RELATIONS, Input, Transcript, stated_inputs
@@ -246,6 +248,7 @@ class TestWeights:
             (["hidden"], "a model without weights"),
             (["/dev/null"], "not a regular file"),
             (["a/model.bin", "b/model.bin"], "two files of this name; rename one"),
+            (["a/model.bin", "model.bin#b#c"], "named as if it were a part of model.bin; rename"),
             (["\udcff"], r"the file name '\\udcff' is not UTF-8"),
         ],
     )
@@ -862,6 +865,82 @@ class TestRun:
         assert (ours["complete"], ours["seeds"]) == (error is None, {"numpy": 7})
         assert ours["inputs"][0]["transcript"]["given"] == 3
 
+    def test_what_is_logged_is_as_it_was_then(self):
+        run, loss, settings = Run("m"), np.zeros(()), {"rate": 0.5}
+        run.log_metrics(loss=loss)
+        run.log_params(settings=settings)
+        loss += 1
+        settings["rate"] = 0.25
+        facts = run.facts()
+        assert (facts.metrics, facts.parameters) == ({"loss": 0}, {"settings": {"rate": 0.5}})
+
+    def test_a_long_value_is_refused_by_name_and_cut_in_a_record(self, weights, tmp_path):
+        with Run("m", out=tmp_path / "out") as run:
+            run.log_metrics(accuracy=0.5, history=[0.123456789] * 15_000)
+            run.save_model(weights)
+        ours = Manifest.open(tmp_path / "out").metadata.document["alithis"]
+        assert ours["metrics"]["accuracy"] == 0.5
+        assert ours["metrics"]["history"] == [*[0.123456789] * 100, "… 14,900 more"]
+        with pytest.raises(FormatError, match=r"metrics\.history: 195,0\d\d bytes, and 65,536 are"):
+            run.write(tmp_path / "again")
+
+    def test_a_path_that_is_told_twice_is_one_file(self, weights, tmp_path):
+        run = Run("m")
+        for _ in range(3):  # epochs
+            run.save_model(weights, str(weights))
+        assert run.write(tmp_path / "out").metadata.items == 1
+
+    def test_written_before_it_ends(self, weights, tmp_path):
+        with Run("m") as run:
+            run.save_model(weights)
+            with pytest.warns(UserWarning, match="has not ended, and is recorded as incomplete"):
+                run.write(tmp_path / "out")
+        assert run.write(tmp_path / "out", replace=True).metadata.document["alithis"]["complete"]
+
+    def test_a_manifest_that_is_made_anew_meanwhile(self, tmp_path):
+        rows = dataset_of(tmp_path / "rows", DATA).metadata
+        with Run("m") as run:
+            fed = run.use(DATA, tmp_path / "rows")
+            shutil.rmtree(tmp_path / "rows")
+            dataset_of(tmp_path / "rows", DATA + 100)
+            fed[:]
+        (given,) = run.inputs()
+        assert given.metadata == rows.digest
+        assert (given.transcript.seen, given.transcript.foreign) == (ROWS, 0)
+
+    def test_a_manifest_that_is_damaged_costs_its_transcript_alone(self, weights, tmp_path):
+        dataset_of(tmp_path / "rows", DATA)
+        others = dataset_of(tmp_path / "others", DATA[:3])
+
+        def train():
+            with Run("m", out=tmp_path / "out") as run:
+                fed = run.use(DATA, tmp_path / "rows"), run.use(DATA, others, "tested_on")
+                fed[0][:], fed[1][:2]
+                leaves = tmp_path / "rows" / "leaves"
+                os.truncate(leaves, leaves.stat().st_size - 32)
+                run.log_metrics(accuracy=0.5)
+                run.save_model(weights)
+
+        with pytest.raises(AlithisError, match="expected 320, found 288"):
+            train()
+        ours = Manifest.open(tmp_path / "out").metadata.document["alithis"]
+        assert (ours["complete"], ours["metrics"]) == (False, {"accuracy": 0.5})
+        trained, tested = ours["inputs"]
+        assert "transcript" not in trained
+        assert tested["transcript"]["seen"] == 2
+
+    def test_a_sketch_that_cannot_be_written_ends_no_training(self, weights, tmp_path):
+        place = tmp_path / "runs"
+        with Run("m", out=place / "out") as run:  # makes the folder
+            shutil.rmtree(place)
+            place.write_bytes(b"in its place")
+            with pytest.warns(UserWarning, match="the run goes on, and is written when it ends"):
+                run.log_params(rate=0.5)
+            place.unlink()
+            run.save_model(weights)
+        ours = Manifest.open(place / "out").metadata.document["alithis"]
+        assert ours["parameters"] == {"rate": 0.5}
+
     def test_a_training_that_diverged_is_written_when_it_ends(self, weights, tmp_path):
         with Run("m", out=tmp_path / "out") as run:
             run.log_metrics(präzision=0.5, loss=float("nan"))
@@ -973,6 +1052,7 @@ class TestValues:
             (np.datetime64("2020-01-01"), "metrics.y: a date is no JSON value"),
             ({1, 2}, "metrics.y: a set is no JSON value"),
             ({1: 2}, "metrics.y: the key 1 is no text"),
+            pytest.param(-(10**100), "metrics.y: a number of more than 100 digits", id="long"),
             ({"\ud800": 2}, r"metrics.y: the key '\ud800' is not UTF-8"),
             ("\ud800", "metrics.y is not UTF-8"),
         ],
@@ -987,8 +1067,14 @@ class TestValues:
     def test_nesting_has_an_end(self, written):
         endless = []
         endless.append(endless)
-        with pytest.raises(FormatError, match="nested more than 32 deep"):
+        with pytest.raises(FormatError, match="nested more than 29 deep"):
             written(parameters={"x": endless})
+
+    def test_the_deepest_that_is_taken_is_read_back(self, written):
+        value = 1
+        for _ in range(28):
+            value = [value]
+        assert written(parameters={"x": value})["parameters"] == {"x": value}
 
     def test_more_than_fits_the_metadata(self, written):
         with pytest.raises(FormatError, match="at most 262144 are allowed"):
@@ -1029,7 +1115,8 @@ class TestSpelt:
             ({"b", "a", math.nan}, ["a", "b", "nan"]),
             (b"bytes", "b'bytes'"),
             ((1, [math.inf]), [1, ["inf"]]),
-            ([math.nan] * 2000, ["nan"] * 1000),
+            ([math.nan] * 2000, [*["nan"] * 100, "… 1,900 more"]),
+            (["word"] * 101, [*["word"] * 100, "… 1 more"]),
         ],
     )
     def test_as_text(self, value, text):
@@ -1037,6 +1124,8 @@ class TestSpelt:
 
     def test_large_ones_are_cut(self):
         assert len(model.spelt(b"x" * 5000)) == 1000
+        assert len(model.spelt("x" * 5000)) == 1000
+        assert len(model.spelt({str(at): at for at in range(5000)})) == 101
         assert len(model.spelt(np.full((100, 100), math.nan))) <= 1000
 
     def test_endless_ones_have_an_end(self):

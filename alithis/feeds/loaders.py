@@ -87,7 +87,7 @@ def of_loader(loader: Any, log: Log, wrap: Callable[[Any, Log], Any]) -> Any:
     return outer
 
 
-def _derived(kind: type[Any]) -> type[Any]:
+def _derived(kind: Any) -> Any:
     """Return a class of loaders that hand out what arrives, and note it."""
 
     def __iter__(self: Any) -> Iterator[Any]:  # noqa: N807
@@ -95,7 +95,15 @@ def _derived(kind: type[Any]) -> type[Any]:
             return iter(kind.__iter__(self))
         return _Arriving(iter(self._fed_inner), self._fed_pending, self._fed_log)
 
-    return type(kind.__name__, (kind,), {"__iter__": __iter__, "__module__": kind.__module__})
+    def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
+        kind.__setattr__(self, name, value)
+        inner = vars(self).get("_fed_inner")
+        if inner is not None and not name.startswith("_"):
+            carried = name == "collate_fn" and inner.num_workers
+            setattr(inner, name, _Carry(value, self._fed_pending) if carried else value)
+
+    methods = {"__iter__": __iter__, "__setattr__": __setattr__, "__module__": kind.__module__}
+    return type(kind.__name__, (kind,), methods)
 
 
 class _Arriving:
