@@ -151,7 +151,8 @@ def array_source(data: Any) -> NDArray[Any]:
         raise SourceError(f"no data points are in an array of shape {found.shape}")
     if found.dtype.hasobject or found.ndim < 1:
         raise SourceError(
-            f"data points come as the rows of an array, not as {found.dtype} of shape {found.shape}"
+            "data points come as the rows of an array, not as "
+            f"{found.dtype} of shape {found.shape}; texts and records come as a list (tolist())"
         )
     return found
 
