@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alithis.errors import MissingExtraError
+from alithis.errors import MissingExtraError, SourceError
 
 try:
     import keras
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class RunCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Records a fit: its settings, the metrics of its last epoch, and the weights at its end."""
+    """Records a fit: its settings, the metrics of its last epoch, and the weights at its end.
+
+    It stands last in the list of callbacks: one after it may change the weights when they are
+    recorded already, as ``EarlyStopping(restore_best_weights=True)`` does.
+    """
 
     def __init__(self, run: Run, weights: Path | str) -> None:
         """Record into a run.
@@ -36,8 +40,8 @@ class RunCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Record the settings."""
-        model, optimizer = self.model, self.model.optimizer
-        loss = model.loss
+        model, loss = self.model, self.model.loss
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # scales the loss
         self._run.log_params(
             model=model.name,
             backend=keras.backend.backend(),
@@ -60,17 +64,27 @@ class RunCallback(keras.callbacks.Callback):  # type: ignore[misc]
 def save_weights(model: Any, path: Path | str) -> None:
     """Write a model's weights as a safetensors file, by the paths that Keras gives them.
 
+    Of weights with the same path, in the order of ``model.weights``, the second is ``PATH#1``.
+
     Raises:
         MissingExtraError: safetensors is not installed.
+        SourceError: the file cannot be written.
     """
     try:
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
     except ImportError as error:
         raise MissingExtraError("safetensors", "keras") from error
     import numpy as np
 
-    tensors = {
-        each.path: np.ascontiguousarray(keras.ops.convert_to_numpy(each.value))
-        for each in model.weights
-    }
-    save_file(tensors, Path(path))
+    tensors = dict[str, Any]()
+    for each in model.weights:
+        name, count = each.path, 0
+        while name in tensors:
+            count += 1
+            name = f"{each.path}#{count}"
+        tensors[name] = np.ascontiguousarray(keras.ops.convert_to_numpy(each.value))
+    try:
+        save_file(tensors, Path(path))
+    except (OSError, SafetensorError) as error:
+        raise SourceError(f"{path}: cannot be written: {error}") from error

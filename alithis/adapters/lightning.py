@@ -15,15 +15,26 @@ try:
 except ImportError as error:
     raise MissingExtraError("Lightning", "lightning") from error
 
-from alithis.adapters.torch import save_weights
+from alithis.adapters.torch import write
 from alithis.model import spelt
 
 if TYPE_CHECKING:
     from alithis.run import Run
 
 
+_OWN = (
+    *("model", "max_epochs", "max_steps", "precision", "accumulate_grad_batches", "devices"),
+    *("optimizers", "learning_rates", "not_written"),
+)
+"""What is recorded beside hyperparameters; one of these names is put as ``hparams.NAME``."""
+
+
 class RunCallback(Callback):  # type: ignore[misc]
-    """Records a fit: hyperparameters, optimizers, what was logged, and the weights at its end."""
+    """Records a fit: hyperparameters, optimizers, what was logged, and the weights at its end.
+
+    The weights are those that the module has when all callbacks are done, averaged ones too.
+    After a test they are those that were tested, of the best checkpoint perhaps.
+    """
 
     def __init__(self, run: Run, weights: Path | str) -> None:
         """Record into a run.
@@ -44,7 +55,10 @@ class RunCallback(Callback):  # type: ignore[misc]
             accumulate_grad_batches=trainer.accumulate_grad_batches,
             devices=trainer.num_devices,
         )
-        self._run.log_params(**spelt(dict(pl_module.hparams)))
+        settings = spelt(dict(pl_module.hparams))
+        self._run.log_params(
+            **{f"hparams.{name}" if name in _OWN else name: at for name, at in settings.items()}
+        )
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Record the optimizers; there are some only now."""
@@ -57,15 +71,23 @@ class RunCallback(Callback):  # type: ignore[misc]
         self._log(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Record what was logged, and save the weights, in the process that is the first."""
+        """Record what was logged."""
         self._log(trainer)
-        if trainer.is_global_zero:
-            save_weights(pl_module, self._weights)
-            self._run.save_model(self._weights)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Save the weights: callbacks that average them did so at the training's end."""
+        self._save(trainer, pl_module)
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
-        """Record what was logged of a test."""
+        """Record what was logged of a test, and save the weights that were tested."""
         self._log(trainer)
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: Any, pl_module: Any) -> None:
+        """Save the weights, in the process that is the first."""
+        if trainer.is_global_zero:
+            write(self._run, pl_module, self._weights)
+            self._run.save_model(self._weights)
 
     def _log(self, trainer: Any) -> None:
         self._run.log_metrics(**spelt(trainer.callback_metrics))

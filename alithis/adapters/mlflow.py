@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alithis.cid import Cid
 from alithis.errors import MissingExtraError, SourceError, StorageError
-from alithis.inputs import RELATIONS, Input
+from alithis.inputs import RELATIONS, Input, stated_inputs
 from alithis.model import Facts, spelt
 
 if TYPE_CHECKING:
     from alithis.manifest import Manifest
-    from alithis.metadata import Metadata
 
 METADATA = "alithis.metadata"
 """The tag of a run, or of a dataset input, that holds the SHA-256 of a metadata.json."""
@@ -71,12 +71,18 @@ def facts(run_id: str, *, uri: str | None = None) -> Facts:
 
 
 def artifacts(run_id: str, folder: Path, *, uri: str | None = None) -> list[Path]:
-    """Fetch a run's artefacts, as files to make a model's manifest of; nothing is unpickled.
+    """Fetch a run's artefacts; nothing is unpickled.
+
+    A model's manifest is made of the folder, so that files are named as MLflow names them: of
+    two models in folders of their own, each has an ``MLmodel``.
 
     Args:
         run_id: the run's id.
-        folder: where they are put.
+        folder: where they are put, and nothing else is.
         uri: the tracking store; by default the one that MLflow is set to.
+
+    Returns:
+        The files and folders at the top.
 
     Raises:
         MissingExtraError: MLflow is not installed.
@@ -111,26 +117,19 @@ def log_input(
         MissingExtraError: MLflow is not installed.
         StorageError: there is no such run, or no answer.
     """
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
     client, data = _client(uri), manifest.metadata
-    source = {"uri": _token_uri(data), "root": data.root.hex(), "size": data.size}
+    source = {"root": data.root.hex(), "size": data.size}
     profile = {"num_rows": data.items, "distinct": data.size, "form": data.form.name}
-    dataset = Dataset(
-        name=data.name,
-        digest=data.digest.hex()[:_DIGEST],
-        source_type="alithis",
-        source=json.dumps(source),
-        profile=json.dumps(profile),
-    )
-    tags = [InputTag(_CONTEXT, relation), InputTag(METADATA, data.digest.hex())]
+    given = _dataset_input(relation, data.name, data.digest, source, profile)
     _run(client, run_id)
     with _Answered(run_id):
-        client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+        client.log_inputs(run_id, [given])
 
 
 def log_model(run_id: str, manifest: Manifest, *, uri: str | None = None) -> None:
     """Log a model's manifest as tags of the run that made it, and its inputs as dataset inputs.
+
+    MLflow keeps an input once for each run: of one that is used in two ways, the first.
 
     Args:
         run_id: the run's id.
@@ -140,22 +139,48 @@ def log_model(run_id: str, manifest: Manifest, *, uri: str | None = None) -> Non
     Raises:
         MissingExtraError: MLflow is not installed.
         StorageError: there is no such run, or no answer.
+        FormatError: the manifest states its inputs wrongly.
     """
     client, data = _client(uri), manifest.metadata
+    inputs = [
+        _dataset_input(each.relation, each.name, each.metadata) for each in stated_inputs(data)
+    ]
     _run(client, run_id)
     tags = {
         METADATA: data.digest.hex(),
         "alithis.root": data.root.hex(),
         "alithis.size": str(data.size),
-        "alithis.uri": _token_uri(data),
+        "alithis.uri": _token_uri(data.digest),
     }
     with _Answered(run_id):
         for name, value in tags.items():
             client.set_tag(run_id, name, value)
+        if inputs:
+            client.log_inputs(run_id, inputs)
 
 
-def _token_uri(data: Metadata) -> str:
-    return "ipfs://" + Cid.raw(data.digest).base16
+def _dataset_input(
+    relation: str,
+    name: str,
+    metadata: bytes,
+    source: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
+) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=name,
+        digest=metadata.hex()[:_DIGEST],
+        source_type="alithis",
+        source=json.dumps({"uri": _token_uri(metadata), **(source or {})}),
+        profile=json.dumps(profile) if profile else None,
+    )
+    tags = [InputTag(_CONTEXT, relation), InputTag(METADATA, metadata.hex())]
+    return DatasetInput(dataset, tags)
+
+
+def _token_uri(digest: bytes) -> str:
+    return "ipfs://" + Cid.raw(digest).base16
 
 
 def _inputs(run: Any) -> tuple[list[Input], list[dict[str, str]]]:
@@ -173,14 +198,20 @@ def _inputs(run: Any) -> tuple[list[Input], list[dict[str, str]]]:
 
 
 def _value(text: str) -> Any:
-    """Read a parameter, which MLflow keeps as text, as the number or truth value that it was."""
+    """Read a parameter, which MLflow keeps as text, as the number or truth value that it was.
+
+    A number is what Python prints as this very text: ``0012345`` and ``1234e05`` are names.
+    """
     words = {"True": True, "False": False, "None": None}
     if text in words:
         return words[text]
-    if re.fullmatch(r"-?\d{1,15}", text):
-        return int(text)
-    if re.fullmatch(r"-?\d+\.\d*(e[+-]?\d{1,3})?|-?\d+e[+-]?\d{1,3}", text):
-        return spelt(float(text))
+    for read in (int, float):
+        try:
+            value = read(text)
+        except ValueError:
+            continue
+        if repr(value) == text:
+            return spelt(value)
     return text
 
 

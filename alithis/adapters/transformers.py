@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("transformers", "transformers") from error
 
-from alithis.adapters.torch import save_weights
+from alithis.adapters.torch import unwrapped, write
 from alithis.model import spelt
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         settings = {name: getattr(args, name) for name in _SETTINGS if hasattr(args, name)}
         self._run.log_params(
             **settings,
-            model=type(model).__name__,
+            model=type(unwrapped(model)).__name__,
             model_type=getattr(getattr(model, "config", None), "model_type", None),
             optimizer=str(getattr(args.optim, "value", args.optim)),
             schedule=str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)),
@@ -74,12 +74,12 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         """Save the model, in the process that is the first."""
         if not state.is_world_process_zero:
             return
-        model = getattr(model, "module", model)
+        model = unwrapped(getattr(model, "module", model))
         if hasattr(model, "save_pretrained"):
             model.save_pretrained(self._folder)
         else:
             self._folder.mkdir(parents=True, exist_ok=True)
-            save_weights(model, self._folder / "model.safetensors")
+            write(self._run, model, self._folder / "model.safetensors")
         if processing_class is not None:
             processing_class.save_pretrained(self._folder)
         self._run.save_model(self._folder)

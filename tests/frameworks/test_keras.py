@@ -2,12 +2,14 @@
 
 import keras
 import numpy as np
+import pytest
 import torch
 from conftest import COUNT, transcript
 from safetensors.numpy import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
-from alithis.adapters.keras import RunCallback
+from alithis.adapters.keras import RunCallback, save_weights
+from alithis.errors import SourceError
 from alithis.run import Run
 
 
@@ -96,3 +98,52 @@ def test_a_loader(images, labels, pixels):
     seen, unseen, foreign, given = transcript(run)
     assert (seen, unseen, foreign) == (COUNT, 0, 0)
     assert given >= 2 * COUNT
+
+
+def tower():
+    given = keras.Input((3,))
+    return keras.Model(given, keras.layers.Dense(2, name="fc")(given))
+
+
+def test_weights_with_the_same_path(tmp_path):
+    given = keras.Input((3,))
+    sum_of_both = keras.layers.add([tower()(given), tower()(given)])
+    model = keras.Model(given, keras.layers.Dense(1, name="fc")(sum_of_both))
+    save_weights(model, tmp_path / "w.safetensors")
+    stored = load_file(tmp_path / "w.safetensors")
+    assert len(stored) == len(model.weights) == 6
+    for at, name in enumerate(("fc/kernel", "fc/kernel#1", "fc/kernel#2")):
+        assert np.array_equal(stored[name], model.get_weights()[2 * at])
+
+
+def test_weights_that_cannot_be_written(tmp_path):
+    with pytest.raises(SourceError, match=f"{tmp_path}/no/w: cannot be written"):
+        save_weights(tower(), tmp_path / "no" / "w")
+
+
+def test_as_the_last_callback_it_records_what_another_restores(images, labels, pixels, tmp_path):
+    run, model = Run("bright"), network()
+    first = keras.callbacks.EarlyStopping("loss", mode="max", restore_best_weights=True)
+    last = RunCallback(run, tmp_path / "w.safetensors")
+    model.fit(
+        run.use(images, pixels), labels, epochs=3, shuffle=False, verbose=0, callbacks=[first, last]
+    )
+    assert first.best_epoch == 0
+    stored = sorted(load_file(tmp_path / "w.safetensors").values(), key=np.size)
+    expected = sorted(model.get_weights(), key=np.size)
+    assert all(np.array_equal(*pair) for pair in zip(stored, expected, strict=True))
+
+
+def test_the_optimizer_that_another_scales_the_loss_for(images, labels, tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    run = Run("bright")
+    callback = RunCallback(run, tmp_path / "w.safetensors")
+    model.fit(images, labels, epochs=1, verbose=0, callbacks=[callback])
+    assert type(model.optimizer).__name__ == "LossScaleOptimizer"
+    found = run.facts().as_object()["parameters"]["optimizer"]
+    assert found["name"] == model.optimizer.inner_optimizer.name
+    assert found["learning_rate"] == pytest.approx(0.001)

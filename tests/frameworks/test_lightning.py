@@ -4,8 +4,14 @@ import logging
 import warnings
 
 import lightning
+import pytest
 import torch
 from conftest import COUNT, transcript
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -35,16 +41,16 @@ class Bright(lightning.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.hparams.rate)
 
 
-def trainer(folder, callback, **options):
+def trainer(folder, callback, *others, **options):
     warnings.filterwarnings("ignore", module="lightning")
     return lightning.Trainer(
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=bool(others),
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
-        callbacks=[callback],
+        callbacks=[callback, *others],
         **options,
     )
 
@@ -109,3 +115,68 @@ def test_a_training_that_diverges(images, labels, pixels, tmp_path):
     assert facts["parameters"]["rate"] == "inf"
     assert facts["parameters"]["loss"] == "MSELoss()"
     assert facts["parameters"]["learning_rates"] == ["inf"]
+
+
+@pytest.fixture
+def loader(images, labels):
+    data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+    return DataLoader(data, batch_size=16)
+
+
+def is_stored(path, module):
+    stored = load_file(path)
+    return all(torch.equal(stored[name], at) for name, at in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "averaging",
+    [
+        lambda: StochasticWeightAveraging(swa_lrs=0.1, swa_epoch_start=1),
+        lambda: EMAWeightAveraging(decay=0.5),
+    ],
+)
+def test_weights_that_a_later_callback_averages(loader, tmp_path, averaging):
+    path, module = tmp_path / "w.safetensors", Bright()
+    trainer(tmp_path, RunCallback(Run("r"), path), averaging(), max_epochs=4).fit(module, loader)
+    assert is_stored(path, module)
+
+
+def test_the_checkpoint_that_is_tested_is_recorded(loader, tmp_path):
+    path, module, run = tmp_path / "w.safetensors", Bright(), Run("r")
+    worst = ModelCheckpoint(tmp_path, monitor="loss", mode="max", save_on_train_epoch_end=True)
+    fit = trainer(tmp_path, RunCallback(run, path), worst, max_epochs=3)
+    fit.fit(module, loader)
+    assert is_stored(path, module)
+    last = load_file(path)
+    fit.test(module, loader, ckpt_path="best", verbose=False)
+    assert is_stored(path, module)
+    best = torch.load(worst.best_model_path, weights_only=False)["state_dict"]
+    assert torch.equal(load_file(path)["layer.weight"], best["layer.weight"])
+    assert not torch.equal(last["layer.weight"], best["layer.weight"])
+
+
+class Named(Bright):
+    """Its hyperparameters have names that are recorded anyway."""
+
+    def __init__(self, model="wide", max_epochs=7, optimizers="two", learning_rates=3, rate=0.1):
+        super().__init__(rate)
+        self.save_hyperparameters()
+
+
+def test_hyperparameters_with_names_of_our_own(loader, tmp_path):
+    run = Run("r")
+    trainer(tmp_path, RunCallback(run, tmp_path / "w"), max_epochs=1).fit(Named(), loader)
+    parameters = run.facts().as_object()["parameters"]
+    assert (parameters["model"], parameters["hparams.model"]) == ("Named", "wide")
+    assert (parameters["max_epochs"], parameters["hparams.max_epochs"]) == (1, 7)
+    assert (parameters["optimizers"], parameters["hparams.optimizers"]) == (["Adam"], "two")
+    assert (parameters["learning_rates"], parameters["hparams.learning_rates"]) == ([0.1], 3)
+    assert parameters["rate"] == 0.1
+
+
+def test_a_network_that_is_compiled(loader, tmp_path):
+    module = Bright()
+    names = module.state_dict().keys()
+    module.layer = torch.compile(module.layer, backend="eager")
+    trainer(tmp_path, RunCallback(Run("r"), tmp_path / "w"), max_epochs=1).fit(module, loader)
+    assert load_file(tmp_path / "w").keys() == names

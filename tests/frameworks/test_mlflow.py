@@ -8,9 +8,9 @@ from conftest import COUNT
 
 from alithis.adapters import mlflow as adapter
 from alithis.errors import SourceError, StorageError
-from alithis.inputs import stated_inputs
+from alithis.inputs import Input, stated_inputs
 from alithis.metadata import Description
-from alithis.model import build_model
+from alithis.model import Facts, build_model
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +116,45 @@ def test_a_run_without_artifacts(uri, tmp_path):
 def test_no_such_run(uri, use, pixels):
     with pytest.raises(StorageError, match="MLflow's run 0000: Run with id=0000 not found"):
         use("0000", uri=uri) if use is adapter.facts else adapter.log_input("0000", pixels, uri=uri)
+
+
+def test_the_inputs_of_a_model_become_its_runs(uri, tmp_path):
+    file = tmp_path / "weights.bin"
+    file.write_bytes(b"weights")
+    given = [Input("fine_tuned_from", "parent", bytes(32)), Input("tested_on", "t", b"1" * 32)]
+    manifest = build_model(
+        [file], tmp_path / "model", description=Description("m"), facts=Facts(inputs=given)
+    )
+    with mlflow.start_run() as run:
+        pass
+    for _ in range(2):
+        adapter.log_model(run.info.run_id, manifest, uri=uri)
+    found = adapter.facts(run.info.run_id, uri=uri)
+    assert sorted(found.inputs, key=str) == sorted(given, key=str)
+    assert "mlflow.inputs" not in found.parameters
+
+
+def test_two_models_in_folders(uri, tmp_path):
+    with mlflow.start_run() as run:
+        for name in ("one", "other"):
+            mlflow.log_dict({"name": name}, f"{name}/MLmodel")
+    files = tmp_path / "files"
+    paths = adapter.artifacts(run.info.run_id, files, uri=uri)
+    assert {path.name for path in paths} == {"one", "other"}
+    manifest = build_model([files], tmp_path / "model", description=Description("m"))
+    assert manifest.metadata.items == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *((text, text) for text in ("0012345", "1234e05", "1_000", "0.10", "-0", " 1", "nan")),
+        *(("12345", 12345), ("-7", -7), ("1e-05", 1e-05), ("0.1", 0.1), ("-2.0", -2.0)),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_parameters_that_look_like_numbers(uri, text, value):
+    with mlflow.start_run() as run:
+        mlflow.log_param("value", text)
+    found = adapter.facts(run.info.run_id, uri=uri).parameters["value"]
+    assert (found, type(found)) == (value, type(value))

@@ -12,6 +12,8 @@ import pytest
 import torch
 from conftest import COUNT, transcript
 from safetensors import safe_open
+from safetensors.torch import load_file, load_model
+from safetensors.torch import save_model as plain_save_model
 from torch.utils.data import (
     ConcatDataset,
     DataLoader,
@@ -475,6 +477,18 @@ def test_channels_come_first(tmp_path):
     assert transcript(run) == (6, 0, 0, 7)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_set_on_a_loader_later(pictures, pixels, workers):
+    """As Lightning sets a function that seeds the workers."""
+    run = Run("r")
+    loader = run.use(DataLoader(pictures, batch_size=16, num_workers=workers), pixels)
+    loader.collate_fn = len
+    assert sum(loader) == COUNT
+    assert transcript(run) == (COUNT, 0, 0, COUNT)
+    with pytest.raises(ValueError, match="batch_size attribute should not be set"):
+        loader.batch_size = 3
+
+
 def test_a_real_loop(pictures, pixels, tmp_path):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
@@ -495,3 +509,150 @@ def test_a_real_loop(pictures, pixels, tmp_path):
     assert ours["environment"]["torch"] == torch.__version__
     with safe_open(tmp_path / "bright.safetensors", "np") as file:
         assert set(file.keys()) == {"1.weight", "1.bias"}
+
+
+class Towers(torch.nn.Module):
+    """A module, whose second layer has the first's weight where it is tied."""
+
+    def __init__(self, tied):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+        if tied:
+            self.first.weight = self.second.weight
+
+
+class Views(Towers):
+    """One with buffers that are views of larger storage, and views of a parameter."""
+
+    def __init__(self):
+        super().__init__(tied=True)
+        whole = torch.randn(100, 4)
+        self.register_buffer("pe", whole[:10])
+        self.register_buffer("overlapping", whole[5:15])
+        self.register_buffer("again", self.pe)
+        self.register_buffer("mask", torch.ones(1, 4).expand(3, 4))
+        self.register_buffer("turned", self.second.weight.detach().T)
+        self.register_buffer("flat", self.second.weight.detach().view(-1))
+        for name in ("none", "nothing"):
+            self.register_buffer(name, torch.empty(0))
+
+
+class Extra(Towers):
+    """One with state that is no tensor."""
+
+    def get_extra_state(self):
+        return {"scale": 1.5}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def settings(optimizer, tmp_path):
+    run = Run("r")
+    adapter.record(run, Towers(tied=False), tmp_path / "w.safetensors", optimizer)
+    return run.facts().as_object()["parameters"]["optimizer"]
+
+
+class TestRecord:
+    def test_the_file_is_the_one_that_safetensors_writes(self, tmp_path):
+        module = Towers(tied=False)
+        module.second.to(torch.float16)
+        ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
+        assert adapter.save_weights(module, ours) == []
+        plain_save_model(module, str(theirs))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+    def test_tied_weights_stand_once_in_the_same_bytes_each_time(self, tmp_path):
+        """safetensors' save_model names them in the file, in random order."""
+        module, loaded = (torch.nn.Sequential(*[Towers(tied=True)] * 3) for _ in range(2))
+        paths = [tmp_path / f"{at}.safetensors" for at in range(8)]
+        for path in paths:
+            adapter.save_weights(module, path)
+        assert len({path.read_bytes() for path in paths}) == 1
+        assert load_file(paths[0]).keys() == {"0.first.weight", "0.first.bias", "0.second.bias"}
+        load_model(loaded, paths[0])
+        assert torch.equal(loaded[2].second.weight, module[2].second.weight)
+
+    def test_views(self, tmp_path):
+        module, path = Views(), tmp_path / "w.safetensors"
+        assert adapter.save_weights(module, path) == []
+        stored = load_file(path)
+        assert stored.keys() == module.state_dict().keys() - {"pe", "second.weight"}
+        for name, tensor in stored.items():
+            assert torch.equal(tensor, module.state_dict()[name])
+
+    def test_state_that_is_no_tensor_is_named(self, tmp_path):
+        run, path = Run("r"), tmp_path / "w.safetensors"
+        adapter.record(run, torch.nn.Sequential(Extra(tied=False)), path)
+        assert run.facts().as_object()["parameters"]["not_written"] == ["0._extra_state"]
+        assert len(load_file(path)) == 4
+
+    def test_a_compiled_module(self, tmp_path):
+        plain, path, run = Towers(tied=False), tmp_path / "w.safetensors", Run("r")
+        adapter.record(run, torch.compile(plain), path)
+        assert run.facts().as_object()["parameters"]["model"] == "Towers"
+        assert load_file(path).keys() == plain.state_dict().keys()
+        adapter.save_weights(torch.nn.Sequential(torch.compile(plain)), path)
+        assert load_file(path).keys() == torch.nn.Sequential(plain).state_dict().keys()
+
+    @pytest.mark.parametrize(
+        ("tensor", "place"),
+        [
+            (torch.zeros(2), "no/such/folder/w.safetensors"),
+            (torch.zeros(2), "."),
+            (torch.zeros(2, dtype=torch.complex128), "w.safetensors"),
+            (torch.zeros(2, device="meta"), "w.safetensors"),
+            (torch.eye(2).to_sparse(), "w.safetensors"),
+        ],
+    )
+    def test_what_cannot_be_written(self, tmp_path, tensor, place):
+        module = torch.nn.Module()
+        module.register_buffer("tensor", tensor)
+        with pytest.raises(SourceError, match=f"{tmp_path / place}: cannot be written: .+"):
+            adapter.save_weights(module, tmp_path / place)
+
+    def test_settings_that_the_one_group_has(self, tmp_path):
+        group = {"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 0.5}
+        optimizer = torch.optim.AdamW([group], lr=0.001)
+        torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5)
+        found = settings(optimizer, tmp_path)
+        assert (found["name"], found["lr"], found["initial_lr"]) == ("AdamW", 0.25, 0.5)
+        assert "params" not in found
+
+    def test_settings_of_several_groups(self, tmp_path):
+        module = Towers(tied=False)
+        groups = [
+            {"params": list(module.first.named_parameters()), "lr": 0.5, "name": "first"},
+            {"params": list(module.second.named_parameters())},
+        ]
+        found = settings(torch.optim.SGD(groups, lr=0.1), tmp_path)
+        assert found.keys() == {"name", "groups"}
+        assert [(each.get("name"), each["lr"]) for each in found["groups"]] == [
+            ("first", 0.5),
+            (None, 0.1),
+        ]
+        assert not any({"params", "param_names"} & each.keys() for each in found["groups"])
+
+    def test_a_group_with_a_name(self, tmp_path):
+        group = {"params": [torch.nn.Parameter(torch.zeros(2))], "name": "first"}
+        found = settings(torch.optim.SGD([group], lr=0.1), tmp_path)
+        assert (found["name"], found["groups"][0]["name"]) == ("SGD", "first")
+
+
+def test_a_compiled_module_under_the_trainer_of_transformers(tmp_path):
+    from types import SimpleNamespace
+
+    import transformers
+
+    from alithis.adapters.transformers import RunCallback
+
+    run, module = Run("r"), torch.compile(Extra(tied=False))
+    callback = RunCallback(run, tmp_path / "model")
+    arguments = transformers.TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
+    state = SimpleNamespace(is_world_process_zero=True)
+    callback.on_train_begin(arguments, state, None, model=module)
+    callback.on_train_end(arguments, state, None, model=module)
+    parameters = run.facts().as_object()["parameters"]
+    assert (parameters["model"], parameters["not_written"]) == ("Extra", ["_extra_state"])
+    stored = load_file(tmp_path / "model" / "model.safetensors")
+    assert stored.keys() == {"first.weight", "first.bias", "second.weight", "second.bias"}
