@@ -43,11 +43,11 @@ class FedArray(Fed):
 
     def __getitem__(self, key: Any) -> Any:
         """Return what the array returns, and note the rows."""
-        given = self._data[key]
+        given = self._fed[key]
         if type(key) is int:  # as DataLoaders ask, row by row: it has to be quick
             self._taken.one(key)
         else:
-            note_rows(self._taken, self._data, key, given if self._own else None)
+            note_rows(self._taken, self._fed, key, given if self._own else None)
         return given
 
     def __contains__(self, value: object) -> bool:
@@ -84,7 +84,7 @@ class FedArray(Fed):
 
     def _whole(self) -> Any:
         self._taken.all()
-        return self._data
+        return self._fed
 
 
 def _operator(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,8 @@
 """Datasets of Hugging Face's library: a row is the raw row, whatever is made of it on the way.
 
 What is mapped, filtered, shuffled, split or formatted after it was wrapped stays wrapped, and
-each of its rows is still known as the row it came from.
+each of its rows is still known as the row it came from. What no longer has a row for each counts
+as all rows, and is not wrapped.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _ROW = "alithis_row"
 _SAME_ROWS = frozenset(
     (
         "add_column",
+        "add_elasticsearch_index",
+        "add_faiss_index",
+        "align_labels_with_mapping",
         "cast",
         "cast_column",
         "class_encode_column",
@@ -40,8 +44,6 @@ _SAME_ROWS = frozenset(
 )
 _OTHER_ROWS = frozenset(
     (
-        "filter",
-        "map",
         "repeat",
         "select",
         "shard",
@@ -54,6 +56,9 @@ _OTHER_ROWS = frozenset(
 )
 _ALL = frozenset(
     (
+        "add_item",
+        "get_nearest_examples",
+        "get_nearest_examples_batch",
         "to_csv",
         "to_dict",
         "to_json",
@@ -62,6 +67,7 @@ _ALL = frozenset(
         "to_parquet",
         "to_polars",
         "to_sql",
+        "to_tf_dataset",
         "to_iterable_dataset",
         "data",
         "save_to_disk",
@@ -70,6 +76,7 @@ _ALL = frozenset(
         "unique",
     )
 )
+_INNER = frozenset(("_data", "_indices"))  # what the library joins datasets by
 
 
 def is_dataset(data: Any) -> bool:
@@ -94,7 +101,7 @@ class FedDataset(Fed):
 
     def __getitem__(self, key: Any) -> Any:
         """Return rows, or a column, and note the rows; of a column, all."""
-        given = self._data[key]
+        given = self._fed[key]
         if isinstance(key, str):
             self._taken.note(self._numbers)
         else:
@@ -103,29 +110,57 @@ class FedDataset(Fed):
 
     def __getitems__(self, keys: list[int]) -> Any:
         """Return a batch as PyTorch asks for it."""
-        given = self._data.__getitems__(keys)
+        given = self._fed.__getitems__(keys)
         self._note(keys)
         return given
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the rows in turn, each noted as it is asked for."""
-        for number, row in zip(self._numbers.tolist(), self._data, strict=True):
+        for number, row in zip(self._numbers.tolist(), self._fed, strict=True):
             self._taken.one(number)
             yield row
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
         """Yield batches of rows, noted as they are asked for."""
-        batches = self._data.iter(batch_size, drop_last_batch)
+        batches = self._fed.iter(batch_size, drop_last_batch)
         for start, batch in zip(range(0, len(self), batch_size), batches, strict=False):
             self._taken.note(self._numbers[start : start + batch_size])
             yield batch
 
+    def map(self, *args: Any, **options: Any) -> Any:
+        """Make other rows: as many, in order, or what counts as all rows and is not wrapped."""
+        made = self._fed.map(*args, **options)
+        if len(made) == len(self):
+            return FedDataset(made, self._numbers, self._taken)
+        self._taken.note(self._numbers)
+        return made
+
+    def filter(self, *args: Any, **options: Any) -> FedDataset:
+        """Leave rows out."""
+        data = self._fed
+        if data._indices is not None:
+            data = _formatted(data.with_format(None).flatten_indices(), data.format)
+        kept, numbers = data.filter(*args, **options), self._numbers
+        if len(kept) < len(self):
+            numbers = numbers[kept._indices.column(0).to_numpy()]
+        return FedDataset(kept, numbers, self._taken)
+
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute; a method that gives another dataset gives it wrapped."""
-        if name in _OTHER_ROWS:
+        """Return an attribute; a method that gives another dataset gives it wrapped.
+
+        Raises:
+            SourceError: it is asked for to join datasets.
+        """
+        if name in _INNER:
+            raise SourceError(
+                "wrapped datasets are not joined by datasets' concatenate_datasets or "
+                "interleave_datasets: join them first and wrap the result, or join what is "
+                "wrapped with torch.utils.data.ConcatDataset"
+            )
+        if name in _OTHER_ROWS and len(self):  # the library adds no column where there are none
             return self._regrouped(name)
         found = super().__getattr__(name)
-        if name in _SAME_ROWS:
+        if name in _SAME_ROWS | _OTHER_ROWS:
             return self._same_rows(found)
         if name in _ALL:
             self._taken.note(self._numbers)
@@ -149,11 +184,14 @@ class FedDataset(Fed):
         return called
 
     def _regrouped(self, name: str) -> Callable[..., Any]:
-        """Call a method on a dataset with the rows' numbers as a column, which goes along."""
+        """Call a method on a dataset with the rows' numbers as a column, which goes along.
 
-        @wraps(getattr(self._data, name))
+        It takes no function of the caller's, and no format is applied: nobody sees the column.
+        """
+
+        @wraps(getattr(self._fed, name))
         def called(*args: Any, **options: Any) -> Any:
-            tagged = self._data.add_column(_ROW, self._numbers)
+            tagged = self._fed.with_format(None).add_column(_ROW, self._numbers)
             result = getattr(tagged, name)(*args, **options)
             if isinstance(result, dict):
                 return type(result)({split: self._untagged(part) for split, part in result.items()})
@@ -163,7 +201,19 @@ class FedDataset(Fed):
 
     def _untagged(self, data: Any) -> FedDataset:
         table = data.with_format("arrow").select_columns([_ROW])[:]
-        return FedDataset(data.remove_columns(_ROW), table[_ROW].to_numpy(), self._taken)
+        rows = _formatted(data.remove_columns(_ROW), self._fed.format)
+        return FedDataset(rows, table[_ROW].to_numpy(), self._taken)
+
+
+def _formatted(data: Any, form: dict[str, Any]) -> Any:
+    """Give a dataset the format of another with the same columns."""
+    columns = sorted(form["columns"])  # as the library has them
+    return data.with_format(
+        form["type"],
+        columns if len(columns) < data.num_columns else None,
+        form["output_all_columns"],
+        **form["format_kwargs"],
+    )
 
 
 def of_dataset(data: Any, log: Log, source: Any) -> FedDataset:

@@ -12,16 +12,16 @@ class Fed:
     asks for items or for the whole, which is noted then.
     """
 
-    _data: Any
+    _fed: Any
 
     def __init__(self, data: Any) -> None:
         """Wrap an object."""
-        object.__setattr__(self, "_data", data)
+        object.__setattr__(self, "_fed", data)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
         """The wrapped object's."""
-        found: type[Any] = type(self._data)
+        found: type[Any] = type(self._fed)
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -30,24 +30,24 @@ class Fed:
 
     def __len__(self) -> int:
         """Return what the object returns."""
-        return len(self._data)
+        return len(self._fed)
 
     def __repr__(self) -> str:
         """Show that it is wrapped."""
-        return f"Fed({self._data!r})"
+        return f"Fed({self._fed!r})"
 
     def __getattr__(self, name: str) -> Any:
         """Return the object's own attribute: what is read there is not noted."""
-        if (name.startswith("__") and name.endswith("__")) or "_data" not in vars(self):
+        if (name.startswith("__") and name.endswith("__")) or "_fed" not in vars(self):
             raise AttributeError(name)
-        return getattr(self._data, name)
+        return getattr(self._fed, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute of the object, such as its transform."""
         if name in vars(self):
             object.__setattr__(self, name, value)
         else:
-            setattr(self._data, name, value)
+            setattr(self._fed, name, value)
 
 
 def _restored(kind: type[Fed], state: dict[str, Any]) -> Any:

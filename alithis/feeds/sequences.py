@@ -39,7 +39,7 @@ class FedSequence(Fed):
 
     def __getitem__(self, key: Any) -> Any:
         """Return what the sequence returns, and note it."""
-        given = self._data[key]
+        given = self._fed[key]
         if type(key) is int and key >= 0:  # as samplers ask, item by item: it has to be quick
             self._note(key, given)
         elif hasattr(type(key), "__index__") and not getattr(key, "ndim", 0):
@@ -52,11 +52,11 @@ class FedSequence(Fed):
         """Yield the items in turn, each noted as it is asked for."""
         if self._taken is None and not self._batched:
             note = self._log.item
-            for item in self._data:
+            for item in self._fed:
                 note(item)
                 yield item
             return
-        for number, item in enumerate(self._data):
+        for number, item in enumerate(self._fed):
             self._note(number, item)
             yield item
 
@@ -66,28 +66,28 @@ class FedSequence(Fed):
         Raises:
             TypeError: the sequence cannot be joined.
         """
-        if isinstance(self._data, list | tuple):
-            return self[:] + type(self._data)(other)
-        concatenated = _torch_concatenation(self._data)
+        if isinstance(self._fed, list | tuple):
+            return self[:] + type(self._fed)(other)
+        concatenated = _torch_concatenation(self._fed)
         if concatenated is None:
             return NotImplemented
         return concatenated([self, other])
 
     def __radd__(self, other: Any) -> Any:
         """Join with a list or tuple before it."""
-        if not isinstance(self._data, list | tuple):
+        if not isinstance(self._fed, list | tuple):
             return NotImplemented
         return other + self[:]
 
     def __eq__(self, other: object) -> bool:
         """Compare as the sequence does."""
-        return bool(self._data == (other._data if type(other) is FedSequence else other))
+        return bool(self._fed == (other._fed if type(other) is FedSequence else other))
 
     __hash__ = None  # type: ignore[assignment]
 
     def __contains__(self, item: object) -> bool:
         """Look an item up; it is not given."""
-        return item in self._data
+        return item in self._fed
 
     @property
     def __getitems__(self) -> Callable[[list[int]], Any]:
@@ -97,7 +97,7 @@ class FedSequence(Fed):
         return self._items
 
     def _items(self, keys: Iterable[int]) -> Any:
-        keys, data, many = list(keys), self._data, self._many
+        keys, data, many = list(keys), self._fed, self._many
         given = many(keys) if many else [data[key] for key in keys]
         if self._taken is not None:
             self._taken.later(keys)
@@ -108,7 +108,7 @@ class FedSequence(Fed):
     @property
     def _count(self) -> int:
         try:
-            return len(self._data)
+            return len(self._fed)
         except TypeError:
             return 0  # then no number is negative
 
@@ -128,7 +128,7 @@ class FedSequence(Fed):
                 self._taken.note(np.arange(*key.indices(self._count)))
             else:
                 self._taken.note(np.arange(self._count)[np.atleast_1d(np.asarray(key))])
-        elif isinstance(given, list) or isinstance(self._data, tuple):
+        elif isinstance(given, list) or isinstance(self._fed, tuple):
             for each in given:
                 self._note(0, each)
         else:

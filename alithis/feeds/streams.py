@@ -26,12 +26,12 @@ class FedStream(Fed):
     def __iter__(self) -> Iterator[Any]:
         """Yield the items, each noted as it is asked for."""
         self._log.begin()
-        for item in self._data:
+        for item in self._fed:
             self._note(item)
             yield item
 
     def __next__(self) -> Any:
         """Return the next item of an iterator."""
-        item = next(self._data)
+        item = next(self._fed)
         self._note(item)
         return item
