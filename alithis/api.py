@@ -316,7 +316,8 @@ class Api:
                 return "countersigned"
             stated = shelf.statement(found.nodes[edge.token].metadata)
             target = found.nodes[edge.target]
-            recorded = stated.transcript(edge.relation.value, target.metadata, target.size)
+            root = shelf.statement(target.metadata).root
+            recorded = stated.transcript(edge.relation.value, target.metadata, target.size, root)
             return "transcript" if recorded else "stated"
 
         return Drawing(found, names, grade).as_json()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ MAX_PATH = 4_096
 
 _BATCH = 1 << 16
 _BLOCK = 1 << 20
+_PIECE = 1 << 26  # bytes of a piece of a file, as docs/format.md says
+_TENSORS = ".safetensors"
 _SUFFIX = r"\.(?P<ending>[A-Za-z0-9]{1,10})$"
 
 
@@ -74,7 +77,8 @@ def contents(manifest: Manifest) -> Contents:
     total: int | None = 0
     endings = Counter[str]()
     for batch in _batches(manifest, ["path", "size"]):
-        total = None if total is None or batch["size"].null_count else total + _sum(batch["size"])
+        size = _sum(batch["size"], manifest.metadata.name)
+        total = None if total is None or batch["size"].null_count else total + size
         endings += _endings(batch["path"])
     return Contents(total, dict(endings.most_common()))
 
@@ -89,13 +93,22 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
     stated = manifest.metadata
     if (stated.kind, stated.form, stated.scheme) != ("model", BYTES, "sha256"):
         raise FormatError(f"{stated.name}: is no model, whose leaves are digests of files")
-    rows = dict[str, ModelFile]()
-    for batch in _batches(manifest, ["leaf", "path", "size"]):
-        columns = (column.to_pylist() for column in batch.values())
-        for leaf, path, size in zip(*columns, strict=True):
+    rows, tensors = dict[str, ModelFile](), set[str]()
+    for batch in _batches(manifest, ["leaf", "path", "size"], ["dtype"]):
+        columns = {name: column.to_pylist() for name, column in batch.items()}
+        types = columns.pop("dtype", None) or [""] * len(columns["path"])
+        for leaf, path, size, dtype in zip(*columns.values(), types, strict=True):
             _take(rows, leaf, path, size, stated.name)
-    # A tensor or a piece stands under its file's name and "#".
-    found = [row for path, row in sorted(rows.items()) if not _is_part(path, rows)]
+            if dtype:
+                tensors.add(path)
+    for path in sorted(tensors):
+        if not _is_tensor(path, rows, tensors):
+            raise FormatError(f"{stated.name}: {path[:80]} is a tensor of none of its files")
+    found = [
+        row
+        for path, row in sorted(rows.items())
+        if path not in tensors and not _is_piece(row, rows)
+    ]
     if len(found) > MAX_FILES:
         raise FormatError(f"{stated.name}: more than {MAX_FILES} files")
     for file in found:
@@ -106,12 +119,26 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
 def _take(rows: dict[str, ModelFile], leaf: bytes, path: str, size: int, name: str) -> None:
     if leaf is None or path is None or len(path) > MAX_PATH:
         raise FormatError(f"{name}: a row of its items has no leaf or path, or too long a one")
-    if rows.setdefault(path, ModelFile(path, leaf, size)).digest != leaf:
+    if path in rows:
         raise FormatError(f"{name}: two of its files are called {path[:80]}")
+    rows[path] = ModelFile(path, leaf, size)
 
 
-def _is_part(path: str, rows: Mapping[str, ModelFile]) -> bool:
-    return any(path[:at] in rows for at, letter in enumerate(path) if letter == "#")
+def _is_tensor(path: str, rows: Mapping[str, ModelFile], tensors: Collection[str]) -> bool:
+    """Tell whether a row that has a type of numbers is called like a part of its file."""
+    name, mark, _ = path.partition(f"{_TENSORS}#")
+    file = name + _TENSORS
+    return bool(mark) and file in rows and file not in tensors
+
+
+def _is_piece(row: ModelFile, rows: Mapping[str, ModelFile]) -> bool:
+    """Tell whether a row has the name and the size of a piece of a large file."""
+    name, _, number = row.name.rpartition("#")
+    file = rows.get(name)
+    if file is None or name.endswith(_TENSORS) or not re.fullmatch("0|[1-9][0-9]{0,12}", number):
+        return False
+    left = (file.size or 0) - int(number) * _PIECE
+    return (file.size or 0) > _PIECE and left > 0 and row.size == min(_PIECE, left)
 
 
 def _check(manifest: Manifest, file: ModelFile) -> None:
@@ -124,10 +151,13 @@ def _check(manifest: Manifest, file: ModelFile) -> None:
     proof.check(stated.root, stated.size)
 
 
-def _sum(sizes: pa.Array) -> int:
+def _sum(sizes: pa.Array, name: str) -> int:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    return int(pc.sum(sizes).as_py() or 0)
+    if pc.any(pc.less(sizes, 0)).as_py():
+        raise FormatError(f"{name}: the size of an item is negative")
+    return int(pc.sum(sizes.cast(pa.decimal128(38))).as_py() or 0)  # 64 bits may be too few
 
 
 def _endings(paths: pa.Array) -> Counter[str]:
@@ -145,8 +175,10 @@ def _counted(values: pa.Array) -> list[dict[str, Any]]:
     return counted
 
 
-def _batches(manifest: Manifest, columns: Sequence[str]) -> Iterator[dict[str, pa.Array]]:
-    """Yield the columns, piece by piece."""
+def _batches(
+    manifest: Manifest, columns: Sequence[str], more: Sequence[str] = ()
+) -> Iterator[dict[str, pa.Array]]:
+    """Yield the columns, piece by piece, and more of them where there are."""
     stated = manifest.metadata
     if not stated.items_files:
         raise NotStoredError(f"{stated.name}: its publisher withholds its items")
@@ -155,27 +187,28 @@ def _batches(manifest: Manifest, columns: Sequence[str]) -> Iterator[dict[str, p
     if stated.items > MAX_ROWS:
         raise FormatError(f"{stated.name}: it has more than {MAX_ROWS:,} items")
     for entry in stated.items_files:
-        yield from _file_batches(manifest, entry, columns)
+        yield from _file_batches(manifest, entry, columns, more)
 
 
 def _file_batches(
-    manifest: Manifest, entry: FileEntry, columns: Sequence[str]
+    manifest: Manifest, entry: FileEntry, columns: Sequence[str], more: Sequence[str]
 ) -> Iterator[dict[str, pa.Array]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    types = {"leaf": pa.binary(SIZE), "size": pa.int64(), "path": pa.string(), "dtype": pa.string()}
     name = f"{manifest.metadata.name}: {entry.name}"
     reader = manifest.reader(entry.name)
     _check_digest(reader, entry, name)
     try:
         with pq.ParquetFile(io.BufferedReader(_Stream(reader), _BLOCK)) as file:
-            types = {"leaf": pa.binary(SIZE), "path": pa.string(), "size": pa.int64()}
-            if any(file.schema_arrow.field(column).type != types[column] for column in columns):
+            names = [*columns, *(name for name in more if name in file.schema_arrow.names)]
+            if any(file.schema_arrow.field(name).type != types[name] for name in names):
                 raise FormatError(f"{name}: its columns are not what docs/format.md says")
             if file.metadata.num_rows > manifest.metadata.items:
                 raise FormatError(f"{name}: it has more rows than there are items")
-            for batch in file.iter_batches(_BATCH, columns=list(columns)):
-                yield {column: batch[column] for column in columns}
+            for batch in file.iter_batches(_BATCH, columns=names):
+                yield {column: batch[column] for column in names}
     except (pa.ArrowException, OSError, KeyError) as error:
         raise SourceError(f"{name}: cannot be read: {str(error).splitlines()[0]}") from error
 

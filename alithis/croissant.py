@@ -93,13 +93,16 @@ def through(data: Metadata, gateway: str | None) -> dict[str, Any]:
     if gateway is None:
         return document
     base = f"{gateway.rstrip('/')}/ipfs/"
-    document["distribution"] = [
-        {**each, "contentUrl": base + each["contentUrl"].removeprefix("ipfs://")}
-        if "contentUrl" in each
-        else each
-        for each in document["distribution"]
-    ]
+    document["distribution"] = [_behind(base, each) for each in document["distribution"]]
     return document
+
+
+def _behind(base: str, file: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a file of a distribution by the address that it has behind a gateway."""
+    url = file.get("contentUrl")
+    if not isinstance(url, str) or not url.startswith("ipfs://"):
+        return file
+    return {**file, "contentUrl": base + url.removeprefix("ipfs://")}
 
 
 def _token_problems(document: Mapping[str, Any]) -> Iterator[str]:

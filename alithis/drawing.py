@@ -51,7 +51,7 @@ class Drawing:
             if edge.countersigned:
                 return "countersigned"
             recorded = statements[edge.token].transcript(
-                edge.relation.value, target.metadata, target.size
+                edge.relation.value, target.metadata, target.size, statements[edge.target].root
             )
             return "transcript" if recorded else "stated"
 
@@ -147,7 +147,7 @@ class Drawing:
         lines = ["flowchart BT"]
         for node in self.lineage.nodes.values():
             left, right = ("([", "])") if node.kind is Kind.MODEL else ("[", "]")
-            label = _quoted(f"{self._title(node)}{self._remarks(node)}", '"#`;&<>')
+            label = _quoted(f"{self._title(node)}{self._remarks(node)}", '"#`;&<>%{}')
             lines.append(f'  t{node.id}{left}"{label}"{right}')
         for edge in self.lineage.edges:
             arrow = "-.->" if self.grade(edge) == "stated" else "-->"

@@ -2,7 +2,7 @@
 
 Both files `leaves` ascend, so one pass over each finds every leaf that is in both, in memory that
 does not depend on their sizes. What is read is checked on the way: that the leaves ascend, and
-that the file has the SHA-256 which its metadata states.
+that the file has the SHA-256 and the root which its metadata states.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alithis import merkle
 from alithis.digest import SIZE, Form
 from alithis.errors import FormatError, IntegrityError, SourceError
 from alithis.manifest import Manifest
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH = 1 << 16  # rows of items that are looked through at a time
+_RUN = 1 << 15  # leaves whose tree is hashed at a time: as many as a manifest gives in a block
+_PROVED = set[tuple[bytes, bytes]]()
+"""SHA-256 of files `leaves`, each with the root that it leads to: their trees are known."""
 
 
 def require_comparable(left: Metadata, right: Metadata) -> None:
@@ -128,6 +132,8 @@ class _Blocks:
 
         self._name = manifest.metadata.name
         self._stated = manifest.metadata.file(LEAVES).sha256
+        self._root = manifest.metadata.root
+        self._tree = None if (self._stated, self._root) in _PROVED else _Tree()
         self._source = manifest.blocks()
         self._hasher = hashlib.sha256()
         self._before = b""
@@ -173,11 +179,18 @@ class _Blocks:
                 expected=self._stated,
                 found=self._hasher.digest(),
             )
+        if self._tree and (found := self._tree.root()) != self._root:
+            raise IntegrityError(
+                f"{self._name}: root of {LEAVES}", expected=self._root, found=found
+            )
+        _PROVED.add((self._stated, self._root))
 
     def _take(self, block: bytes) -> None:
         import numpy as np
 
         self._hasher.update(block)
+        if self._tree:
+            self._tree.add(block)
         self.rows = np.frombuffer(block, np.uint8).reshape(-1, SIZE)
         self.keys = np.ascontiguousarray(self.rows[:, :8]).view(">u8").ravel().astype(np.uint64)
         if len(self.rows):
@@ -197,6 +210,34 @@ class _Blocks:
                 expected="ascending leaves",
                 found="others",
             )
+
+
+class _Tree:
+    """The tree over leaves that come block by block; of each run of them its root is kept."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._runs = 0
+        self._frontier: list[bytes] = []
+
+    def add(self, block: bytes) -> None:
+        """Take the next leaves."""
+        self._held += block
+        while len(self._held) >= _RUN * SIZE:
+            self._add_run(merkle.root(self._held[: _RUN * SIZE]))
+            del self._held[: _RUN * SIZE]
+
+    def _add_run(self, node: bytes) -> None:
+        left = self._runs
+        while left & 1:  # two subtrees of a size make one
+            node, left = merkle.node_hash(self._frontier.pop(), node), left >> 1
+        self._frontier.append(node)
+        self._runs += 1
+
+    def root(self) -> bytes:
+        """Return the root over all leaves that were taken, at least one."""
+        rest = [merkle.root(self._held)] if self._held else []
+        return merkle.fold([*self._frontier, *rest])
 
 
 def _common(left: _Blocks, right: _Blocks) -> bytes:

@@ -556,34 +556,49 @@ class Statement:
     Attributes:
         name: its name; None where the metadata is not at hand.
         inputs: what it was made from; none where that is stated wrongly.
+        root: the root of its own tree, 32 bytes; None where the metadata is not at hand.
     """
 
     name: str | None = None
     inputs: tuple[Input, ...] = ()
+    root: bytes | None = None
 
     @classmethod
     def of(cls, stated: Metadata) -> Self:
         """Take it out of metadata."""
         try:
-            return cls(stated.name, tuple(stated_inputs(stated)))
+            return cls(stated.name, tuple(stated_inputs(stated)), stated.root)
         except FormatError:
-            return cls(stated.name)
+            return cls(stated.name, root=stated.root)
 
-    def transcript(self, relation: str, metadata: bytes, size: int) -> Transcript | None:
-        """Return what it states to have been fed of a dataset, unless the counts cannot be.
+    def transcript(
+        self, relation: str, metadata: bytes, size: int, root: bytes | None = None
+    ) -> Transcript | None:
+        """Return what it states to have been fed of a dataset, unless that cannot be.
 
         Args:
             relation: of the model to the dataset.
             metadata: SHA-256 of the dataset's metadata.json, 32 bytes.
             size: the dataset's number of leaves.
+            root: the root of its tree, 32 bytes; None where that is not known.
         """
         for given in self.inputs:
             recorded = given.transcript
-            if recorded is None or recorded.seen + recorded.unseen != size:
+            if (given.relation, given.metadata) != (relation, metadata) or recorded is None:
                 continue
-            if (given.relation, given.metadata) == (relation, metadata):
+            if not _contradicts(recorded, size, root):
                 return recorded
         return None
+
+
+def _contradicts(recorded: Transcript, size: int, root: bytes | None) -> bool:
+    """Tell whether a transcript cannot be of a dataset with this size and root."""
+    complete = recorded.unseen == recorded.foreign == 0
+    return (
+        recorded.seen + recorded.unseen != size
+        or (complete and root not in (None, recorded.root))
+        or (recorded.given is not None and recorded.given < recorded.size)
+    )
 
 
 class Shelf:
@@ -782,7 +797,7 @@ def _models(
 def _linked_model(shelf: Shelf, record: Record, link: Link, dataset: Record) -> LinkedModel:
     statement = shelf.statement(record.metadata_digest)
     relation, committed = link.relation.value, dataset.metadata_digest
-    transcript = statement.transcript(relation, committed, dataset.size)
+    transcript = statement.transcript(relation, committed, dataset.size, dataset.root)
     grade = "transcript" if transcript and not link.countersigned else link.grade.value
     return LinkedModel(
         token=record.id,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alithis.drawing import GRADES, Drawing
 from alithis.index import Edge, Lineage, Node
+from alithis.inputs import Input, Transcript
 from alithis.registry import Kind, Relation
+from alithis.verifier import Statement
 
 
 def node(id: int, kind: Kind = Kind.MODEL) -> Node:
@@ -66,6 +71,40 @@ class TestEvidence:
         for id in {id for link in links for id in link} - {root}:
             tried = ways(links, root, id, up=True) + ways(links, root, id, up=False)
             assert found.get(id) == (GRADES[max(tried)] if tried else None)
+
+
+class TestGrade:
+    @pytest.mark.parametrize(
+        ("root", "given_", "grade"),
+        [
+            (b"r" * 32, None, "transcript"),
+            (b"r" * 32, 1, "transcript"),
+            (b"x" * 32, None, "stated"),
+            (b"r" * 32, 0, "stated"),
+        ],
+    )
+    def test_a_transcript_that_cannot_be_is_none(self, root, given_, grade):
+        fed = Transcript(root, 1, 1, 0, 0, given_)
+        told = {
+            b"m" * 32: Statement("m", (Input("trained_on", "d", b"d" * 32, fed),), b"m" * 32),
+            b"d" * 32: Statement("d", (), b"r" * 32),
+        }
+        nodes = {
+            id: Node(id, kind, 1, metadata * 32, "0xabc", "0xabc", None, False, False, 0)
+            for id, kind, metadata in ((1, Kind.DATASET, b"d"), (2, Kind.MODEL, b"m"))
+        }
+        edge = Edge(2, 1, Relation.TRAINED_ON, False)
+        shelf = SimpleNamespace(statement=told.get)
+        assert Drawing.of(Lineage((2,), nodes, [edge]), shelf).grade(edge) == grade
+
+
+class TestMermaid:
+    def test_a_name_is_no_directive(self):
+        links = {(2, 1): "stated"}
+        name = "x%%{init:{'themeCSS':'.node{display:none}'}}%%"
+        drawn = Drawing(drawing(2, links).lineage, {1: name}, lambda _: "stated").mermaid()
+        assert not {"%", "{", "}"} & set(drawn)
+        assert "x#37;#37;#123;init:" in drawn
 
 
 class TestListing:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 
 import ape
 import numpy as np
 import pytest
-from artifacts import commitment
+from artifacts import build, commitment
 from commands import refused, run
 from families import HOSTILE, make_family, model, of, tie_to
 from hypothesis import HealthCheck, given, settings
@@ -18,10 +20,13 @@ from hypothesis import strategies as st
 from range_server import serving
 from solidity import Relation
 
-from alithis import croissant, metadata, proof
+from alithis import builder, croissant, digest, metadata, proof
 from alithis.adapters import cyclonedx, in_toto, model_signing
+from alithis.contents import contents, model_files
 from alithis.errors import FormatError, MissingExtraError, SourceError
-from alithis.manifest import Manifest
+from alithis.inputs import Input
+from alithis.keyed import PublisherKey
+from alithis.manifest import Items, Manifest
 from alithis.metadata import Description
 from alithis.model import build_model
 from alithis.registry import Registry
@@ -128,6 +133,35 @@ class TestCycloneDX:
         cyclonedx.check(bill)
         said = [each["value"] for each in bill["metadata"]["component"]["properties"]]
         assert any(text.startswith("What the publisher of more states") for text in said)
+
+    def test_kinds_of_what_is_not_at_hand(self, tmp_path, shelf):
+        relations = ("trained_on", "fine_tuned_from", "distilled_from", "supersedes")
+        inputs = [
+            Input(relation, f"{relation} this", bytes([number]) * 32)
+            for number, relation in enumerate(relations)
+        ]
+        bill = cyclonedx.bill(of(model(tmp_path / "m", inputs, {"w": 1}), shelf))
+        cyclonedx.check(bill)
+        component = bill["metadata"]["component"]
+        parts = {each["name"].split()[0]: each for each in bill["components"]}
+        assert [parts[relation]["type"] for relation in relations] == [
+            "data",
+            *["machine-learning-model"] * 3,
+        ]
+        assert {each["type"] for each in component["pedigree"]["ancestors"]} == {
+            "machine-learning-model"
+        }
+        (card,) = component["modelCard"]["modelParameters"]["datasets"]
+        assert card["ref"] == parts["trained_on"]["bom-ref"]
+        (needs,) = bill["dependencies"]
+        refs = [parts[relation]["bom-ref"] for relation in relations]
+        assert [ref in needs["dependsOn"] for ref in refs] == [True, True, True, False]
+
+    def test_a_superseded_dataset_is_none_of_the_models(self, tmp_path, family):
+        newer = Input("supersedes", "photos", Manifest.open(family.photos).metadata.digest)
+        bill = cyclonedx.bill(of(model(tmp_path / "m", [newer], {"w": 1}), Shelf(family.store)))
+        assert bill["components"][0]["type"] == "data"
+        assert bill["metadata"]["component"]["modelCard"]["modelParameters"]["datasets"] == []
 
     def test_a_model_of_one_file_has_its_hash(self, tmp_path, shelf):
         (tmp_path / "w.bin").write_bytes(b"weights")
@@ -308,6 +342,69 @@ class TestModelSigning:
             model_signing.signed(self.statement(repository), keys / "private.pem")
 
 
+def with_rows(out, rows, kind="model"):
+    """A manifest whose items are these paths, with these sizes and types of numbers."""
+    paths, sizes, types = (list(column) for column in zip(*rows, strict=True))
+    digests = b"".join(digest.of_bytes(path.encode()) for path in paths)
+    items = [Items(digests, paths, sizes, {"dtype": types, "shape": types})]
+    words = Description(out.name)
+    return builder.build(items, out, description=words, form=digest.BYTES, kind=kind)
+
+
+class TestFilesAndTheirParts:
+    def test_files_that_are_named_like_parts(self, tmp_path):
+        piece = 1 << 26
+        rows = [
+            ("big.bin", piece + 5, ""),
+            ("big.bin#0", piece, ""),
+            ("big.bin#1", 5, ""),
+            ("big.bin#2", 5, ""),
+            ("big.bin#00", piece, ""),
+            ("m.safetensors", 100, ""),
+            ("m.safetensors#a#b.safetensors#c", 50, "F32"),
+            ("m.safetensors#run.py", 50, ""),
+            ("w.bin", 9, ""),
+            ("w.bin#0", 9, ""),
+            ("w.bin#payload.py", 9, ""),
+        ]
+        opened = with_rows(tmp_path / "m", rows)
+        real = ["big.bin", "big.bin#00", "big.bin#2", "m.safetensors", "m.safetensors#run.py"]
+        real += ["w.bin", "w.bin#0", "w.bin#payload.py"]
+        assert [file.name for file in model_files(opened)] == real
+        resources = model_signing.statement(opened)["predicate"]["resources"]
+        assert [each["name"] for each in resources] == real
+
+    @pytest.mark.parametrize(
+        "path", ["run.py", "w.bin#run.py", "m.safetensors", "n.safetensors#w", "m.safetensors#w#"]
+    )
+    def test_a_tensor_of_no_file(self, tmp_path, path):
+        """A publisher calls a file a tensor, so that it would not be listed."""
+        rows = [("w.bin", 9, ""), (path, 9, "F32")]
+        if path.endswith("#"):
+            rows += [("m.safetensors", 9, "F32")]
+        with pytest.raises(FormatError, match="is a tensor of none of its files"):
+            model_files(with_rows(tmp_path / "m", rows))
+
+    def test_two_rows_of_one_name(self, tmp_path):
+        opened = with_rows(tmp_path / "m", [("w#0", 1, ""), ("w#0", 1, "")])
+        with pytest.raises(FormatError, match="two of its files are called w#0"):
+            model_files(opened)
+
+    def test_names_of_hash_marks_alone_take_no_longer(self, tmp_path):
+        rows = [("#" * 4_080 + f"{number:04}", 1, "") for number in range(2_000)]
+        opened = with_rows(tmp_path / "m", rows)
+        begun = time.process_time()
+        assert len(model_files(opened)) == 2_000
+        assert time.process_time() - begun < 5
+
+    def test_sizes(self, tmp_path):
+        large = [(f"{number}", 1 << 62, "") for number in range(5)]
+        assert contents(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
+        negative = with_rows(tmp_path / "negative", [("a", -1, ""), ("b", 1, "")], "dataset")
+        with pytest.raises(FormatError, match="negative: the size of an item is negative"):
+            contents(negative)
+
+
 class TestInToto:
     def test_valid_by_their_library(self, found):
         from google.protobuf import json_format
@@ -391,12 +488,34 @@ class TestInToto:
         assert value["resolvedDependencies"] == []
 
     def test_without_the_files(self, family, tmp_path):
-        import shutil
-
         copy = shutil.copytree(family.tuned, tmp_path / "tuned")
         (copy / "items.parquet").unlink()
-        with pytest.raises(FormatError, match="its items are not at hand"):
+        with pytest.raises(FormatError, match=r"tuned: its files, .* are not known"):
             in_toto.statement(of(copy, Shelf(Store(tmp_path / "empty"))))
+
+    def test_what_it_supersedes_is_no_dependency(self, tmp_path, shelf):
+        old = Input("supersedes", "old", bytes(32))
+        value = in_toto.statement(of(model(tmp_path / "m", [old], {"w": 1}), shelf))
+        assert value["predicate"]["buildDefinition"]["resolvedDependencies"] == []
+
+    def test_an_input_that_is_given_twice_is_one_dependency(self, tmp_path, family):
+        """As the record of a Run has it, and as flags do."""
+        more, base, (recorded,) = family.more, family.base, [tie_to("trained_on", family.more, [])]
+        value = {"complete": True, "inputs": [recorded.as_object()]}
+        (tmp_path / "run.json").write_text(json.dumps(value))
+        (tmp_path / "w.bin").write_bytes(b"weights")
+        options = ["--run", tmp_path / "run.json", "-o", tmp_path / "m"]
+        given = (f"trained_on={more}", f"fine_tuned_from={base}", f"fine_tuned_from={base}")
+        for each in (*given, f"tested_on={more}"):
+            options += ["--input", each]
+        run("model", tmp_path / "w.bin", *options)
+        stated = in_toto.statement(of(tmp_path / "m", Shelf(family.store)))
+        found = stated["predicate"]["buildDefinition"]["resolvedDependencies"]
+        notes = [each["annotations"] for each in found]
+        assert [each["relation"] for each in notes if "m" not in each] == [
+            *("trained_on", "fine_tuned_from", "tested_on", "trained_on"),
+        ]
+        assert notes[0]["transcript"] == recorded.transcript.as_object()
 
 
 class TestCroissant:
@@ -419,9 +538,16 @@ class TestCroissant:
         printed = run("export", family.photos, "--to", "croissant", "--check").stdout
         assert json.loads(printed) == Manifest.open(family.photos).metadata.document
 
-    def test_one_that_is_wrong(self, family, tmp_path):
-        import shutil
+    def test_addresses_that_are_none_stay(self, family):
+        document = Manifest.open(family.photos).metadata.document
+        others = [{"@type": "cr:FileSet", "contentUrl": url} for url in (5, None, "https://x.y/z")]
+        document = {**document, "distribution": [*document["distribution"], *others]}
+        loaded = metadata.load(json.dumps(document).encode())
+        found = croissant.through(loaded, "https://ipfs.io/")["distribution"]
+        assert found[-3:] == others
+        assert all(each["contentUrl"].startswith("https://ipfs.io/ipfs/") for each in found[:-3])
 
+    def test_one_that_is_wrong(self, family, tmp_path):
         copy = shutil.copytree(family.photos, tmp_path / "photos")
         text = (copy / metadata.FILE).read_text().replace('"sc:Integer"', '"sc:Nothing"')
         (copy / metadata.FILE).write_text(text)
@@ -458,6 +584,71 @@ class TestCommand:
         (tmp_path / "one.json").write_bytes(lines[3])
         options = ["--root", data.root.hex(), "--size", data.size]
         assert "included" in run("verify", tmp_path / "one.json", *options).stdout
+
+    def test_no_proof_from_damaged_leaves(self, family, tmp_path):
+        copy = shutil.copytree(family.photos, tmp_path / "photos")
+        leaves = bytearray((copy / "leaves").read_bytes())
+        leaves[-1] ^= 1
+        (copy / "leaves").write_bytes(leaves)
+        said = refused("export", copy, "--to", "proofs", "-o", tmp_path / "proofs.jsonl")
+        assert f"not to the committed {Manifest.open(copy).metadata.root.hex()}" in said
+        assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+    @pytest.mark.parametrize("form", ["cyclonedx", "in-toto"])
+    def test_damaged_items_end_it(self, family, tmp_path, form):
+        copy = shutil.copytree(family.tuned, tmp_path / "tuned")
+        items = bytearray((copy / "items.parquet").read_bytes())
+        items[40] ^= 1
+        (copy / "items.parquet").write_bytes(items)
+        options = ["--to", form, "--store", family.store.root, "-o", tmp_path / "out"]
+        assert "tuned: items.parquet: SHA-256: expected" in refused("export", copy, *options)
+        (copy / "items.parquet").write_bytes(items[:-1])
+        assert "bytes in items.parquet: expected" in refused("export", copy, *options)
+        assert not (tmp_path / "out").exists()
+
+    def test_items_that_are_not_at_hand(self, family, tmp_path):
+        copy = shutil.copytree(family.tuned, tmp_path / "tuned")
+        (copy / "items.parquet").unlink()
+        store = ["--store", family.store.root]
+        missing = f"{copy / 'items.parquet'}: cannot be read: No such file or directory"
+        said = refused("export", copy, "--to", "in-toto", *store)
+        assert said == f"Error: tuned: its files are not known: {missing}\n"
+        done = run("export", copy, "--to", "cyclonedx", *store)
+        assert done.stderr == f"alithis: the files of tuned are not in it: {missing}\n"
+        assert "file" not in [each["type"] for each in json.loads(done.stdout)["components"]]
+
+    def test_a_model_of_keyed_leaves(self, tmp_path):
+        build(tmp_path / "keyed", [b"w"], key=PublisherKey(b"k" * 32), kind="model")
+        done = run("export", tmp_path / "keyed", "--to", "cyclonedx", "--store", tmp_path / "store")
+        assert "its leaves are no digests of files" in done.stderr
+        assert json.loads(done.stdout)["components"] == []
+
+    def test_by_a_token(self, family, on_chain, registry, transport, accounts, monkeypatch):
+        """Whoever mints a copy cannot keep the model from being exported."""
+        monkeypatch.setattr("alithis.registry.HttpTransport", lambda _: transport)
+        copied = commitment(Manifest.open(family.tuned).metadata)
+        registry.mintModel(copied, [], sender=accounts[1])
+        options = ["--store", family.store.root, "--rpc", "x", "--registry", registry.address]
+        said = refused("export", family.tuned, "--to", "in-toto", *options)
+        assert "several tokens commit to it, name one" in said
+        value = json.loads(run("export", 3, "--to", "in-toto", *options).stdout)
+        assert [each["name"] for each in value["subject"]] == ["config.json", "model.safetensors"]
+        assert value == in_toto.statement(on_chain)
+        bill = json.loads(run("export", 4, "--to", "cyclonedx", *options).stdout)
+        assert properties(bill["metadata"]["component"])["alithis:token"] == "4"
+        assert "is a dataset" in refused("export", 1, "--to", "in-toto", *options)
+        assert "is 3 a manifest?" in refused("export", 3, "--to", "model-signing")
+        assert "Give --rpc and --registry" in refused("export", 3, "--to", "in-toto")
+
+    def test_by_a_token_whose_manifest_is_not_at_hand(
+        self, on_chain, registry, transport, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr("alithis.registry.HttpTransport", lambda _: transport)
+        options = ["--store", tmp_path / "empty", "--gateway", "none"]
+        options += ["--rpc", "x", "--registry", registry.address]
+        said = refused("export", 3, "--to", "in-toto", *options)
+        assert "(token 3): its files are not known: " in said
+        assert "alithis store put brings it there" in said
 
     def test_wrong_options(self, family, tmp_path):
         photos, tuned = family.photos, family.tuned
@@ -497,8 +688,6 @@ class TestCommand:
         out = tmp_path / "proofs.jsonl"
         out.write_bytes(b"before")
         leaves = (family.photos / "leaves").read_bytes()
-        import shutil
-
         copy = shutil.copytree(family.photos, tmp_path / "photos")
         (copy / "leaves").write_bytes(leaves[:-1])
         refused("export", copy, "--to", "proofs", "-o", out)

@@ -432,7 +432,8 @@ class TestCommand:
         with ape.networks.parse_network_choice(upstream.choice):
             registry = accounts[4].deploy(container(), required_confirmations=0)
             photos = build(tmp_path / "photos", [b"a", b"b"])
-            fed = {"root": "ab" * 32, "size": 2, "seen": 2, "unseen": 0, "foreign": 0}
+            fed = {"size": 2, "seen": 2, "unseen": 0, "foreign": 0}
+            fed["root"] = photos.metadata.root.hex()
             given = {"relation": "trained_on", "name": "photos", "transcript": fed}
             given["metadata"] = photos.metadata.digest.hex()
             model = build(tmp_path / "model", [b"w"], kind="model", inputs=[given])
@@ -482,6 +483,16 @@ class TestCommand:
         (tmp_path / "file").write_bytes(b"c")
         said = run(tmp_path / "file", status=2).stderr
         assert "in none of 2 tokens, 0 of which could not be checked" in said
+
+    def test_tokens_that_could_not_be_checked_are_told(self, run, tmp_path):
+        store = Store(tmp_path / "some")
+        store.put_manifest(tmp_path / "photos")
+        (tmp_path / "file").write_bytes(b"a")
+        for subject in (tmp_path / "file", digest.of_bytes(b"a").hex()):
+            found = run(subject, "--store", store.root)
+            assert found.stdout.startswith("photos (token 1)")
+            said = f"alithis: 1 tokens could not be checked for {subject}\n"
+            assert found.stderr == said
 
     def test_which_models_and_which_datasets(self, run, accounts, tmp_path):
         """The questions that are asked of a lineage, each in one command."""

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import leaf_sets
 
-from alithis import digest, metadata, overlap
+from alithis import digest, merkle, metadata, overlap
 from alithis.builder import build as build_manifest
 from alithis.digest import SIZE, of_bytes
 from alithis.errors import FormatError, IntegrityError, SourceError
@@ -31,7 +31,8 @@ class Leaves:
 
     def __init__(self, leaves, step=1 << 20, stated=None):
         joined = b"".join(leaves)
-        self.metadata = Stated(of_bytes(joined) if stated is None else stated)
+        sha256 = of_bytes(joined) if stated is None else stated
+        self.metadata = Stated(sha256, merkle.root(joined))
         self._blocks = [joined[at : at + step * SIZE] for at in range(0, len(joined), step * SIZE)]
 
     def blocks(self):
@@ -41,8 +42,8 @@ class Leaves:
 class Stated:
     name, scheme, form, key_check = "sample", "sha256", digest.BYTES, None
 
-    def __init__(self, sha256):
-        self.sha256 = sha256
+    def __init__(self, sha256, root):
+        self.sha256, self.root = sha256, root
 
     def file(self, name):
         assert name == "leaves"
@@ -123,6 +124,27 @@ class TestDamage:
         for pair in ((wrong, other), (other, wrong)):
             with pytest.raises(IntegrityError, match="sample: SHA-256 of leaves"):
                 found(*pair)
+
+    @pytest.mark.parametrize("size", [1, 2, 5, 8, 13])
+    @pytest.mark.parametrize("step", [1, 3, 4])
+    def test_leaves_that_are_not_those_of_the_root(self, size, step, monkeypatch):
+        """Their publisher states the SHA-256 of others than it committed to."""
+        monkeypatch.setattr(overlap, "_RUN", 4)
+        leaves = [bytes([number]) * SIZE for number in range(1, size + 1)]
+        right, wrong = Leaves(leaves, step), Leaves(leaves, step)
+        assert found(right, right) == leaves
+        wrong.metadata.root = merkle.root(b"\xff" * size * SIZE)
+        for pair in ((wrong, right), (right, wrong)):
+            with pytest.raises(IntegrityError, match="sample: root of leaves"):
+                found(*pair)
+
+    def test_a_tree_is_hashed_once(self, monkeypatch):
+        """A report compares a dataset with many: the file's SHA-256 is then enough."""
+        leaves = [of_bytes(b"once %d" % number) for number in range(5)]
+        sides = Leaves(sorted(leaves)), Leaves(sorted(leaves))
+        assert len(found(*sides)) == 5
+        monkeypatch.delattr(overlap._Tree, "add")
+        assert len(found(*sides)) == 5
 
     def test_leaves_cut_short(self, tmp_path):
         left, right = (build(tmp_path / name, [b"a", b"b"]) for name in "ab")
@@ -322,6 +344,18 @@ class TestCommand:
     def test_fails_over(self, allowed, status):
         run("overlap", "train", "test", "--fail-over", allowed, status=status)
         run("overlap", "train", "test", "--fail-over", allowed, "--json", status=status)
+
+    def test_hidden_behind_other_leaves(self):
+        """A publisher hides shared data: it gives other leaves than its root is of."""
+        other = b"".join(sorted(of_bytes(b"%d other" % number) for number in range(5)))
+        body = json.loads(Path("test/metadata.json").read_bytes())
+        for entry in body["distribution"]:
+            if entry["name"] == "leaves":
+                entry["sha256"] = of_bytes(other).hex()
+        Path("test/leaves").write_bytes(other)
+        Path("test/metadata.json").write_text(json.dumps(body))
+        said = refused("overlap", "train", "test", "--fail-over", 0)
+        assert "test: root of leaves: expected" in said
 
     def test_could_not_compare_is_no_failure_of_the_test(self, tmp_path):
         build(tmp_path / "keyed", [b"7"], key=KEY)

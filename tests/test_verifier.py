@@ -347,6 +347,8 @@ class TestModels:
             {"seen": True},
             {"root": "ab"},
             {"size": None},
+            {"size": 300, "seen": 300, "unseen": 0, "foreign": 0},
+            {"given": 202},
         ],
         ids=str,
     )

@@ -18,13 +18,15 @@ from typing import Any
 from alithis import vocabulary
 from alithis.cid import Cid
 from alithis.errors import FormatError, MissingExtraError
+from alithis.inputs import TRANSCRIBED
 from alithis.report import PARENTS, Artifact, Report, Tie
 
 SPECIFICATION = "1.6"
 
 _NAMESPACE = uuid.UUID("b5a6d3a0-6f0e-5c1c-9a55-2f7b3d0c8e14")
 _IRI = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # the letters that RFC 3986 has
-_KIND = {"dataset": "data", "model": "machine-learning-model"}
+_TYPES = {"dataset": "data", "model": "machine-learning-model"}
+_NEWER = "supersedes"
 
 
 def bill(found: Report) -> dict[str, Any]:
@@ -76,11 +78,23 @@ def _tool() -> dict[str, Any]:
     return {"type": "application", "name": "alithis", "version": version("alithis")}
 
 
-def _component(artifact: Artifact) -> dict[str, Any]:
+def _kind(found: Report, artifact: Artifact) -> str:
+    """Return an artifact's kind; where it is not known, the one that its relations take."""
+    if artifact.kind is not None:
+        return artifact.kind
+    ties = [tie for tie in found.ties if tie.target is artifact]
+    of_model = any(
+        tie.relation in PARENTS or (tie.relation == _NEWER and tie.source.kind == "model")
+        for tie in ties
+    )
+    return "model" if of_model else "dataset"
+
+
+def _component(found: Report, artifact: Artifact) -> dict[str, Any]:
     """Return what is said of an artifact of either kind."""
     words = artifact.words
     values = {
-        "type": _KIND.get(artifact.kind or "", "data"),
+        "type": _TYPES[_kind(found, artifact)],
         "bom-ref": _ref(artifact),
         "name": artifact.stated_name or artifact.metadata.hex(),
         "version": words.version,
@@ -127,14 +141,15 @@ def _is_iri(text: str) -> bool:
 
 def _model(found: Report) -> dict[str, Any]:
     model = found.model
-    values = _component(model)
+    values = _component(found, model)
     code = found.facts.get("code", {})
     repository = code.get("repository")
     if isinstance(repository, str) and _is_iri(repository):
         values["externalReferences"].append({"type": "vcs", "url": repository})
     if len(found.files) == 1:
         values["hashes"] = [{"alg": "SHA-256", "content": found.files[0].digest.hex()}]
-    ancestors = [_ancestor(tie) for tie in found.ties if tie.relation in PARENTS and not tie.depth]
+    parents = [tie for tie in found.ties if tie.relation in PARENTS and not tie.depth]
+    ancestors = [_ancestor(found, tie) for tie in parents]
     if ancestors:
         values["pedigree"] = {"ancestors": ancestors}
     values["modelCard"] = _card(found)
@@ -142,9 +157,9 @@ def _model(found: Report) -> dict[str, Any]:
     return values
 
 
-def _ancestor(tie: Tie) -> dict[str, Any]:
+def _ancestor(found: Report, tie: Tie) -> dict[str, Any]:
     """Return a parent; its own entry among the components has the reference."""
-    values = _component(tie.target)
+    values = _component(found, tie.target)
     del values["bom-ref"]
     return {**values, "properties": [*_properties(tie.target), *_grades([tie])]}
 
@@ -154,7 +169,7 @@ def _card(found: Report) -> dict[str, Any]:
     datasets = {
         _ref(tie.target): {"ref": _ref(tie.target)}
         for tie in found.ties
-        if not tie.depth and tie.target.kind != "model" and tie.relation not in PARENTS
+        if not tie.depth and tie.target.kind != "model" and tie.relation in TRANSCRIBED
     }
     card: dict[str, Any] = {"modelParameters": {"datasets": list(datasets.values())}}
     if words.task:
@@ -170,7 +185,7 @@ def _card(found: Report) -> dict[str, Any]:
 
 def _other(found: Report, artifact: Artifact) -> dict[str, Any]:
     ties = [tie for tie in found.ties if tie.target is artifact]
-    values = _component(artifact)
+    values = _component(found, artifact)
     if values["type"] == "data":
         values["data"] = [_data(artifact)]
     return {**values, "properties": [*_properties(artifact), *_grades(ties)]}
@@ -205,7 +220,8 @@ def _dependencies(found: Report) -> list[dict[str, Any]]:
     """Each artifact depends on what it was made from; the model on its files too."""
     needed: dict[str, dict[str, None]] = {_ref(each): {} for each in found.artifacts}
     for tie in found.ties:
-        needed[_ref(tie.source)][_ref(tie.target)] = None
+        if tie.relation != _NEWER:
+            needed[_ref(tie.source)][_ref(tie.target)] = None
     model = needed[_ref(found.model)]
     model |= dict.fromkeys(f"{_ref(found.model)}/{file.name}" for file in found.files)
     return [{"ref": ref, "dependsOn": list(refs)} for ref, refs in needed.items() if refs]

@@ -21,7 +21,7 @@ from alithis.report import Artifact, Report, Tie
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:alithis:training:1"
-"""How a model is made: docs/exports.md says what the parameters are."""
+"""How a model is made: docs/reports.md says what it holds."""
 UNKNOWN_BUILDER = "urn:alithis:publisher-not-known"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -34,7 +34,9 @@ def statement(found: Report) -> dict[str, Any]:
         FormatError: the model's files are not known.
     """
     if not found.files:
-        raise FormatError(f"{found.model.name}: its items are not at hand, which name its files")
+        raise FormatError(
+            f"{found.model.name}: its files, which the statement is of, are not known"
+        )
     return {
         "_type": STATEMENT,
         "subject": [
@@ -54,7 +56,10 @@ def _definition(found: Report) -> dict[str, Any]:
         "externalParameters": external
         | {key: facts[key] for key in ("parameters", "seeds") if key in facts},
         "internalParameters": {key: facts[key] for key in internal if key in facts},
-        "resolvedDependencies": [*_code(found), *(_dependency(tie) for tie in found.ties)],
+        "resolvedDependencies": [
+            *_code(found),
+            *(_dependency(tie) for tie in found.ties if tie.relation != "supersedes"),
+        ],
     }
 
 

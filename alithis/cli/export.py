@@ -13,15 +13,17 @@ from alithis.cli.frame import ANY, CHAIN, say, store_option
 
 if TYPE_CHECKING:
     from alithis.manifest import Manifest
+    from alithis.registry import Registry
     from alithis.report import Report
     from alithis.verifier import Shelf
 
 FORMATS = ("croissant", "cyclonedx", "in-toto", "model-signing", "proofs")
-_OF_MODELS = ("cyclonedx", "in-toto", "model-signing")
+_OF_REPORTS = ("cyclonedx", "in-toto")
+_OF_MODELS = (*_OF_REPORTS, "model-signing")
 
 
 @click.command()
-@click.argument("place", metavar="MANIFEST|URL")
+@click.argument("place", metavar="TOKEN|MANIFEST|URL")
 @click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="Which standard.")
 @click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
 @click.option(
@@ -67,6 +69,9 @@ def export(
 ) -> None:
     """Write a manifest down in the words of another standard.
 
+    A model may be named by its TOKEN with cyclonedx and in-toto; its manifest is then looked for
+    as those of its datasets are.
+
     \b
     croissant      a dataset's Croissant document; --gateway makes its files loadable
     cyclonedx      a model's bill of materials (CycloneDX 1.6), with model card and datasets
@@ -80,12 +85,12 @@ def export(
     \b
     Examples:
       alithis export digits.alithis --to cyclonedx -o digits.cdx.json --check
-      alithis export digits.alithis --to in-toto --rpc URL --registry 0x… -o digits.intoto.json
+      alithis export 7 --to in-toto --rpc URL --registry 0x… -o digits.intoto.json
       alithis export digits.alithis --to model-signing --key signing.pem -o model.sig
       alithis export photos.alithis --to croissant --gateway https://ipfs.io -o croissant.json
       alithis export photos.alithis --to proofs -o photos.proofs.jsonl
     """
-    from alithis.ranges import open_manifest
+    from alithis.registry import HttpTransport, Registry
     from alithis.vocabulary import is_url
 
     if key and form != "model-signing":
@@ -96,17 +101,32 @@ def export(
         raise click.UsageError("--rpc and --registry go together")
     if form == "croissant" and gateways and not is_url(gateways[0]):
         raise click.UsageError(f"--gateway {gateways[0]}: takes an http or https URL")
-    manifest = open_manifest(place)
-    _check_kind(manifest, form)
+    if form in _OF_REPORTS:
+        shelf = _shelf(places, gateways, store_folder)
+        reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
+        _put(out, [_json(_reported(_subject(place, form), shelf, reader, form, check))])
+        return
+    manifest = _opened(place, form)
     if form == "croissant":
         _put(out, [_json(_croissant(manifest, gateways, check))])
     elif form == "proofs":
         _put(out, _proofs(manifest))
-    elif form == "model-signing":
-        _put(out, [_signing(manifest, key)])
     else:
-        found = _report(manifest, places, gateways, rpc, registry, chain, store_folder)
-        _put(out, [_json(_statement(found, form, check))])
+        _put(out, [_signing(manifest, key)])
+
+
+def _subject(place: str, form: str) -> int | Manifest:
+    if place.isdecimal() and len(place) < 16 and not Path(place).exists():
+        return int(place)
+    return _opened(place, form)
+
+
+def _opened(place: str, form: str) -> Manifest:
+    from alithis.ranges import open_manifest
+
+    manifest = open_manifest(place)
+    _check_kind(manifest, form)
+    return manifest
 
 
 def _check_kind(manifest: Manifest, form: str) -> None:
@@ -121,40 +141,61 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"  # ASCII: a terminal may read it
 
 
-def _report(
-    manifest: Manifest,
-    places: Iterable[str],
-    gateways: tuple[str, ...],
-    rpc: str | None,
-    registry: str | None,
-    chain: int | None,
-    store_folder: Path | None,
-) -> Report:
+def _shelf(places: Iterable[str], gateways: tuple[str, ...], store_folder: Path | None) -> Shelf:
     from alithis.gateways import Gateways
     from alithis.ranges import open_manifest
-    from alithis.registry import HttpTransport, Registry
-    from alithis.report import report
     from alithis.storage import Store
     from alithis.verifier import Shelf
 
-    shelf: Shelf = Shelf(
+    return Shelf(
         Store(store_folder),
         [open_manifest(place) for place in places],
         Gateways.named(gateways) if gateways else Gateways.usual(),
     )
-    reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
-    return report(manifest, shelf, reader)
 
 
-def _statement(found: Report, form: str, check: bool) -> dict[str, Any]:
+def _reported(
+    subject: int | Manifest, shelf: Shelf, reader: Registry | None, form: str, check: bool
+) -> dict[str, Any]:
     from alithis.adapters import cyclonedx, in_toto
+    from alithis.errors import NotStoredError
+    from alithis.report import report
 
+    found = report(subject, shelf, reader)
+    missing = "" if found.files else _missing(found, subject, shelf)
     if form == "in-toto":
+        if missing:
+            raise NotStoredError(f"{found.model.name}: its files are not known: {missing}")
         return in_toto.statement(found)
+    if missing:
+        say(f"alithis: the files of {found.model.name} are not in it: {missing}", err=True)
     document = cyclonedx.bill(found)
     if check:
         cyclonedx.check(document)
     return document
+
+
+def _missing(found: Report, subject: int | Manifest, shelf: Shelf) -> str:
+    """Say why a model's files are not at hand; damaged or forged items end the export."""
+    from alithis.contents import model_files
+    from alithis.digest import BYTES
+    from alithis.errors import FormatError, StorageError
+
+    if found.model.stated is None:
+        return found.model.problem
+    manifest = shelf.open(found.model.metadata) if isinstance(subject, int) else subject
+    if (manifest.metadata.form, manifest.metadata.scheme) != (BYTES, "sha256"):
+        return "its leaves are no digests of files"
+    try:
+        for entry in manifest.metadata.items_files:
+            manifest.reader(entry.name)
+    except FormatError as error:  # a file that is not there
+        return str(error)
+    try:
+        model_files(manifest)
+    except StorageError as error:
+        return str(error)
+    return ""
 
 
 def _signing(manifest: Manifest, key: Path | None) -> bytes:
@@ -180,7 +221,9 @@ def _proofs(manifest: Manifest) -> Iterator[bytes]:
     stated = manifest.metadata
     subject = proof.Subject(stated.name, stated.digest)
     for index in range(stated.size):
-        value = json.loads(proof.dump(manifest.at(index), subject))
+        found = manifest.at(index)
+        found.check(stated.root, stated.size)
+        value = json.loads(proof.dump(found, subject))
         yield json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 

@@ -155,11 +155,12 @@ def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> li
         return tokens
     results = _verified(Target.parse(subject), reader, shelf)
     tokens = [each.token for each in results if each.verdict == INCLUDED and each.token]
+    unknown = sum(each.verdict == "unverifiable" for each in results)
     if not tokens:
-        unknown = sum(each.verdict == "unverifiable" for each in results)
         raise NoTokenError(
             f"{subject}: in none of {len(results)} tokens, {unknown} of which could not be checked"
         )
+    _say_unknown(unknown, subject)
     return tokens
 
 
@@ -182,9 +183,13 @@ def _claimed(token: int, number: int, index: Index, reader: Registry, shelf: She
     results = _verified(Target(f"claim {number}", digest=leaf), reader, shelf)
     others = [each.token for each in results if each.verdict == INCLUDED and each.token]
     unknown = sum(each.verdict == "unverifiable" for each in results if each.token != token)
-    if unknown:
-        say(f"alithis: {unknown} tokens could not be checked for the claimed data point", err=True)
+    _say_unknown(unknown, "the claimed data point")
     return sorted({token, *others})
+
+
+def _say_unknown(unknown: int, what: str) -> None:
+    if unknown:
+        say(f"alithis: {unknown} tokens could not be checked for {what}", err=True)
 
 
 def _say_list(lines: str) -> None:

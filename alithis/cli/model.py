@@ -137,7 +137,10 @@ def _facts(
     recorded = _object(run)
     if run is not None and "complete" not in recorded:
         raise click.UsageError(f"--run {run}: is no record of a Run (.run.json)")
-    own = (*(_input(text) for text in inputs),)
+    made_from = inputs_of(recorded.get("inputs", []), str(run))
+    for given in map(_input, inputs):
+        if not any(_same_input(given, each) for each in made_from):
+            made_from.append(given)
     return Facts(
         parameters={
             **_mapping(recorded, "parameters", run),
@@ -149,7 +152,7 @@ def _facts(
             **_object(metrics),
             **_pairs("--metric", some_metrics),
         },
-        inputs=[*inputs_of(recorded.get("inputs", []), str(run)), *own],
+        inputs=made_from,
         environment={
             **_mapping(recorded, "environment", run),
             **_pairs("--made-with", environment, text=True),
@@ -230,6 +233,10 @@ def _input(text: str) -> Input:
             f"--input {text}: {data.name} is a {data.kind}, and {relation} names a {wanted}"
         )
     return Input(relation, data.name, data.digest)
+
+
+def _same_input(one: Input, other: Input) -> bool:
+    return (one.relation, one.metadata) == (other.relation, other.metadata)
 
 
 def _show(built: Manifest, target: Path, skipped: Skips, *, as_json: bool) -> None:
