@@ -27,10 +27,12 @@ from alithis.contract import artifact
 from alithis.digest import Form
 from alithis.errors import AlithisError, ProofError, SourceError
 from alithis.index import DERIVES
+from alithis.inputs import Input, Transcript
 from alithis.keyed import PublisherKey
 from alithis.manifest import Manifest
 from alithis.proof import Exclusion, Inclusion, Subject
 from alithis.registry import Relation
+from alithis.verifier import Statement
 
 VECTORS = Path(__file__).parent / "vectors"
 FORMS = json.loads((VECTORS / "forms.json").read_text())
@@ -400,6 +402,32 @@ class TestLookup:
         damaged[1235 * 32 + 31] ^= 1
         files["leaves"] = damaged.hex()
         assert not page.holds("prove", metadata=data, files=files, leaves=leaf.hex())
+
+
+few = st.integers(0, 2)
+
+
+class TestTranscripts:
+    @settings(max_examples=200)
+    @example(seen=2, unseen=0, foreign=0, root=b"r", given=None)
+    @example(seen=2, unseen=0, foreign=0, root=b"s", given=None)
+    @example(seen=2, unseen=0, foreign=0, root=b"r", given=1)
+    @given(few, few, few, st.sampled_from((b"r", b"s")), st.none() | st.integers(0, 5))
+    def test_the_same_are_believed(self, page, seen, unseen, foreign, root, given):
+        """Of a dataset with two data points and the root rrr…."""
+        size, digest_ = seen + foreign, bytes(32)
+        recorded = Transcript(root * 32 if size else None, size, seen, unseen, foreign, given)
+        stated = Input("trained_on", "rows", digest_, recorded)
+        ours = Statement("m", (stated,)).transcript("trained_on", digest_, 2, b"r" * 32)
+        theirs = page.ask(
+            "transcript",
+            inputs=[stated.as_object()],
+            digest=digest_.hex(),
+            root=(b"r" * 32).hex(),
+            size=2,
+        )
+        expected = ours and {"seen": seen, "unseen": unseen, "foreign": foreign}
+        assert theirs == expected
 
 
 def test_an_opening_that_opens_another_leaf_is_refused(page):

@@ -6,6 +6,7 @@ import { madeFrom } from "../src/chain/lineage.js";
 import { fromHex, rows, toHex } from "../src/core/bytes.js";
 import { rawCid } from "../src/core/cid.js";
 import { AlithisError } from "../src/core/errors.js";
+import { transcriptOf } from "../src/core/inputs.js";
 import { keyedLeaf } from "../src/core/keyed.js";
 import { Lookup } from "../src/core/manifest.js";
 import {
@@ -48,6 +49,11 @@ const ANSWERS = {
     const tokens = Array.from({ length: count }, (_, at) => ({ id: at + 1, links: [] }));
     for (const [source, target, relation] of links) tokens[source - 1].links.push({ source, target, relation });
     return madeFrom(tokens, id).map((reached) => [reached.token.id, reached.links.map((link) => link.relation)]);
+  },
+  /** What a model states to have been fed of a dataset. */
+  transcript: ({ inputs, digest, root, size }) => {
+    const dataset = { metadataDigest: fromHex(digest), root: fromHex(root), size };
+    return transcriptOf({ document: { alithis: { inputs } } }, "trained_on", dataset);
   },
   /** Read a proof file, check it, and write it again. */
   proof: ({ data, root, size }) => {

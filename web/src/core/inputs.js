@@ -12,10 +12,10 @@ const MAX_INPUTS = 256; // as many as a token has links
 /** @typedef {{seen: number, unseen: number, foreign: number}} Transcript leaves of the dataset that were fed, that were not, and what else was */
 
 /**
- * What a model states to have been fed of a dataset, unless the counts cannot be.
+ * What a model states to have been fed of a dataset, unless that cannot be.
  * @param {Metadata} model
  * @param {string} relation of the model to the dataset
- * @param {{metadataDigest: Uint8Array, size: number}} dataset
+ * @param {{metadataDigest: Uint8Array, root: Uint8Array, size: number}} dataset
  * @returns {Transcript | null}
  */
 export function transcriptOf(model, relation, dataset) {
@@ -23,7 +23,7 @@ export function transcriptOf(model, relation, dataset) {
   const inputs = isObject(ours) && Array.isArray(ours.inputs) ? ours.inputs : [];
   if (inputs.length > MAX_INPUTS) return null;
   for (const input of inputs) {
-    const found = statedIn(input, relation, dataset.metadataDigest);
+    const found = statedIn(input, relation, dataset);
     if (found && found.seen + found.unseen === dataset.size) return found;
   }
   return null;
@@ -32,19 +32,22 @@ export function transcriptOf(model, relation, dataset) {
 /**
  * @param {Json} input
  * @param {string} relation
- * @param {Uint8Array} digest
+ * @param {{metadataDigest: Uint8Array, root: Uint8Array}} dataset
  */
-function statedIn(input, relation, digest) {
+function statedIn(input, relation, dataset) {
   /** @type {Checked} */
   const checked = new Checked("inputs");
   try {
     const { relation: stated, metadata, transcript = null } = checked.object(input, "input");
     if (transcript === null || stated !== relation) return null;
-    if (!equal(checked.hash(metadata, "metadata"), digest)) return null;
+    if (!equal(checked.hash(metadata, "metadata"), dataset.metadataDigest)) return null;
     const counts = checked.object(transcript, "transcript");
     const [seen, unseen, foreign, size] = ["seen", "unseen", "foreign", "size"].map((key) => whole(counts[key]));
     if (seen === undefined || unseen === undefined || foreign === undefined) return null;
-    return seen + foreign === size ? { seen, unseen, foreign } : null;
+    if (seen + foreign !== size || (whole(counts.given) ?? size) < size) return null;
+    const complete = unseen === 0 && foreign === 0; // it is then the dataset itself
+    if (complete && !equal(checked.hash(counts.root, "root"), dataset.root)) return null;
+    return { seen, unseen, foreign };
   } catch {
     return null;
   }
