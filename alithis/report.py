@@ -8,7 +8,9 @@ two artifacts share, counted). What none of them tells is listed as not known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 from alithis import vocabulary
 from alithis.cid import Cid
 from alithis.contents import Contents, ModelFile, contents, model_files
-from alithis.errors import AlithisError, FormatError, NoTokenError
+from alithis.errors import AlithisError, FormatError, IntegrityError, NoTokenError
 from alithis.inputs import TRANSCRIBED, Input, Transcript, stated_inputs
 from alithis.manifest import Manifest
 from alithis.metadata import Metadata
@@ -36,6 +38,9 @@ _PLUS_WORDS = {name: words for words, name in vocabulary.DATA_MINING.items()}
 TRAINED = "trained_on"
 HELD_OUT = ("tested_on", "validated_on")
 PARENTS = ("fine_tuned_from", "distilled_from")
+_PROHIBITED = "DMI-PROHIBITED"  # what PLUS' terms begin with that reserve rights
+_UNCLEAR = "not understood: "
+_PATIENCE = 60.0  # seconds in all for gateways that do not have what is missing
 _FOLLOWED = (*TRANSCRIBED, *PARENTS, "derived_from")
 
 
@@ -89,6 +94,11 @@ class Words:
             each.says.startswith("prohibited") or each.says in ("see-policy", "rights are reserved")
             for each in self.mining
         )
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether some statement about mining is no term of its vocabulary."""
+        return any(each.says.startswith(_UNCLEAR) for each in self.mining)
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Words:
@@ -202,9 +212,10 @@ class Overlap:
     """What two artifacts share.
 
     Attributes:
-        relation: of the model to the first: ``tested_on``, …, ``fine_tuned_from``, ….
+        relation: of a model to the first: ``tested_on``, …, ``fine_tuned_from``, ….
         first: what was held out of the training, or the parent.
         second: what was trained on, or the model.
+        by: the model that was tested, this one or a parent; or this one, which has the parent.
         shared: how many data points both have; None where that could not be counted.
         reason: why not.
     """
@@ -212,6 +223,7 @@ class Overlap:
     relation: str
     first: Artifact
     second: Artifact
+    by: Artifact
     shared: int | None
     reason: str = ""
 
@@ -241,10 +253,12 @@ class Report:
         facts: what its metadata states of how it was made: parameters, metrics, ….
         files: its files; empty where its items are not at hand.
         ties: what it was made from, and what that was made from, nearest first.
-        overlaps: of what it was tested or validated on with what it was trained on.
+        overlaps: of what it was tested or validated on with what it was trained on, and so of
+            its parents.
         parents: what it shares with the models it was made from.
         disagreements: where metadata, chain and manifests contradict each other.
         unknown: what is not known.
+        truncated: whether there is more than was looked at.
     """
 
     model: Artifact
@@ -256,11 +270,23 @@ class Report:
     parents: tuple[Overlap, ...]
     disagreements: tuple[str, ...]
     unknown: tuple[str, ...]
+    truncated: bool = False
 
     @property
     def sources(self) -> tuple[Tie, ...]:
         """The ties to the data that it was trained on, its own and those of its parents."""
         return tuple(tie for tie in self.ties if tie.relation == TRAINED)
+
+    @property
+    def origins(self) -> tuple[Tie, ...]:
+        """The ties from that data to what it was derived from, however indirectly."""
+        reached = {id(tie.target) for tie in self.sources}
+        derived = [tie for tie in self.ties if tie.relation == "derived_from"]
+        before = -1
+        while len(reached) > before:
+            before = len(reached)
+            reached |= {id(tie.target) for tie in derived if id(tie.source) in reached}
+        return tuple(tie for tie in derived if id(tie.source) in reached)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -303,10 +329,11 @@ def report(subject: int | Manifest, shelf: Shelf, registry: Registry | None = No
         facts=_facts(stated) if stated else {},
         files=gathering.files(model),
         ties=tuple(gathering.ties),
-        overlaps=tuple(_held_out(gathering, model)),
+        overlaps=tuple(_held_out(gathering)),
         parents=tuple(_parents(gathering, model)),
         disagreements=tuple(dict.fromkeys(gathering.disagreements)),
         unknown=tuple(dict.fromkeys(_unknown(gathering, model))),
+        truncated=gathering.truncated,
     )
 
 
@@ -319,6 +346,8 @@ class _Gathering:
         self._by_metadata: dict[bytes, Artifact] = {}
         self._opened: dict[bytes, Manifest] = {}
         self._missing: dict[bytes, str] = {}
+        self._waited = 0.0
+        self.uncounted: dict[bytes, str] = {}  # why an artifact's items could not be looked at
         self.ties: list[Tie] = []
         self.disagreements: list[str] = []
         self.truncated = False
@@ -418,10 +447,16 @@ class _Gathering:
         if source.stated is None or source.stated.kind != "model":
             return []
         try:
-            return stated_inputs(source.stated)
+            stated = stated_inputs(source.stated)
         except FormatError as error:
             self.disagreements.append(str(error))
             return []
+        found = dict[tuple[str, bytes], Input]()
+        for each in stated:
+            before = found.get((each.relation, each.metadata))
+            if before is None or before.transcript is None:
+                found[each.relation, each.metadata] = each
+        return list(found.values())
 
     def _of_token(self, token: int) -> Artifact:
         if token not in self._by_token:
@@ -442,7 +477,7 @@ class _Gathering:
         if isinstance(manifest, str):
             return Artifact(digest, name, record, problem=manifest)
         stated = manifest.metadata
-        found = _contents(manifest) if stated.kind == "dataset" else None
+        found = self._read(contents, manifest) if stated.kind == "dataset" else None
         artifact = Artifact(digest, stated.name, record, stated, contents=found)
         self.disagreements += _mismatches(artifact)
         return artifact
@@ -452,23 +487,33 @@ class _Gathering:
         if digest in self._opened:
             return self._opened[digest]
         if digest not in self._missing:  # gateways are asked for it once
+            begun = time.monotonic()
+            find = self._shelf.open if self._waited < _PATIENCE else self._shelf.near
             try:
-                return self._shelf.open(digest)
+                return find(digest)
             except AlithisError as error:
                 self._missing[digest] = _clipped(str(error))
+                self._waited += time.monotonic() - begun
         return self._missing[digest]
+
+    def _read(self, read: Callable[[Manifest], Any], manifest: Manifest) -> Any:
+        """Read a manifest's items, or return None; damaged ones are a contradiction."""
+        try:
+            return read(manifest)
+        except AlithisError as error:
+            if isinstance(error, IntegrityError):
+                self.disagreements.append(_clipped(str(error)))
+            self.uncounted[manifest.metadata.digest] = _clipped(str(error))
+            return None
 
     def files(self, model: Artifact) -> tuple[ModelFile, ...]:
         """List a model's files, if its items are at hand."""
         manifest = self.manifest(model.metadata)
         if isinstance(manifest, str):
             return ()
-        try:
-            return tuple(model_files(manifest))
-        except AlithisError:
-            return ()
+        return tuple(self._read(model_files, manifest) or ())
 
-    def overlap(self, relation: str, first: Artifact, second: Artifact) -> Overlap:
+    def overlap(self, relation: str, first: Artifact, second: Artifact, by: Artifact) -> Overlap:
         """Count what two artifacts share."""
         sides = [self.manifest(each.metadata) for each in (first, second)]
         missing = [
@@ -478,12 +523,12 @@ class _Gathering:
         ]
         left, right = sides
         if isinstance(left, str) or isinstance(right, str):
-            return Overlap(relation, first, second, None, "; ".join(missing))
+            return Overlap(relation, first, second, by, None, "; ".join(missing))
         try:
             count = sum(len(leaves) // 32 for leaves in shared(left, right))
         except AlithisError as error:
-            return Overlap(relation, first, second, None, _clipped(str(error)))
-        return Overlap(relation, first, second, count)
+            return Overlap(relation, first, second, by, None, _clipped(str(error)))
+        return Overlap(relation, first, second, by, count)
 
 
 def _wrong_kind(relation: str, target: Artifact) -> str | None:
@@ -522,38 +567,33 @@ def _shown(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _contents(manifest: Manifest) -> Contents | None:
-    try:
-        return contents(manifest)
-    except AlithisError:
-        return None
-
-
-def _held_out(gathering: _Gathering, model: Artifact) -> Iterator[Overlap]:
+def _held_out(gathering: _Gathering) -> Iterator[Overlap]:
     """Compare what was held out of a training with what went into it, of parents too."""
     held_out = {
-        (tie.relation, id(tie.target)): tie.target
+        (tie.relation, id(tie.target), id(tie.source)): tie
         for tie in gathering.ties
         if tie.relation in HELD_OUT
     }
     trained = {id(tie.target): tie.target for tie in gathering.ties if tie.relation == TRAINED}
-    pairs = list(product(held_out.items(), trained.values()))
+    pairs = list(product(held_out.values(), trained.values()))
     gathering.truncated |= len(pairs) > MAX_OVERLAPS
-    for ((relation, _), tested), dataset in pairs[:MAX_OVERLAPS]:
-        yield gathering.overlap(relation, tested, dataset)
+    for held, dataset in pairs[:MAX_OVERLAPS]:
+        yield gathering.overlap(held.relation, held.target, dataset, held.source)
 
 
 def _parents(gathering: _Gathering, model: Artifact) -> Iterator[Overlap]:
     for tie in gathering.ties:
         if tie.depth == 0 and tie.relation in PARENTS:
-            yield gathering.overlap(tie.relation, tie.target, model)
+            yield gathering.overlap(tie.relation, tie.target, model, model)
 
 
 def _unknown(gathering: _Gathering, model: Artifact) -> Iterator[str]:
     """Say what cannot be told; see the module's docstring."""
     if model.stated is None:
         yield f"What the publisher of {model.name} states of it: {model.problem}"
-    elif model.stated.document["alithis"].get("complete") is False:
+    elif reason := gathering.uncounted.get(model.metadata):
+        yield f"Which files {model.name} has: {reason}"
+    if model.stated and model.stated.document["alithis"].get("complete") is False:
         yield "How its training would have gone on: the record says that it did not come to its end"
     own = [tie for tie in gathering.ties if tie.depth == 0]
     if not any(tie.relation == TRAINED for tie in own):
@@ -583,7 +623,8 @@ def _unknown_of_tie(gathering: _Gathering, tie: Tie) -> Iterator[str]:
         if not words.mining:
             yield f"Whether {name} may be mined: its metadata says nothing of it"
         if target.contents is None:
-            yield f"How many bytes {name} has: its items are not at hand, withheld or too many"
+            reason = gathering.uncounted.get(target.metadata, "its items are not at hand")
+            yield f"How many bytes {name} has: {reason}"
     if tie.relation == TRAINED and tie.transcript is None:
         yield f"Which data points of {name} were fed to {tie.source.name}: no transcript says"
     if tie.relation in PARENTS and not any(
@@ -611,11 +652,12 @@ def _facts(stated: Metadata) -> dict[str, Any]:
 def _signals(document: Mapping[str, Any]) -> Iterator[Signal]:
     """Read what may be mined; what is no term of the vocabulary is given as it stands."""
     for value in _texts(document.get("plus:DataMining")):
-        name = value.rpartition("/")[2]
-        yield Signal("plus:DataMining", _PLUS_WORDS.get(name, value))
+        name = re.split("[/#:]", value)[-1]
+        other = f"prohibited: {name}" if name.startswith(_PROHIBITED) else f"{_UNCLEAR}{value}"
+        yield Signal("plus:DataMining", _PLUS_WORDS.get(name, other))
     for value in _texts(document.get("tdm:reservation")):
         words = {"1": "rights are reserved", "0": "rights are not reserved"}
-        yield Signal("tdm:reservation", words.get(value, value))
+        yield Signal("tdm:reservation", words.get(value, f"{_UNCLEAR}{value}"))
     for value in _texts(document.get("tdm:policy")):
         yield Signal("tdm:policy", value)
 
@@ -630,7 +672,9 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         keys = ("name", "@value", "@id", "url", "contentUrl")
         value = next((value[key] for key in keys if key in value), None)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool | float) and value in (0, 1):
+        value = int(value)
+    if not isinstance(value, str | int | float):
         return ""
     return _clipped(str(value).encode(errors="replace").decode())  # half of a surrogate pair
 
@@ -725,6 +769,7 @@ def _overlaps(found: Iterable[Overlap], numbers: Mapping[int, int]) -> Sequence[
             "relation": each.relation,
             "first": numbers[id(each.first)],
             "second": numbers[id(each.second)],
+            "by": numbers[id(each.by)],
             "shared": each.shared,
             "reason": each.reason or None,
         }

@@ -131,36 +131,49 @@ def _against(found: Report) -> Iterator[Block]:
         for mark in artifact.marks
     ]
     shared = [
-        f"{each.first.name}, which it was {each.relation.replace('_', ' ')}, shares "
-        f"{each.shared:,} data points with {each.second.name}, which was trained on"
+        f"{each.first.name}, which {_who(found, each)} was {each.relation.replace('_', ' ')}, "
+        f"shares {each.shared:,} data points with {each.second.name}, which was trained on"
         for each in found.overlaps
         if each.shared
     ]
     reserved = [
-        f"{data.name}, which was trained on, reserves rights in its metadata: "
-        f"{_said(data.words.mining)}"
-        for data in _distinct([tie.target for tie in found.sources])
+        f"{data.name}, {how}, reserves rights in its metadata: {_said(data.words.mining)}"
+        for data, how in _used(found)
         if data.words.is_reserved
     ]
-    if against := [*marked, *reserved, *shared, *found.disagreements]:
+    if against := [*marked, *dict.fromkeys(reserved), *shared, *found.disagreements]:
         yield Items(against, "bad")
     else:
         yield _nothing(found)
 
 
+def _who(found: Report, overlap: Overlap) -> str:
+    return "it" if overlap.by is found.model else overlap.by.name
+
+
+def _used(found: Report) -> Iterator[tuple[Artifact, str]]:
+    """Yield what was trained on, and what that was derived from."""
+    for data in _distinct([tie.target for tie in found.sources]):
+        yield data, "which was trained on"
+    for tie in found.origins:
+        yield tie.target, f"from which {tie.source.name} was derived"
+
+
 def _nothing(found: Report) -> Paragraph:
-    """Say that nothing was found, and whether it was looked for everywhere."""
-    if found.chain is None:
-        text = "Nothing in the manifests. Marks stand on the chain, which was not asked."
-        return Paragraph(text)
+    """Say that nothing was found, and where it was not looked for."""
     missing = [each for each in found.artifacts if each.stated is None]
     uncounted = [each for each in found.overlaps if each.shared is None]
-    if missing or uncounted:
-        return Paragraph(
-            f"Nothing that was found; but {len(missing)} artifacts have no metadata at hand, and "
-            f"{len(uncounted)} comparisons of test data with training data could not be made.",
-            "open",
-        )
+    unclear = _distinct([data for data, _ in _used(found) if data.words.is_unclear])
+    limits = {
+        f"{len(missing)} artifacts have no metadata at hand": missing,
+        f"{len(uncounted)} comparisons of test with training data could not be made": uncounted,
+        "no test data is named that could be compared with training data": not found.overlaps,
+        "there is more than was looked at": found.truncated,
+        f"what may be mined of {len(unclear)} datasets is not understood": unclear,
+        "the chain, on which marks stand, was not asked": found.chain is None,
+    }
+    if told := [text for text, holds in limits.items() if holds]:
+        return Paragraph(f"Nothing that was found; but {', and '.join(told)}.", "open")
     return Paragraph(
         "Nothing: no mark on a token, no rights reserved in the datasets' metadata, no shared "
         "test data, and no contradiction between chain and metadata.",
@@ -181,6 +194,12 @@ def _sources(found: Report) -> Iterator[Block]:
         ("dataset", "used by", "data points", "bytes", "licence", "may be mined", "evidence"),
         [_source_row(tie) for tie in found.sources],
     )
+    if found.origins:
+        yield Table(
+            "Data that these were derived from",
+            ("dataset", "of", "data points", "bytes", "licence", "may be mined", "evidence"),
+            [_source_row(tie) for tie in found.origins],
+        )
     recorded = [tie for tie in found.ties if tie.transcript and tie.relation in TRANSCRIBED]
     if recorded:
         yield Table(
@@ -188,7 +207,7 @@ def _sources(found: Report) -> Iterator[Block]:
             ("dataset", "fed to", "relation", "coverage", "not fed", "foreign", "passes"),
             [_coverage_row(tie, tie.transcript) for tie in recorded if tie.transcript],
         )
-    for artifact in _distinct([tie.target for tie in found.sources]):
+    for artifact in _distinct([data for data, _ in _used(found)]):
         yield from _statements(artifact)
 
 
@@ -260,9 +279,9 @@ def _overlaps(found: Report) -> Iterator[Block]:
         return
     yield Table(
         "Data points in both, counted in the manifests",
-        ("tested or validated on", "relation", "trained on", "shared"),
+        ("tested or validated on", "relation", "of", "trained on", "shared"),
         [
-            (each.first.name, each.relation, each.second.name, _shared(each))
+            (each.first.name, each.relation, each.by.name, each.second.name, _shared(each))
             for each in found.overlaps
         ],
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import ape
 import pytest
@@ -100,10 +102,80 @@ class TestByManifests:
         )
         for each in (train, test, base, tuned):
             store.put_manifest(each)
-        (overlap,) = of(tuned, Shelf(store)).overlaps
+        found = of(tuned, Shelf(store))
+        (overlap,) = found.overlaps
+        told = "test, which base was tested on, shares 1 data points with train, which was trained"
+        assert told in document.markdown(report_text.compose(found))
         assert (overlap.relation, overlap.first.name, overlap.second.name, overlap.shared) == (
             *("tested_on", "test", "train", 1),
         )
+
+    def test_an_input_that_is_stated_twice(self, family, tmp_path, shelf):
+        recorded = tie_to("trained_on", family.photos, list(images(0, 1).values()))
+        both = [recorded, replace(recorded, transcript=None)]
+        for name, inputs in (("m", both), ("n", both[::-1])):
+            found = of(model(tmp_path / name, inputs, {"w": 1}), shelf)
+            assert [tie.grade for tie in found.ties] == ["transcript"]
+
+    @pytest.mark.parametrize(
+        ("term", "value", "says", "reserved", "unclear"),
+        [
+            ("plus:DataMining", "http://x/DMI-PROHIBITED", None, True, False),
+            ("plus:DataMining", "plus-voc:DMI-PROHIBITED-AIMLTRAINING", None, True, False),
+            (
+                *("plus:DataMining", "http://x/vocab/DMI-PROHIBITED-SEELINKEDRIGHTSEXPR"),
+                *("prohibited: DMI-PROHIBITED-SEELINKEDRIGHTSEXPR", True, False),
+            ),
+            ("plus:DataMining", "ask me", "not understood: ask me", False, True),
+            ("tdm:reservation", True, "rights are reserved", True, False),
+            ("tdm:reservation", 1.0, "rights are reserved", True, False),
+            ("tdm:reservation", {"@value": "1"}, "rights are reserved", True, False),
+            ("tdm:reservation", False, "rights are not reserved", False, False),
+            ("tdm:reservation", "yes", "not understood: yes", False, True),
+        ],
+    )
+    def test_what_may_be_mined(self, term, value, says, reserved, unclear):
+        words = report.Words.of({term: value})
+        assert (words.is_reserved, words.is_unclear) == (reserved, unclear)
+        assert says in (None, words.mining[0].says)
+
+    def test_damaged_items_are_a_contradiction(self, family, tmp_path, shelf):
+        folder = model(tmp_path / "m", [tie_to("trained_on", family.more)], {"w": 1})
+        items = folder / "items.parquet"
+        data = bytearray(items.read_bytes())
+        data[len(data) // 2] ^= 1
+        items.write_bytes(data)
+        found = of(folder, shelf)
+        assert not found.files
+        assert any("items.parquet" in each for each in found.disagreements)
+        assert any(each.startswith("Which files m has: ") for each in found.unknown)
+
+    def test_gateways_are_not_waited_for_without_end(self, family, tmp_path, monkeypatch):
+        """Of 50 inputs that nobody has, each would take its time."""
+        made_up = [Input("trained_on", f"no{at}", bytes([at] * 32)) for at in range(50)]
+        folder = model(tmp_path / "m", made_up, {"w": 1})
+        now, asked = [0.0], []
+
+        class Slow(Shelf):
+            def open(self, digest_):
+                asked.append(digest_)
+                now[0] += 25.0
+                return super().open(digest_)
+
+        monkeypatch.setattr("alithis.report.time.monotonic", lambda: now[0])
+        found = of(folder, Slow(family.store))
+        assert len(asked) == 3
+        assert len(found.ties) == 50
+
+    def test_the_latest_date_of_collection(self):
+        """Other texts, which sort behind dates, are none."""
+        stated = {"a": "2024-05-31", "b": "2023", "c": "31 December 2009"}
+        data = [
+            SimpleNamespace(name=name, words=report.Words.of({"rai:dataCollectionTimeframe": text}))
+            for name, text in stated.items()
+        ]
+        told = summary._latest(data)
+        assert told == "2024-05-31, as the datasets' publishers state; c: 31 December 2009"
 
     def test_a_relation_to_what_has_no_such(self, family, tmp_path, shelf):
         inputs = [tie_to("trained_on", family.base), tie_to("fine_tuned_from", family.photos)]
@@ -345,17 +417,47 @@ class TestByTheChain:
 
     def test_nothing_against_it(self, minted, registry, family, tmp_path, owner):
         """Only where all could be looked at is it said that there is nothing."""
-        more = Manifest.open(family.more).metadata
-        clean = model(tmp_path / "clean", [tie_to("trained_on", family.more)], {"w": 5})
-        registry.mintDataset(commitment(more), [], sender=owner)
-        given = [(6, Relation.TRAINED_ON)]
-        registry.mintModel(commitment(Manifest.open(clean).metadata), given, sender=owner)
-        all_of_it = Shelf(family.store, [clean])
-        text = document.markdown(report_text.compose(report.report(7, all_of_it, minted)))
-        assert "Nothing: no mark on a token, no rights reserved" in text
-        part_of_it = Shelf(Store(tmp_path / "empty"), [clean])
-        text = document.markdown(report_text.compose(report.report(7, part_of_it, minted)))
-        assert "Nothing that was found; but 1 artifacts have no metadata at hand" in text
+        apart = dataset(tmp_path / "apart", images(900, 901))
+        given = [tie_to("trained_on", family.more), tie_to("tested_on", apart)]
+        clean = model(tmp_path / "clean", given, {"w": 5})
+        for folder in (family.more, apart):
+            data = commitment(Manifest.open(folder).metadata)
+            registry.mintDataset(data, [], sender=owner)
+        links = [(6, Relation.TRAINED_ON), (7, Relation.TESTED_ON)]
+        registry.mintModel(commitment(Manifest.open(clean).metadata), links, sender=owner)
+
+        def told(*manifests):
+            store = family.store if len(manifests) > 1 else Store(tmp_path / "empty")
+            found = report.report(8, Shelf(store, manifests), minted)
+            return document.markdown(report_text.compose(found))
+
+        assert "Nothing: no mark on a token, no rights reserved" in told(clean, apart)
+        missing = told(clean)
+        assert "Nothing that was found; but 2 artifacts have no metadata at hand, and 1" in missing
+        assert "1 comparisons of test with training data could not be made." in missing
+
+    def test_nothing_to_compare_is_not_nothing_shared(self, family, tmp_path, shelf):
+        untested = model(tmp_path / "m", [tie_to("trained_on", family.more)], {"w": 5})
+        text = document.markdown(report_text.compose(of(untested, shelf)))
+        assert "no test data is named that could be compared with training data" in text
+        assert "the chain, on which marks stand, was not asked" in text
+
+    def test_rights_that_are_reserved_in_what_data_was_derived_from(
+        self, minted, registry, family, tmp_path, owner
+    ):
+        """`more`, which reserves none, is derived from `photos`, which does."""
+        indirect = model(tmp_path / "m", [tie_to("trained_on", family.more)], {"w": 5})
+        stated = commitment(Manifest.open(indirect).metadata)
+        registry.mintModel(stated, [(2, Relation.TRAINED_ON)], sender=owner)
+        found = report.report(6, Shelf(family.store, [indirect]), minted)
+        assert [(tie.source.name, tie.target.name) for tie in found.origins] == [
+            ("more (token 2)", "photos (token 1)")
+        ]
+        text = document.markdown(report_text.compose(found))
+        assert "photos (token 1), from which more (token 2) was derived, reserves rights" in text
+        text = Page(document.html(summary.compose(found))).text
+        assert "photos (token 1)" in text
+        assert "prohibited-training" in text
 
     def test_a_node_whose_links_go_in_a_circle(self, minted, shelf):
         """Links lead to older tokens; a lying node may say otherwise, and must not catch us."""
@@ -403,7 +505,7 @@ class TestWritten:
             "are reserved (tdm:reservation) | transcript of a run, recorded by the publisher |"
         ) in text
         assert r"| photos | base | trained\_on | 2 of 10 (20.00%) | 8 | 1 | 3.0 |" in text
-        assert r"| holdout | tested\_on | photos | 2, 50.00% of what was held out |" in text
+        assert r"| holdout | tested\_on | tuned | photos | 2, 50.00% of what was held out |" in text
         assert "shares 2 data points with photos, which was trained on" in text
         assert "- photos, which was trained on, reserves rights in its metadata: prohib" in text
 
