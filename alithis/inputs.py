@@ -57,6 +57,22 @@ class Transcript:
                 f"transcript: {self.seen} seen and {self.foreign} foreign are not {self.size}"
             )
 
+    def contradiction(self, size: int | None, root: bytes | None) -> str:
+        """Say why this cannot be of a dataset; nothing if it can.
+
+        Args:
+            size: the dataset's number of leaves; None where it is not known.
+            root: the root of its tree, 32 bytes; likewise.
+        """
+        counted = self.seen + self.unseen
+        if size is not None and counted != size:
+            return f"counts {counted} of its data points, of which there are {size}"
+        if self.unseen == self.foreign == 0 and root not in (None, self.root):
+            return "says that just its data points were fed, but has another root"
+        if self.given is not None and self.given < self.size:
+            return f"counts {self.given} data points fed, of which {self.size} were distinct"
+        return ""
+
     @classmethod
     def of(cls, fed: bytes, manifest: Manifest, given: int | None = None) -> Self:
         """Compare what was fed with a manifest.

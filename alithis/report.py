@@ -433,7 +433,7 @@ class _Gathering:
         linked: bool | None,
         depth: int,
     ) -> Tie:
-        if recorded is not None and (problem := _contradiction(recorded, target)):
+        if recorded and (problem := recorded.contradiction(target.size, target.root)):
             self.disagreements.append(f"{source.name}: its transcript of {target.name} {problem}")
             recorded = None
         if wrong := _wrong_kind(relation, target):
@@ -535,19 +535,6 @@ def _wrong_kind(relation: str, target: Artifact) -> str | None:
     """Return what an artifact is, where a model has no such relation to it."""
     wanted = {**dict.fromkeys(TRANSCRIBED, "dataset"), **dict.fromkeys(PARENTS, "model")}
     return target.kind if target.kind not in (None, wanted.get(relation, target.kind)) else None
-
-
-def _contradiction(recorded: Transcript, target: Artifact) -> str:
-    """Say why a transcript cannot be of an artifact."""
-    if target.size is not None and recorded.seen + recorded.unseen != target.size:
-        counted = recorded.seen + recorded.unseen
-        return f"counts {counted} of its data points, of which there are {target.size}"
-    complete = recorded.unseen == recorded.foreign == 0
-    if complete and target.root is not None and recorded.root != target.root:
-        return "says that just its data points were fed, but has another root"
-    if recorded.given is not None and recorded.given < recorded.size:
-        return f"counts {recorded.given} data points fed, of which {recorded.size} were distinct"
-    return ""
 
 
 def _mismatches(artifact: Artifact) -> Iterator[str]:

@@ -586,19 +586,9 @@ class Statement:
             recorded = given.transcript
             if (given.relation, given.metadata) != (relation, metadata) or recorded is None:
                 continue
-            if not _contradicts(recorded, size, root):
+            if not recorded.contradiction(size, root):
                 return recorded
         return None
-
-
-def _contradicts(recorded: Transcript, size: int, root: bytes | None) -> bool:
-    """Tell whether a transcript cannot be of a dataset with this size and root."""
-    complete = recorded.unseen == recorded.foreign == 0
-    return (
-        recorded.seen + recorded.unseen != size
-        or (complete and root not in (None, recorded.root))
-        or (recorded.given is not None and recorded.given < recorded.size)
-    )
 
 
 class Shelf:
