@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from alithis.digest import BYTES, SIZE
-from alithis.errors import FormatError, IntegrityError, NotStoredError, SourceError
+from alithis.errors import FormatError, IntegrityError, NotStoredError, SourceError, StorageError
 from alithis.manifest import Manifest, Reader
 from alithis.metadata import FileEntry
 from alithis.proof import Inclusion
@@ -71,8 +71,10 @@ def contents(manifest: Manifest) -> Contents:
     """Sum up a manifest's items.
 
     Raises:
-        NotStoredError: the items are not at hand, or withheld by their publisher.
-        AlithisError: they are not what the metadata names, cannot be read, or are too many.
+        StorageError: the items are not at hand, withheld by their publisher, or too many.
+        SourceError: they cannot be read.
+        IntegrityError: they are not what the metadata names.
+        FormatError: what they say contradicts itself.
     """
     total: int | None = 0
     endings = Counter[str]()
@@ -87,12 +89,14 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
     """Return a model's files, by their names; each is proved to be in the model's tree.
 
     Raises:
-        FormatError: the manifest is no model's, or what it says of its files contradicts itself.
-        AlithisError: as `contents` does.
+        AlithisError: as `contents` does; a FormatError too where it is no model, a StorageError
+            where its leaves are no digests of files.
     """
     stated = manifest.metadata
-    if (stated.kind, stated.form, stated.scheme) != ("model", BYTES, "sha256"):
-        raise FormatError(f"{stated.name}: is no model, whose leaves are digests of files")
+    if stated.kind != "model":
+        raise FormatError(f"{stated.name}: is no model")
+    if (stated.form, stated.scheme) != (BYTES, "sha256"):
+        raise StorageError(f"{stated.name}: its leaves are no digests of files")
     rows, tensors = dict[str, ModelFile](), set[str]()
     for batch in _batches(manifest, ["leaf", "path", "size"], ["dtype"]):
         columns = {name: column.to_pylist() for name, column in batch.items()}
@@ -110,7 +114,7 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
         if path not in tensors and not _is_piece(row, rows)
     ]
     if len(found) > MAX_FILES:
-        raise FormatError(f"{stated.name}: more than {MAX_FILES} files")
+        raise StorageError(f"{stated.name}: more than {MAX_FILES} files")
     for file in found:
         _check(manifest, file)
     return found
@@ -183,9 +187,9 @@ def _batches(
     if not stated.items_files:
         raise NotStoredError(f"{stated.name}: its publisher withholds its items")
     if sum(entry.size for entry in stated.items_files) > MAX_BYTES:
-        raise FormatError(f"{stated.name}: its items have more than {MAX_BYTES:,} bytes")
+        raise StorageError(f"{stated.name}: its items have more than {MAX_BYTES:,} bytes")
     if stated.items > MAX_ROWS:
-        raise FormatError(f"{stated.name}: it has more than {MAX_ROWS:,} items")
+        raise StorageError(f"{stated.name}: it has more than {MAX_ROWS:,} items")
     for entry in stated.items_files:
         yield from _file_batches(manifest, entry, columns, more)
 
@@ -198,7 +202,10 @@ def _file_batches(
 
     types = {"leaf": pa.binary(SIZE), "size": pa.int64(), "path": pa.string(), "dtype": pa.string()}
     name = f"{manifest.metadata.name}: {entry.name}"
-    reader = manifest.reader(entry.name)
+    try:
+        reader = manifest.reader(entry.name)
+    except FormatError as error:  # of a folder that lacks it
+        raise NotStoredError(str(error)) from error
     _check_digest(reader, entry, name)
     try:
         with pq.ParquetFile(io.BufferedReader(_Stream(reader), _BLOCK)) as file:

@@ -129,6 +129,40 @@ def grow(blocks: Iterable[Buffer], write: Callable[[bytes], object]) -> Top:
     return Top(size, fold(frontier), frontier, tiles)
 
 
+class Growing:
+    """The root over leaves that are handed over piece by piece, in bounded memory."""
+
+    def __init__(self) -> None:
+        """Begin without leaves."""
+        self._held = bytearray()
+        self._runs = 0
+        self._frontier: list[bytes] = []
+
+    def add(self, leaves: Buffer) -> None:
+        """Take the next leaves, in pieces of any length."""
+        self._held += memoryview(leaves).cast("B")
+        step = _RUN * SIZE
+        while len(self._held) >= step:
+            self._add_run(root(self._held[:step]))
+            del self._held[:step]
+
+    def _add_run(self, node: bytes) -> None:
+        left = self._runs
+        while left & 1:  # two subtrees of a size make one
+            node, left = node_hash(self._frontier.pop(), node), left >> 1
+        self._frontier.append(node)
+        self._runs += 1
+
+    def root(self) -> bytes:
+        """Return the root over all leaves that were taken.
+
+        Raises:
+            ProofError: there are none, or the last one is cut short.
+        """
+        rest = [root(self._held)] if self._held else []
+        return fold([*self._frontier, *rest])
+
+
 def root(leaves: Buffer) -> bytes:
     """Return the tree hash of the leaves (RFC 9162 section 2.1.1).
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH = 1 << 16  # rows of items that are looked through at a time
-_RUN = 1 << 15  # leaves whose tree is hashed at a time: as many as a manifest gives in a block
 _PROVED = set[tuple[bytes, bytes]]()
 """SHA-256 of files `leaves`, each with the root that it leads to: their trees are known."""
 
@@ -133,7 +132,7 @@ class _Blocks:
         self._name = manifest.metadata.name
         self._stated = manifest.metadata.file(LEAVES).sha256
         self._root = manifest.metadata.root
-        self._tree = None if (self._stated, self._root) in _PROVED else _Tree()
+        self._tree = None if (self._stated, self._root) in _PROVED else merkle.Growing()
         self._source = manifest.blocks()
         self._hasher = hashlib.sha256()
         self._before = b""
@@ -210,34 +209,6 @@ class _Blocks:
                 expected="ascending leaves",
                 found="others",
             )
-
-
-class _Tree:
-    """The tree over leaves that come block by block; of each run of them its root is kept."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-        self._runs = 0
-        self._frontier: list[bytes] = []
-
-    def add(self, block: bytes) -> None:
-        """Take the next leaves."""
-        self._held += block
-        while len(self._held) >= _RUN * SIZE:
-            self._add_run(merkle.root(self._held[: _RUN * SIZE]))
-            del self._held[: _RUN * SIZE]
-
-    def _add_run(self, node: bytes) -> None:
-        left = self._runs
-        while left & 1:  # two subtrees of a size make one
-            node, left = merkle.node_hash(self._frontier.pop(), node), left >> 1
-        self._frontier.append(node)
-        self._runs += 1
-
-    def root(self) -> bytes:
-        """Return the root over all leaves that were taken, at least one."""
-        rest = [merkle.root(self._held)] if self._held else []
-        return merkle.fold([*self._frontier, *rest])
 
 
 def _common(left: _Blocks, right: _Blocks) -> bytes:

@@ -18,7 +18,14 @@ from typing import Any
 from alithis import vocabulary
 from alithis.cid import Cid
 from alithis.contents import Contents, ModelFile, contents, model_files
-from alithis.errors import AlithisError, FormatError, IntegrityError, NoTokenError
+from alithis.errors import (
+    AlithisError,
+    FormatError,
+    IntegrityError,
+    NoTokenError,
+    NotStoredError,
+    ProofError,
+)
 from alithis.inputs import TRANSCRIBED, Input, Transcript, stated_inputs
 from alithis.manifest import Manifest
 from alithis.metadata import Metadata
@@ -259,6 +266,7 @@ class Report:
         disagreements: where metadata, chain and manifests contradict each other.
         unknown: what is not known.
         truncated: whether there is more than was looked at.
+        unlisted: why its files are not known.
     """
 
     model: Artifact
@@ -271,6 +279,7 @@ class Report:
     disagreements: tuple[str, ...]
     unknown: tuple[str, ...]
     truncated: bool = False
+    unlisted: AlithisError | None = None
 
     @property
     def sources(self) -> tuple[Tie, ...]:
@@ -334,6 +343,7 @@ def report(subject: int | Manifest, shelf: Shelf, registry: Registry | None = No
         disagreements=tuple(dict.fromkeys(gathering.disagreements)),
         unknown=tuple(dict.fromkeys(_unknown(gathering, model))),
         truncated=gathering.truncated,
+        unlisted=gathering.unlisted(model),
     )
 
 
@@ -347,7 +357,7 @@ class _Gathering:
         self._opened: dict[bytes, Manifest] = {}
         self._missing: dict[bytes, str] = {}
         self._waited = 0.0
-        self.uncounted: dict[bytes, str] = {}  # why an artifact's items could not be looked at
+        self.uncounted: dict[bytes, AlithisError] = {}  # why items could not be looked at
         self.ties: list[Tie] = []
         self.disagreements: list[str] = []
         self.truncated = False
@@ -453,9 +463,15 @@ class _Gathering:
             return []
         found = dict[tuple[str, bytes], Input]()
         for each in stated:
-            before = found.get((each.relation, each.metadata))
+            key = each.relation, each.metadata
+            before = found.get(key)
             if before is None or before.transcript is None:
-                found[each.relation, each.metadata] = each
+                found[key] = each
+            elif each.transcript not in (None, before.transcript):
+                self.disagreements.append(
+                    f"{source.name}: states {each.relation} {_short(each.name)} twice, with two "
+                    "transcripts"
+                )
         return list(found.values())
 
     def _of_token(self, token: int) -> Artifact:
@@ -488,11 +504,13 @@ class _Gathering:
             return self._opened[digest]
         if digest not in self._missing:  # gateways are asked for it once
             begun = time.monotonic()
-            find = self._shelf.open if self._waited < _PATIENCE else self._shelf.near
+            asking = self._waited < _PATIENCE
+            find = self._shelf.open if asking else self._shelf.near
             try:
                 return find(digest)
             except AlithisError as error:
-                self._missing[digest] = _clipped(str(error))
+                why = str(error) if asking else f"{error}; gateways were not asked further"
+                self._missing[digest] = _clipped(why)
                 self._waited += time.monotonic() - begun
         return self._missing[digest]
 
@@ -501,10 +519,16 @@ class _Gathering:
         try:
             return read(manifest)
         except AlithisError as error:
-            if isinstance(error, IntegrityError):
+            if isinstance(error, FormatError | IntegrityError | ProofError):
                 self.disagreements.append(_clipped(str(error)))
-            self.uncounted[manifest.metadata.digest] = _clipped(str(error))
+            self.uncounted[manifest.metadata.digest] = error
             return None
+
+    def unlisted(self, model: Artifact) -> AlithisError | None:
+        """Return why a model's files are not known, if they are not."""
+        if model.stated is None:
+            return NotStoredError(model.problem)
+        return self.uncounted.get(model.metadata)
 
     def files(self, model: Artifact) -> tuple[ModelFile, ...]:
         """List a model's files, if its items are at hand."""
@@ -527,6 +551,8 @@ class _Gathering:
         try:
             count = sum(len(leaves) // 32 for leaves in shared(left, right))
         except AlithisError as error:
+            if isinstance(error, IntegrityError):
+                self.disagreements.append(_clipped(str(error)))
             return Overlap(relation, first, second, by, None, _clipped(str(error)))
         return Overlap(relation, first, second, by, count)
 
@@ -579,7 +605,7 @@ def _unknown(gathering: _Gathering, model: Artifact) -> Iterator[str]:
     if model.stated is None:
         yield f"What the publisher of {model.name} states of it: {model.problem}"
     elif reason := gathering.uncounted.get(model.metadata):
-        yield f"Which files {model.name} has: {reason}"
+        yield f"Which files {model.name} has: {_clipped(str(reason))}"
     if model.stated and model.stated.document["alithis"].get("complete") is False:
         yield "How its training would have gone on: the record says that it did not come to its end"
     own = [tie for tie in gathering.ties if tie.depth == 0]
@@ -611,7 +637,7 @@ def _unknown_of_tie(gathering: _Gathering, tie: Tie) -> Iterator[str]:
             yield f"Whether {name} may be mined: its metadata says nothing of it"
         if target.contents is None:
             reason = gathering.uncounted.get(target.metadata, "its items are not at hand")
-            yield f"How many bytes {name} has: {reason}"
+            yield f"How many bytes {name} has: {_clipped(str(reason))}"
     if tie.relation == TRAINED and tie.transcript is None:
         yield f"Which data points of {name} were fed to {tie.source.name}: no transcript says"
     if tie.relation in PARENTS and not any(
@@ -638,11 +664,11 @@ def _facts(stated: Metadata) -> dict[str, Any]:
 
 def _signals(document: Mapping[str, Any]) -> Iterator[Signal]:
     """Read what may be mined; what is no term of the vocabulary is given as it stands."""
-    for value in _texts(document.get("plus:DataMining")):
+    for value in _all_texts(document.get("plus:DataMining")):
         name = re.split("[/#:]", value)[-1]
         other = f"prohibited: {name}" if name.startswith(_PROHIBITED) else f"{_UNCLEAR}{value}"
         yield Signal("plus:DataMining", _PLUS_WORDS.get(name, other))
-    for value in _texts(document.get("tdm:reservation")):
+    for value in _all_texts(document.get("tdm:reservation")):
         words = {"1": "rights are reserved", "0": "rights are not reserved"}
         yield Signal("tdm:reservation", words.get(value, f"{_UNCLEAR}{value}"))
     for value in _texts(document.get("tdm:policy")):
@@ -653,6 +679,13 @@ def _texts(value: Any) -> tuple[str, ...]:
     """Return the texts in a value of JSON-LD: a text, a number, an object with a name, a list."""
     values = value if isinstance(value, list) else [value]
     return tuple(text for each in values[:_MAX_TEXTS] if (text := _text(each)))
+
+
+def _all_texts(value: Any) -> Iterator[str]:
+    """Yield a text for each value, however many: what has none is given as JSON."""
+    for each in value if isinstance(value, list) else [value]:
+        if each is not None:
+            yield _text(each) or _clipped(json.dumps(each))
 
 
 def _text(value: Any) -> str:

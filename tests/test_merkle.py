@@ -84,15 +84,25 @@ class TestTree:
         top, tree = merkle.grow(blocks, first.extend), merkle.tree(leaves)
         assert (top.size, top.root, top.frontier) == (size, tree.root, tree.frontier)
         assert (bytes(first), *top.tiles) == tree.tiles
+        growing = merkle.Growing()
+        for start in range(0, len(leaves), step):
+            growing.add(leaves[start : start + step])
+        assert growing.root() == tree.root
 
     @pytest.mark.parametrize("blocks", [[], [b""], [b"", b""]])
     def test_stream_without_leaves_is_refused(self, blocks):
         with pytest.raises(ProofError, match="an empty tree has no root"):
             merkle.grow(blocks, bytearray().extend)
+        with pytest.raises(ProofError):
+            merkle.Growing().root()
 
     def test_stream_that_ends_within_a_leaf_is_refused(self):
         with pytest.raises(ProofError, match="not 33 bytes"):
             merkle.grow([bytes(32), bytes(1)], bytearray().extend)
+        growing = merkle.Growing()
+        growing.add(bytes(33))
+        with pytest.raises(ProofError, match="not 33 bytes"):
+            growing.root()
 
     @given(rows=st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=70))
     def test_many_hashes_at_once_are_those_of_hashlib(self, rows):

@@ -129,7 +129,7 @@ class TestDamage:
     @pytest.mark.parametrize("step", [1, 3, 4])
     def test_leaves_that_are_not_those_of_the_root(self, size, step, monkeypatch):
         """Their publisher states the SHA-256 of others than it committed to."""
-        monkeypatch.setattr(overlap, "_RUN", 4)
+        monkeypatch.setattr(merkle, "_RUN", 4)
         leaves = [bytes([number]) * SIZE for number in range(1, size + 1)]
         right, wrong = Leaves(leaves, step), Leaves(leaves, step)
         assert found(right, right) == leaves
@@ -143,7 +143,7 @@ class TestDamage:
         leaves = [of_bytes(b"once %d" % number) for number in range(5)]
         sides = Leaves(sorted(leaves)), Leaves(sorted(leaves))
         assert len(found(*sides)) == 5
-        monkeypatch.delattr(overlap._Tree, "add")
+        monkeypatch.delattr(merkle.Growing, "add")
         assert len(found(*sides)) == 5
 
     def test_leaves_cut_short(self, tmp_path):

@@ -28,7 +28,9 @@ from alithis.errors import (
     FormatError,
     IntegrityError,
     NoTokenError,
+    NotStoredError,
     SourceError,
+    StorageError,
     TransportError,
 )
 from alithis.gateways import Gateway, Gateways
@@ -112,6 +114,9 @@ class TestByManifests:
 
     def test_an_input_that_is_stated_twice(self, family, tmp_path, shelf):
         recorded = tie_to("trained_on", family.photos, list(images(0, 1).values()))
+        twice = [recorded, tie_to("trained_on", family.photos, list(images(2).values()))]
+        (told,) = of(model(tmp_path / "o", twice, {"w": 1}), shelf).disagreements
+        assert told == "o: states trained_on photos twice, with two transcripts"
         both = [recorded, replace(recorded, transcript=None)]
         for name, inputs in (("m", both), ("n", both[::-1])):
             found = of(model(tmp_path / name, inputs, {"w": 1}), shelf)
@@ -132,6 +137,9 @@ class TestByManifests:
             ("tdm:reservation", {"@value": "1"}, "rights are reserved", True, False),
             ("tdm:reservation", False, "rights are not reserved", False, False),
             ("tdm:reservation", "yes", "not understood: yes", False, True),
+            ("tdm:reservation", {"x": 1}, 'not understood: {"x": 1}', False, True),
+            ("plus:DataMining", [["DMI-PROHIBITED"]], None, False, True),
+            ("plus:DataMining", ["DMI-ALLOWED"] * 20 + ["DMI-PROHIBITED"], None, True, False),
         ],
     )
     def test_what_may_be_mined(self, term, value, says, reserved, unclear):
@@ -150,6 +158,17 @@ class TestByManifests:
         assert any("items.parquet" in each for each in found.disagreements)
         assert any(each.startswith("Which files m has: ") for each in found.unknown)
 
+    def test_damaged_leaves_are_a_contradiction(self, tmp_path):
+        train, test = (dataset(tmp_path / name, images(1, 2)) for name in ("train", "test"))
+        leaves = bytearray((test / "leaves").read_bytes())
+        leaves[-1] ^= 1
+        (test / "leaves").write_bytes(leaves)
+        inputs = [tie_to("trained_on", train), tie_to("tested_on", test)]
+        folder = model(tmp_path / "m", inputs, {"w": 1})
+        found = of(folder, Shelf(Store(tmp_path / "store"), [train, test]))
+        assert found.overlaps[0].shared is None
+        assert found.disagreements == (found.overlaps[0].reason,)
+
     def test_gateways_are_not_waited_for_without_end(self, family, tmp_path, monkeypatch):
         """Of 50 inputs that nobody has, each would take its time."""
         made_up = [Input("trained_on", f"no{at}", bytes([at] * 32)) for at in range(50)]
@@ -166,16 +185,23 @@ class TestByManifests:
         found = of(folder, Slow(family.store))
         assert len(asked) == 3
         assert len(found.ties) == 50
+        assert sum("gateways were not asked further" in each for each in found.unknown) == 47
 
     def test_the_latest_date_of_collection(self):
         """Other texts, which sort behind dates, are none."""
-        stated = {"a": "2024-05-31", "b": "2023", "c": "31 December 2009"}
+        stated = {
+            **{"a": "2024-05-31T10:00:00Z", "b": "2023", "c": "31 December 2009"},
+            **{"d": "2025-99", "e": None},
+        }
         data = [
             SimpleNamespace(name=name, words=report.Words.of({"rai:dataCollectionTimeframe": text}))
             for name, text in stated.items()
         ]
         told = summary._latest(data)
-        assert told == "2024-05-31, as the datasets' publishers state; c: 31 December 2009"
+        assert told == (
+            "2024-05-31T10:00:00Z, as the datasets' publishers state; c: 31 December 2009; "
+            "d: 2025-99; e states none"
+        )
 
     def test_a_relation_to_what_has_no_such(self, family, tmp_path, shelf):
         inputs = [tie_to("trained_on", family.base), tie_to("fine_tuned_from", family.photos)]
@@ -743,7 +769,7 @@ class TestContents:
 
         copy = shutil.copytree(family.photos, tmp_path / "photos")
         (copy / "items.parquet").unlink()
-        with pytest.raises(FormatError, match=r"items\.parquet"):
+        with pytest.raises(NotStoredError, match=r"items\.parquet"):
             contents(Manifest.open(copy))
 
     def test_not_what_the_metadata_names(self, family, tmp_path):
@@ -758,7 +784,7 @@ class TestContents:
 
     def test_too_many(self, family, monkeypatch):
         monkeypatch.setattr("alithis.contents.MAX_BYTES", 100)
-        with pytest.raises(FormatError, match="more than 100 bytes"):
+        with pytest.raises(StorageError, match="more than 100 bytes"):
             contents(Manifest.open(family.photos))
 
     def test_files_of_a_dataset(self, family):
@@ -770,6 +796,18 @@ class TestContents:
         lying = with_items(tmp_path, lambda table: table.set_column(0, "leaf", [[b"\1" * 32]]))
         with pytest.raises(FormatError, match="00000 is in its items, but not in its tree"):
             model_files(lying)
+
+    def test_a_report_tells_lies_and_limits_apart(self, tmp_path, monkeypatch):
+        """Of the first as a contradiction, of the second as what is not known."""
+        lying = with_items(tmp_path, lambda table: table.set_column(0, "leaf", [[b"\1" * 32]]))
+        told = report.report(lying, Shelf(Store(tmp_path / "store")))
+        assert any("but not in its tree" in each for each in told.disagreements)
+        assert isinstance(told.unlisted, FormatError)
+        monkeypatch.setattr("alithis.contents.MAX_ROWS", 0)
+        told = report.report(lying, Shelf(Store(tmp_path / "store")))
+        assert told.disagreements == ()
+        assert any("has more than 0 items" in each for each in told.unknown)
+        assert isinstance(told.unlisted, StorageError)
 
     def test_a_file_without_a_size(self, tmp_path):
         import pyarrow as pa
@@ -817,7 +855,7 @@ class TestContents:
         with pytest.raises(FormatError, match="more rows than there are items"):
             contents(lying)
         monkeypatch.setattr("alithis.contents.MAX_ROWS", 0)
-        with pytest.raises(FormatError, match="more than 0 items"):
+        with pytest.raises(StorageError, match="more than 0 items"):
             contents(lying)
 
     def test_other_columns(self, tmp_path):

@@ -34,9 +34,7 @@ def statement(found: Report) -> dict[str, Any]:
         FormatError: the model's files are not known.
     """
     if not found.files:
-        raise FormatError(
-            f"{found.model.name}: its files, which the statement is of, are not known"
-        )
+        raise FormatError(f"{found.model.name}: its files are not known: {found.unlisted}")
     return {
         "_type": STATEMENT,
         "subject": [

@@ -14,7 +14,6 @@ from alithis.cli.frame import ANY, CHAIN, say, store_option
 if TYPE_CHECKING:
     from alithis.manifest import Manifest
     from alithis.registry import Registry
-    from alithis.report import Report
     from alithis.verifier import Shelf
 
 FORMATS = ("croissant", "cyclonedx", "in-toto", "model-signing", "proofs")
@@ -158,44 +157,20 @@ def _reported(
     subject: int | Manifest, shelf: Shelf, reader: Registry | None, form: str, check: bool
 ) -> dict[str, Any]:
     from alithis.adapters import cyclonedx, in_toto
-    from alithis.errors import NotStoredError
+    from alithis.errors import StorageError
     from alithis.report import report
 
     found = report(subject, shelf, reader)
-    missing = "" if found.files else _missing(found, subject, shelf)
+    if found.unlisted and not isinstance(found.unlisted, StorageError):  # damaged or forged
+        raise found.unlisted
     if form == "in-toto":
-        if missing:
-            raise NotStoredError(f"{found.model.name}: its files are not known: {missing}")
         return in_toto.statement(found)
-    if missing:
-        say(f"alithis: the files of {found.model.name} are not in it: {missing}", err=True)
+    if found.unlisted:
+        say(f"alithis: the files of {found.model.name} are not in it: {found.unlisted}", err=True)
     document = cyclonedx.bill(found)
     if check:
         cyclonedx.check(document)
     return document
-
-
-def _missing(found: Report, subject: int | Manifest, shelf: Shelf) -> str:
-    """Say why a model's files are not at hand; damaged or forged items end the export."""
-    from alithis.contents import model_files
-    from alithis.digest import BYTES
-    from alithis.errors import FormatError, StorageError
-
-    if found.model.stated is None:
-        return found.model.problem
-    manifest = shelf.open(found.model.metadata) if isinstance(subject, int) else subject
-    if (manifest.metadata.form, manifest.metadata.scheme) != (BYTES, "sha256"):
-        return "its leaves are no digests of files"
-    try:
-        for entry in manifest.metadata.items_files:
-            manifest.reader(entry.name)
-    except FormatError as error:  # a file that is not there
-        return str(error)
-    try:
-        model_files(manifest)
-    except StorageError as error:
-        return str(error)
-    return ""
 
 
 def _signing(manifest: Manifest, key: Path | None) -> bytes:

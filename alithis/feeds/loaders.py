@@ -90,19 +90,19 @@ def of_loader(loader: Any, log: Log, wrap: Callable[[Any, Log], Any]) -> Any:
 def _derived(kind: Any) -> Any:
     """Return a class of loaders that hand out what arrives, and note it."""
 
-    def __iter__(self: Any) -> Iterator[Any]:  # noqa: N807
+    def arriving(self: Any) -> Iterator[Any]:
         if "_fed_inner" not in vars(self):  # made anew, by a framework, on our dataset
             return iter(kind.__iter__(self))
         return _Arriving(iter(self._fed_inner), self._fed_pending, self._fed_log)
 
-    def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
+    def set_on_both(self: Any, name: str, value: Any) -> None:
         kind.__setattr__(self, name, value)
         inner = vars(self).get("_fed_inner")
         if inner is not None and not name.startswith("_"):
             carried = name == "collate_fn" and inner.num_workers
             setattr(inner, name, _Carry(value, self._fed_pending) if carried else value)
 
-    methods = {"__iter__": __iter__, "__setattr__": __setattr__, "__module__": kind.__module__}
+    methods = {"__iter__": arriving, "__setattr__": set_on_both, "__module__": kind.__module__}
     return type(kind.__name__, (kind,), methods)
 
 
