@@ -10,6 +10,7 @@ from typing import Any
 from alithis.chain.index import Edge, Lineage, Node
 from alithis.chain.records import Record
 from alithis.lineage.drawing import Drawing
+from alithis.lineage.svg import svg
 from alithis.manifest.terms import Relation
 from alithis.manifest.transcript import TRANSCRIBED, Transcript
 from alithis.reports.document import (
@@ -373,23 +374,21 @@ def _picture(found: Report) -> Picture | None:
         Edge(source, target, Relation(relation), tie.grade == "countersigned")
         for (source, target, relation), tie in ties.items()
     ]
-    grades = {
-        (edge.token, edge.target, edge.relation.value): tie.grade
-        for edge, tie in zip(edges, ties.values(), strict=True)
-    }
     drawing = Drawing(
         Lineage((found.model.record.id,), nodes, edges),
         {each.record.id: each.stated_name or "unnamed" for each in found.artifacts if each.record},
-        lambda edge: grades[edge.token, edge.target, edge.relation.value],
+        {edge: tie.grade for edge, tie in zip(edges, ties.values(), strict=True)},
     )
-    return Picture(drawing.svg(), "The links as a picture; the table below says the same")
+    return Picture(svg(drawing), "The links as a picture; the table below says the same")
 
 
 def _node(record: Record) -> Node:
     return Node(
         record.id,
         record.kind,
+        record.scheme,
         record.size,
+        record.root,
         record.metadata_digest,
         record.publisher,
         record.publisher,  # who owns it now, the picture does not show
