@@ -195,13 +195,13 @@ def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
 
 def report(minted: Minted, model: int, folder: Path) -> Report:
     """Writes a model's report, and the draft of its training summary."""
-    from alithis import document, report_text, summary
     from alithis.report import report as gather
+    from alithis.reports import eu_summary, model_report
 
     found = gather(model, minted.shelf, minted.registry)
-    _write(folder / "report.html", document.html(report_text.compose(found)))
-    _write(folder / "report.md", document.markdown(report_text.compose(found)))
-    _write(folder / "training-summary.html", document.html(summary.compose(found)))
+    _write(folder / "report.html", model_report.write(found, "html"))
+    _write(folder / "report.md", model_report.write(found, "markdown"))
+    _write(folder / "training-summary.html", eu_summary.write(found, "html"))
     for overlap in found.overlaps:
         say(f"{overlap.first.name} shares {overlap.shared} data points with {overlap.second.name}")
     for overlap in found.parents:
