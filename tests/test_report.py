@@ -966,6 +966,13 @@ class TestCommand:
     def test_prints_markdown(self, family, options):
         assert run("report", family.tuned, *options).stdout.startswith("# Model report: tuned\n")
 
+    def test_prints_to_standard_output_for_a_dash(self, family, options, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        args = ["report", family.tuned, *options]
+        assert run(*args, "-o", "-").stdout == run(*args).stdout
+        assert run(*args, "-o", "-", "--format", "html").stdout.startswith("<!doctype html>")
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize(
         ("name", "begins"),
         [

@@ -36,7 +36,9 @@ _ENDINGS: dict[str, Form] = {
     type=click.Choice(["markdown", "html", "json"]),
     help="How to write it  [default: by the ending of --out: .md, .html, .json; or markdown].",
 )
-@click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
+@click.option(
+    "-o", "--out", type=ANY, help="The file to write; - is standard output  [default: -]."
+)
 @click.option(
     "--template",
     type=click.Choice(["eu-training-summary"]),
@@ -96,7 +98,7 @@ def report(
     shelf = Shelf(Store(store_folder), _at_hand(places), Gateways.named(gateways))
     found = gather(asked, shelf, reader)
     text = _written(found, form, template)
-    if out is None:
+    if out is None or str(out) == "-":
         click.echo(text, nl=False)
         return
     with writing(out):
