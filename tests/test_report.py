@@ -22,8 +22,8 @@ from markdown_it import MarkdownIt
 from solidity import Relation
 from test_index import Altered
 
-from alithis import digest, report, vocabulary
-from alithis.contents import Contents, ModelFile, contents, model_files
+from alithis.chain.records import Record
+from alithis.chain.registry import Registry
 from alithis.errors import (
     FormatError,
     IntegrityError,
@@ -33,17 +33,21 @@ from alithis.errors import (
     StorageError,
     TransportError,
 )
-from alithis.gateways import Gateway, Gateways
-from alithis.inputs import Input, Transcript
-from alithis.keyed import PublisherKey
-from alithis.manifest import Manifest
-from alithis.metadata import Description
-from alithis.model import build_model
-from alithis.registry import Kind, Record, Registry, Scheme
-from alithis.report import Artifact, Chain, Overlap, Report, Tie, as_object
-from alithis.reports import eu_summary, model_report, render
-from alithis.storage import Store
-from alithis.verifier import Shelf
+from alithis.forms import hashing
+from alithis.forms.keyed import PublisherKey
+from alithis.manifest import vocabulary
+from alithis.manifest.items import Contents, ModelFile, contents, model_files
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Manifest
+from alithis.manifest.terms import Kind, Scheme
+from alithis.manifest.transcript import Input, Transcript
+from alithis.reports import eu_summary, gather, model_report, render
+from alithis.reports.gather import Artifact, Chain, Overlap, Report, Tie, as_object
+from alithis.storage.fallback import Gateways
+from alithis.storage.gateway import Gateway
+from alithis.storage.store import Store
+from alithis.training.model import build_model
+from alithis.verify.library import Shelf
 from scripts._common import container
 
 
@@ -144,7 +148,7 @@ class TestByManifests:
         ],
     )
     def test_what_may_be_mined(self, term, value, says, reserved, unclear):
-        words = report.Words.of({term: value})
+        words = gather.Words.of({term: value})
         assert (words.is_reserved, words.is_unclear) == (reserved, unclear)
         assert says in (None, words.mining[0].says)
 
@@ -182,7 +186,7 @@ class TestByManifests:
                 now[0] += 25.0
                 return super().open(digest_)
 
-        monkeypatch.setattr("alithis.report.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("alithis.reports.gather.time.monotonic", lambda: now[0])
         found = of(folder, Slow(family.store))
         assert len(asked) == 3
         assert len(found.ties) == 50
@@ -195,7 +199,7 @@ class TestByManifests:
             **{"d": "2025-99", "e": None},
         }
         data = [
-            SimpleNamespace(name=name, words=report.Words.of({"rai:dataCollectionTimeframe": text}))
+            SimpleNamespace(name=name, words=gather.Words.of({"rai:dataCollectionTimeframe": text}))
             for name, text in stated.items()
         ]
         told = eu_summary._latest(
@@ -308,10 +312,10 @@ class TestByManifests:
 
     def test_a_token_of_no_registry(self, shelf):
         with pytest.raises(NoTokenError, match="of which registry"):
-            report.report(3, shelf)
+            gather.report(3, shelf)
 
     def test_many_sources_are_bounded(self, family, shelf, monkeypatch):
-        monkeypatch.setattr(report, "MAX_ARTIFACTS", 2)
+        monkeypatch.setattr(gather, "MAX_ARTIFACTS", 2)
         found = of(family.tuned, shelf)
         assert len(found.artifacts) <= 4
         assert any(text.startswith("What lies beyond 2 artifacts") for text in found.unknown)
@@ -350,7 +354,7 @@ class TestByTheChain:
 
     def test_links_grades_and_publishers(self, minted, registry, shelf, owner):
         registry.countersign(5, 0, sender=owner)
-        found = report.report(5, shelf, minted)
+        found = gather.report(5, shelf, minted)
         assert found.model.name == "tuned (token 5)"
         assert [(tie.target.name, tie.grade, tie.linked) for tie in found.ties] == [
             ("more (token 2)", "countersigned", True),
@@ -370,16 +374,16 @@ class TestByTheChain:
 
     def test_marks(self, minted, registry, shelf, owner, accounts):
         registry.withdraw(1, "why", sender=owner)
-        found = report.report(5, shelf, minted)
+        found = gather.report(5, shelf, minted)
         (photos,) = [each for each in found.artifacts if each.record.id == 1]
         assert photos.marks == ("withdrawn by its owner",)
         text = model_report.write(found, "markdown")
         assert "photos (token 1) is marked: withdrawn by its owner" in text
 
     def test_an_open_claim(self, minted, registry, shelf, family, accounts):
-        proof = Manifest.open(family.more).prove(digest.of_bytes(b"image 20"))
+        proof = Manifest.open(family.more).prove(hashing.of_bytes(b"image 20"))
         registry.claim(2, proof.leaf, proof.index, proof.path, "ipfs://why", sender=accounts[3])
-        found = report.report(5, shelf, minted)
+        found = gather.report(5, shelf, minted)
         (more,) = [each for each in found.artifacts if each.record.id == 2]
         assert more.marks == ("claims against it that nobody has answered: 1",)
 
@@ -387,7 +391,7 @@ class TestByTheChain:
         data = Manifest.open(family.tuned).metadata
         links = [(1, Relation.TRAINED_ON), (3, Relation.TESTED_ON)]
         registry.mintModel(commitment(data), links, sender=owner)
-        found = report.report(6, shelf, minted)
+        found = gather.report(6, shelf, minted)
         assert set(found.disagreements) == {
             "tuned (token 6): its token has the link trained_on photos (token 1), which its "
             "metadata does not name",
@@ -407,7 +411,7 @@ class TestByTheChain:
     ):
         data = Manifest.open(family.tuned).metadata
         registry.mintModel(commitment(data, size=data.size + 1), [], sender=owner)
-        found = report.report(6, shelf, minted)
+        found = gather.report(6, shelf, minted)
         assert (
             f"tuned (token 6): its metadata states the size {data.size}, its token "
             in (found.disagreements[0])
@@ -427,10 +431,10 @@ class TestByTheChain:
 
     def test_no_such_token(self, minted, shelf):
         with pytest.raises(NoTokenError):
-            report.report(77, shelf, minted)
+            gather.report(77, shelf, minted)
 
     def test_nothing_at_hand(self, minted, tmp_path):
-        found = report.report(5, Shelf(Store(tmp_path / "empty")), minted)
+        found = gather.report(5, Shelf(Store(tmp_path / "empty")), minted)
         assert [tie.relation for tie in found.ties][:3] == [
             "trained_on",
             "tested_on",
@@ -454,7 +458,7 @@ class TestByTheChain:
 
         def told(*manifests):
             store = family.store if len(manifests) > 1 else Store(tmp_path / "empty")
-            found = report.report(8, Shelf(store, manifests), minted)
+            found = gather.report(8, Shelf(store, manifests), minted)
             return model_report.write(found, "markdown")
 
         assert "No problems found: no mark on a token, no rights reserved" in told(clean, apart)
@@ -476,7 +480,7 @@ class TestByTheChain:
         indirect = model(tmp_path / "m", [tie_to("trained_on", family.more)], {"w": 5})
         stated = commitment(Manifest.open(indirect).metadata)
         registry.mintModel(stated, [(2, Relation.TRAINED_ON)], sender=owner)
-        found = report.report(6, Shelf(family.store, [indirect]), minted)
+        found = gather.report(6, Shelf(family.store, [indirect]), minted)
         assert [(tie.source.name, tie.target.name) for tie in found.origins] == [
             ("more (token 2)", "photos (token 1)")
         ]
@@ -491,13 +495,13 @@ class TestByTheChain:
 
         class Circle(Registry):
             def links(self, id):
-                from alithis.registry import Link
-                from alithis.registry import Relation as Named
+                from alithis.chain.records import Link
+                from alithis.manifest.terms import Relation as Named
 
                 return (Link(5 if id == 4 else 4, Named.FINE_TUNED_FROM),)
 
         lying = Circle(minted._transport, minted.address)
-        found = report.report(5, shelf, lying)
+        found = gather.report(5, shelf, lying)
         assert [
             (tie.source.record.id, tie.target.record.id) for tie in found.ties if tie.linked
         ] == [
@@ -516,7 +520,7 @@ class TestByTheChain:
             return answer
 
         with pytest.raises(TransportError, match="the node is gone"):
-            report.report(5, shelf, Registry(Altered(minted, change), minted.address))
+            gather.report(5, shelf, Registry(Altered(minted, change), minted.address))
 
 
 class TestWritten:
@@ -551,7 +555,7 @@ class TestWritten:
         page = model_report.write(found, "html")
         (style,) = re.findall("<style>(.*?)</style>", page, re.DOTALL)
         (policy,) = re.findall('http-equiv="Content-Security-Policy" content="(.*?)"', page)
-        sha256 = base64.b64encode(digest.of_bytes(style.encode())).decode()
+        sha256 = base64.b64encode(hashing.of_bytes(style.encode())).decode()
         assert policy == (
             f"default-src 'none'; style-src 'sha256-{sha256}'; base-uri 'none'; form-action 'none'"
         )
@@ -837,7 +841,7 @@ class TestContents:
             contents(Manifest.open(copy))
 
     def test_too_many(self, family, monkeypatch):
-        monkeypatch.setattr("alithis.contents.MAX_BYTES", 100)
+        monkeypatch.setattr("alithis.manifest.items.MAX_BYTES", 100)
         with pytest.raises(StorageError, match="more than 100 bytes"):
             contents(Manifest.open(family.photos))
 
@@ -854,11 +858,11 @@ class TestContents:
     def test_a_report_tells_lies_and_limits_apart(self, tmp_path, monkeypatch):
         """Of the first as a contradiction, of the second as what is not known."""
         lying = with_items(tmp_path, lambda table: table.set_column(0, "leaf", [[b"\1" * 32]]))
-        told = report.report(lying, Shelf(Store(tmp_path / "store")))
+        told = gather.report(lying, Shelf(Store(tmp_path / "store")))
         assert any("but not in its tree" in each for each in told.disagreements)
         assert isinstance(told.unlisted, FormatError)
-        monkeypatch.setattr("alithis.contents.MAX_ROWS", 0)
-        told = report.report(lying, Shelf(Store(tmp_path / "store")))
+        monkeypatch.setattr("alithis.manifest.items.MAX_ROWS", 0)
+        told = gather.report(lying, Shelf(Store(tmp_path / "store")))
         assert told.disagreements == ()
         assert any("has more than 0 items" in each for each in told.unknown)
         assert isinstance(told.unlisted, StorageError)
@@ -908,7 +912,7 @@ class TestContents:
         lying = with_items(tmp_path, lambda table: pa.concat_tables([table] * 100))
         with pytest.raises(FormatError, match="more rows than there are items"):
             contents(lying)
-        monkeypatch.setattr("alithis.contents.MAX_ROWS", 0)
+        monkeypatch.setattr("alithis.manifest.items.MAX_ROWS", 0)
         with pytest.raises(StorageError, match="more than 0 items"):
             contents(lying)
 

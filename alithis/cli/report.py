@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from alithis.cli.frame import ANY, chain_options, gateway_option, say, store_option
+from alithis.cli.options import ANY, chain_options, gateway_option, say, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from alithis.manifest import Manifest
-    from alithis.report import Report
+    from alithis.manifest.reader import Manifest
+    from alithis.reports.gather import Report
 
 Form = Literal["markdown", "html", "json"]
 
@@ -83,12 +83,13 @@ def report(
       alithis report digits.alithis --template eu-training-summary -o summary.md
       alithis report 7 --rpc URL --registry 0x… --gateway https://ipfs.io --format json
     """
-    from alithis.gateways import Gateways
-    from alithis.place import write_whole, writing
-    from alithis.registry import HttpTransport, Registry
-    from alithis.report import report as gather
-    from alithis.storage import Store
-    from alithis.verifier import Shelf
+    from alithis.base.files import write_whole, writing
+    from alithis.chain.registry import Registry
+    from alithis.chain.rpc import HttpTransport
+    from alithis.reports.gather import report as gather
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
 
     if bool(rpc) != bool(registry):
         raise click.UsageError("--rpc and --registry go together")
@@ -108,7 +109,7 @@ def report(
 
 
 def _subject(text: str) -> int | Manifest:
-    from alithis.ranges import open_manifest
+    from alithis.storage.http_manifest import open_manifest
 
     if text.isdecimal() and len(text) < 16 and not Path(text).exists():
         return int(text)
@@ -118,7 +119,7 @@ def _subject(text: str) -> int | Manifest:
 def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
     """Open manifests. One that cannot be opened is reported, and the others are still used."""
     from alithis.errors import AlithisError
-    from alithis.ranges import open_manifest
+    from alithis.storage.http_manifest import open_manifest
 
     for place in places:
         try:
@@ -141,8 +142,8 @@ def _form_of(out: Path | None) -> Form:
 
 
 def _written(found: Report, form: Form, template: str | None) -> str:
-    from alithis.report import as_object
     from alithis.reports import eu_summary, model_report
+    from alithis.reports.gather import as_object
 
     if form == "json":
         value = eu_summary.as_object(found) if template else as_object(found)

@@ -1,1 +1,1 @@
-"""What is known of a model's data, written for people and for other tools."""
+"""What a model was made from, for people and for other tools."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from alithis.report import PARENTS, Artifact, Report, Tie
+from alithis.reports.gather import PARENTS, Artifact, Report, Tie
 from alithis.reports.model_report import mining
 from alithis.reports.render import Format, Toned, render
 

@@ -9,11 +9,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alithis.drawing import Drawing
-from alithis.index import Edge, Lineage, Node
-from alithis.inputs import TRANSCRIBED, Transcript
-from alithis.registry import Record, Relation
-from alithis.report import MAX_ARTIFACTS, MAX_OVERLAPS, Artifact, Overlap, Report, Tie, Words
+from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.records import Record
+from alithis.lineage.drawing import Drawing
+from alithis.manifest.terms import Relation
+from alithis.manifest.transcript import TRANSCRIBED, Transcript
+from alithis.reports.gather import (
+    MAX_ARTIFACTS,
+    MAX_OVERLAPS,
+    Artifact,
+    Overlap,
+    Report,
+    Tie,
+    Words,
+)
 from alithis.reports.render import NOT_KNOWN, Format, Toned, number, one_line, render
 
 _GRADES = {

@@ -17,8 +17,7 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from alithis.display import printable
-from alithis.vocabulary import is_url
+from alithis.base.text import is_url, printable
 
 Format = Literal["html", "markdown"]
 
