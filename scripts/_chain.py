@@ -181,12 +181,14 @@ def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
     Raises:
         ScriptError: That is not what was frozen.
     """
-    from alithis.manifest import overlap as overlap_module
+    from alithis.manifest import overlap
+    from alithis.manifest.reader import Manifest
 
-    sides = [overlap_module.Side.open(str(folder)) for folder in (base, tuned)]
-    found = b"".join(overlap_module.shared(*(side.manifest for side in sides)))
+    parent, child = Manifest.open(base), Manifest.open(tuned)
+    found = b"".join(overlap.shared(parent, child))
     leaves = [found[at : at + 32] for at in range(0, len(found), 32)]
-    names = sorted(name for paths in sides[1].paths_of(leaves) for name in paths)
+    side = overlap.Side(child, overlap.Paths.at(tuned, child.metadata))
+    names = sorted(name for paths in side.paths_of(leaves) for name in paths)
     if names != sorted(frozen):
         raise _common.ScriptError(f"expected to share {sorted(frozen)}, found {names}")
     for name in names:
