@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alithis.run import Run
+    from alithis.training.run import Run
 
 __all__ = ["Run"]
 
@@ -18,6 +18,6 @@ def __getattr__(name: str) -> Any:
     """Load `Run` when it is first asked for, so that importing Alithis takes no time."""
     if name != "Run":
         raise AttributeError(f"module 'alithis' has no attribute {name!r}")
-    from alithis.run import Run
+    from alithis.training.run import Run
 
     return Run

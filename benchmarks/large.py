@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alithis.audit import audit
-from alithis.builder import build
-from alithis.digest import BYTES
-from alithis.manifest import Items, LocalFile, Manifest
-from alithis.metadata import Description, FileEntry
-from alithis.progress import Progress
+from alithis.base.progress import Progress
+from alithis.forms.form import BYTES
+from alithis.manifest.audit import audit
+from alithis.manifest.builder import build
+from alithis.manifest.metadata import Description, FileEntry
+from alithis.manifest.reader import Items, LocalFile, Manifest
 
 _BATCH = 1 << 14
 _PAGE = os.sysconf("SC_PAGE_SIZE")

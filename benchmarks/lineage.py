@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alithis.index import Index
-from alithis.registry import Event, Relation
+from alithis.chain.index import Index
+from alithis.chain.records import Event
+from alithis.manifest.terms import Relation
 
 TOKENS, LINKS = 100_000, 20
 """Every second token is a model with so many links to older ones: 10^6 links."""

@@ -88,9 +88,10 @@ def _other(
 
 def manifest_of(source: Path, out: Path) -> None:
     """Do all that `alithis manifest` does, in this process and its workers."""
-    from alithis import builder, readers
-    from alithis.digest import Pool
-    from alithis.metadata import Description
+    from alithis import readers
+    from alithis.forms.pool import Pool
+    from alithis.manifest import builder
+    from alithis.manifest.metadata import Description
 
     with Pool() as pool:
         opened = readers.open_source(source)
@@ -167,7 +168,7 @@ def _records(folder: Path, runs: int) -> list[Row]:
 
 
 def _one_file(folder: Path, runs: int) -> list[Row]:
-    from alithis.digest import of_file
+    from alithis.forms.hashing import of_file
 
     path = folder / "model.bin"
     inputs.make_file(path)
@@ -258,7 +259,7 @@ def _between(ratios: Sequence[float]) -> tuple[float, float] | None:
 
 
 def _trees(folder: Path, runs: int) -> list[Row]:
-    from alithis import merkle
+    from alithis.manifest import merkle
 
     def against(count: int, others: Mapping[str, Callable[[Path], float]]) -> Row:
         path, leaves = folder / f"leaves-{count}", inputs.leaves(count)

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alithis.metadata import Description
-from alithis.run import Run
+from alithis.manifest.metadata import Description
+from alithis.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 _BATCH = 64

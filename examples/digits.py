@@ -27,12 +27,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from alithis import Run, readers
-from alithis.adapters import torch as adapter
-from alithis.builder import build
-from alithis.digest import Pool
-from alithis.inputs import Input
-from alithis.manifest import Manifest
-from alithis.metadata import Description
+from alithis.forms.pool import Pool
+from alithis.integrations import torch as adapter
+from alithis.manifest.builder import build
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Manifest
+from alithis.manifest.transcript import Input
 
 SEED, EPOCHS, BATCH = 0, 20, 32
 LICENSE = "CC-BY-4.0"

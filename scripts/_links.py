@@ -12,11 +12,12 @@ from alithis.errors import AlithisError
 from scripts._common import ScriptError
 
 if TYPE_CHECKING:
-    from alithis.inputs import Input
-    from alithis.manifest import Manifest
-    from alithis.registry import Record, Registry
-    from alithis.storage import Store
-    from alithis.verifier import Shelf
+    from alithis.chain.records import Record
+    from alithis.chain.registry import Registry
+    from alithis.manifest.reader import Manifest
+    from alithis.manifest.transcript import Input
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
 
 Link = tuple[int, str]
 """A token's id, and the relation to it (``trained_on``, …)."""
@@ -51,7 +52,7 @@ def parse(texts: Sequence[str], registry: Registry | None) -> list[Link]:
     Raises:
         ScriptError: One is neither; or no token, or several, have the manifest.
     """
-    from alithis.registry import Relation
+    from alithis.manifest.terms import Relation
 
     links = []
     for text in texts:
@@ -77,7 +78,7 @@ def _numbered(text: str, target: str) -> int | None:
 
 def _token(text: str, place: str, registry: Registry | None) -> int:
     """The token of a manifest: the same root and the same metadata."""
-    from alithis.ranges import open_manifest
+    from alithis.storage.http_manifest import open_manifest
 
     if registry is None:
         raise ScriptError(f"--link {text}: name the token; offline no manifest can be looked up")
@@ -115,7 +116,7 @@ def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] =
         ScriptError: An input has no token in the registry, or several publishers minted it, or
             the metadata states its inputs wrongly.
     """
-    from alithis.inputs import stated_inputs
+    from alithis.manifest.transcript import stated_inputs
 
     tokens: dict[bytes, list[Record]] = {}
     for record in registry.tokens():
@@ -150,7 +151,7 @@ def warnings(registry: Registry, links: Sequence[Link], store: Store) -> Iterato
 
     The latter is found where the store has both manifests; where it has not, that is said.
     """
-    from alithis.verifier import Shelf
+    from alithis.verify.library import Shelf
 
     records = {record.id: record for record in registry.records({token for token, _ in links})}
     for token, relation in links:
@@ -175,7 +176,7 @@ def _related(links: Iterable[Link], *relations: str) -> list[int]:
 
 
 def _shared(shelf: Shelf, trained: Record, tested: Record) -> Iterator[str]:
-    from alithis.overlap import shared
+    from alithis.manifest.overlap import shared
 
     try:
         left, right = (shelf.open(each.metadata_digest) for each in (trained, tested))
@@ -195,7 +196,7 @@ def _shared(shelf: Shelf, trained: Record, tested: Record) -> Iterator[str]:
 
 def numbered(links: Iterable[Link]) -> list[tuple[int, int]]:
     """Links as the contract takes them."""
-    from alithis.registry import Relation
+    from alithis.manifest.terms import Relation
 
     return [(token, Relation(name).number) for token, name in links]
 
@@ -206,7 +207,7 @@ def worded(links: Sequence[tuple[int, int]]) -> list[Link]:
     Raises:
         ScriptError: There is no such relation.
     """
-    from alithis.registry import Relation
+    from alithis.manifest.terms import Relation
 
     relations = list(Relation)
     if any(number >= len(relations) for _, number in links):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.display import printable
+from alithis.base.text import printable
 from scripts import _links
 from scripts._common import (
     ScriptError,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
     from ape.contracts import ContractInstance
 
-    from alithis.manifest import Manifest
-    from alithis.registry import Registry
+    from alithis.chain.registry import Registry
+    from alithis.manifest.reader import Manifest
     from scripts._links import Link
 
 MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -74,7 +74,7 @@ def read_registry(contract: ContractInstance) -> Registry:
     Raises:
         RegistryError: There is no registry at the address.
     """
-    from alithis.registry import Registry
+    from alithis.chain.registry import Registry
 
     return Registry(transport(), contract.address)
 
@@ -98,7 +98,7 @@ def run(
     Raises:
         ScriptError: The manifest, the account, the registry or the balance is not fit for it.
     """
-    from alithis.storage import Store
+    from alithis.storage.store import Store
 
     manifest = open_sound(folder, kind)
     if hosts or not (network.is_dev or unpublished):
@@ -134,8 +134,8 @@ def open_sound(folder: Path, kind: str | None) -> Manifest:
     Raises:
         ScriptError: The audit fails, or it is of the other kind.
     """
-    from alithis.audit import audit
-    from alithis.manifest import Manifest
+    from alithis.manifest.audit import audit
+    from alithis.manifest.reader import Manifest
 
     for step in audit(folder):
         if not step.ok:
@@ -155,10 +155,10 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
         ScriptError: None has, or none of them is one that others can read.
         StorageError: A host is not known, or its key is missing.
     """
-    from alithis.backends import open_backends
     from alithis.errors import StorageError
-    from alithis.publish import missing
-    from alithis.storage import parts_of
+    from alithis.storage.hosts import open_backends
+    from alithis.storage.store import parts_of
+    from alithis.storage.upload import missing
 
     remedy = f"`alithis store put {folder} --to lighthouse` puts it there; --unpublished mints it"
     if not hosts:
@@ -222,7 +222,7 @@ def mint(
     Raises:
         ApeException: The transaction fails; the contract's error says why.
     """
-    from alithis.cid import Cid
+    from alithis.ipfs.cid import Cid
 
     data = manifest.metadata
     send = contract.mintDataset if data.kind == "dataset" else contract.mintModel
@@ -240,7 +240,7 @@ def mint(
 
 def commitment(manifest: Manifest) -> tuple[bytes, int, int, bytes]:
     """What a token holds of a manifest: root, size, scheme's number, metadata digest."""
-    from alithis.registry import Scheme
+    from alithis.manifest.terms import Scheme
 
     data = manifest.metadata
     return data.root, data.size, Scheme(data.scheme).number, data.digest

@@ -13,7 +13,7 @@ from scripts._common import ScriptError
 if TYPE_CHECKING:
     from eth_account.messages import SignableMessage
 
-    from alithis.registry import Registry
+    from alithis.chain.registry import Registry
 
 VERSION = 1
 MAX_BYTES = 256 * 1024
@@ -189,7 +189,7 @@ def load(path: Path) -> tuple[Mint, bytes | None]:
         ScriptError: It cannot be read, or is none.
         FormatError: It is not JSON.
     """
-    from alithis.strict_json import parse
+    from alithis.base.untrusted_json import parse
 
     try:
         with path.open("rb") as file:

@@ -32,9 +32,10 @@ def files(part: str) -> tuple[Path, Path]:
 
 def manifest(part: str, folder: Path = BUILD) -> Path:
     """Hashes a part of MNIST afresh into a folder, and returns where its manifest stands."""
-    from alithis import builder, readers
-    from alithis.digest import Pool
-    from alithis.metadata import Description
+    from alithis import readers
+    from alithis.forms.pool import Pool
+    from alithis.manifest import builder
+    from alithis.manifest.metadata import Description
 
     images, labels = files(part)
     out = folder / f"mnist-{part}.alithis"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI, ReceiptAPI
     from ape.contracts import ContractInstance
 
-    from alithis.registry import Registry
+    from alithis.chain.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ape.contracts import ContractInstance
     from numpy.typing import NDArray
 
-    from alithis.manifest import Manifest
-    from alithis.storage import Store
+    from alithis.manifest.reader import Manifest
+    from alithis.storage.store import Store
 
 INCLUDED = "2d1c3087ac5f2bed7c4d54a1b33bf75d09f479ee63c0df2e0a4378f6e7e9ae66"
 """SHA-256 of the pixels of a training image, by MNIST's published list of hashes."""
@@ -42,7 +42,7 @@ def cli(network: NetworkAPI, store_folder: Path | None) -> None:
     from ape import accounts
     from ape.logging import LogLevel, logger
 
-    from alithis.storage import Store
+    from alithis.storage.store import Store
 
     if not network.is_dev:
         raise _common.ScriptError(f"the demo mints on local chains, not on {network.choice}")
@@ -83,7 +83,7 @@ def _say(text: str) -> None:
 
 
 def _hash(part: str) -> Path:
-    from alithis.manifest import Manifest
+    from alithis.manifest.reader import Manifest
 
     folder = _sample.manifest(part)
     data = Manifest.open(folder).metadata
@@ -183,18 +183,21 @@ def _verify(contract: ContractInstance, store: Store) -> None:
     Raises:
         ScriptError: A verdict is not what it must be.
     """
-    from alithis import verifier
+    from alithis.verify import tokens as tokens_module
+    from alithis.verify import verdict as verdicts
+    from alithis.verify.library import Shelf
+    from alithis.verify.target import Target
 
     registry = _mint.read_registry(contract)
-    shelf = verifier.Shelf(store)
+    shelf = Shelf(store)
     for path, tokens, verdict in (
-        (_training_image(), [1], verifier.INCLUDED),
-        (_drawing(), [1, 2], verifier.ABSENT),
+        (_training_image(), [1], verdicts.INCLUDED),
+        (_drawing(), [1, 2], verdicts.ABSENT),
     ):
         click.echo(f"\n{path.relative_to(_sample.ROOT)}")
-        target = verifier.Target.parse(str(path))
-        for result in verifier.verify_tokens(target, registry, shelf, tokens):
-            click.echo(verifier.as_text(result))
+        target = Target.parse(str(path))
+        for result in tokens_module.verify_tokens(target, registry, shelf, tokens):
+            click.echo(verdicts.as_text(result))
             if result.verdict != verdict:
                 raise _common.ScriptError(f"{path}: expected {verdict}, found {result.verdict}")
 

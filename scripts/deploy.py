@@ -52,7 +52,7 @@ def deploy(account: AccountAPI, *, yes: bool) -> ReceiptAPI:
     """
     from ape import chain
 
-    from alithis.registry import Registry
+    from alithis.chain.registry import Registry
 
     contract = _common.container()
     transaction = contract.constructor.serialize_transaction(sender=account.address)

@@ -79,9 +79,10 @@ def _digits(first: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 def _subset(first: int) -> Path:
     """Hashes the training images of five digits as a dataset of their own."""
-    from alithis import builder, readers
-    from alithis.digest import Pool
-    from alithis.metadata import Description
+    from alithis import readers
+    from alithis.forms.pool import Pool
+    from alithis.manifest import builder
+    from alithis.manifest.metadata import Description
 
     images, labels = _digits(first)
     name = f"mnist-train-{first}-{first + 4}"
@@ -151,9 +152,9 @@ def _train(
     from safetensors.numpy import save_file
 
     from alithis import Run
-    from alithis.inputs import Input
-    from alithis.manifest import Manifest
-    from alithis.model import build_model
+    from alithis.manifest.reader import Manifest
+    from alithis.manifest.transcript import Input
+    from alithis.training.model import build_model
 
     frozen = _FROZEN if parent else ()
     with Run(name, description=description, license="MIT", task="image-classification") as run:

@@ -22,10 +22,10 @@ from scripts._session import Session
 if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI, ReceiptAPI
 
-    from alithis.disorder import Disorder
-    from alithis.manifest import Manifest
-    from alithis.proof import Inclusion
-    from alithis.registry import Link, Record
+    from alithis.chain.records import Link, Record
+    from alithis.manifest.disorder import Disorder
+    from alithis.manifest.proof import Inclusion
+    from alithis.manifest.reader import Manifest
 
 MAX_URI = 1024
 """Bytes of a text that the contract takes."""
@@ -186,10 +186,12 @@ def _proven(
     Raises:
         ScriptError: It is not, or that cannot be checked.
     """
-    from alithis.gateways import Gateways
-    from alithis.proof import Inclusion
-    from alithis.storage import Store
-    from alithis.verifier import Shelf, Target, verify_token
+    from alithis.manifest.proof import Inclusion
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
+    from alithis.verify.target import Target
+    from alithis.verify.tokens import verify_token
 
     target = Target.parse(text)
     record = session.reader.record(token)
@@ -253,9 +255,9 @@ def report_disorder(
 
 
 def _contradiction(record: Record, paths: Sequence[Path]) -> Disorder:
-    from alithis.disorder import Disorder
     from alithis.errors import ProofError
-    from alithis.verifier import Target
+    from alithis.manifest.disorder import Disorder
+    from alithis.verify.target import Target
 
     if len(paths) > _MAX_PROOFS:
         raise ScriptError(f"{len(paths)} proof files; at most {_MAX_PROOFS} are read")
@@ -276,11 +278,11 @@ def _contradiction(record: Record, paths: Sequence[Path]) -> Disorder:
 
 
 def _disorder(record: Record, manifests: Sequence[Path], store: Path | None) -> Disorder:
-    from alithis.disorder import Disorder
     from alithis.errors import ProofError
-    from alithis.gateways import Gateways
-    from alithis.storage import Store
-    from alithis.verifier import Shelf
+    from alithis.manifest.disorder import Disorder
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
 
     shelf = Shelf(Store(store), manifests, Gateways.usual())
     manifest = shelf.open(record.metadata_digest)
@@ -388,7 +390,7 @@ def answer_claim(session: Session, token: int, number: int, answer: str, uri: st
     Example:
       ape run registry answer-claim 1 3 accepted --uri https://example.org/answer --account alice
     """
-    from alithis.registry import ClaimStatus
+    from alithis.manifest.terms import ClaimStatus
 
     given = ClaimStatus(answer)
     filed = session.reader.claim(token, number)
@@ -533,7 +535,7 @@ def _offline(chain: int | None, nonce: int | None, address: str | None) -> _rela
 
 def _check_inputs(manifest: Manifest, links: Sequence[_links.Link]) -> None:
     """Without a chain nothing can be looked up: the user must name a token for each input."""
-    from alithis.inputs import stated_inputs
+    from alithis.manifest.transcript import stated_inputs
 
     left = [relation for _, relation in links]
     for stated in stated_inputs(manifest.metadata):
@@ -546,7 +548,7 @@ def _check_inputs(manifest: Manifest, links: Sequence[_links.Link]) -> None:
 
 
 def _write(out: Path, data: bytes) -> None:
-    from alithis.place import write_whole
+    from alithis.base.files import write_whole
 
     try:
         write_whole(out, data)
@@ -591,7 +593,7 @@ def relay(session: Session, mint_file: Path, signature: str | None) -> None:
       ape run registry relay mint.json --account bob
       ape run registry relay mint.json --signature 0x… --account bob
     """
-    from alithis.cid import Cid
+    from alithis.ipfs.cid import Cid
 
     mint, signed = _relay.load(mint_file)
     if signature is not None:

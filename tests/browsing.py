@@ -25,10 +25,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from range_server import FileServer, serving
 from solidity import Relation, digest
 
-from alithis import manifest
-from alithis.cid import Cid
-from alithis.disorder import Disorder
-from alithis.run import Run
+from alithis.ipfs.cid import Cid
+from alithis.manifest import reader as manifests
+from alithis.manifest.disorder import Disorder
+from alithis.training.run import Run
 from scripts._common import container
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,7 @@ class World:
     folder: Path
     registry: str = ""
     tokens: dict[str, int] = field(default_factory=dict)
-    manifests: dict[str, manifest.Manifest] = field(default_factory=dict)
+    manifests: dict[str, manifests.Manifest] = field(default_factory=dict)
 
     def config(self, **changes: Any) -> dict[str, Any]:
         """A config.json for the page."""
@@ -70,9 +70,9 @@ class World:
         values |= {"registry": self.registry, "gateways": [self.gateway.url]}
         return values | changes
 
-    def publish(self, folder: Path) -> manifest.Manifest:
+    def publish(self, folder: Path) -> manifests.Manifest:
         """Puts a manifest's files where the gateway finds them by CID."""
-        opened = manifest.Manifest.open(folder)
+        opened = manifests.Manifest.open(folder)
         place = self.gateway.folder / "ipfs"
         place.mkdir(exist_ok=True)
         for entry in opened.metadata.files:

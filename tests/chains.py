@@ -19,8 +19,9 @@ import pytest
 import requests
 
 import ape_geth
-from alithis import digest, merkle
-from alithis.registry import Relation
+from alithis.forms import hashing
+from alithis.manifest import merkle
+from alithis.manifest.terms import Relation
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("ALITHIS_", "APE_ACCOUNTS_", "APE_FILECOIN_", "WEB3_")
@@ -32,8 +33,8 @@ CALIBRATION = 314159
 READY_TIMEOUT = 20.0
 """Seconds that anvil may take to listen: it takes 0.1."""
 
-LEAVES = tuple(sorted(digest.of_bytes(bytes([number])) for number in range(5)))
-COMMITMENT = (merkle.root(b"".join(LEAVES)), len(LEAVES), 0, digest.of_bytes(b"metadata"))
+LEAVES = tuple(sorted(hashing.of_bytes(bytes([number])) for number in range(5)))
+COMMITMENT = (merkle.root(b"".join(LEAVES)), len(LEAVES), 0, hashing.of_bytes(b"metadata"))
 """IAlithis.Commitment over the leaves: root, size, scheme (Sha256), metadata digest."""
 TRAINED_ON = Relation.TRAINED_ON.number
 

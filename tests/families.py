@@ -7,16 +7,18 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from alithis import builder, digest, report
-from alithis.inputs import Input, Transcript
-from alithis.keyed import PublisherKey
-from alithis.manifest import Items as Rows
-from alithis.manifest import Manifest
-from alithis.metadata import Description
-from alithis.model import Facts, build_model
-from alithis.registry import Registry
-from alithis.storage import Store
-from alithis.verifier import Shelf
+from alithis.chain.registry import Registry
+from alithis.forms import form, hashing
+from alithis.forms.keyed import PublisherKey
+from alithis.manifest import builder
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Items as Rows
+from alithis.manifest.reader import Manifest
+from alithis.manifest.transcript import Input, Transcript
+from alithis.reports import gather
+from alithis.storage.store import Store
+from alithis.training.model import Facts, build_model
+from alithis.verify.library import Shelf
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -42,7 +44,7 @@ HOSTILE = (
 
 def dataset(out: Path, files: dict[str, bytes], key: PublisherKey | None = None, **words) -> Path:
     """Writes a dataset's manifest of files that are given."""
-    digests = b"".join(digest.of_bytes(content) for content in files.values())
+    digests = b"".join(hashing.of_bytes(content) for content in files.values())
     rows = Rows(
         key.leaves(digests) if key else digests,
         list(files),
@@ -52,7 +54,7 @@ def dataset(out: Path, files: dict[str, bytes], key: PublisherKey | None = None,
         [rows],
         out,
         description=Description(out.stem, **words),
-        form=digest.BYTES,
+        form=form.BYTES,
         key_check=key.check if key else None,
     )
     return out
@@ -65,7 +67,7 @@ def images(*numbers: int) -> dict[str, bytes]:
 def tie_to(relation: str, folder: Path, fed: list[bytes] | None = None, given=None) -> Input:
     """What a model's metadata states of something it was made from."""
     manifest = Manifest.open(folder)
-    digests = b"".join(map(digest.of_bytes, fed)) if fed is not None else None
+    digests = b"".join(map(hashing.of_bytes, fed)) if fed is not None else None
     recorded = Transcript.of(digests, manifest, given) if digests is not None else None
     return Input(relation, manifest.metadata.name, manifest.metadata.digest, recorded)
 
@@ -129,5 +131,5 @@ def make_family(folder: Path) -> SimpleNamespace:
     return SimpleNamespace(**folders, store=store, folder=folder)
 
 
-def of(folder: Path, shelf: Shelf, registry: Registry | None = None) -> report.Report:
-    return report.report(Manifest.open(folder), shelf, registry)
+def of(folder: Path, shelf: Shelf, registry: Registry | None = None) -> gather.Report:
+    return gather.report(Manifest.open(folder), shelf, registry)

@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from alithis.car import Archive
-from alithis.cid import PROFILES, UNIXFS_V1_2025, Dag
+from alithis.ipfs.car import Archive
+from alithis.ipfs.cid import PROFILES, UNIXFS_V1_2025, Dag
 
 KEY = "a-key-that-nobody-may-see"
 JSON = {"Content-Type": "application/json"}

@@ -31,9 +31,11 @@ from relaying import sign
 from solidity import MADE_FROM, digest, refused
 from solidity import Kind as Number
 
-from alithis import registry as registries
-from alithis.index import DERIVES, Index
-from alithis.registry import ClaimStatus, Event, Kind, Link, Registry, Relation, Scheme
+from alithis.chain import abi
+from alithis.chain.index import DERIVES, Index
+from alithis.chain.records import Event, Link
+from alithis.chain.registry import Registry
+from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
 from scripts._common import ProviderTransport
 
 LEAVES = sorted(digest(f"leaf {number}") for number in range(6))
@@ -123,7 +125,7 @@ def state_by_views(registry: ContractInstance, accounts: Iterable[str]) -> State
 
 
 def _views(registry: ContractInstance, asked: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
-    functions = registries._interface().functions
+    functions = abi.interface().functions
     calls = [functions[name].encode(*args) for name, args in asked]
     answers = registry.multicall.call(calls) if calls else []
     return [

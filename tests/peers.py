@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from alithis import metadata
-from alithis.cid import Cid
+from alithis.ipfs.cid import Cid
+from alithis.manifest import metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 PEER = ROOT / "tests" / "ipfs_peer.mjs"

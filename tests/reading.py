@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from unittest import mock
 
-from alithis.digest import Pool
+from alithis.forms.pool import Pool
 from alithis.readers import places
 
 

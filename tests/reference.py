@@ -1,6 +1,6 @@
 """RFC 9162's Merkle tree, as its text has it: slow, plain, and independent of the library.
 
-The tests hold ``alithis.merkle`` and ``MerkleTree.sol`` against it.
+The tests hold ``alithis.manifest.merkle`` and ``MerkleTree.sol`` against it.
 """
 
 from __future__ import annotations

@@ -22,12 +22,15 @@ from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection
 from serving import free_port, wait_until
 
-from alithis import api, follower, proof, server
+from alithis.chain.index import Index, Search, Text
+from alithis.chain.registry import Registry
+from alithis.chain.rpc import HttpTransport
 from alithis.errors import FormatError, StorageError, TransportError
-from alithis.follower import Follower
-from alithis.index import Index, Search, Text
-from alithis.registry import HttpTransport, Registry
-from alithis.storage import Store
+from alithis.manifest import proof
+from alithis.server import api, follower
+from alithis.server import app as app_module
+from alithis.server.follower import Follower
+from alithis.storage.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +71,10 @@ def running(reader, store, folder, transport=None) -> Iterator[Client]:
     def open_index():
         return Index.beneath(folder, registry)
 
-    shown = server.Shown("Here", reader.chain_id, "http://127.0.0.1:1", reader.address)
-    app = server.application(registry, open_index, store, shown, browsing.BUILT)
-    listener = server.listen("127.0.0.1", free_port())
-    running = server.bounded(app, server.Limits(rate=None))
+    shown = app_module.Shown("Here", reader.chain_id, "http://127.0.0.1:1", reader.address)
+    app = app_module.application(registry, open_index, store, shown, browsing.BUILT)
+    listener = app_module.listen("127.0.0.1", free_port())
+    running = app_module.bounded(app, app_module.Limits(rate=None))
     thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()
     client = Client(app, f"http://127.0.0.1:{listener.getsockname()[1]}")

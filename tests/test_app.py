@@ -24,7 +24,7 @@ import json, signal, sys, urllib.request
 from pathlib import Path
 sys.path.insert(0, {tools!r})
 import app
-from alithis.contract import artifact
+from alithis.chain.contract import artifact
 
 folder = Path({folder!r})
 for name in ("_STATE", "_DUMP", "_REGISTRY", "_STORE", "_INDEX", "_LOG"):

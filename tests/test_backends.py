@@ -21,13 +21,19 @@ from commands import refused, run, run_json
 from hosts import KEY, hosting
 from moto.server import ThreadedMotoServer
 
-from alithis import backends, car, cid
-from alithis.backends import Bucket, Kubo, Lighthouse, Pinata, open_backends, read_secret
-from alithis.car import Part
+from alithis.base.progress import Progress
 from alithis.errors import ChangedError, IntegrityError, NotStoredError, StorageError
-from alithis.progress import Progress
-from alithis.publish import missing, publish
-from alithis.storage import Store, parts_of
+from alithis.ipfs import car, cid
+from alithis.ipfs.car import Part
+from alithis.storage.hosts import host as host_module
+from alithis.storage.hosts import open_backends
+from alithis.storage.hosts.bucket import Bucket
+from alithis.storage.hosts.host import read_secret
+from alithis.storage.hosts.kubo import Kubo
+from alithis.storage.hosts.lighthouse import Lighthouse
+from alithis.storage.hosts.pinata import Pinata
+from alithis.storage.store import Store, parts_of
+from alithis.storage.upload import missing, publish
 
 KINDS = ["kubo", "lighthouse", "pinata"]
 
@@ -35,7 +41,7 @@ KINDS = ["kubo", "lighthouse", "pinata"]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Waits are short; nothing is asked but what a test starts."""
-    monkeypatch.setattr(backends._Http, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(host_module.HttpHost, "FIRST_WAIT", 0.01)
     for name in ("LIGHTHOUSE_API_KEY", "PINATA_JWT", "ALITHIS_KUBO"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"{name}_FILE", raising=False)
@@ -184,8 +190,8 @@ class TestHosts:
         assert "asks to wait" in error_of([small], to(kind))
 
     def test_a_slow_host_is_named(self, kind, to, host, small, monkeypatch):
-        monkeypatch.setattr(backends._Http, "TIMEOUT", 0.2)
-        monkeypatch.setattr(backends._Http, "ATTEMPTS", 2)
+        monkeypatch.setattr(host_module.HttpHost, "TIMEOUT", 0.2)
+        monkeypatch.setattr(host_module.HttpHost, "ATTEMPTS", 2)
         host.always = hosts.hang
 
         assert "gives no answer within 0.2 s" in error_of([small], to(kind))
@@ -266,7 +272,7 @@ class TestHosts:
         assert min(counts) < 0
 
     def test_giving_up_ends_what_is_under_way(self, kind, to, host, small, monkeypatch):
-        monkeypatch.setattr(backends._Http, "FIRST_WAIT", 60)
+        monkeypatch.setattr(host_module.HttpHost, "FIRST_WAIT", 60)
         backend = to(kind)
         host.always = lambda handler: (hosts.status(503)(handler), backend.stop())
 
@@ -282,13 +288,13 @@ def test_a_refused_key_names_its_variable(to, host, small, monkeypatch):
 
 class TestKubo:
     def test_a_file_of_many_chunks_goes_as_a_car(self, to, host, large, monkeypatch):
-        monkeypatch.setattr(backends, "_ONE_NODE", 1 << 20)
+        monkeypatch.setattr(host_module, "ONE_NODE", 1 << 20)
 
         assert to("kubo").put(large, lambda _: None) == large.cid
         assert any("dag/import" in path for path in host.asked)
 
     def test_an_import_that_is_not_pinned_is_not_done(self, to, host, large, monkeypatch):
-        monkeypatch.setattr(backends, "_ONE_NODE", 1 << 20)
+        monkeypatch.setattr(host_module, "ONE_NODE", 1 << 20)
         root = {"Cid": {"/": str(large.cid)}, "PinErrorMsg": "no room"}
         host.always = hosts.says({"Root": root})
 
@@ -348,7 +354,7 @@ class TestPeer:
 
     @pytest.mark.parametrize("node_bytes", [1 << 20, 174 << 20], ids=["as a CAR", "as it is"])
     def test_a_file_of_many_chunks(self, ipfs_peer, large, monkeypatch, node_bytes):
-        monkeypatch.setattr(backends, "_ONE_NODE", node_bytes)
+        monkeypatch.setattr(host_module, "ONE_NODE", node_bytes)
 
         (placed,) = publish([large], [Kubo(ipfs_peer.url)])
 

@@ -15,12 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peers import find_node
 
-from alithis import car, unixfs
-from alithis import cid as cids
-from alithis.car import Archive, Part
-from alithis.cid import CHUNK_SIZE, DAG_PB, UNIXFS_V1_2025, Cid, Dag, Node, Profile, join, varint
 from alithis.errors import FormatError, IntegrityError, SourceError, StorageError
-from alithis.storage import Store, parts_of
+from alithis.ipfs import car, unixfs
+from alithis.ipfs import cid as cids
+from alithis.ipfs.car import Archive, Part
+from alithis.ipfs.cid import (
+    CHUNK_SIZE,
+    DAG_PB,
+    UNIXFS_V1_2025,
+    Cid,
+    Dag,
+    Node,
+    Profile,
+    join,
+    varint,
+)
+from alithis.storage.store import Store, parts_of
 
 TOOLS = Path(__file__).with_name("ipfs.mjs")
 IPFS_CAR = ROOT / "node_modules" / "ipfs-car" / "bin.js"

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from alithis import checkout as module
-from alithis.checkout import checkout
+from alithis.training import git_info as module
+from alithis.training.git_info import checkout
 
 TELL = """
 import json
-from alithis.checkout import checkout
+from alithis.training.git_info import checkout
 print(json.dumps(checkout()))
 """
 

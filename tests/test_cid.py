@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis import cid as cids
-from alithis.cid import DAG_PB, RAW, Cid, Dag, Hasher, Profile
 from alithis.errors import ChangedError, FormatError, SourceError
+from alithis.ipfs import cid as cids
+from alithis.ipfs.cid import DAG_PB, RAW, Cid, Dag, Hasher, Profile
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "cid.json").read_text())
 EMPTY = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"

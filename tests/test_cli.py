@@ -25,14 +25,18 @@ from commands import refused, run, run_json
 from PIL import Image
 from range_server import serving
 
-from alithis import builder, cli, digest, display, metadata
-from alithis.cid import Cid
-from alithis.digest import of_bytes
+from alithis import cli
+from alithis.cli import terminal
 from alithis.errors import SourceError
-from alithis.manifest import Manifest
+from alithis.forms import hashing
+from alithis.forms.form import Form
+from alithis.forms.hashing import of_bytes
+from alithis.ipfs.cid import Cid
+from alithis.manifest import builder, metadata
+from alithis.manifest.reader import Manifest
+from alithis.manifest.terms import Relation
 from alithis.readers import idx_array
-from alithis.registry import Relation
-from alithis.storage import Store
+from alithis.storage.store import Store
 from scripts._common import container
 
 PROGRAM = [str(Path(sys.executable).parent / "alithis")]
@@ -276,7 +280,7 @@ class TestManifest:
         printed = run_json("manifest", "images" + suffix, "--labels", "labels" + suffix)
 
         assert (printed["manifest"], printed["name"]) == ("images.alithis", "images")
-        assert Manifest.open(Path("images.alithis")).metadata.form == digest.Form(
+        assert Manifest.open(Path("images.alithis")).metadata.form == Form(
             "pixels", "L", width=4, height=3
         )
 
@@ -457,7 +461,7 @@ class TestProgress:
 
     def test_a_line_in_a_log_now_and_then(self, photos, monkeypatch):
         clock = iter(range(0, 1000, 6))
-        monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=clock.__next__))
+        monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=clock.__next__))
         for number in range(40):
             (photos / f"{number:02}").write_bytes(b"%099d" % number)
 
@@ -992,7 +996,7 @@ class TestGoingOn:
     @pytest.fixture
     def broken_off(self, photos, monkeypatch):
         """A run that was interrupted after two of three files, and had time to keep them."""
-        work, left = digest._of_run, iter(range(2))
+        work, left = hashing._of_run, iter(range(2))
 
         def interrupted(run):
             if next(left, None) is None:
@@ -1000,8 +1004,8 @@ class TestGoingOn:
             return work(run)
 
         with monkeypatch.context() as context:
-            context.setattr("alithis.spool._PATIENCE", -1.0)
-            context.setattr(digest, "_of_run", interrupted)
+            context.setattr("alithis.manifest.sorter._PATIENCE", -1.0)
+            context.setattr(hashing, "_of_run", interrupted)
             result = run("manifest", photos, "-o", "out", *ALONE, status=130)
         assert result.stderr.splitlines() == [
             "2 data points are kept; the same command goes on from there",
@@ -1289,7 +1293,7 @@ class TestStatus:
         def fail(*_, **__):
             raise SourceError("first\nsecond")
 
-        monkeypatch.setattr("alithis.verifier.Target.parse", fail)
+        monkeypatch.setattr("alithis.verify.target.Target.parse", fail)
         assert refused("verify", "x", "--manifest", ".") == "Error: first second\n"
 
 

@@ -18,7 +18,7 @@ from solidity import (
     refused_unexplained,
 )
 
-from alithis import merkle
+from alithis.manifest import merkle
 
 LEAVES = sorted(digest(f"leaf {number}") for number in range(5))
 PATHS = [merkle.inclusion_path(b"".join(LEAVES), index) for index in range(5)]

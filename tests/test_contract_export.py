@@ -8,7 +8,7 @@ import pytest
 from eth_abi import encode
 from eth_utils import keccak
 
-from alithis.contract import artifact
+from alithis.chain.contract import artifact
 
 TOOL = Path(__file__).parents[1] / "tools" / "export_contract.py"
 

@@ -14,7 +14,7 @@ import reference
 from relaying import sign
 from solidity import ClaimStatus, Kind, Relation, commitment, digest, helper, mint
 
-from alithis.contract import artifact
+from alithis.chain.contract import artifact
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
 WRITE = bool(os.environ.get("ALITHIS_WRITE_GAS"))

@@ -7,7 +7,7 @@ import os
 
 from machine import REPLAY, explore, state_by_events
 
-from alithis.contract import artifact
+from alithis.chain.contract import artifact
 
 HISTORIES = int(os.environ.get("ALITHIS_HISTORIES", "8"))
 

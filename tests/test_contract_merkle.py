@@ -22,8 +22,8 @@ from solidity import (
     refused_unexplained,
 )
 
-from alithis import merkle
 from alithis.errors import ProofError
+from alithis.manifest import merkle
 
 SEEDS = st.integers(0, 2**32)
 

@@ -20,7 +20,7 @@ from solidity import (
     refused_unexplained,
 )
 
-from alithis.contract import artifact
+from alithis.chain.contract import artifact
 
 ALLOWED = {
     (Kind.DATASET, Relation.DERIVED_FROM, Kind.DATASET),

@@ -27,9 +27,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alithis import canonical, digest
-from alithis.digest import BYTES, Form, Pool
 from alithis.errors import ChangedError, FormatError, MissingExtraError, SourceError
+from alithis.forms import form as forms
+from alithis.forms import hashing, record
+from alithis.forms import pool as pools
+from alithis.forms.form import BYTES, Form
+from alithis.forms.pool import Pool
 
 GREY, RGB, RGBA = (Form("pixels", mode) for mode in ("L", "RGB", "RGBA"))
 
@@ -71,7 +74,7 @@ class TestForm:
     @given(data=st.binary(max_size=300))
     def test_bytes_are_as_stored(self, data):
         assert BYTES.canonical(data) == data
-        assert digest.of_bytes(data) == sha256(data)
+        assert hashing.of_bytes(data) == sha256(data)
 
     @pytest.mark.parametrize("name", ["rows", "", "Bytes"])
     def test_unknown_name(self, name):
@@ -359,7 +362,7 @@ def test_vectors_of_the_specification(vector):
     else:
         found = form.canonical(file)
         assert found.hex() == vector["samples"]
-        assert digest.of_bytes(found).hex() == vector["sha256"]
+        assert hashing.of_bytes(found).hex() == vector["sha256"]
 
 
 class TestRows:
@@ -368,16 +371,16 @@ class TestRows:
         joined = b"".join(rows)
         expected = b"".join(map(sha256, rows))
         for buffer in (joined, bytearray(joined), memoryview(joined)):
-            assert digest.of_rows(buffer, 5) == expected
+            assert hashing.of_rows(buffer, 5) == expected
 
     @given(data=st.binary(max_size=100), bounds=st.tuples(st.integers(0, 99), st.integers(0, 99)))
     def test_part_of_a_file(self, data, bounds):
         start, stop = sorted(min(at, len(data)) for at in bounds)
-        assert digest.of_part(io.BytesIO(data), start, stop - start) == sha256(data[start:stop])
+        assert hashing.of_part(io.BytesIO(data), start, stop - start) == sha256(data[start:stop])
 
     def test_part_of_several_blocks(self):
         data = os.urandom(3 << 20)
-        assert digest.of_part(io.BytesIO(data), 5, 2_500_000) == sha256(data[5:2_500_005])
+        assert hashing.of_part(io.BytesIO(data), 5, 2_500_000) == sha256(data[5:2_500_005])
 
 
 class TestFile:
@@ -387,8 +390,8 @@ class TestFile:
     def test_streamed_file_is_hashed_as_hashlib_hashes_it(self, tmp_path, size):
         data = os.urandom(size)
         (tmp_path / "file").write_bytes(data)
-        assert digest.of_file(tmp_path / "file") == (sha256(data), size)
-        assert digest.of_file(str(tmp_path / "file")) == (sha256(data), size)
+        assert hashing.of_file(tmp_path / "file") == (sha256(data), size)
+        assert hashing.of_file(str(tmp_path / "file")) == (sha256(data), size)
 
     def test_large_file_is_never_whole_in_memory(self, tmp_path):
         """64 MiB under a limit that has no room for them."""
@@ -413,20 +416,20 @@ class TestFile:
     def test_form_is_applied(self, tmp_path):
         samples = raster(4, 4)
         (tmp_path / "x.png").write_bytes(encoded(Image.fromarray(samples)))
-        found, size = digest.of_file(tmp_path / "x.png", GREY)
+        found, size = hashing.of_file(tmp_path / "x.png", GREY)
         assert found == sha256(samples.tobytes())
         assert size == (tmp_path / "x.png").stat().st_size
 
     def test_error_of_the_form_names_the_file(self, tmp_path):
         (tmp_path / "x.png").write_bytes(b"text")
         with pytest.raises(SourceError, match=r"x\.png: not an image that can be decoded"):
-            digest.of_file(tmp_path / "x.png", GREY)
+            hashing.of_file(tmp_path / "x.png", GREY)
 
     def test_image_file_has_a_bound(self, tmp_path):
         with (tmp_path / "x.png").open("wb") as file:
             file.truncate((1 << 30) + 1)
         with pytest.raises(SourceError, match="too many for the form pixels"):
-            digest.of_file(tmp_path / "x.png", GREY)
+            hashing.of_file(tmp_path / "x.png", GREY)
 
     @pytest.mark.parametrize("form", [BYTES, GREY], ids=["bytes", "pixels"])
     @pytest.mark.parametrize("size", [10, 3 << 20])
@@ -445,7 +448,7 @@ class TestFile:
 
         monkeypatch.setattr(os, "read", growing)
         with pytest.raises(ChangedError, match="log: changed while it was read"):
-            digest.of_file(path, form)
+            hashing.of_file(path, form)
         assert len(reads) < 10, "it must not run after the writer for ever"
 
     @pytest.mark.parametrize("form", [BYTES, GREY], ids=["bytes", "pixels"])
@@ -461,7 +464,7 @@ class TestFile:
 
         monkeypatch.setattr(os, "read", shrinking)
         with pytest.raises(ChangedError):
-            digest.of_file(path, form)
+            hashing.of_file(path, form)
 
     def test_file_rewritten_with_the_same_size(self, tmp_path, monkeypatch):
         path = tmp_path / "file"
@@ -475,7 +478,7 @@ class TestFile:
 
         monkeypatch.setattr(os, "read", rewriting)
         with pytest.raises(ChangedError):
-            digest.of_file(path)
+            hashing.of_file(path)
 
     def test_short_reads_are_read_on(self, tmp_path, monkeypatch):
         """A network file system may give fewer bytes than were asked for."""
@@ -483,20 +486,20 @@ class TestFile:
         path.write_bytes(b"0123456789")
         read = os.read
         monkeypatch.setattr(os, "read", lambda handle, length: read(handle, min(length, 3)))
-        assert digest.of_file(path) == (sha256(b"0123456789"), 10)
+        assert hashing.of_file(path) == (sha256(b"0123456789"), 10)
 
     def test_missing_file(self, tmp_path):
         with pytest.raises(SourceError, match="gone: cannot be read: No such file"):
-            digest.of_file(tmp_path / "gone")
+            hashing.of_file(tmp_path / "gone")
 
     def test_link_to_itself(self, tmp_path):
         (tmp_path / "loop").symlink_to("loop")
         with pytest.raises(SourceError, match="loop: cannot be read: Too many levels"):
-            digest.of_file(tmp_path / "loop")
+            hashing.of_file(tmp_path / "loop")
 
     def test_name_no_file_can_have(self):
         with pytest.raises(SourceError, match="cannot be read: embedded null byte"):
-            digest.of_file("a\0b")
+            hashing.of_file("a\0b")
 
     def test_read_error(self, tmp_path, monkeypatch):
         (tmp_path / "file").write_bytes(b"x")
@@ -506,34 +509,34 @@ class TestFile:
 
         monkeypatch.setattr(os, "read", failing)
         with pytest.raises(SourceError, match="file: cannot be read: Input/output error"):
-            digest.of_file(tmp_path / "file")
+            hashing.of_file(tmp_path / "file")
 
     def test_directory(self, tmp_path):
         with pytest.raises(SourceError, match="not a regular file"):
-            digest.of_file(tmp_path)
+            hashing.of_file(tmp_path)
 
     def test_fifo_is_refused_without_waiting_for_a_writer(self, tmp_path):
         os.mkfifo(tmp_path / "fifo")
         with pytest.raises(SourceError, match="fifo: not a regular file"):
-            digest.of_file(tmp_path / "fifo")
+            hashing.of_file(tmp_path / "fifo")
 
     def test_socket(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)  # a socket's path is short
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("socket")
             with pytest.raises(SourceError, match="socket: cannot be read"):
-                digest.of_file("socket")
+                hashing.of_file("socket")
 
     def test_device(self):
         with pytest.raises(SourceError, match="not a regular file"):
-            digest.of_file(os.devnull)
+            hashing.of_file(os.devnull)
 
     def test_no_descriptor_is_left_open(self, tmp_path):
         (tmp_path / "file").write_bytes(b"x")
         before = len(list(Path("/proc/self/fd").iterdir()))
         for path in (tmp_path / "file", tmp_path):
             with suppress(SourceError):
-                digest.of_file(path)
+                hashing.of_file(path)
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -656,7 +659,7 @@ class TestPool:
             raise FileNotFoundError
 
         monkeypatch.setattr(Path, "iterdir", missing)
-        assert digest._threads() == threading.active_count() + 1
+        assert pools._threads() == threading.active_count() + 1
 
     def test_killed_worker_is_one_clear_error(self):
         with Pool(2) as pool, pytest.raises(SourceError, match="a worker process was killed"):
@@ -666,7 +669,7 @@ class TestPool:
 # Prints the workers' process ids once both work, then waits for what is done to them.
 BUSY = """
 import os, sys, threading, time
-from alithis.digest import Pool
+from alithis.forms.pool import Pool
 
 def process(seconds):
     time.sleep(seconds)
@@ -754,7 +757,7 @@ class TestFiles:
     def test_result_does_not_depend_on_the_workers(self, folder, workers):
         names = sorted(path.name for path in folder.iterdir())
         with Pool(workers) as pool:
-            runs = list(digest.of_files(str(folder), names, BYTES, pool))
+            runs = list(hashing.of_files(str(folder), names, BYTES, pool))
         assert b"".join(digests for digests, _ in runs) == b"".join(
             sha256(b"x" * number) for number in range(300)
         )
@@ -763,21 +766,21 @@ class TestFiles:
     @pytest.mark.parametrize("workers", [1, 2])
     def test_unreadable_file_is_named(self, folder, workers):
         with Pool(workers) as pool, pytest.raises(SourceError, match="gone: cannot be read"):
-            list(digest.of_files(str(folder), ["000", "gone", "001"], BYTES, pool))
+            list(hashing.of_files(str(folder), ["000", "gone", "001"], BYTES, pool))
 
     def test_images_in_workers(self, tmp_path):
         samples = [raster(3, 3) + number for number in range(5)]
         for number, each in enumerate(samples):
             (tmp_path / f"{number}.png").write_bytes(encoded(Image.fromarray(each)))
         with Pool(2) as pool:
-            runs = digest.of_files(str(tmp_path), [f"{n}.png" for n in range(5)], GREY, pool)
+            runs = hashing.of_files(str(tmp_path), [f"{n}.png" for n in range(5)], GREY, pool)
             found = b"".join(digests for digests, _ in runs)
         assert found == b"".join(sha256(each.tobytes()) for each in samples)
 
     def test_missing_pillow_shows_before_the_first_file(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "PIL", None)
         with pytest.raises(MissingExtraError):
-            next(digest.of_files("nowhere", ["x"], GREY, Pool(2)))
+            next(hashing.of_files("nowhere", ["x"], GREY, Pool(2)))
 
 
 # -- text, record, sample -------------------------------------------------------------------------
@@ -797,7 +800,7 @@ def assert_vector(form: Form, stored: bytes, vector: dict, canonical: bytes | No
 @pytest.mark.parametrize("vector", FORMS["text"], ids=lambda vector: vector["name"])
 def test_text_vectors_of_the_specification(vector):
     canonical = bytes.fromhex(vector["canonical"]) if "canonical" in vector else None
-    assert_vector(digest.TEXT, bytes.fromhex(vector["stored"]), vector, canonical)
+    assert_vector(forms.TEXT, bytes.fromhex(vector["stored"]), vector, canonical)
 
 
 @pytest.mark.parametrize("vector", FORMS["json"], ids=lambda vector: vector["name"])
@@ -810,38 +813,38 @@ def test_record_vectors_of_the_specification(vector):
 @pytest.mark.parametrize("vector", FORMS["samples"], ids=lambda vector: vector["name"])
 def test_sample_vectors_of_the_specification(vector):
     canonical = vector["canonical"].encode()
-    assert_vector(digest.SAMPLE, canonical, vector, canonical)
+    assert_vector(forms.SAMPLE, canonical, vector, canonical)
 
 
 class TestText:
     @given(value=st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=40))
     def test_equivalent_texts_have_one_form(self, value):
         assume(not value.startswith("\ufeff"))
-        found = digest.TEXT.canonical(value.encode())
+        found = forms.TEXT.canonical(value.encode())
         for form in ("NFC", "NFD"):
             other = unicodedata.normalize(form, value)
             assume(not other.startswith("\ufeff"))
-            assert digest.TEXT.canonical(other.encode()) == found
-        assert digest.TEXT.canonical(found) == found
+            assert forms.TEXT.canonical(other.encode()) == found
+        assert forms.TEXT.canonical(found) == found
         assert found.decode() == unicodedata.normalize("NFC", value)
 
     @given(value=st.text(st.characters(min_codepoint=1, max_codepoint=127)))
     def test_ascii_is_as_it_is(self, value):
-        assert digest.TEXT.canonical(value.encode()) == value.encode()
+        assert forms.TEXT.canonical(value.encode()) == value.encode()
 
     def test_what_unicode_has_not_assigned_is_named(self):
         with pytest.raises(
             SourceError, match=r"U\+E0FFF, which Unicode \d+\.\d+\.\d+ does not know"
         ):
-            digest.TEXT.canonical("fine \U000e0fff".encode())
+            forms.TEXT.canonical("fine \U000e0fff".encode())
 
     def test_marks_are_counted_each_time(self):
         """What is remembered of characters is no way around the bound."""
         fine = ("e" + "\u0301" * 1000).encode()
         for _ in range(2):
-            digest.TEXT.canonical(fine)
+            forms.TEXT.canonical(fine)
             with pytest.raises(SourceError, match="more than 1000 combining marks"):
-                digest.TEXT.canonical(fine + "\u0301".encode())
+                forms.TEXT.canonical(fine + "\u0301".encode())
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -861,16 +864,16 @@ class TestRecord:
     def test_fast_and_slow_way_are_one(self, value):
         """Python's own writer serves only where it does what RFC 8785 says."""
         expected = rfc8785.dumps(value)
-        assert canonical.record(value) == expected
-        assert digest.RECORD.canonical(json.dumps(value).encode()) == expected
-        assert digest.RECORD.canonical(expected) == expected
+        assert record.record(value) == expected
+        assert forms.RECORD.canonical(json.dumps(value).encode()) == expected
+        assert forms.RECORD.canonical(expected) == expected
         for each in value.values():
-            assert canonical.fragment(each).encode() == rfc8785.dumps(each)
+            assert record.fragment(each).encode() == rfc8785.dumps(each)
 
     @given(value=st.dictionaries(TEXTS, TEXTS, min_size=1))
     def test_rows_by_pattern_are_records(self, value):
-        order, pattern = canonical.row_pattern(value)
-        cells = tuple(canonical.quoted(value[name]) for name in order)
+        order, pattern = record.row_pattern(value)
+        cells = tuple(record.quoted(value[name]) for name in order)
         assert (pattern % cells).encode() == rfc8785.dumps(value)
 
     @given(
@@ -883,15 +886,15 @@ class TestRecord:
     def test_whole_numbers_are_digits_whether_a_double_holds_them_or_not(self, value):
         exact = rfc8785.dumps(float(value)).decode() == str(value)
         digits = str(value) if exact else f'"{value}"'
-        found = digest.RECORD.canonical(f'{{"b":[{value},{{"c":{value}}}],"a":{value}}}'.encode())
+        found = forms.RECORD.canonical(f'{{"b":[{value},{{"c":{value}}}],"a":{value}}}'.encode())
         assert found.decode() == f'{{"a":{digits},"b":[{digits},{{"c":{digits}}}]}}'
-        assert digest.RECORD.canonical(found) == found
-        assert canonical.fragment(value) == digits
+        assert forms.RECORD.canonical(found) == found
+        assert record.fragment(value) == digits
 
     @pytest.mark.parametrize("value", [b"x", object(), {1: 2}, {"a": {1}}])
     def test_no_json_value(self, value):
         with pytest.raises(SourceError, match="no canonical JSON"):
-            canonical.record({"a": value})
+            record.record({"a": value})
 
 
 @pytest.mark.parametrize(
@@ -899,17 +902,17 @@ class TestRecord:
 )
 def test_no_sample(data):
     with pytest.raises(SourceError, match=r"no sample|not a JSON object"):
-        digest.SAMPLE.canonical(data)
+        forms.SAMPLE.canonical(data)
 
 
 def test_file_in_each_form(tmp_path):
     (tmp_path / "x").write_bytes(b'{"b":1,"a":"e\xcc\x81"}')
     for form, expected in [
-        (digest.TEXT, b'{"b":1,"a":"\xc3\xa9"}'),
-        (digest.RECORD, b'{"a":"e\xcc\x81","b":1}'),
+        (forms.TEXT, b'{"b":1,"a":"\xc3\xa9"}'),
+        (forms.RECORD, b'{"a":"e\xcc\x81","b":1}'),
         (Form("record", columns=("b",)), b'{"b":1}'),
     ]:
-        assert digest.of_file(tmp_path / "x", form) == (sha256(expected), 17)
+        assert hashing.of_file(tmp_path / "x", form) == (sha256(expected), 17)
     (tmp_path / "y").write_bytes(b"\xff")
     with pytest.raises(SourceError, match="y: not UTF-8"):
-        digest.of_file(tmp_path / "y", digest.TEXT)
+        hashing.of_file(tmp_path / "y", forms.TEXT)

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solidity import Kind, mint
 
-from alithis import merkle
-from alithis.digest import of_bytes
-from alithis.disorder import Disorder
 from alithis.errors import ProofError
-from alithis.proof import Exclusion, Inclusion
+from alithis.forms.hashing import of_bytes
+from alithis.manifest import merkle
+from alithis.manifest.disorder import Disorder
+from alithis.manifest.proof import Exclusion, Inclusion
 
 LEAVES = sorted(of_bytes(b"%d" % number) for number in range(700))
 

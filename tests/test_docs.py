@@ -9,8 +9,9 @@ import click
 import numpy as np
 import pytest
 
-from alithis import builder, cli, manifest, metadata, readers
-from alithis.digest import Pool
+from alithis import cli, readers
+from alithis.forms.pool import Pool
+from alithis.manifest import builder, metadata, reader
 from scripts import demo, deploy, digits, mint_dataset, mint_model, registry, speeches
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +46,7 @@ def test_the_training_snippet_runs_as_it_stands(document, tmp_path, monkeypatch)
 
     exec(snippet, {"train_images": images})
 
-    data = manifest.Manifest.open(Path("digits.alithis")).metadata
+    data = reader.Manifest.open(Path("digits.alithis")).metadata
     assert (data.kind, data.name) == ("model", "digits")
     assert data.document["alithis"]["metrics"] == {"accuracy": 0.92}
 
@@ -108,7 +109,8 @@ SERVE = (Path(__file__).resolve().parents[1] / "docs" / "serve.md").read_text(en
 
 
 def test_the_servers_manual_has_its_routes_and_bounds():
-    from alithis import api, follower, guard, index, server
+    from alithis.chain import index
+    from alithis.server import api, app, follower, limits
 
     paths = json.loads(api.description())["paths"]
     for path, methods in paths.items():
@@ -118,17 +120,17 @@ def test_the_servers_manual_has_its_routes_and_bounds():
             if path == "/api/tokens":
                 assert f"`{parameter['name']}`" in SERVE
     bounds = [
-        f"| {server.Limits().rate} a minute",
-        f"| {guard.CONTENT} times that",
-        f"{guard.MAX_CLIENTS:,} are remembered",
-        f"| {server._AT_ONCE}, {guard._PER_CLIENT} of one client |",
-        f"| {server._MAX_HEAD >> 10} KiB, and {guard._HEAD:.0f} seconds",
-        f"after {guard._STALL:.0f} seconds",
+        f"| {app.Limits().rate} a minute",
+        f"| {limits.CONTENT} times that",
+        f"{limits.MAX_CLIENTS:,} are remembered",
+        f"| {app._AT_ONCE}, {limits._PER_CLIENT} of one client |",
+        f"| {app._MAX_HEAD >> 10} KiB, and {limits._HEAD:.0f} seconds",
+        f"after {limits._STALL:.0f} seconds",
         f"| {api._AT_ONCE} requests at a time, {api._WAITING} more wait, then 503; "
         f"{api._SECONDS:.0f} seconds each",
         f"| {api.MAX_TOKENS}; {api.MAX_VERIFIED} of a verification",
         f"| {follower._WINDOWS} windows of {index.WINDOW:,} blocks",
         f"up to {follower._SLOWEST / 60:.0f} minutes",
-        f"for {server._SHUTDOWN} seconds",
+        f"for {app._SHUTDOWN} seconds",
     ]
     assert [bound for bound in bounds if bound not in SERVE] == []

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis.drawing import GRADES, Drawing
-from alithis.index import Edge, Lineage, Node
-from alithis.inputs import Input, Transcript
-from alithis.registry import Kind, Relation
-from alithis.verifier import Statement
+from alithis.chain.index import Edge, Lineage, Node
+from alithis.lineage.drawing import GRADES, Drawing
+from alithis.manifest.terms import Kind, Relation
+from alithis.manifest.transcript import Input, Transcript
+from alithis.verify.library import Statement
 
 
 def node(id: int, kind: Kind = Kind.MODEL) -> Node:

@@ -7,7 +7,6 @@ import pickle
 import pytest
 
 from alithis import errors
-from alithis.digest import Pool
 from alithis.errors import (
     AlithisError,
     IntegrityError,
@@ -16,6 +15,7 @@ from alithis.errors import (
     RpcError,
     SourceError,
 )
+from alithis.forms.pool import Pool
 
 EXAMPLES = [
     IntegrityError("CID", expected=b"\1", found=b"\2"),

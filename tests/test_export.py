@@ -20,18 +20,20 @@ from hypothesis import strategies as st
 from range_server import serving
 from solidity import Relation
 
-from alithis import builder, croissant, digest, metadata, proof
-from alithis.adapters import cyclonedx, in_toto, model_signing
-from alithis.contents import contents, model_files
+from alithis.chain.registry import Registry
 from alithis.errors import FormatError, MissingExtraError, SourceError
-from alithis.inputs import Input
-from alithis.keyed import PublisherKey
-from alithis.manifest import Items, Manifest
-from alithis.metadata import Description
-from alithis.model import build_model
-from alithis.registry import Registry
-from alithis.storage import Store
-from alithis.verifier import Shelf
+from alithis.forms import form as forms
+from alithis.forms import hashing as hashing_module
+from alithis.forms.keyed import PublisherKey
+from alithis.manifest import builder, croissant, metadata, proof
+from alithis.manifest.items import contents, model_files
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.transcript import Input
+from alithis.reports import cyclonedx, in_toto, model_signing
+from alithis.storage.store import Store
+from alithis.training.model import build_model
+from alithis.verify.library import Shelf
 
 
 @pytest.fixture(scope="module")
@@ -345,10 +347,10 @@ class TestModelSigning:
 def with_rows(out, rows, kind="model"):
     """A manifest whose items are these paths, with these sizes and types of numbers."""
     paths, sizes, types = (list(column) for column in zip(*rows, strict=True))
-    digests = b"".join(digest.of_bytes(path.encode()) for path in paths)
+    digests = b"".join(hashing_module.of_bytes(path.encode()) for path in paths)
     items = [Items(digests, paths, sizes, {"dtype": types, "shape": types})]
     words = Description(out.name)
-    return builder.build(items, out, description=words, form=digest.BYTES, kind=kind)
+    return builder.build(items, out, description=words, form=forms.BYTES, kind=kind)
 
 
 class TestFilesAndTheirParts:
@@ -625,7 +627,7 @@ class TestCommand:
 
     def test_by_a_token(self, family, on_chain, registry, transport, accounts, monkeypatch):
         """Whoever mints a copy cannot keep the model from being exported."""
-        monkeypatch.setattr("alithis.registry.HttpTransport", lambda _: transport)
+        monkeypatch.setattr("alithis.chain.rpc.HttpTransport", lambda _: transport)
         copied = commitment(Manifest.open(family.tuned).metadata)
         registry.mintModel(copied, [], sender=accounts[1])
         options = ["--store", family.store.root, "--rpc", "x", "--registry", registry.address]
@@ -643,7 +645,7 @@ class TestCommand:
     def test_by_a_token_whose_manifest_is_not_at_hand(
         self, on_chain, registry, transport, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("alithis.registry.HttpTransport", lambda _: transport)
+        monkeypatch.setattr("alithis.chain.rpc.HttpTransport", lambda _: transport)
         options = ["--store", tmp_path / "empty", "--gateway", "none"]
         options += ["--rpc", "x", "--registry", registry.address]
         said = refused("export", 3, "--to", "in-toto", *options)

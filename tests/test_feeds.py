@@ -24,17 +24,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from alithis import canonical, ledger, readers
-from alithis.builder import build
-from alithis.digest import BYTES, RECORD, SAMPLE, TEXT, Form, Pool, of_bytes
+from alithis import readers
 from alithis.errors import FormatError, IntegrityError, SourceError
-from alithis.feeds import log as logs
-from alithis.inputs import Transcript
-from alithis.ledger import Ledger, Noted
-from alithis.manifest import Items, Manifest
-from alithis.metadata import Description
-from alithis.points import Digester
-from alithis.run import Run
+from alithis.forms import record as canonical
+from alithis.forms.form import BYTES, RECORD, SAMPLE, TEXT, Form
+from alithis.forms.hashing import of_bytes
+from alithis.forms.pool import Pool
+from alithis.manifest.builder import build
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.transcript import Transcript
+from alithis.training import fed_log
+from alithis.training.digester import Digester
+from alithis.training.fed_log import Ledger, Noted
+from alithis.training.run import Run
+from alithis.training.wrappers import log as logs
 
 TEXTS = [f"text {at}" for at in range(12)]
 ROWS = [{"id": at, "text": text} for at, text in enumerate(TEXTS)]
@@ -116,7 +120,7 @@ class TestForms:
     def test_sample(self):
         value = {"__key__": "one", "jpg": b"picture", "cls": b"3"}
         expected = {name: hashlib.sha256(value[name]).hexdigest() for name in ("jpg", "cls")}
-        assert Digester(SAMPLE).item(value) == of_bytes(canonical.sample(expected))
+        assert Digester(SAMPLE).item(value) == of_bytes(records.sample(expected))
         with pytest.raises(SourceError, match="bytes by extension"):
             Digester(SAMPLE).item({"jpg": self.PICTURE})
 
@@ -203,8 +207,8 @@ class TestLedger:
     def test_any_notes_in_runs_of_any_length(self, tmp_path_factory, numbers, step):
         folder = tmp_path_factory.mktemp("ledger")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ledger, "RUN", 8)
-            patch.setattr(ledger, "_MAX_RUNS", 3)
+            patch.setattr(fed_log, "RUN", 8)
+            patch.setattr(fed_log, "_MAX_RUNS", 3)
             notes = Ledger(folder)
             for start in range(0, len(numbers), step):
                 some = numbers[start : start + step]
@@ -225,7 +229,7 @@ class TestLedger:
     )
     def test_digests_that_begin_alike(self, digests):
         joined = np.frombuffer(b"".join(digests), "S32")
-        assert ledger._distinct(joined).tolist() == np.unique(joined).tolist()
+        assert fed_log._distinct(joined).tolist() == np.unique(joined).tolist()
 
     def test_processes_share_a_folder(self, tmp_path):
         notes = Ledger(tmp_path)
@@ -289,7 +293,7 @@ class TestLedger:
 import resource, hashlib, sys
 import numpy as np
 from pathlib import Path
-from alithis.ledger import Ledger, Noted
+from alithis.training.fed_log import Ledger, Noted
 from alithis import merkle
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 notes, before = Ledger(Path({str(tmp_path)!r})), peak()
@@ -914,7 +918,7 @@ class TestRun:
     def test_a_run_that_is_killed_has_a_record(self, texts, tmp_path):
         code = f"""
 import os, signal
-from alithis.run import Run
+from alithis.training.run import Run
 with Run("r", out={str(tmp_path / "out")!r}) as run:
     run.log_params(rate=0.5)
     run.log_metrics(loss=0.5)
@@ -945,7 +949,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
 
     def test_metrics_are_written_once_a_second(self, tmp_path, monkeypatch):
         now = 100.0
-        monkeypatch.setattr("alithis.run.time.monotonic", lambda: now)
+        monkeypatch.setattr("alithis.training.run.time.monotonic", lambda: now)
         metrics = []
         with Run("r", out=tmp_path / "out") as run:
             for loss in range(5):

@@ -18,15 +18,17 @@ from range_server import serving
 from test_gateways import laid_out
 from trustless import outline, trustless
 
-from alithis import cid, metadata
-from alithis.cache import Cache
-from alithis.cid import CHUNK_SIZE, RAW, Cid
+from alithis.base.progress import Progress
 from alithis.errors import FormatError, IntegrityError, NotStoredError, StorageError
-from alithis.fetch import fetch
-from alithis.gateways import Gateway, Gateways
-from alithis.manifest import Manifest
-from alithis.progress import Progress
-from alithis.storage import Store
+from alithis.ipfs import cid
+from alithis.ipfs.cid import CHUNK_SIZE, RAW, Cid
+from alithis.manifest import metadata
+from alithis.manifest.reader import Manifest
+from alithis.storage.cache import Cache
+from alithis.storage.download import fetch
+from alithis.storage.fallback import Gateways
+from alithis.storage.gateway import Gateway
+from alithis.storage.store import Store
 
 COUNT = 200_000  # leaves of 6.4 MB: seven chunks
 CODE = "from alithis.cli import main; main()"
@@ -282,8 +284,8 @@ class TestWays:
 
 
 def _take(file, gateway, data):
-    from alithis.fetch import _File
-    from alithis.metadata import FileEntry
+    from alithis.manifest.metadata import FileEntry
+    from alithis.storage.download import _File
 
     entry = FileEntry("leaves", str(cid.of_bytes(data)), b"", len(data))
     _File(entry, Gateways([Gateway(gateway.url)]), Progress(), [])._fill(file)

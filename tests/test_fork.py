@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine import explore
 
-from alithis import merkle
+from alithis.chain.registry import Registry
 from alithis.errors import RpcError
-from alithis.registry import Kind, Registry, Relation
+from alithis.manifest import merkle
+from alithis.manifest.terms import Kind, Relation
 from scripts._common import ProviderTransport, container, find_registry
 
 DATASET, MODEL = 1, 2

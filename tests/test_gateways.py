@@ -21,25 +21,25 @@ from commands import refused, run, run_json
 from range_server import serving
 from trustless import trustless
 
-from alithis import cid, gateways, merkle, metadata, ranges, verifier
-from alithis.cache import Cache
-from alithis.cid import Cid
-from alithis.digest import of_bytes
 from alithis.errors import FormatError, IntegrityError, NotStoredError, ProofError, StorageError
-from alithis.gateways import Gateway, Gateways, open_manifest
-from alithis.manifest import Manifest
-from alithis.proof import Exclusion, Inclusion
-from alithis.storage import Store
-from alithis.verifier import (
-    ABSENT,
-    INCLUDED,
-    UNVERIFIABLE,
-    Commitment,
-    Shelf,
-    Target,
-    as_text,
-    verify,
-)
+from alithis.forms.hashing import of_bytes
+from alithis.ipfs import cid
+from alithis.ipfs.cid import Cid
+from alithis.manifest import merkle, metadata
+from alithis.manifest.proof import Exclusion, Inclusion
+from alithis.manifest.reader import Manifest
+from alithis.storage import fallback, http_manifest, served_manifest
+from alithis.storage import gateway as gateway_module
+from alithis.storage.cache import Cache
+from alithis.storage.fallback import Gateways
+from alithis.storage.gateway import Gateway
+from alithis.storage.store import Store
+from alithis.verify import library
+from alithis.verify.library import Shelf
+from alithis.verify.reference import open_manifest
+from alithis.verify.steps import verify
+from alithis.verify.target import Target
+from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE, Commitment, as_text
 from scripts._common import container
 
 COUNT = 70_000
@@ -593,7 +593,7 @@ class TestFaults:
         assert {path for path, _ in honest.asked} == {f"/ipfs/{cid.of_file(folder / 'leaves')}"}
 
     def test_a_silent_one_loses_its_time(self, faulty, honest, nothing, folder, local, monkeypatch):
-        monkeypatch.setattr(gateways, "IMPATIENT", 0.05)
+        monkeypatch.setattr(gateway_module, "IMPATIENT", 0.05)
         released = threading.Event()
         faulty.fault = on_all(lambda handler, _: (released.wait(20), hang_up(handler, _)))
         gateway = Gateway(faulty.url, timeout=0.5)
@@ -834,7 +834,7 @@ class TestGateway:
 
     def test_names_of_models_are_not_waited_for_for_ever(self, faulty, nothing, local, monkeypatch):
         """They add to an answer, and prove nothing."""
-        monkeypatch.setattr(verifier, "_PATIENCE", 0.0)
+        monkeypatch.setattr(library, "_PATIENCE", 0.0)
         faulty.fault = on_all(reply(500))
         shelf = Shelf(nothing, (), Gateways([Gateway(faulty.url)]))
         for number in range(5):
@@ -860,11 +860,11 @@ class TestGateway:
 
     def test_the_default_ones(self, monkeypatch):
         monkeypatch.delenv("ALITHIS_GATEWAYS")
-        monkeypatch.setattr(gateways, "LOCAL", "http://127.0.0.1:9")
+        monkeypatch.setattr(fallback, "LOCAL", "http://127.0.0.1:9")
         assert [each.host for each in Gateways.usual().each] == ["ipfs.io", "dweb.link"]
         with socket.create_server(("127.0.0.1", 0)) as node:
             local = f"127.0.0.1:{node.getsockname()[1]}"
-            monkeypatch.setattr(gateways, "LOCAL", f"http://{local}")
+            monkeypatch.setattr(fallback, "LOCAL", f"http://{local}")
             assert [each.host for each in Gateways.usual().each] == [local, "ipfs.io", "dweb.link"]
 
     def test_no_test_asks_them(self):
@@ -912,12 +912,14 @@ class TestCache:
         present = leaf_of(local, 300)
         assert ask(nothing, local, present, honest, cache=cache).verdict == INCLUDED
         entry = local.metadata.file("leaves")
-        assert cache.get(gateways._range_key(entry, 8192)) is not None
-        cache.put(gateways._range_key(entry, 8192), bytes(8192))
+        assert cache.get(served_manifest._range_key(entry, 8192)) is not None
+        cache.put(served_manifest._range_key(entry, 8192), bytes(8192))
         result = ask(nothing, local, present, honest, cache=cache)
         assert result.verdict == INCLUDED
         assert result.notes[0].startswith(f"the cache or gateway {honest.address} gave: root that")
-        assert cache.get(gateways._range_key(entry, 8192)) == next(local.blocks())[8192:16384]
+        assert (
+            cache.get(served_manifest._range_key(entry, 8192)) == next(local.blocks())[8192:16384]
+        )
 
     def test_what_led_nowhere_is_not_kept(self, tmp_path, faulty, nothing, local):
         faulty.fault = on_ranges(changed(corrupted))
@@ -962,8 +964,8 @@ def test_places_of_a_proof(local):
     for index in (0, 255, 256, 33_333, COUNT - 1):
         seen.clear()
         proof = Manifest(data, opened).at(index)
-        assert seen <= gateways._places(proof, COUNT)
+        assert seen <= served_manifest._places(proof, COUNT)
         proof.check(local.metadata.root, COUNT)
     assert merkle.TILE * 32 == 8192
-    assert ranges.TIMEOUT == gateways.TIMEOUT
+    assert http_manifest.TIMEOUT == gateway_module.TIMEOUT
     assert isinstance(IntegrityError("", expected=1, found=2), Exception)

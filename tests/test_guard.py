@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import free_port, wait_until
 
-from alithis import guard, server
-from alithis.guard import JsonLines, Rates, client_of
+from alithis.server import app as app_module
+from alithis.server import limits as limits_module
+from alithis.server.limits import JsonLines, Rates, client_of
 
 
 class Clock:
@@ -68,7 +69,7 @@ class TestRates:
         assert rates.wait("a") == 0
 
     def test_memory_is_bounded_however_many_come(self, monkeypatch):
-        monkeypatch.setattr(guard, "MAX_CLIENTS", 100)
+        monkeypatch.setattr(limits_module, "MAX_CLIENTS", 100)
         clock = Clock()
         rates = Rates(6, clock)
         while not rates.wait("greedy"):
@@ -100,8 +101,8 @@ def test_a_client_is_an_address_or_its_64(address, client):
 
 @contextmanager
 def guarded(app, **limits):
-    listener = server.listen("127.0.0.1", free_port())
-    running = server.bounded(_without_lifespan(app), server.Limits(**limits))
+    listener = app_module.listen("127.0.0.1", free_port())
+    running = app_module.bounded(_without_lifespan(app), app_module.Limits(**limits))
     thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()
     try:
@@ -167,12 +168,12 @@ def test_an_answer_that_breaks_off_is_no_whole_one(caplog):
 
 
 def test_who_does_not_read_is_hung_up_on(monkeypatch):
-    monkeypatch.setattr(guard, "_STALL", 0.3)
+    monkeypatch.setattr(limits_module, "_STALL", 0.3)
     with guarded(pours) as port, socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", port))
         slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        counted = guard.Connection._open
+        counted = limits_module.Connection._open
         wait_until(lambda: counted["127.0.0.1"] == 1)
         wait_until(lambda: "127.0.0.1" not in counted or not counted["127.0.0.1"])
         slow.settimeout(10)
@@ -184,7 +185,7 @@ def test_who_does_not_read_is_hung_up_on(monkeypatch):
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(guard, "_HEAD", 0.3)
+    monkeypatch.setattr(limits_module, "_HEAD", 0.3)
     with guarded(pours) as port:
         for sent in (b"", b"GET / HT", b"GET /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"):
             with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
@@ -198,7 +199,7 @@ def test_a_second_head_is_not_waited_for_either(monkeypatch):
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    monkeypatch.setattr(guard, "_HEAD", 0.5)
+    monkeypatch.setattr(limits_module, "_HEAD", 0.5)
     with (
         guarded(short) as port,
         socket.create_connection(("127.0.0.1", port), timeout=10) as slow,

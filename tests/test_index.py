@@ -14,9 +14,10 @@ from machine import assert_index_tells, state_by_events
 from solidity import ClaimStatus, Kind, Relation, mint
 from solidity import commitment as some
 
-from alithis import digest
-from alithis import index as indices
-from alithis import registry as registries
+from alithis.chain import abi
+from alithis.chain import index as indices
+from alithis.chain.index import DERIVES, Index, Lineage
+from alithis.chain.registry import Registry
 from alithis.cli import cli
 from alithis.errors import (
     ChainError,
@@ -26,10 +27,9 @@ from alithis.errors import (
     RpcError,
     StorageError,
 )
-from alithis.index import DERIVES, Index, Lineage
-from alithis.manifest import Manifest
-from alithis.registry import Registry
-from alithis.storage import Store
+from alithis.forms import hashing
+from alithis.manifest.reader import Manifest
+from alithis.storage.store import Store
 from scripts._common import container
 
 
@@ -303,7 +303,7 @@ class TestNodeWithoutOldBlocks:
 
 
 def topic_of(name):
-    topics = registries._interface()._events.items()
+    topics = abi.interface()._events.items()
     return next(topic for topic, entry in topics if entry["name"] == name)
 
 
@@ -488,7 +488,7 @@ class TestCommand:
         store = Store(tmp_path / "some")
         store.put_manifest(tmp_path / "photos")
         (tmp_path / "file").write_bytes(b"a")
-        for subject in (tmp_path / "file", digest.of_bytes(b"a").hex()):
+        for subject in (tmp_path / "file", hashing.of_bytes(b"a").hex()):
             found = run(subject, "--store", store.root)
             assert found.stdout.startswith("photos (token 1)")
             said = f"alithis: 1 tokens could not be checked for {subject}\n"
@@ -509,7 +509,7 @@ class TestCommand:
         assert "go with a list, not with --format dot" in refused.stderr
 
     def test_which_models_a_claim_touches(self, run, upstream, tmp_path, accounts):
-        proof = Manifest.open(tmp_path / "photos").prove(digest.of_bytes(b"a"))
+        proof = Manifest.open(tmp_path / "photos").prove(hashing.of_bytes(b"a"))
         claimed = (1, proof.leaf, proof.index, proof.path, "ipfs://why")
         with ape.networks.parse_network_choice(upstream.choice):
             contract = container().at(run.address)
@@ -522,7 +522,7 @@ class TestCommand:
 
     def test_a_claim_where_tokens_cannot_be_checked(self, run, upstream, tmp_path, accounts):
         """The token that is claimed against is touched for certain, whatever is at hand."""
-        proof = Manifest.open(tmp_path / "photos").prove(digest.of_bytes(b"a"))
+        proof = Manifest.open(tmp_path / "photos").prove(hashing.of_bytes(b"a"))
         claimed = (1, proof.leaf, proof.index, proof.path, "ipfs://why")
         with ape.networks.parse_network_choice(upstream.choice):
             contract = container().at(run.address)

@@ -17,15 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import digests
 
-from alithis import builder, cli, keyed, merkle, metadata, proof, spool
-from alithis.audit import audit
-from alithis.digest import BYTES, SIZE, of_bytes
+from alithis import cli
 from alithis.errors import FormatError, IntegrityError, ProofError, SourceError
-from alithis.keyed import PublisherKey, obtain_key, read_key
-from alithis.manifest import Items, Manifest
-from alithis.metadata import Description
-from alithis.proof import Inclusion, Opening
-from alithis.verifier import ABSENT, INCLUDED, UNVERIFIABLE, Target, verify_manifest, verify_proof
+from alithis.forms import keyed
+from alithis.forms.form import BYTES
+from alithis.forms.hashing import SIZE, of_bytes
+from alithis.forms.keyed import PublisherKey, obtain_key, read_key
+from alithis.manifest import builder, merkle, metadata, proof, sorter
+from alithis.manifest.audit import audit
+from alithis.manifest.metadata import Description
+from alithis.manifest.proof import Inclusion, Opening
+from alithis.manifest.reader import Items, Manifest
+from alithis.verify.steps import verify_manifest, verify_proof
+from alithis.verify.target import Target
+from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE
 
 VECTOR_FILE = json.loads((Path(__file__).parent / "vectors" / "keyed.json").read_text())
 VECTORS = VECTOR_FILE["keys"]
@@ -572,10 +577,11 @@ class TestAuditing:
 
 
 def test_broken_off_work_goes_on_with_the_same_key_only(patients):
-    from alithis import digest, readers
+    from alithis import readers
+    from alithis.forms.pool import Pool
 
     source = readers.open_source(patients)
-    with digest.Pool(1) as pool:
+    with Pool(1) as pool:
         plain, mine, other = (
             cli.source.stream(source, pool, key).identity for key in (None, KEY, OTHER)
         )
@@ -650,8 +656,8 @@ class TestWarning:
         expected = run("manifest", folder, "--force").stderr
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(spool, "_PATIENCE", 0.0)  # a chunk after each batch
-            patch.setattr(spool.Spool, "tables", out_of_space)
+            patch.setattr(sorter, "_PATIENCE", 0.0)  # a chunk after each batch
+            patch.setattr(sorter.Spool, "tables", out_of_space)
             assert "No space left" in run("manifest", folder, "--force", status=2).stderr
         resumed = run("manifest", folder, "--force").stderr
 

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis.layout import ACROSS, HEIGHT, MARGIN, WIDTH, layered
+from alithis.lineage.columns import ACROSS, HEIGHT, MARGIN, WIDTH, layered
 
 
 @st.composite

@@ -34,23 +34,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import digests, leaf_sets
 
-from alithis import builder, cid, manifest, merkle, metadata, place, proof
-from alithis.audit import audit
-from alithis.builder import build
-from alithis.digest import BYTES, Form, Pool
-from alithis.errors import (
-    FormatError,
-    IntegrityError,
-    ProofError,
-    SourceError,
-    StorageError,
-)
-from alithis.manifest import Items, Manifest
-from alithis.metadata import Description, FileEntry
-from alithis.place import appearing, check_target, write_whole
-from alithis.proof import Inclusion
+from alithis.base.files import write_whole
+from alithis.base.untrusted_json import MAX_DEPTH
+from alithis.errors import FormatError, IntegrityError, ProofError, SourceError, StorageError
+from alithis.forms.form import BYTES, Form
+from alithis.forms.pool import Pool
+from alithis.ipfs import cid
+from alithis.manifest import builder, merkle
+from alithis.manifest import folder as folders
+from alithis.manifest import metadata as metadata_module
+from alithis.manifest import proof as proof_module
+from alithis.manifest import reader as manifests
+from alithis.manifest.audit import audit
+from alithis.manifest.builder import build
+from alithis.manifest.folder import appearing, check_target
+from alithis.manifest.metadata import Description, FileEntry
+from alithis.manifest.proof import Inclusion
+from alithis.manifest.reader import Items, Manifest
 from alithis.readers import folder
-from alithis.strict_json import MAX_DEPTH
 
 SAMPLE = Description("sample")
 
@@ -99,7 +100,7 @@ class TestBuild:
         assert set(found) == {"metadata.json", "items.parquet", "leaves", "tiles/1", "tiles/2"}
         assert found["leaves"] == b"".join(leaves)
         assert (found["tiles/1"], found["tiles/2"]) == tree.tiles
-        data = metadata.load(found["metadata.json"])
+        data = metadata_module.load(found["metadata.json"])
         assert data.root == tree.root == reference.mth(leaves)
         assert (data.size, data.items, data.frontier) == (70_000, 70_000, tree.frontier)
         for entry in data.files:
@@ -461,7 +462,7 @@ class TestInterrupted:
         def breaking(*_, **__):
             raise error
 
-        module = {"grow": merkle, "compose": metadata, "_put": place}.get(name, builder)
+        module = {"grow": merkle, "compose": metadata_module, "_put": folders}.get(name, builder)
         monkeypatch.setattr(module, name, breaking)
         with pytest.raises(error):
             make(tmp_path / "m", replace=replace)
@@ -523,9 +524,9 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from alithis import builder
-from alithis.digest import BYTES
-from alithis.manifest import Items
-from alithis.metadata import Description
+from alithis.forms.form import BYTES
+from alithis.manifest.reader import Items
+from alithis.manifest.metadata import Description
 
 def slow(file):
     print("writing", flush=True)
@@ -731,7 +732,7 @@ class InMemory:
 
     @cached_property
     def metadata(self) -> bytes:
-        return metadata.compose(
+        return metadata_module.compose(
             kind="dataset",
             description=SAMPLE,
             form=BYTES,
@@ -898,7 +899,7 @@ class TestReads:
             assert len(reader.reads) == len(set(reader.reads))
 
     def test_what_is_kept_in_memory_has_a_bound(self, monkeypatch):
-        monkeypatch.setattr(manifest, "_MAX_GROUPS", 4)
+        monkeypatch.setattr(manifests, "_MAX_GROUPS", 4)
         opened = InMemory(uniform(70_000)).opened()
         for leaf in opened.leaves():
             if leaf[0] < 4:
@@ -1334,7 +1335,7 @@ class TestAuditOfItems:
     @pytest.mark.parametrize("rows", [1, 2, 7, 1200])
     def test_row_groups_of_any_size(self, folder, monkeypatch, rows):
         """Checks hold across the pieces that the table is read in."""
-        monkeypatch.setattr("alithis.audit.ROWS", rows)
+        monkeypatch.setattr("alithis.manifest.audit.ROWS", rows)
         assert failed(folder) == {}
         edit_items(folder, lambda table: reorder(table, 1, 0))
         assert "order of their paths" in failed(folder)["items"]
@@ -1418,9 +1419,9 @@ class TestFormat:
         found = Manifest.open(garden).prove(sha256(content.encode()))
         assert found.leaf.hex() == EXAMPLE[name]["leaf"]
         assert found.index == EXAMPLE[name]["index"]
-        written = proof.dump(found, proof.Subject("Garden"))
+        written = proof_module.dump(found, proof_module.Subject("Garden"))
         assert block(written.decode().rstrip("\n"), "json") in FORMAT
-        loaded, _ = proof.load(written)
+        loaded, _ = proof_module.load(written)
         loaded.check(bytes.fromhex(EXAMPLE["root"]), EXAMPLE["size"])
         document = json.loads(written)
         if name == "inclusion":
@@ -1439,8 +1440,8 @@ class TestFormat:
         assert stray == {sha256(bytes.fromhex("".join(EXAMPLE["leaves"]))).hex(), label}
 
     def test_bounds(self):
-        assert metadata.MAX_BYTES == 262_144
-        assert proof.MAX_BYTES == 64 << 10
+        assert metadata_module.MAX_BYTES == 262_144
+        assert proof_module.MAX_BYTES == 64 << 10
         assert merkle.MAX_SIZE == 2**48
         assert "at most 256 KiB (262,144 bytes)" in FORMAT
         assert "at most 64 KiB" in FORMAT

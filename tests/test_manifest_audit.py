@@ -13,13 +13,14 @@ from range_server import serving
 from test_manifest import failed, flip, items, restate
 from test_manifest_size import batches, made, made_up
 
-from alithis import metadata, spool
-from alithis.audit import audit
-from alithis.builder import Stream, build
-from alithis.digest import BYTES, Form, of_bytes
 from alithis.errors import SourceError
-from alithis.manifest import Items
-from alithis.metadata import Description
+from alithis.forms.form import BYTES, Form
+from alithis.forms.hashing import of_bytes
+from alithis.manifest import metadata, sorter
+from alithis.manifest.audit import audit
+from alithis.manifest.builder import Stream, build
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Items
 
 DROP = object()
 
@@ -217,8 +218,8 @@ class TestParts:
 
     def test_repeats_are_compared_across_parts(self, tmp_path, monkeypatch):
         monkeypatch.setattr(metadata, "PART", 128)
-        monkeypatch.setattr("alithis.builder.ROWS", 128)
-        monkeypatch.setattr(spool, "ROWS", 128)
+        monkeypatch.setattr("alithis.manifest.builder.ROWS", 128)
+        monkeypatch.setattr(sorter, "ROWS", 128)
         rows = [(bytes(32), f"{n:04}", 1, 1, "x") for n in range(300)]
         made(tmp_path / "m", batches(rows, 300))
         assert failed(tmp_path / "m") == {}
@@ -331,7 +332,7 @@ class TestSource:
 
     def test_more_than_memory_takes(self, tmp_path, monkeypatch):
         for name, value in (("_IN_MEMORY", 100), ("_CHUNK", 50), ("_PIECE", 10)):
-            monkeypatch.setattr(spool, name, value)
+            monkeypatch.setattr(sorter, name, value)
         made(tmp_path / "m", made_up(1000))
         less = made_up(1000)[1:]
         steps = audit(tmp_path / "m", source=Stream("x", lambda _: less), form=BYTES)

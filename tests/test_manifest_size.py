@@ -23,14 +23,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import digests
 
-from alithis import metadata, spool
-from alithis.audit import audit
-from alithis.builder import Stream, build
-from alithis.digest import BYTES, Form
+from alithis.base.progress import Progress
 from alithis.errors import FormatError, SourceError
-from alithis.manifest import Items, Manifest
-from alithis.metadata import Description
-from alithis.progress import Progress
+from alithis.forms.form import BYTES, Form
+from alithis.manifest import metadata, sorter
+from alithis.manifest.audit import audit
+from alithis.manifest.builder import Stream, build
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Items, Manifest
 
 SAMPLE = Description("sample")
 
@@ -81,15 +81,15 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def small(monkeypatch):
     """Everything that happens past some millions of data points happens past some hundreds."""
-    monkeypatch.setattr(spool, "_IN_MEMORY", 500)
-    monkeypatch.setattr(spool, "_CHUNK", 300)
-    monkeypatch.setattr(spool, "_PIECE", 64)
+    monkeypatch.setattr(sorter, "_IN_MEMORY", 500)
+    monkeypatch.setattr(sorter, "_CHUNK", 300)
+    monkeypatch.setattr(sorter, "_PIECE", 64)
 
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(spool, "ROWS", 128)
-    monkeypatch.setattr("alithis.builder.ROWS", 128)
+    monkeypatch.setattr(sorter, "ROWS", 128)
+    monkeypatch.setattr("alithis.manifest.builder.ROWS", 128)
     monkeypatch.setattr(metadata, "PART", 512)
 
 
@@ -99,20 +99,20 @@ def small_parts(monkeypatch):
 class TestOnDisk:
     def test_same_bytes_as_in_memory(self, tmp_path, monkeypatch, small):
         with monkeypatch.context() as context:
-            context.setattr(spool, "_IN_MEMORY", 1 << 20)
+            context.setattr(sorter, "_IN_MEMORY", 1 << 20)
             expected = made(tmp_path / "memory", made_up(5000))
         assert made(tmp_path / "disk", made_up(5000)) == expected
         assert names(tmp_path) == ["disk", "memory"]
 
     def test_it_was_on_the_disk(self, tmp_path, monkeypatch, small):
         seen = []
-        write = spool._write_chunk
+        write = sorter._write_chunk
 
         def writing(folder, number, table):
             seen.append((folder, number, len(table)))
             return write(folder, number, table)
 
-        monkeypatch.setattr(spool, "_write_chunk", writing)
+        monkeypatch.setattr(sorter, "_write_chunk", writing)
         made(tmp_path / "m", made_up(2000))
         assert {folder for folder, _, _ in seen} == {tmp_path / ".m.work"}
         assert [number for _, number, _ in seen] == list(range(len(seen)))
@@ -128,7 +128,7 @@ class TestOnDisk:
             for start, stop in pairwise(range(0, 300_001, 50_000))
         ]
         found = made(tmp_path / "disk", pieces)
-        monkeypatch.setattr(spool, "_IN_MEMORY", 1 << 20)
+        monkeypatch.setattr(sorter, "_IN_MEMORY", 1 << 20)
         assert made(tmp_path / "memory", pieces) == found
         with pq.ParquetFile(tmp_path / "disk" / "items.parquet") as file:
             groups = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
@@ -154,8 +154,8 @@ class TestOnDisk:
         folder = tmp_path_factory.mktemp("m")
         expected = made(folder / "memory", batches(rows, 50))
         with monkeypatch.context() as context:
-            context.setattr(spool, "_IN_MEMORY", 0)
-            context.setattr(spool, "_PIECE", 1)
+            context.setattr(sorter, "_IN_MEMORY", 0)
+            context.setattr(sorter, "_PIECE", 1)
             assert made(folder / "disk", batches(rows, step)) == expected
 
         def key(row):
@@ -166,12 +166,12 @@ class TestOnDisk:
 
     def test_many_bytes_of_names(self, tmp_path, monkeypatch):
         """It is not only their number that takes memory."""
-        monkeypatch.setattr(spool, "_MAX_HELD", 1 << 20)
-        monkeypatch.setattr(spool, "_PIECE", 16)
+        monkeypatch.setattr(sorter, "_MAX_HELD", 1 << 20)
+        monkeypatch.setattr(sorter, "_PIECE", 16)
         chunks = []
-        write = spool._write_chunk
+        write = sorter._write_chunk
         monkeypatch.setattr(
-            spool, "_write_chunk", lambda *each: chunks.append(each) or write(*each)
+            sorter, "_write_chunk", lambda *each: chunks.append(each) or write(*each)
         )
         long = [
             Items(hashlib.sha256(b"%d" % n).digest() * 16, [f"{n}/{'x' * 4000}"] * 16, [1] * 16)
@@ -209,7 +209,7 @@ class TestOnDisk:
         assert names(tmp_path) == []
 
     def test_full_disk_while_it_sorts(self, tmp_path, small, monkeypatch):
-        monkeypatch.setattr(spool, "_SORT_MEMORY", "12MB")
+        monkeypatch.setattr(sorter, "_SORT_MEMORY", "12MB")
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         rows = np.random.default_rng(0).bytes(32 * 200_000)
         data = Items(rows, [f"{n:040}" for n in range(200_000)], [1] * 200_000)
@@ -382,7 +382,7 @@ def stream(*, identity: str = "photos", stop: int = COUNT + 1, error=BrokenError
 @pytest.fixture
 def impatient(monkeypatch):
     """Each batch becomes a chunk."""
-    monkeypatch.setattr(spool, "_PATIENCE", -1.0)
+    monkeypatch.setattr(sorter, "_PATIENCE", -1.0)
 
 
 @pytest.fixture(scope="module")
@@ -432,7 +432,7 @@ class TestGoingOn:
             raise BrokenError
 
         with monkeypatch.context() as context:
-            context.setattr("alithis.builder.merkle.grow", breaking)
+            context.setattr("alithis.manifest.builder.merkle.grow", breaking)
             with pytest.raises(BrokenError):
                 made(tmp_path / "m", stream(), replace=replace)
         said = Said()
@@ -477,7 +477,7 @@ class TestGoingOn:
             if what == "VERSION":
                 context.setattr(metadata, "VERSION", 99)
             else:
-                context.setattr("alithis.builder.version", lambda _: "0.0.1")
+                context.setattr("alithis.manifest.builder.version", lambda _: "0.0.1")
             broken_off(tmp_path / "m")
         said = Said()
         assert made(tmp_path / "m", stream(), progress=said) == expected
@@ -552,7 +552,7 @@ class TestGoingOn:
     @pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EIO])
     def test_chunk_that_cannot_be_written(self, tmp_path, impatient, expected, monkeypatch, kind):
         """The disk is full: what was written before is kept."""
-        write, count = spool._write_chunk, iter(range(100))
+        write, count = sorter._write_chunk, iter(range(100))
 
         def failing(*each):
             if next(count) == 5:
@@ -560,7 +560,7 @@ class TestGoingOn:
             return write(*each)
 
         with monkeypatch.context() as context:
-            context.setattr(spool, "_write_chunk", failing)
+            context.setattr(sorter, "_write_chunk", failing)
             with pytest.raises(SourceError, match=f"m: cannot be written: {os.strerror(kind)}"):
                 made(tmp_path / "m", stream())
         said = Said()
@@ -725,10 +725,10 @@ import resource, sys
 from pathlib import Path
 import numpy as np, pyarrow, pyarrow.parquet, duckdb, stringzilla
 from alithis import spool
-from alithis.builder import build
-from alithis.digest import BYTES
-from alithis.manifest import Items
-from alithis.metadata import Description
+from alithis.manifest.builder import build
+from alithis.forms.form import BYTES
+from alithis.manifest.reader import Items
+from alithis.manifest.metadata import Description
 
 spool._IN_MEMORY, spool._CHUNK, spool._SORT_MEMORY = 1 << 16, 1 << 16, "100MB"
 def peak():
@@ -757,11 +757,11 @@ class TestUnwritable:
         program = f"""
 import os
 from pathlib import Path
-from alithis.builder import build
-from alithis.digest import BYTES
+from alithis.manifest.builder import build
+from alithis.forms.form import BYTES
 from alithis.errors import SourceError
-from alithis.manifest import Items
-from alithis.metadata import Description
+from alithis.manifest.reader import Items
+from alithis.manifest.metadata import Description
 import pyarrow, numpy
 if os.geteuid() == 0:
     os.setresuid(65534, 65534, 65534)

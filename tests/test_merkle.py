@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import digests, leaf_sets
 
-from alithis import merkle
 from alithis.errors import ProofError, RootMismatchError
+from alithis.manifest import merkle
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "merkle.json").read_text())
 

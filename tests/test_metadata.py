@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import digests
 
-from alithis import metadata, readers
-from alithis.builder import build
-from alithis.cid import Cid
-from alithis.digest import BYTES, Form, Pool
+from alithis import readers
 from alithis.errors import FormatError, VersionError
-from alithis.metadata import Description, FileEntry
+from alithis.forms.form import BYTES, Form
+from alithis.forms.pool import Pool
+from alithis.ipfs.cid import Cid
+from alithis.manifest import metadata
+from alithis.manifest.builder import build
+from alithis.manifest.metadata import Description, FileEntry
 
 ROOT = hashlib.sha256(b"root").digest()
 FULL = Description(

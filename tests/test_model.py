@@ -22,26 +22,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from alithis import digest, merkle, metadata, model, readers
-from alithis import run as runs
-from alithis import weights as weighing
-from alithis.audit import audit
-from alithis.builder import build as build_manifest
-from alithis.checkout import checkout
-from alithis.digest import of_bytes
+from alithis import readers
 from alithis.errors import AlithisError, FormatError, SourceError
-from alithis.feeds import Log, wrap
-from alithis.feeds import log as logs
-from alithis.inputs import RELATIONS, Input, Transcript, stated_inputs
-from alithis.keyed import PublisherKey
-from alithis.ledger import Ledger, Noted
-from alithis.manifest import Manifest
-from alithis.metadata import Description
-from alithis.model import Facts, build_model
-from alithis.points import Digester
-from alithis.proof import Inclusion
-from alithis.run import Run
-from alithis.weights import Weights
+from alithis.forms import form, hashing
+from alithis.forms.hashing import of_bytes
+from alithis.forms.keyed import PublisherKey
+from alithis.forms.pool import Pool
+from alithis.manifest import merkle, metadata
+from alithis.manifest.audit import audit
+from alithis.manifest.builder import build as build_manifest
+from alithis.manifest.metadata import Description
+from alithis.manifest.proof import Inclusion
+from alithis.manifest.reader import Manifest
+from alithis.manifest.transcript import RELATIONS, Input, Transcript, stated_inputs
+from alithis.training import model
+from alithis.training import run as runs
+from alithis.training import weights as weighing
+from alithis.training.digester import Digester
+from alithis.training.fed_log import Ledger, Noted
+from alithis.training.git_info import checkout
+from alithis.training.model import Facts, build_model
+from alithis.training.run import Run
+from alithis.training.weights import Weights
+from alithis.training.wrappers import Log, wrap
+from alithis.training.wrappers import log as logs
 
 ROWS = 10
 FOLDER = tempfile.TemporaryDirectory(prefix="alithis-fed-")
@@ -58,7 +62,7 @@ def dataset(tmp_path_factory):
 
 def dataset_of(out, data):
     source = readers.arrays(data, name=out.name)
-    with digest.Pool(1) as pool:
+    with Pool(1) as pool:
         return build_manifest(
             source.digested(pool), out, description=Description(out.name), form=source.form
         )
@@ -136,7 +140,7 @@ class TestWeights:
 
         for tensor in TENSORS.values():
             assert isinstance(opened.prove(of_bytes(tensor.tobytes())), Inclusion)
-        assert isinstance(opened.prove(digest.of_file(path)[0]), Inclusion)
+        assert isinstance(opened.prove(hashing.of_file(path)[0]), Inclusion)
 
     def test_large_tensors_are_streamed(self, tmp_path):
         big = np.arange((3 << 20) // 4 + 5, dtype="f4")
@@ -412,7 +416,7 @@ class TestHostileSafetensors:
 
     def test_file_replaced_between_two_readings(self, tmp_path, monkeypatch):
         path = safetensors_file(tmp_path, {"t": F4}, bytes(4))
-        of_file = digest.of_file
+        of_file = hashing.of_file
 
         def then_grown(*args):
             value = of_file(*args)
@@ -420,20 +424,20 @@ class TestHostileSafetensors:
                 file.write(b"more")
             return value
 
-        monkeypatch.setattr(digest, "of_file", then_grown)
+        monkeypatch.setattr(hashing, "of_file", then_grown)
         with pytest.raises(SourceError, match="changed while it was read"):
             build_model([path], tmp_path / "out", description=Description("m"))
 
     def test_file_gone_between_two_readings(self, tmp_path, monkeypatch):
         path = safetensors_file(tmp_path, {"t": F4}, bytes(4))
-        of_file = digest.of_file
+        of_file = hashing.of_file
 
         def then_gone(*args):
             value = of_file(*args)
             path.rename(path.with_suffix(".old"))
             return value
 
-        monkeypatch.setattr(digest, "of_file", then_gone)
+        monkeypatch.setattr(hashing, "of_file", then_gone)
         with pytest.raises(SourceError, match="cannot be read: No such file"):
             build_model([path], tmp_path / "out", description=Description("m"))
         path.with_suffix(".old").rename(path)
@@ -654,7 +658,7 @@ class TestFed:
 
 def fed_of(data):
     folder = Path(tempfile.mkdtemp(dir=FOLDER.name))
-    return wrap(data, Log(Ledger(folder), Digester(digest.BYTES)))
+    return wrap(data, Log(Ledger(folder), Digester(form.BYTES)))
 
 
 def taken(fed):

@@ -15,13 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import leaf_sets
 
-from alithis import digest, merkle, metadata, overlap
-from alithis.builder import build as build_manifest
-from alithis.digest import SIZE, of_bytes
 from alithis.errors import FormatError, IntegrityError, SourceError
-from alithis.keyed import PublisherKey
-from alithis.manifest import Items, Manifest
-from alithis.overlap import Paths, Side, require_comparable, shared
+from alithis.forms import form as forms
+from alithis.forms.form import Form
+from alithis.forms.hashing import SIZE, of_bytes
+from alithis.forms.keyed import PublisherKey
+from alithis.manifest import merkle, metadata, overlap
+from alithis.manifest.builder import build as build_manifest
+from alithis.manifest.overlap import Paths, Side, require_comparable, shared
+from alithis.manifest.reader import Items, Manifest
 
 KEY, OTHER = PublisherKey(b"k" * SIZE), PublisherKey(b"o" * SIZE)
 
@@ -40,7 +42,7 @@ class Leaves:
 
 
 class Stated:
-    name, scheme, form, key_check = "sample", "sha256", digest.BYTES, None
+    name, scheme, form, key_check = "sample", "sha256", forms.BYTES, None
 
     def __init__(self, sha256, root):
         self.sha256, self.root = sha256, root
@@ -188,7 +190,7 @@ class TestComparable:
 
     @staticmethod
     def form(name, mode=None, width=None, height=None):
-        return digest.Form(name, mode, width and int(width), height and int(height))
+        return Form(name, mode, width and int(width), height and int(height))
 
     def test_schemes_and_keys(self, tmp_path):
         plain = build(tmp_path / "plain", [b"a", b"b"])
@@ -244,7 +246,9 @@ class TestPaths:
         opened = build(tmp_path / "m", [b"a"])
         (tmp_path / "m" / "items.parquet").unlink()
         assert Paths.at(tmp_path / "m", opened.metadata) is None
-        assert Side.open(str(tmp_path / "m")).paths_of([of_bytes(b"a")]) == [[]]
+        manifest = Manifest.open(tmp_path / "m")
+        side = Side(manifest, Paths.at(tmp_path / "m", manifest.metadata))
+        assert side.paths_of([of_bytes(b"a")]) == [[]]
 
     def test_leaves_that_are_plain_binary(self, tmp_path):
         """Some tools write them so, and nothing would match."""
@@ -335,7 +339,7 @@ class TestCommand:
         """A hostile publisher's paths must not read like the answer."""
         data = [Items(of_bytes(b"7"), ["x\n0 shared data points"], [1])]
         words = metadata.Description("posing", "")
-        build_manifest(data, tmp_path / "posing", description=words, form=digest.BYTES)
+        build_manifest(data, tmp_path / "posing", description=words, form=forms.BYTES)
         lines = run("overlap", "train", "posing", "--list").stdout.splitlines()
         assert lines[0].endswith("  x\\n0 shared data points")
         assert lines[1] == "1 shared data points"
@@ -366,7 +370,7 @@ class TestCommand:
     def test_models_share_tensors(self, tmp_path):
         from safetensors.numpy import save_file
 
-        from alithis.model import build_model
+        from alithis.training.model import build_model
 
         frozen, head = np.zeros((4, 4), np.float32), np.ones(4, np.float32)
         for name, value in (("base", head), ("tuned", head * 2)):

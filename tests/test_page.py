@@ -21,9 +21,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from serving import serving
 
+from alithis.chain.registry import Registry
+from alithis.chain.rpc import HttpTransport
 from alithis.errors import AlithisError
-from alithis.registry import HttpTransport, Registry
-from alithis.storage import Store
+from alithis.storage.store import Store
 
 PICTURES = os.environ.get("ALITHIS_PICTURES")
 """Where screenshots go; by default none are made."""

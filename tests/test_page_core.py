@@ -21,18 +21,20 @@ from hypothesis import strategies as st
 from strategies import leaf_sets
 from test_contract_merkle import flip, forgeries, leaves, mint_tree, verify_all
 
-from alithis import canonical, digest, merkle, metadata, proof
-from alithis.cid import Cid
-from alithis.contract import artifact
-from alithis.digest import Form
+from alithis.chain.contract import artifact
+from alithis.chain.index import DERIVES
 from alithis.errors import AlithisError, ProofError, SourceError
-from alithis.index import DERIVES
-from alithis.inputs import Input, Transcript
-from alithis.keyed import PublisherKey
-from alithis.manifest import Manifest
-from alithis.proof import Exclusion, Inclusion, Subject
-from alithis.registry import Relation
-from alithis.verifier import Statement
+from alithis.forms import hashing
+from alithis.forms import text as texts
+from alithis.forms.form import Form
+from alithis.forms.keyed import PublisherKey
+from alithis.ipfs.cid import Cid
+from alithis.manifest import merkle, metadata, proof
+from alithis.manifest.proof import Exclusion, Inclusion, Subject
+from alithis.manifest.reader import Manifest
+from alithis.manifest.terms import Relation
+from alithis.manifest.transcript import Input, Transcript
+from alithis.verify.library import Statement
 
 VECTORS = Path(__file__).parent / "vectors"
 FORMS = json.loads((VECTORS / "forms.json").read_text())
@@ -265,7 +267,7 @@ class TestDifferential:
     def test_texts(self, page, text):
         asked = {"data": text.encode("utf-8", "surrogatepass").hex(), "form": {"name": "text"}}
         try:
-            expected = hashlib.sha256(canonical.text(text)).hexdigest()
+            expected = hashlib.sha256(texts.text(text)).hexdigest()
         except SourceError:
             return  # what this Python's Unicode does not know, the browser's may
         assert page.ask("digest", **asked) == expected
@@ -273,14 +275,14 @@ class TestDifferential:
     @pytest.mark.parametrize("marks", ["\u0301" * 1001, "\u0301\u0334" * 501, "\u0345" * 1001])
     def test_texts_with_long_runs_of_marks_are_refused(self, page, marks):
         with pytest.raises(SourceError):
-            canonical.text("a" + marks)
+            texts.text("a" + marks)
         asked = {"data": f"a{marks}".encode().hex(), "form": {"name": "text"}}
         assert not page.holds("digest", **asked)
 
     def test_long_runs_of_marks_without_a_class_are_no_runs(self, page):
         text = "a" + "\u0903" * 1001  # DEVANAGARI SIGN VISARGA: spacing, class 0
         asked = {"data": text.encode().hex(), "form": {"name": "text"}}
-        expected = hashlib.sha256(canonical.text(text)).hexdigest()
+        expected = hashlib.sha256(texts.text(text)).hexdigest()
         assert page.ask("digest", **asked) == expected
 
     @settings(max_examples=300)
@@ -290,7 +292,7 @@ class TestDifferential:
         data = pictures.write(sort, seed)
         asked = {"data": data.hex(), "form": {"name": "pixels", "mode": mode}}
         try:
-            expected = digest.of_bytes(Form("pixels", mode=mode).canonical(data)).hex()
+            expected = hashing.of_bytes(Form("pixels", mode=mode).canonical(data)).hex()
         except SourceError:
             assert not page.holds("digest", **asked)
         else:
@@ -306,7 +308,7 @@ class TestDifferential:
         for mode in ("L", "RGB", "RGBA"):
             asked = {"data": written.hex(), "form": {"name": "pixels", "mode": mode}}
             if page.holds("digest", **asked):
-                found = digest.of_bytes(Form("pixels", mode=mode).canonical(bytes(written)))
+                found = hashing.of_bytes(Form("pixels", mode=mode).canonical(bytes(written)))
                 assert page.ask("digest", **asked) == found.hex()
 
     @given(size=st.tuples(st.integers(1, 9), st.integers(1, 9)), colour=st.booleans())
@@ -315,7 +317,7 @@ class TestDifferential:
         samples = random.Random(width * height).randbytes(width * height * (3 if colour else 1))
         data = b"P%d\n# by hand\n%d %d\n255\n" % (6 if colour else 5, width, height) + samples
         mode = "RGB" if colour else "L"
-        expected = digest.of_bytes(Form("pixels", mode=mode).canonical(data)).hex()
+        expected = hashing.of_bytes(Form("pixels", mode=mode).canonical(data)).hex()
         assert expected == hashlib.sha256(samples).hexdigest()
         form = {"name": "pixels", "mode": mode}
         assert page.ask("digest", data=data.hex(), form=form) == expected

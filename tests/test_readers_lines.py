@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reading import assert_resumes, columns, contents, everything, read, sha256, skipped
 
-from alithis.digest import BYTES, RECORD, TEXT, Form
 from alithis.errors import SourceError
+from alithis.forms.form import BYTES, RECORD, TEXT, Form
 from alithis.readers import lines, open_source
 
 PACK = {
@@ -286,7 +286,7 @@ class TestText:
 
     def test_form_of_a_whole_line_is_that_of_a_file(self, write, tmp_path):
         """`alithis verify` takes a file for a data point."""
-        from alithis.digest import of_file
+        from alithis.forms.hashing import of_file
 
         found = contents(open_source(write("x.txt", "cafe\u0301\n")))
         assert found["x.txt#0"] == of_file(write("y", "caf\u00e9"), TEXT)[0]

@@ -20,11 +20,12 @@ from PIL import Image
 from reading import assert_resumes, columns, contents, everything, fill, read, sha256, skipped
 
 from alithis import cli, readers
-from alithis.audit import audit
-from alithis.builder import build
-from alithis.digest import BYTES, RECORD, SAMPLE, TEXT, Form, Pool
 from alithis.errors import ChangedError, MissingExtraError, SourceError
-from alithis.metadata import Description
+from alithis.forms.form import BYTES, RECORD, SAMPLE, TEXT, Form
+from alithis.forms.pool import Pool
+from alithis.manifest.audit import audit
+from alithis.manifest.builder import build
+from alithis.manifest.metadata import Description
 from alithis.readers import Choice, arrays, open_source, opening
 
 

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from reading import assert_resumes, contents, everything, fill, read, sha256, skipped
 
-from alithis.digest import Form
 from alithis.errors import ChangedError, MissingExtraError, SourceError
+from alithis.forms.form import Form
 from alithis.readers import open_source, remote
 
 

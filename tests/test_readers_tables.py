@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from reading import assert_resumes, columns, contents, everything, read, sha256, skipped
 
-from alithis.digest import BYTES, RECORD, TEXT, Form
 from alithis.errors import SourceError
+from alithis.forms.form import BYTES, RECORD, TEXT, Form
 from alithis.readers import columns as conversion
 from alithis.readers import open_source
 
@@ -386,7 +386,7 @@ def test_dictionary_of_one_large_value_is_decoded_a_piece_at_a_time(tmp_path, ki
     script = (
         "import re, sys\n"
         "from pathlib import Path\n"
-        "from alithis.digest import Pool\n"
+        "from alithis.forms.pool import Pool\n"
         "from alithis.readers import columns, open_source\n"
         "columns._DECODED = 1 << 22\n"
         "def peak():\n"

@@ -16,10 +16,11 @@ from hexbytes import HexBytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alithis import merkle
-from alithis import registry as registries
-from alithis.cid import Cid
-from alithis.digest import of_bytes
+from alithis.chain import abi
+from alithis.chain import registry as registries
+from alithis.chain.records import Claim, Event, Link, Record
+from alithis.chain.registry import Registry, RpcError
+from alithis.chain.rpc import HttpTransport
 from alithis.errors import (
     ChainError,
     NoRegistryError,
@@ -28,20 +29,10 @@ from alithis.errors import (
     RegistryError,
     TransportError,
 )
-from alithis.registry import (
-    Claim,
-    ClaimStatus,
-    Event,
-    Grade,
-    HttpTransport,
-    Kind,
-    Link,
-    Record,
-    Registry,
-    Relation,
-    RpcError,
-    Scheme,
-)
+from alithis.forms.hashing import of_bytes
+from alithis.ipfs.cid import Cid
+from alithis.manifest import merkle
+from alithis.manifest.terms import ClaimStatus, Grade, Kind, Relation, Scheme
 
 CALIBRATION = 314159
 LEAVES = sorted(of_bytes(bytes([number])) for number in range(5))
@@ -560,7 +551,7 @@ class Lying:
 
 
 def selector(name):
-    return "0x" + registries._interface().functions[name].selector.hex()
+    return "0x" + abi.interface().functions[name].selector.hex()
 
 
 LIES = {
@@ -826,7 +817,7 @@ class TestLyingAboutEvents:
                     "address": reader.address,
                     "fromBlock": "0x0",
                     "toBlock": "latest",
-                    "topics": registries._interface().topics("Minted", {"id": 2}),
+                    "topics": abi.interface().topics("Minted", {"id": 2}),
                 }
             ],
         )

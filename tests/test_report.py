@@ -21,9 +21,7 @@ from markdown_it import MarkdownIt
 from solidity import Relation
 from test_index import Altered
 
-from alithis import digest, document, report, report_text, summary
-from alithis.contents import contents, model_files
-from alithis.document import Document, Facts, Items, Paragraph, Section, Table
+from alithis.chain.registry import Registry
 from alithis.errors import (
     FormatError,
     IntegrityError,
@@ -33,16 +31,20 @@ from alithis.errors import (
     StorageError,
     TransportError,
 )
-from alithis.gateways import Gateway, Gateways
-from alithis.inputs import Input, Transcript
-from alithis.keyed import PublisherKey
-from alithis.manifest import Manifest
-from alithis.metadata import Description
-from alithis.model import build_model
-from alithis.registry import Registry
-from alithis.report import as_object
-from alithis.storage import Store
-from alithis.verifier import Shelf
+from alithis.forms import hashing
+from alithis.forms.keyed import PublisherKey
+from alithis.manifest.items import contents, model_files
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Manifest
+from alithis.manifest.transcript import Input, Transcript
+from alithis.reports import document, eu_summary, gather, model_report
+from alithis.reports.document import Document, Facts, Items, Paragraph, Section, Table
+from alithis.reports.gather import as_object
+from alithis.storage.fallback import Gateways
+from alithis.storage.gateway import Gateway
+from alithis.storage.store import Store
+from alithis.training.model import build_model
+from alithis.verify.library import Shelf
 from scripts._common import container
 
 
@@ -107,7 +109,7 @@ class TestByManifests:
         found = of(tuned, Shelf(store))
         (overlap,) = found.overlaps
         told = "test, which base was tested on, shares 1 data points with train, which was trained"
-        assert told in document.markdown(report_text.compose(found))
+        assert told in document.markdown(model_report.compose(found))
         assert (overlap.relation, overlap.first.name, overlap.second.name, overlap.shared) == (
             *("tested_on", "test", "train", 1),
         )
@@ -143,7 +145,7 @@ class TestByManifests:
         ],
     )
     def test_what_may_be_mined(self, term, value, says, reserved, unclear):
-        words = report.Words.of({term: value})
+        words = gather.Words.of({term: value})
         assert (words.is_reserved, words.is_unclear) == (reserved, unclear)
         assert says in (None, words.mining[0].says)
 
@@ -181,7 +183,7 @@ class TestByManifests:
                 now[0] += 25.0
                 return super().open(digest_)
 
-        monkeypatch.setattr("alithis.report.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("alithis.reports.gather.time.monotonic", lambda: now[0])
         found = of(folder, Slow(family.store))
         assert len(asked) == 3
         assert len(found.ties) == 50
@@ -194,10 +196,10 @@ class TestByManifests:
             **{"d": "2025-99", "e": None},
         }
         data = [
-            SimpleNamespace(name=name, words=report.Words.of({"rai:dataCollectionTimeframe": text}))
+            SimpleNamespace(name=name, words=gather.Words.of({"rai:dataCollectionTimeframe": text}))
             for name, text in stated.items()
         ]
-        told = summary._latest(data)
+        told = eu_summary._latest(data)
         assert told == (
             "2024-05-31T10:00:00Z, as the datasets' publishers state; c: 31 December 2009; "
             "d: 2025-99; e states none"
@@ -255,7 +257,7 @@ class TestByManifests:
         found = of(model(tmp_path / "bare", [], {"w": 1}), shelf)
         assert found.ties == found.overlaps == found.parents == ()
         assert any(text.startswith("What data it was trained on") for text in found.unknown)
-        for compose in (report_text.compose, summary.compose):
+        for compose in (model_report.compose, eu_summary.compose):
             assert "neither its metadata nor its token names any" in document.markdown(
                 compose(found)
             )
@@ -264,7 +266,7 @@ class TestByManifests:
         found = of(model(tmp_path / "torn", [], {"w": 1}, complete=False), shelf)
         assert any("did not come to its end" in text for text in found.unknown)
         assert "**Warning:** The training run did not come to its end." in document.markdown(
-            report_text.compose(found)
+            model_report.compose(found)
         )
 
     def test_a_transcript_that_cannot_be(self, family, tmp_path, shelf):
@@ -308,10 +310,10 @@ class TestByManifests:
 
     def test_a_token_of_no_registry(self, shelf):
         with pytest.raises(NoTokenError, match="of which registry"):
-            report.report(3, shelf)
+            gather.report(3, shelf)
 
     def test_many_sources_are_bounded(self, family, shelf, monkeypatch):
-        monkeypatch.setattr(report, "MAX_ARTIFACTS", 2)
+        monkeypatch.setattr(gather, "MAX_ARTIFACTS", 2)
         found = of(family.tuned, shelf)
         assert len(found.artifacts) <= 4
         assert any(text.startswith("What lies beyond 2 artifacts") for text in found.unknown)
@@ -350,7 +352,7 @@ class TestByTheChain:
 
     def test_links_grades_and_publishers(self, minted, registry, shelf, owner):
         registry.countersign(5, 0, sender=owner)
-        found = report.report(5, shelf, minted)
+        found = gather.report(5, shelf, minted)
         assert found.model.name == "tuned (token 5)"
         assert [(tie.target.name, tie.grade, tie.linked) for tie in found.ties] == [
             ("more (token 2)", "countersigned", True),
@@ -370,16 +372,16 @@ class TestByTheChain:
 
     def test_marks(self, minted, registry, shelf, owner, accounts):
         registry.withdraw(1, "why", sender=owner)
-        found = report.report(5, shelf, minted)
+        found = gather.report(5, shelf, minted)
         (photos,) = [each for each in found.artifacts if each.record.id == 1]
         assert photos.marks == ("withdrawn by its owner",)
-        text = document.markdown(report_text.compose(found))
+        text = document.markdown(model_report.compose(found))
         assert "photos (token 1) is marked: withdrawn by its owner" in text
 
     def test_an_open_claim(self, minted, registry, shelf, family, accounts):
-        proof = Manifest.open(family.more).prove(digest.of_bytes(b"image 20"))
+        proof = Manifest.open(family.more).prove(hashing.of_bytes(b"image 20"))
         registry.claim(2, proof.leaf, proof.index, proof.path, "ipfs://why", sender=accounts[3])
-        found = report.report(5, shelf, minted)
+        found = gather.report(5, shelf, minted)
         (more,) = [each for each in found.artifacts if each.record.id == 2]
         assert more.marks == ("claims against it that nobody has answered: 1",)
 
@@ -387,7 +389,7 @@ class TestByTheChain:
         data = Manifest.open(family.tuned).metadata
         links = [(1, Relation.TRAINED_ON), (3, Relation.TESTED_ON)]
         registry.mintModel(commitment(data), links, sender=owner)
-        found = report.report(6, shelf, minted)
+        found = gather.report(6, shelf, minted)
         assert set(found.disagreements) == {
             "tuned (token 6): its token has the link trained_on photos (token 1), which its "
             "metadata does not name",
@@ -407,7 +409,7 @@ class TestByTheChain:
     ):
         data = Manifest.open(family.tuned).metadata
         registry.mintModel(commitment(data, size=data.size + 1), [], sender=owner)
-        found = report.report(6, shelf, minted)
+        found = gather.report(6, shelf, minted)
         assert (
             f"tuned (token 6): its metadata states the size {data.size}, its token "
             in (found.disagreements[0])
@@ -427,10 +429,10 @@ class TestByTheChain:
 
     def test_no_such_token(self, minted, shelf):
         with pytest.raises(NoTokenError):
-            report.report(77, shelf, minted)
+            gather.report(77, shelf, minted)
 
     def test_nothing_at_hand(self, minted, tmp_path):
-        found = report.report(5, Shelf(Store(tmp_path / "empty")), minted)
+        found = gather.report(5, Shelf(Store(tmp_path / "empty")), minted)
         assert [tie.relation for tie in found.ties][:3] == [
             "trained_on",
             "tested_on",
@@ -438,7 +440,7 @@ class TestByTheChain:
         ]
         assert found.model.size is not None
         assert found.unknown[0].startswith("What the publisher of unnamed ")
-        for compose in (report_text.compose, summary.compose):
+        for compose in (model_report.compose, eu_summary.compose):
             document.html(compose(found))
 
     def test_nothing_against_it(self, minted, registry, family, tmp_path, owner):
@@ -454,8 +456,8 @@ class TestByTheChain:
 
         def told(*manifests):
             store = family.store if len(manifests) > 1 else Store(tmp_path / "empty")
-            found = report.report(8, Shelf(store, manifests), minted)
-            return document.markdown(report_text.compose(found))
+            found = gather.report(8, Shelf(store, manifests), minted)
+            return document.markdown(model_report.compose(found))
 
         assert "Nothing: no mark on a token, no rights reserved" in told(clean, apart)
         missing = told(clean)
@@ -464,7 +466,7 @@ class TestByTheChain:
 
     def test_nothing_to_compare_is_not_nothing_shared(self, family, tmp_path, shelf):
         untested = model(tmp_path / "m", [tie_to("trained_on", family.more)], {"w": 5})
-        text = document.markdown(report_text.compose(of(untested, shelf)))
+        text = document.markdown(model_report.compose(of(untested, shelf)))
         assert "no test data is named that could be compared with training data" in text
         assert "the chain, on which marks stand, was not asked" in text
 
@@ -475,13 +477,13 @@ class TestByTheChain:
         indirect = model(tmp_path / "m", [tie_to("trained_on", family.more)], {"w": 5})
         stated = commitment(Manifest.open(indirect).metadata)
         registry.mintModel(stated, [(2, Relation.TRAINED_ON)], sender=owner)
-        found = report.report(6, Shelf(family.store, [indirect]), minted)
+        found = gather.report(6, Shelf(family.store, [indirect]), minted)
         assert [(tie.source.name, tie.target.name) for tie in found.origins] == [
             ("more (token 2)", "photos (token 1)")
         ]
-        text = document.markdown(report_text.compose(found))
+        text = document.markdown(model_report.compose(found))
         assert "photos (token 1), from which more (token 2) was derived, reserves rights" in text
-        text = Page(document.html(summary.compose(found))).text
+        text = Page(document.html(eu_summary.compose(found))).text
         assert "photos (token 1)" in text
         assert "prohibited-training" in text
 
@@ -490,20 +492,20 @@ class TestByTheChain:
 
         class Circle(Registry):
             def links(self, id):
-                from alithis.registry import Link
-                from alithis.registry import Relation as Named
+                from alithis.chain.records import Link
+                from alithis.manifest.terms import Relation as Named
 
                 return (Link(5 if id == 4 else 4, Named.FINE_TUNED_FROM),)
 
         lying = Circle(minted._transport, minted.address)
-        found = report.report(5, shelf, lying)
+        found = gather.report(5, shelf, lying)
         assert [
             (tie.source.record.id, tie.target.record.id) for tie in found.ties if tie.linked
         ] == [
             (5, 4),
             (4, 5),
         ]
-        document.html(report_text.compose(found))
+        document.html(model_report.compose(found))
 
     def test_a_node_that_dies(self, minted, shelf):
         answered = []
@@ -515,7 +517,7 @@ class TestByTheChain:
             return answer
 
         with pytest.raises(TransportError, match="the node is gone"):
-            report.report(5, shelf, Registry(Altered(minted, change), minted.address))
+            gather.report(5, shelf, Registry(Altered(minted, change), minted.address))
 
 
 class TestWritten:
@@ -524,7 +526,7 @@ class TestWritten:
         return of(family.tuned, shelf)
 
     def test_markdown(self, found):
-        text = document.markdown(report_text.compose(found))
+        text = document.markdown(model_report.compose(found))
         assert "# What tuned rests on" in text
         assert (
             "| photos | base | 10 | 70 | CC-BY-4.0 | prohibited-training (plus:DataMining); rights "
@@ -536,7 +538,7 @@ class TestWritten:
         assert "- photos, which was trained on, reserves rights in its metadata: prohib" in text
 
     def test_html_is_whole_and_loads_nothing(self, found):
-        page = document.html(report_text.compose(found))
+        page = document.html(model_report.compose(found))
         checked = Page(page)
         assert checked.headings[0] == "h1"
         assert "script" not in checked.tags
@@ -568,7 +570,7 @@ class TestSummary:
 
     @pytest.fixture
     def text(self, family, shelf):
-        return document.markdown(summary.compose(of(family.tuned, shelf)))
+        return document.markdown(eu_summary.compose(of(family.tuned, shelf)))
 
     def test_sections(self, text):
         assert re.findall(r"^#+ (\d[\d.]*) ", text, re.MULTILINE) == [
@@ -594,7 +596,7 @@ class TestSummary:
             (data, "3 in 2 datasets; one that several hold counts in each"),
             (data[:1], "2 distinct, and those of 1 more that are not at hand"),
         ):
-            composed = summary.compose(of(made, Shelf(family.store, known)))
+            composed = eu_summary.compose(of(made, Shelf(family.store, known)))
             assert f"| Data points in all | {said} |" in document.markdown(composed)
 
     def test_what_only_the_provider_knows_is_open(self, text):
@@ -610,7 +612,7 @@ class TestSummary:
     def test_where_a_dataset_is_put(self, tmp_path, family, statement, number):
         data = dataset(tmp_path / "d", images(1), rai={"dataCollectionType": [statement]})
         made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
-        composed = summary.compose(of(made, Shelf(family.store, [data])))
+        composed = eu_summary.compose(of(made, Shelf(family.store, [data])))
         (listed,) = [each for each in composed.sections if each.number == "2"]
         (section,) = [each for each in listed.sections if each.number == number]
         assert any(isinstance(block, Table) for block in section.blocks)
@@ -624,7 +626,7 @@ class TestSummary:
         ],
     )
     def test_ranges_of_images(self, count, said):
-        assert summary._size("Image", count) == f"{said} ({count:,})"
+        assert eu_summary._size("Image", count) == f"{said} ({count:,})"
 
 
 class Page(HTMLParser):
@@ -748,7 +750,7 @@ class TestHostileTexts:
         (data / "metadata.json").write_text(json.dumps(body))
         made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
         found = of(made, Shelf(family.store, [data]))
-        for compose in (report_text.compose, summary.compose):
+        for compose in (model_report.compose, eu_summary.compose):
             page = Page(document.html(compose(found)))
             assert "script" not in page.tags
             assert page.links == set()
@@ -760,7 +762,7 @@ class TestHostileTexts:
         data = dataset(tmp_path / "d", images(1), description="x" * 100_000, creators=["y"] * 2_000)
         made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
         found = of(made, Shelf(family.store, [data]))
-        assert len(document.markdown(report_text.compose(found))) < 30_000
+        assert len(document.markdown(model_report.compose(found))) < 30_000
 
 
 class TestContents:
@@ -783,7 +785,7 @@ class TestContents:
             contents(Manifest.open(copy))
 
     def test_too_many(self, family, monkeypatch):
-        monkeypatch.setattr("alithis.contents.MAX_BYTES", 100)
+        monkeypatch.setattr("alithis.manifest.items.MAX_BYTES", 100)
         with pytest.raises(StorageError, match="more than 100 bytes"):
             contents(Manifest.open(family.photos))
 
@@ -800,11 +802,11 @@ class TestContents:
     def test_a_report_tells_lies_and_limits_apart(self, tmp_path, monkeypatch):
         """Of the first as a contradiction, of the second as what is not known."""
         lying = with_items(tmp_path, lambda table: table.set_column(0, "leaf", [[b"\1" * 32]]))
-        told = report.report(lying, Shelf(Store(tmp_path / "store")))
+        told = gather.report(lying, Shelf(Store(tmp_path / "store")))
         assert any("but not in its tree" in each for each in told.disagreements)
         assert isinstance(told.unlisted, FormatError)
-        monkeypatch.setattr("alithis.contents.MAX_ROWS", 0)
-        told = report.report(lying, Shelf(Store(tmp_path / "store")))
+        monkeypatch.setattr("alithis.manifest.items.MAX_ROWS", 0)
+        told = gather.report(lying, Shelf(Store(tmp_path / "store")))
         assert told.disagreements == ()
         assert any("has more than 0 items" in each for each in told.unknown)
         assert isinstance(told.unlisted, StorageError)
@@ -854,7 +856,7 @@ class TestContents:
         lying = with_items(tmp_path, lambda table: pa.concat_tables([table] * 100))
         with pytest.raises(FormatError, match="more rows than there are items"):
             contents(lying)
-        monkeypatch.setattr("alithis.contents.MAX_ROWS", 0)
+        monkeypatch.setattr("alithis.manifest.items.MAX_ROWS", 0)
         with pytest.raises(StorageError, match="more than 0 items"):
             contents(lying)
 

@@ -24,7 +24,8 @@ from chains import (
     run_script,
 )
 
-from alithis.registry import HttpTransport, Registry
+from alithis.chain.registry import Registry
+from alithis.chain.rpc import HttpTransport
 from scripts._common import ScriptError, approve, filecoin_address, find_registry, unsent
 
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from test_script_mint import write, write_model
 
 from alithis.cli import cli
-from alithis.manifest import Manifest
-from alithis.storage import Store
+from alithis.manifest.reader import Manifest
+from alithis.storage.store import Store
 
 JSON = {"Content-Type": "application/json"}
 SENDS = "eth_sendRawTransaction"

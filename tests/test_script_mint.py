@@ -9,16 +9,19 @@ import solidity
 from click.testing import CliRunner
 from hosts import KEY, hosting
 
-from alithis import backends, metadata, model, readers
-from alithis import manifest as manifests
-from alithis.backends import open_backends
-from alithis.builder import build
-from alithis.cid import Cid
-from alithis.digest import Pool
-from alithis.inputs import Input
-from alithis.publish import publish
-from alithis.registry import Registry
-from alithis.storage import Store, parts_of
+from alithis import readers
+from alithis.chain.registry import Registry
+from alithis.forms.pool import Pool
+from alithis.ipfs.cid import Cid
+from alithis.manifest import metadata
+from alithis.manifest import reader as manifests
+from alithis.manifest.builder import build
+from alithis.manifest.transcript import Input
+from alithis.storage.hosts import open_backends
+from alithis.storage.hosts.lighthouse import Lighthouse
+from alithis.storage.store import Store, parts_of
+from alithis.storage.upload import publish
+from alithis.training import model
 from scripts import mint_dataset, mint_model
 from scripts._common import container, transport
 
@@ -239,7 +242,7 @@ class TestPublished:
         monkeypatch.setenv("LIGHTHOUSE_API_KEY", KEY)
         with hosting() as running:
             for where in ("UPLOADS", "API"):
-                monkeypatch.setattr(backends.Lighthouse, where, running.url)
+                monkeypatch.setattr(Lighthouse, where, running.url)
             yield running
 
     def test_a_manifest_that_a_public_host_has_is_minted(self, run, folder, host, registry):

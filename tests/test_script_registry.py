@@ -13,11 +13,11 @@ from eth_account import Account
 from relaying import FIELDS, MINT_FIELDS, sign
 from solidity import Kind, Relation, helper, mint
 
-from alithis import proof
-from alithis.digest import of_bytes
-from alithis.manifest import Manifest
-from alithis.proof import Subject
-from alithis.storage import Store
+from alithis.forms.hashing import of_bytes
+from alithis.manifest import proof
+from alithis.manifest.proof import Subject
+from alithis.manifest.reader import Manifest
+from alithis.storage.store import Store
 from scripts import registry as commands
 from scripts._common import container
 

@@ -17,9 +17,9 @@ from artifacts import build
 from commands import refused
 from serving import served, wait_until
 
-from alithis import guard, server
-from alithis.cid import Cid
-from alithis.storage import Store
+from alithis.ipfs.cid import Cid
+from alithis.server import app, limits
+from alithis.storage.store import Store
 
 NOBODY = "0x" + "11" * 20
 
@@ -58,7 +58,7 @@ def get(url, path, **headers):
 def test_the_page(url):
     answer = get(url, "/")
     assert answer.status_code == 200
-    assert answer.text == (server.page_folder() / "index.html").read_text()
+    assert answer.text == (app.page_folder() / "index.html").read_text()
     assert answer.headers["Cache-Control"] == "no-cache"
     assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
@@ -66,7 +66,7 @@ def test_the_page(url):
 
 
 def test_its_files_are_compressed_and_kept(url):
-    for file in server.page_folder().glob("*.js"):
+    for file in app.page_folder().glob("*.js"):
         answer = get(url, f"/{file.name}")
         assert answer.content == file.read_bytes()
         assert answer.headers["Content-Encoding"] == "gzip"
@@ -277,7 +277,7 @@ class TestClients:
             dripping.join()
             for each in slow:
                 each.close()
-        assert time.monotonic() - begun < 3 * guard._HEAD
+        assert time.monotonic() - begun < 3 * limits._HEAD
 
     def test_one_client_has_so_many_connections(self, here):
         many = [socket.create_connection(("127.0.0.1", here.port)) for _ in range(100)]
@@ -290,7 +290,7 @@ class TestClients:
             for each in many:
                 with suppress(ConnectionError):
                     answered += each.recv(12) == b"HTTP/1.1 200"
-            assert 1 <= answered <= guard._PER_CLIENT
+            assert 1 <= answered <= limits._PER_CLIENT
         finally:
             for each in many:
                 each.close()
@@ -389,7 +389,7 @@ class TestCommand:
         assert f"127.0.0.1:{port}: cannot listen: Address already in use" in said
 
     def test_a_page_that_is_not_built(self, upstream, upstream_registry, monkeypatch, tmp_path):
-        monkeypatch.setattr(server, "files", lambda _: tmp_path)
+        monkeypatch.setattr(app, "files", lambda _: tmp_path)
         said = refused(*self.options(upstream, upstream_registry))
         assert "the page is not built: `make page`" in said
         assert Path(tmp_path).exists()
@@ -399,7 +399,7 @@ class TestCommand:
         self, upstream, upstream_registry, tmp_path, monkeypatch, library
     ):
         for name in list(sys.modules):
-            if name in ("alithis.guard", "alithis.api") or name.startswith(library):
+            if name in ("alithis.server.limits", "alithis.server.api") or name.startswith(library):
                 monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, library, None)
         said = refused(*self.options(upstream, upstream_registry, "--index", tmp_path))

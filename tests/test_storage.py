@@ -13,10 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis import cid as cids
-from alithis import merkle, metadata
-from alithis.cid import Cid
-from alithis.digest import BYTES
 from alithis.errors import (
     ChangedError,
     FormatError,
@@ -26,8 +22,12 @@ from alithis.errors import (
     StorageError,
     VersionError,
 )
-from alithis.metadata import Description, FileEntry
-from alithis.storage import Store, StoredManifest
+from alithis.forms.form import BYTES
+from alithis.ipfs import cid as cids
+from alithis.ipfs.cid import Cid
+from alithis.manifest import merkle, metadata
+from alithis.manifest.metadata import Description, FileEntry
+from alithis.storage.store import Store, StoredManifest
 
 LIMIT = 1 << 20
 HELLO = Cid.raw(hashlib.sha256(b"hello").digest())
@@ -318,7 +318,7 @@ class TestFaults:
     def test_killed_in_the_middle_of_a_put(self, store):
         code = (
             "import sys, time\n"
-            "from alithis.storage import Store\n"
+            "from alithis.storage.store import Store\n"
             "def chunks():\n"
             "    yield bytes(1 << 20)\n"
             "    print('half', flush=True)\n"
@@ -346,7 +346,7 @@ class TestFaults:
         source.write_bytes(os.urandom((2 << 20) + 7))
         code = (
             "import sys\n"
-            "from alithis.storage import Store\n"
+            "from alithis.storage.store import Store\n"
             "sys.stdin.readline()\n"
             "for _ in range(10):\n"
             "    print(Store(sys.argv[1]).put_file(sys.argv[2]))\n"

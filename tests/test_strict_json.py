@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from alithis.base.untrusted_json import MAX_DEPTH, MAX_DIGITS, parse
 from alithis.errors import FormatError
-from alithis.strict_json import MAX_DEPTH, MAX_DIGITS, parse
 
 
 @pytest.mark.parametrize(

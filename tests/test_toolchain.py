@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ape_geth
+from alithis.chain.registry import RpcError
 from alithis.errors import TransportError
-from alithis.registry import RpcError
 from scripts._common import ProviderTransport, container, filecoin_address
 from tools import install_solc
 

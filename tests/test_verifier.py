@@ -15,29 +15,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alithis import digest, proof, verifier
-from alithis.cid import Cid
-from alithis.digest import of_bytes
+from alithis.chain.records import Link
+from alithis.chain.registry import Registry
 from alithis.errors import FormatError, NoTokenError, RegistryError, SourceError
-from alithis.inputs import Transcript
-from alithis.keyed import PublisherKey
-from alithis.manifest import Manifest
-from alithis.proof import Exclusion, Inclusion, Subject
-from alithis.registry import Link, Registry, Relation
-from alithis.storage import Store
-from alithis.verifier import (
-    ABSENT,
-    INCLUDED,
-    UNVERIFIABLE,
-    Commitment,
-    LinkedModel,
-    Shelf,
-    Target,
-    verify,
-    verify_manifest,
-    verify_proof,
-    verify_tokens,
-)
+from alithis.forms import hashing
+from alithis.forms.form import Form
+from alithis.forms.hashing import of_bytes
+from alithis.forms.keyed import PublisherKey
+from alithis.forms.pool import Pool
+from alithis.ipfs.cid import Cid
+from alithis.manifest import proof
+from alithis.manifest.proof import Exclusion, Inclusion, Subject
+from alithis.manifest.reader import Manifest
+from alithis.manifest.terms import Relation
+from alithis.manifest.transcript import Transcript
+from alithis.storage.store import Store
+from alithis.verify import tokens as tokens_module
+from alithis.verify import verdict as verdicts
+from alithis.verify.library import Shelf
+from alithis.verify.steps import verify, verify_manifest, verify_proof
+from alithis.verify.target import Target
+from alithis.verify.tokens import verify_tokens
+from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE, Commitment, LinkedModel
 
 PHOTOS = [b"photo %d" % number for number in range(300)]  # more than a tile of them
 LEAVES = sorted(map(of_bytes, PHOTOS))
@@ -211,7 +210,7 @@ class TestVerdicts:
         ]
 
     @pytest.mark.parametrize(
-        ("verdicts", "status"),
+        ("each", "status"),
         [
             ([INCLUDED], 0),
             ([ABSENT, INCLUDED, UNVERIFIABLE], 0),
@@ -221,10 +220,10 @@ class TestVerdicts:
             ([], 2),
         ],
     )
-    def test_exit_status(self, reader, shelf, verdicts, status):
+    def test_exit_status(self, reader, shelf, each, status):
         result = ask_one(reader, shelf, hashed(LOWEST))
-        results = [replace(result, verdict=verdict) for verdict in verdicts]
-        assert verifier.status(results) == status
+        results = [replace(result, verdict=verdict) for verdict in each]
+        assert verdicts.status(results) == status
 
 
 class TestMarks:
@@ -304,7 +303,7 @@ class TestModels:
         assert [model.grade for model in second.models] == ["stated"]
         publisher = first.models[0].publisher
         said = f"trained_on, countersigned by the dataset's owner, published by {publisher}"
-        assert said in verifier.as_text(first)
+        assert said in verdicts.as_text(first)
 
     def recorded(self, registry, accounts, store, dataset, folder, **changes):
         """A model, token 5, whose metadata says what was fed of a dataset."""
@@ -329,8 +328,8 @@ class TestModels:
         assert (
             f"stated by its publisher {accounts[1].address}, who recorded a run fed with 200 of "
             "its 300 leaves and 3 others\n"
-        ) in verifier.as_text(result)
-        (written,) = verifier.as_json(hashed(LOWEST), [result])["results"]
+        ) in verdicts.as_text(result)
+        (written,) = verdicts.as_json(hashed(LOWEST), [result])["results"]
         assert written["models"][2]["transcript"]["root"] == "ab" * 32
 
         registry.countersign(5, 0, sender=owner)
@@ -365,7 +364,7 @@ class TestModels:
         result = ask_one(reader, shelf, hashed(LOWEST))
 
         assert [model.name for model in result.models] == [None, "tuned"]
-        assert "model unnamed (token 3): trained_on, stated by" in verifier.as_text(result)
+        assert "model unnamed (token 3): trained_on, stated by" in verdicts.as_text(result)
 
     def test_a_derived_dataset_is_no_model(self, reader, shelf, registry, owner):
         derived = commitment(shelf.open(reader.record(2).metadata_digest).metadata)
@@ -623,14 +622,14 @@ class TestKeyedToken:
 def image_manifest(folder):
     """A manifest of one grey image, by its pixels."""
     from alithis import readers
-    from alithis.builder import build as build_manifest
-    from alithis.metadata import Description
+    from alithis.manifest.builder import build as build_manifest
+    from alithis.manifest.metadata import Description
 
     (folder / "images").mkdir()
     Image.new("L", (3, 2), 77).save(folder / "images" / "one.png")
-    source = readers.folder(folder / "images", form=digest.Form("pixels", "L"))
+    source = readers.folder(folder / "images", form=Form("pixels", "L"))
     out = folder / "images.alithis"
-    with digest.Pool(1) as pool:
+    with Pool(1) as pool:
         batches = source.digested(pool)
         build_manifest(batches, out, description=Description("images"), form=source.form)
     return out
@@ -663,8 +662,8 @@ class TestPixels:
         folder = image_manifest(tmp_path)
         target = Target.parse(str(tmp_path / "images" / "one.png"))
         read = []
-        of_file = digest.of_file
-        monkeypatch.setattr(digest, "of_file", lambda *args: read.append(args) or of_file(*args))
+        of_file = hashing.of_file
+        monkeypatch.setattr(hashing, "of_file", lambda *args: read.append(args) or of_file(*args))
 
         for _ in range(3):
             assert verify_manifest(target, folder).verdict == INCLUDED
@@ -768,7 +767,7 @@ class TestProofFiles:
         results = ask(reader, shelf, proof_file(tmp_path, opened.prove(LEAVES[9])))
 
         assert [result.verdict for result in results] == [INCLUDED, *[UNVERIFIABLE] * 3]
-        assert verifier.status(results) == 0
+        assert verdicts.status(results) == 0
 
     @pytest.mark.parametrize(
         ("what", "other"),
@@ -781,7 +780,7 @@ class TestProofFiles:
     )
     def test_for_another(self, reader, shelf, opened, tmp_path, what, other):
         found = opened.prove(LEAVES[9])
-        own = vars_of(verifier.subject_of(reader, reader.record(1)))
+        own = vars_of(tokens_module.subject_of(reader, reader.record(1)))
         target = proof_file(tmp_path, found, **{**own, what: other})
 
         detail = failed(ask_one(reader, shelf, target), "metadata")
@@ -1031,8 +1030,11 @@ class TestShelf:
             store.put_manifest(tmp_path / f"set {number}")
         script = f"""
 import resource
-from alithis.storage import Store
-from alithis.verifier import *
+from alithis.storage.store import Store
+from alithis.verify.library import Shelf
+from alithis.verify.steps import verify
+from alithis.verify.target import Target
+from alithis.verify.verdict import Commitment
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (32, hard))
 shelf, target = Shelf(Store({str(store.root)!r})), Target("", digest=bytes(32))
@@ -1051,7 +1053,7 @@ for digest in {digests!r}:
 class TestShowing:
     def test_text(self, reader, shelf, accounts):
         included, absent = (
-            verifier.as_text(ask_one(reader, shelf, hashed(leaf))) for leaf in (LEAVES[9], LOWEST)
+            verdicts.as_text(ask_one(reader, shelf, hashed(leaf))) for leaf in (LEAVES[9], LOWEST)
         )
 
         first, *steps, trained, validated = included.splitlines()
@@ -1065,11 +1067,11 @@ class TestShowing:
         assert absent.startswith("photos (token 1): absent from the committed 300 leaves\n")
 
     def test_text_of_a_failure_and_of_a_mark(self, reader, shelf):
-        text = verifier.as_text(ask_one(Record(reader, size=1), shelf, hashed(LEAVES[9])))
+        text = verdicts.as_text(ask_one(Record(reader, size=1), shelf, hashed(LEAVES[9])))
         assert text.startswith("photos (token 1): unverifiable: could not check\n")
         assert "\n  FAIL commitment size in metadata.json: expected 1, found 300\n" in text
 
-        text = verifier.as_text(ask_one(reader, shelf, hashed(LEAVES[9]), 3))
+        text = verdicts.as_text(ask_one(reader, shelf, hashed(LEAVES[9]), 3))
         assert text.endswith("\n  note superseded by token 4")
 
     def test_text_without_name_and_token(self, tmp_path, reader, photos):
@@ -1077,18 +1079,18 @@ class TestShowing:
         record = reader.record(1)
         result = verify_proof(proof_file(tmp_path, found), root=record.root, size=record.size)
 
-        assert verifier.as_text(result).startswith("unnamed: included, at index 9 of 300\n")
+        assert verdicts.as_text(result).startswith("unnamed: included, at index 9 of 300\n")
 
     def test_never_more_than_was_shown(self, reader, shelf):
         for leaf in (LEAVES[9], LOWEST):
-            text = verifier.as_text(ask_one(reader, shelf, hashed(leaf)))
+            text = verdicts.as_text(ask_one(reader, shelf, hashed(leaf)))
             assert "not used" not in text
             assert "was trained" not in text
 
     def test_json(self, reader, shelf, accounts):
         results = ask(reader, shelf, hashed(LEAVES[9]), 1, 2)
 
-        document = json.loads(json.dumps(verifier.as_json(hashed(LEAVES[9]), results)))
+        document = json.loads(json.dumps(verdicts.as_json(hashed(LEAVES[9]), results)))
 
         assert document["target"]["kind"] == "digest"
 

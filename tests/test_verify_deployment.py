@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from alithis.contract import artifact
-from alithis.registry import HttpTransport, Registry
+from alithis.chain.contract import artifact
+from alithis.chain.registry import Registry
+from alithis.chain.rpc import HttpTransport
 
 TOOL = Path(__file__).parents[1] / "tools" / "verify_deployment.py"
 BYTECODE = artifact()["bytecode"]

@@ -12,13 +12,14 @@ from commands import refused, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis import metadata, vocabulary
-from alithis.audit import audit
-from alithis.builder import build as build_manifest
-from alithis.digest import BYTES, of_bytes
 from alithis.errors import FormatError
-from alithis.manifest import Items, Manifest
-from alithis.metadata import Description
+from alithis.forms.form import BYTES
+from alithis.forms.hashing import of_bytes
+from alithis.manifest import metadata, vocabulary
+from alithis.manifest.audit import audit
+from alithis.manifest.builder import build as build_manifest
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Items, Manifest
 
 PLUS = "http://ns.useplus.org/ldf/vocab/"
 TERMS_1_0 = """citeAs column extract field fileObject fileProperty fileSet format includes

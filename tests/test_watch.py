@@ -14,14 +14,18 @@ from range_server import serving
 from test_gateways import corrupted, laid_out, on_all, on_ranges, reply, whole
 from trustless import trustless
 
-from alithis import backends, cid, metadata, unixfs
-from alithis.backends import Deal, Lighthouse
-from alithis.cid import CHUNK_SIZE
 from alithis.errors import FormatError, StorageError
-from alithis.gateways import Gateway
-from alithis.manifest import Manifest
-from alithis.storage import Store
-from alithis.watch import MISSING, THERE, UNKNOWN, WRONG, GatewayHost, check
+from alithis.ipfs import cid, unixfs
+from alithis.ipfs.cid import CHUNK_SIZE
+from alithis.manifest import metadata
+from alithis.manifest.reader import Manifest
+from alithis.storage.availability import MISSING, THERE, UNKNOWN, WRONG, GatewayHost, check
+from alithis.storage.gateway import Gateway
+from alithis.storage.hosts import host as host_module
+from alithis.storage.hosts import lighthouse as lighthouse_module
+from alithis.storage.hosts.lighthouse import Deal, Lighthouse
+from alithis.storage.hosts.pinata import Pinata
+from alithis.storage.store import Store
 from scripts._common import container
 
 COUNT = 70_000
@@ -56,7 +60,7 @@ def server(content):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALITHIS_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(backends._Http, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(host_module.HttpHost, "FIRST_WAIT", 0.01)
     for variable in ("LIGHTHOUSE_API_KEY", "PINATA_JWT", "ALITHIS_RPC", "ALITHIS_REGISTRY"):
         monkeypatch.delenv(variable, raising=False)
 
@@ -65,7 +69,7 @@ def here(tmp_path, monkeypatch):
 def host(monkeypatch):
     """A stand-in for Lighthouse, Pinata and Kubo."""
     with hosting() as running:
-        for kind in (backends.Lighthouse, backends.Pinata):
+        for kind in (lighthouse_module.Lighthouse, Pinata):
             monkeypatch.setattr(kind, "UPLOADS", running.url)
             monkeypatch.setattr(kind, "API", running.url)
         monkeypatch.setenv("LIGHTHOUSE_API_KEY", KEY)

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from range_server import FileServer, Handler, serving
 
-from alithis import cid, unixfs
-from alithis.car import header
-from alithis.cid import CHUNK_SIZE, RAW, Cid, varint
+from alithis.ipfs import cid, unixfs
+from alithis.ipfs.car import header
+from alithis.ipfs.cid import CHUNK_SIZE, RAW, Cid, varint
 
 RAW_TYPE, CAR_TYPE = "application/vnd.ipld.raw", "application/vnd.ipld.car; version=1"
 

@@ -39,10 +39,10 @@ expect 0 "$bin/alithis" verify data/two --manifest data.alithis
 echo four >four
 expect 1 "$bin/alithis" verify four --manifest data.alithis
 expect 2 "$bin/alithis" verify missing --manifest data.alithis
-for file in web/index.html openapi.json; do
+for file in web/index.html server/openapi.json; do
   expect 0 "$bin/python" -c 'import alithis, pathlib, sys
 sys.exit(not (pathlib.Path(alithis.__file__).parent / sys.argv[1]).is_file())' "$file"
 done
-expect 0 "$bin/python" -c 'from alithis.contract import artifact; artifact()["bytecode"]'
+expect 0 "$bin/python" -c 'from alithis.chain.contract import artifact; artifact()["bytecode"]'
 echo "The wheel works on $("$bin/python" -c 'import sys, numpy as n
 print("Python", sys.version.split()[0], "with NumPy", n.__version__)')"

@@ -1,4 +1,4 @@
-"""Writes the compiled contract into the library: ``alithis/contract/Alithis.json``.
+"""Writes the compiled contract into the library: ``alithis/chain/contract/Alithis.json``.
 
 The compiler and its settings are those of ``ape-config.yaml``. The same source gives the same
 bytes on every machine.
@@ -42,7 +42,7 @@ def compile_contract() -> str:
 
 
 def render(contract: ContractType, interface_id: int, compiler: Compiler) -> dict[str, Any]:
-    """The artifact of one contract: what ``alithis.contract.artifact`` documents."""
+    """The artifact of one contract: what ``alithis.chain.contract.artifact`` documents."""
     fields = contract.model_dump(mode="json", by_alias=True, exclude_none=True)
     settings = compiler.settings or {}
     return {

@@ -232,7 +232,7 @@ def pytest_configure() -> None:
     """In the tests' process: the contract is the mutant, and a failure is not made smaller."""
     from hypothesis import Phase, settings
 
-    from alithis import contract
+    from alithis.chain import contract
 
     bytecode = Path(os.environ[MUTANT]).read_text(encoding="utf-8")
     mutated = {**contract.artifact(), "bytecode": bytecode}

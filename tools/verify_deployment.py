@@ -1,8 +1,8 @@
 """Checks that a registry on a chain was created from this source, and from nothing else.
 
 The contract's constructor takes no arguments, so that the transaction that created it must carry
-exactly the creation code of ``alithis/contract/Alithis.json``; what then stands at the address is
-what the chain made of it. That this file is a compile of ``contracts/`` is checked by
+exactly the creation code of ``alithis/chain/contract/Alithis.json``; what then stands at the
+address is what the chain made of it. That this file is a compile of ``contracts/`` is checked by
 ``tools/export_contract.py --check``.
 
 Usage: python tools/verify_deployment.py RPC_URL TRANSACTION
@@ -16,9 +16,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alithis.contract import artifact
+from alithis.chain.contract import artifact
+from alithis.chain.rpc import HttpTransport
 from alithis.errors import AlithisError
-from alithis.registry import HttpTransport
 
 
 class NotThisSourceError(Exception):

@@ -27,7 +27,7 @@ from alithis.cli import (
     store,
     verify,
 )
-from alithis.cli.frame import Commands, drop_output
+from alithis.cli.options import Commands, drop_output
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

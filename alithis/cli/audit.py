@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import MANIFEST, json_option, key_option, read_key, say, was_typed
+from alithis.cli.options import MANIFEST, json_option, key_option, read_key, say, was_typed
 from alithis.cli.source import READING, SourceType, open_source, source_options, stream
 
 if TYPE_CHECKING:
-    from alithis.keyed import PublisherKey
-    from alithis.manifest import Step
+    from alithis.forms.keyed import PublisherKey
+    from alithis.manifest.reader import Step
     from alithis.readers import Source
 
 
@@ -60,11 +60,12 @@ def audit(
       alithis audit corpus.alithis --source corpus.jsonl --column text
       alithis audit patients.alithis --source patients/ --key-file patients.key
     """
-    from alithis import digest, display
-    from alithis.audit import audit as recompute
+    from alithis.cli import terminal
+    from alithis.forms.pool import Pool
+    from alithis.manifest.audit import audit as recompute
 
     key = _audited_key(manifest_folder, key_file) if source else None
-    with digest.Pool(workers) as pool, display.shown() as progress:
+    with Pool(workers) as pool, terminal.shown() as progress:
         opened = _audited_source(manifest_folder, source, reading)
         steps = recompute(
             manifest_folder,
@@ -88,7 +89,7 @@ def audit(
 def _audited_key(manifest_folder: Path, key_file: Path | None) -> PublisherKey | None:
     """Read the key that leaves are to be made with again."""
     from alithis.errors import SourceError
-    from alithis.manifest import Manifest
+    from alithis.manifest.reader import Manifest
 
     stated = Manifest.open(manifest_folder).metadata
     if stated.scheme == "sha256":
@@ -104,7 +105,7 @@ def _audited_source(
     manifest_folder: Path, source: Path | str | None, reading: dict[str, Any]
 ) -> Source | None:
     """Open what is hashed again: a folder's files in the form that the manifest states."""
-    from alithis.manifest import Manifest
+    from alithis.manifest.reader import Manifest
 
     if source is None:
         if any(map(was_typed, READING)):

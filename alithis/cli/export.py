@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import ANY, CHAIN, say, store_option
+from alithis.cli.options import ANY, CHAIN, say, store_option
 
 if TYPE_CHECKING:
-    from alithis.manifest import Manifest
-    from alithis.registry import Registry
-    from alithis.verifier import Shelf
+    from alithis.chain.registry import Registry
+    from alithis.manifest.reader import Manifest
+    from alithis.verify.library import Shelf
 
 FORMATS = ("croissant", "cyclonedx", "in-toto", "model-signing", "proofs")
 _OF_REPORTS = ("cyclonedx", "in-toto")
@@ -89,8 +89,9 @@ def export(
       alithis export photos.alithis --to croissant --gateway https://ipfs.io -o croissant.json
       alithis export photos.alithis --to proofs -o photos.proofs.jsonl
     """
-    from alithis.registry import HttpTransport, Registry
-    from alithis.vocabulary import is_url
+    from alithis.base.text import is_url
+    from alithis.chain.registry import Registry
+    from alithis.chain.rpc import HttpTransport
 
     if key and form != "model-signing":
         raise click.UsageError("--key goes with --to model-signing")
@@ -121,7 +122,7 @@ def _subject(place: str, form: str) -> int | Manifest:
 
 
 def _opened(place: str, form: str) -> Manifest:
-    from alithis.ranges import open_manifest
+    from alithis.storage.http_manifest import open_manifest
 
     manifest = open_manifest(place)
     _check_kind(manifest, form)
@@ -141,10 +142,10 @@ def _json(value: Any) -> bytes:
 
 
 def _shelf(places: Iterable[str], gateways: tuple[str, ...], store_folder: Path | None) -> Shelf:
-    from alithis.gateways import Gateways
-    from alithis.ranges import open_manifest
-    from alithis.storage import Store
-    from alithis.verifier import Shelf
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.http_manifest import open_manifest
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
 
     return Shelf(
         Store(store_folder),
@@ -156,9 +157,9 @@ def _shelf(places: Iterable[str], gateways: tuple[str, ...], store_folder: Path 
 def _reported(
     subject: int | Manifest, shelf: Shelf, reader: Registry | None, form: str, check: bool
 ) -> dict[str, Any]:
-    from alithis.adapters import cyclonedx, in_toto
     from alithis.errors import StorageError
-    from alithis.report import report
+    from alithis.reports import cyclonedx, in_toto
+    from alithis.reports.gather import report
 
     found = report(subject, shelf, reader)
     if found.unlisted and not isinstance(found.unlisted, StorageError):  # damaged or forged
@@ -174,15 +175,15 @@ def _reported(
 
 
 def _signing(manifest: Manifest, key: Path | None) -> bytes:
-    from alithis.adapters import model_signing
+    from alithis.reports import model_signing
 
     stated = model_signing.statement(manifest)
     return _json(stated) if key is None else model_signing.signed(stated, key)
 
 
 def _croissant(manifest: Manifest, gateways: tuple[str, ...], check: bool) -> dict[str, Any]:
-    from alithis import croissant
     from alithis.errors import FormatError
+    from alithis.manifest import croissant
 
     if check and (wrong := croissant.judged(manifest.metadata)):
         raise FormatError(f"{manifest.metadata.name}: {wrong[0]}")
@@ -191,7 +192,7 @@ def _croissant(manifest: Manifest, gateways: tuple[str, ...], check: bool) -> di
 
 def _proofs(manifest: Manifest) -> Iterator[bytes]:
     """Yield proof files, a line each, in the order of the leaves."""
-    from alithis import proof
+    from alithis.manifest import proof
 
     stated = manifest.metadata
     subject = proof.Subject(stated.name, stated.digest)
@@ -204,7 +205,7 @@ def _proofs(manifest: Manifest) -> Iterator[bytes]:
 
 def _put(out: Path | None, parts: Iterable[bytes]) -> None:
     """Print the parts, or write them to a file that appears whole or not at all."""
-    from alithis.place import whole, writing
+    from alithis.base.files import whole, writing
 
     if out is None:
         for part in parts:

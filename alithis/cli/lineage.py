@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import (
+from alithis.cli.options import (
     ANY,
     MANIFEST,
     chain_options,
@@ -21,9 +21,11 @@ from alithis.cli.frame import (
 )
 
 if TYPE_CHECKING:
-    from alithis.index import Index, Progress
-    from alithis.registry import Registry
-    from alithis.verifier import Result, Shelf, Target
+    from alithis.chain.index import Index, Progress
+    from alithis.chain.registry import Registry
+    from alithis.verify.library import Shelf
+    from alithis.verify.target import Target
+    from alithis.verify.verdict import Result
 
 
 @click.command()
@@ -93,12 +95,14 @@ def lineage(
       alithis lineage 3#1 --down --kind model                    # models that claim 1 touches
       alithis lineage 7 --format svg > lineage.svg
     """
-    from alithis.drawing import Drawing
-    from alithis.gateways import Gateways
-    from alithis.index import DERIVES, Index
-    from alithis.registry import HttpTransport, Registry, Relation
-    from alithis.storage import Store
-    from alithis.verifier import Shelf
+    from alithis.chain.index import DERIVES, Index
+    from alithis.chain.registry import Registry
+    from alithis.chain.rpc import HttpTransport
+    from alithis.lineage.drawing import Drawing
+    from alithis.manifest.terms import Relation
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
 
     if (kind or grade) and form not in (None, "list"):
         raise click.UsageError(f"--kind and --grade go with a list, not with --format {form}")
@@ -140,8 +144,9 @@ def _sync(index: Index) -> None:
 def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> list[int]:
     """Find the tokens that are meant."""
     from alithis.errors import NoTokenError
-    from alithis.manifest import Manifest
-    from alithis.verifier import INCLUDED, Target
+    from alithis.manifest.reader import Manifest
+    from alithis.verify.target import Target
+    from alithis.verify.verdict import INCLUDED
 
     if subject.isdecimal() and len(subject) < 16 and not Path(subject).exists():
         return [int(subject)]
@@ -165,7 +170,7 @@ def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> li
 
 
 def _verified(asked: Target, reader: Registry, shelf: Shelf) -> list[Result]:
-    from alithis.verifier import verify_token
+    from alithis.verify.tokens import verify_token
 
     return [verify_token(asked, reader, shelf, record) for record in reader.tokens()]
 
@@ -175,7 +180,8 @@ def _claimed(token: int, number: int, index: Index, reader: Registry, shelf: She
 
     A keyed leaf stands for a data point in its own token alone.
     """
-    from alithis.verifier import INCLUDED, Target
+    from alithis.verify.target import Target
+    from alithis.verify.verdict import INCLUDED
 
     leaf = index.claimed_leaf(token, number)
     if reader.record(token).scheme == "keyed":

@@ -13,20 +13,20 @@ from urllib.parse import urlsplit
 
 import click
 
-from alithis.cli.frame import ANY, EXISTING, json_option, say
+from alithis.cli.options import ANY, EXISTING, json_option, say
 from alithis.cli.source import READING, SourceType, open_source, source_options, stream
-from alithis.vocabulary import DATA_MINING
+from alithis.manifest.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from alithis.builder import Stream
-    from alithis.keyed import PublisherKey
-    from alithis.manifest import Manifest
-    from alithis.metadata import Description
+    from alithis.forms.keyed import PublisherKey
+    from alithis.manifest.builder import Stream
+    from alithis.manifest.metadata import Description
+    from alithis.manifest.reader import Manifest
+    from alithis.manifest.sorter import Presorted
     from alithis.readers import Skips
-    from alithis.spool import Presorted
 
 
 def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,9 +142,10 @@ def manifest(
       alithis manifest art/ --license CC-BY-4.0 --data-mining prohibited-training
       alithis manifest art/ --metadata-from croissant.json --rai dataBiases="Mostly oil on canvas"
     """
-    from alithis import digest, display
-    from alithis.builder import build
-    from alithis.place import check_target
+    from alithis.cli import terminal
+    from alithis.forms.pool import Pool
+    from alithis.manifest.builder import build
+    from alithis.manifest.folder import check_target
 
     reading = {name: others.pop(name) for name in READING}
     target = out or Path(_stem(source) + ".alithis")
@@ -166,16 +167,16 @@ def manifest(
     key = _publishers_key(key_file, source, target) if key_file else None
     start = time.perf_counter()
     with ExitStack() as stack:
-        progress = stack.enter_context(display.shown())
+        progress = stack.enter_context(terminal.shown())
         opened = open_source(source, **reading)
         points: Stream | Presorted
         if engine == "ray":
-            from alithis.adapters import ray_data
+            from alithis.integrations import ray
 
-            with_ray = ray_data.presorted(opened, workers=workers, progress=progress)
+            with_ray = ray.presorted(opened, workers=workers, progress=progress)
             points = stack.enter_context(with_ray)
         else:
-            points = stream(opened, stack.enter_context(digest.Pool(workers)), key)
+            points = stream(opened, stack.enter_context(Pool(workers)), key)
         built = build(
             points,
             target,
@@ -195,8 +196,8 @@ def _description(
     default: Mapping[str, str], metadata_from: Path | None, **words: Any
 ) -> Description:
     """Read what the options say of a dataset; ``default`` is what the source says of itself."""
-    from alithis import vocabulary
-    from alithis.metadata import Description
+    from alithis.manifest import vocabulary
+    from alithis.manifest.metadata import Description
 
     base = _read_base(metadata_from) if metadata_from else {}
     for term in ("name", "url"):
@@ -216,8 +217,8 @@ def _description(
 
 
 def _read_base(path: Path) -> dict[str, Any]:
-    from alithis import metadata, vocabulary
-    from alithis.manifest import LocalFile
+    from alithis.manifest import metadata, vocabulary
+    from alithis.manifest.reader import LocalFile
 
     data = LocalFile(path).read(0, metadata.MAX_BYTES + 1)
     if len(data) > metadata.MAX_BYTES:
@@ -229,7 +230,7 @@ def _read_base(path: Path) -> dict[str, Any]:
 
 def _publishers_key(key_file: Path, source: Path | str, target: Path) -> PublisherKey:
     """Read or make the key, at a place where it is neither hashed nor published."""
-    from alithis.keyed import obtain_key
+    from alithis.forms.keyed import obtain_key
 
     for folder in (source, target) if isinstance(source, Path) else (target,):
         if key_file.resolve().is_relative_to(folder.resolve()):
@@ -313,7 +314,7 @@ def _stem(source: Path | str) -> str:
 def _show_manifest(
     built: Manifest, target: Path, skipped: Skips, seconds: float, *, as_json: bool
 ) -> None:
-    from alithis.cid import Cid
+    from alithis.ipfs.cid import Cid
 
     data = built.metadata
     facts = {

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import ANY, EXISTING, json_option, say
+from alithis.cli.options import ANY, EXISTING, json_option, say
 
 if TYPE_CHECKING:
-    from alithis.inputs import Input
-    from alithis.manifest import Manifest
-    from alithis.model import Facts
+    from alithis.manifest.reader import Manifest
+    from alithis.manifest.transcript import Input
     from alithis.readers import Skips
+    from alithis.training.model import Facts
 
 _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
 
@@ -90,11 +90,11 @@ def model(
       alithis model digits.pt --run digits.alithis.run.json --task image-classification
       alithis overlap base.alithis tuned.alithis --list       the tensors they share
     """
-    from alithis import display
-    from alithis.metadata import Description
-    from alithis.model import build_model
-    from alithis.place import check_target
-    from alithis.weights import Weights
+    from alithis.cli import terminal
+    from alithis.manifest.folder import check_target
+    from alithis.manifest.metadata import Description
+    from alithis.training.model import build_model
+    from alithis.training.weights import Weights
 
     first = weights[0].resolve().name or "model"
     target = out or Path(first + ".alithis")
@@ -103,7 +103,7 @@ def model(
     description = Description(name or first, **{word: stated.pop(word) for word in words})
     facts = _facts(**stated)
     found = Weights.of(weights)
-    with display.shown() as progress:
+    with terminal.shown() as progress:
         built = build_model(
             found,
             target,
@@ -131,8 +131,8 @@ def _facts(
     intended_use: str,
 ) -> Facts:
     """Gather what is said of a model; what is said apart overrides the record of a run."""
-    from alithis.inputs import inputs_of
-    from alithis.model import Facts
+    from alithis.manifest.transcript import inputs_of
+    from alithis.training.model import Facts
 
     recorded = _object(run)
     if run is not None and "complete" not in recorded:
@@ -169,8 +169,8 @@ def _facts(
 
 def _object(path: Path | None) -> dict[str, Any]:
     """Read a file with a JSON object."""
-    from alithis.manifest import LocalFile
-    from alithis.strict_json import parse
+    from alithis.base.untrusted_json import parse
+    from alithis.manifest.reader import LocalFile
 
     if path is None:
         return {}
@@ -206,7 +206,7 @@ def _value(text: str) -> Any:
 
 
 def _code(text: str) -> dict[str, Any]:
-    from alithis.checkout import public_url
+    from alithis.training.git_info import public_url
 
     repository, at, commit = text.rpartition("@")
     if not (repository and at and commit):
@@ -218,8 +218,8 @@ def _code(text: str) -> dict[str, Any]:
 
 def _input(text: str) -> Input:
     """Open what RELATION=MANIFEST names, for its name and metadata digest."""
-    from alithis.inputs import RELATIONS, TRANSCRIBED, Input
-    from alithis.ranges import open_manifest
+    from alithis.manifest.transcript import RELATIONS, TRANSCRIBED, Input
+    from alithis.storage.http_manifest import open_manifest
 
     relation, equals, place = text.partition("=")
     if not (equals and place) or relation not in RELATIONS:
@@ -240,7 +240,7 @@ def _same_input(one: Input, other: Input) -> bool:
 
 
 def _show(built: Manifest, target: Path, skipped: Skips, *, as_json: bool) -> None:
-    from alithis.cid import Cid
+    from alithis.ipfs.cid import Cid
 
     data = built.metadata
     facts = {

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import json_option, say
+from alithis.cli.options import json_option, say
 
 if TYPE_CHECKING:
-    from alithis.overlap import Side
+    from alithis.manifest.overlap import Side
 
 
 @click.command()
@@ -42,9 +43,9 @@ def overlap(
       alithis overlap base.alithis tuned.alithis --list
       alithis overlap train.alithis https://example.org/test.alithis --json
     """
-    from alithis.overlap import Side, shared
+    from alithis.manifest.overlap import shared
 
-    sides = Side.open(left), Side.open(right)
+    sides = _opened(left), _opened(right)
     found = shared(*(side.manifest for side in sides))
     show = _list_json if as_json else _list_lines
     count = show(found, sides) if listed else sum(len(leaves) // 32 for leaves in found)
@@ -56,6 +57,14 @@ def overlap(
         for side in facts.values():
             say(f"  {count / side['size']:.4%} of the {side['size']:,} in {side['name']}")
     ctx.exit(1 if fail_over is not None and count > fail_over else 0)
+
+
+def _opened(place: str) -> Side:
+    from alithis.manifest.overlap import Paths, Side
+    from alithis.storage.http_manifest import is_url, open_manifest
+
+    manifest = open_manifest(place)
+    return Side(manifest, None if is_url(place) else Paths.at(Path(place), manifest.metadata))
 
 
 def _side(side: Side) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from alithis.cli.frame import (
+from alithis.cli.options import (
     ANY,
     CHAIN,
     TOKEN,
@@ -57,10 +57,11 @@ def prove(
     """
     from dataclasses import replace
 
-    from alithis import proof
-    from alithis.gateways import Gateways, open_manifest
-    from alithis.storage import Store
-    from alithis.verifier import Target
+    from alithis.manifest import proof
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify.reference import open_manifest
+    from alithis.verify.target import Target
 
     opened = open_manifest(place, Gateways.named(gateways), Store(store_folder))
     asked = Target.parse(target, key=read_key(key_file))
@@ -86,8 +87,8 @@ def prove(
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
+    from alithis.base.files import write_whole
     from alithis.errors import SourceError
-    from alithis.place import write_whole
 
     try:
         write_whole(path, data)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import ANY, chain_options, gateway_option, say, store_option
+from alithis.cli.options import ANY, chain_options, gateway_option, say, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from alithis.manifest import Manifest
-    from alithis.report import Report
+    from alithis.manifest.reader import Manifest
+    from alithis.reports.gather import Report
 
 _ENDINGS = {
     **dict.fromkeys((".md", ".markdown", ".txt"), "markdown"),
@@ -76,11 +76,12 @@ def report(
       alithis report digits.alithis --template eu-training-summary -o summary.md
       alithis report 7 --rpc URL --registry 0x… --gateway https://ipfs.io --format json
     """
-    from alithis.gateways import Gateways
-    from alithis.registry import HttpTransport, Registry
-    from alithis.report import report as gather
-    from alithis.storage import Store
-    from alithis.verifier import Shelf
+    from alithis.chain.registry import Registry
+    from alithis.chain.rpc import HttpTransport
+    from alithis.reports.gather import report as gather
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
 
     if bool(rpc) != bool(registry):
         raise click.UsageError("--rpc and --registry go together")
@@ -99,7 +100,7 @@ def report(
 
 
 def _subject(text: str) -> int | Manifest:
-    from alithis.ranges import open_manifest
+    from alithis.storage.http_manifest import open_manifest
 
     if text.isdecimal() and len(text) < 16 and not Path(text).exists():
         return int(text)
@@ -109,7 +110,7 @@ def _subject(text: str) -> int | Manifest:
 def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
     """Open manifests; one that cannot be is told, and does not end it."""
     from alithis.errors import AlithisError
-    from alithis.ranges import open_manifest
+    from alithis.storage.http_manifest import open_manifest
 
     for place in places:
         try:
@@ -130,20 +131,20 @@ def _form_of(out: Path | None) -> str:
 
 
 def _written(found: Report, form: str, template: str | None) -> str:
-    from alithis import document, report_text, summary
-    from alithis.report import as_object
+    from alithis.reports import document, eu_summary, model_report
+    from alithis.reports.gather import as_object
 
     if form == "json":
-        value = document.as_object(summary.compose(found)) if template else as_object(found)
+        value = document.as_object(eu_summary.compose(found)) if template else as_object(found)
         return json.dumps(value, indent=1) + "\n"
-    composed = summary.compose(found) if template else report_text.compose(found)
+    composed = eu_summary.compose(found) if template else model_report.compose(found)
     return document.html(composed) if form == "html" else document.markdown(composed)
 
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    from alithis.base.files import write_whole
     from alithis.errors import SourceError
-    from alithis.place import write_whole
 
     try:
         write_whole(path, text.encode())

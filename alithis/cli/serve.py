@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from alithis.cli.frame import ANY, chain_options, index_folder, say, store_option
+from alithis.cli.options import ANY, chain_options, index_folder, say, store_option
 
 
 @click.command()
@@ -96,33 +96,34 @@ def serve(
       alithis serve --rpc URL --registry 0x… --gateway https://ipfs.io --port 8000
       alithis serve --rpc SECRET_URL --page-rpc URL --registry 0x… --proxy 127.0.0.1
     """
-    from alithis import server
+    from alithis.base.http import Client
+    from alithis.chain.index import Index
+    from alithis.chain.registry import Registry
+    from alithis.chain.rpc import HttpTransport
     from alithis.errors import SourceError
-    from alithis.exchange import Client
-    from alithis.index import Index
-    from alithis.registry import HttpTransport, Registry
-    from alithis.storage import Store
+    from alithis.server import app as app_module
+    from alithis.storage.store import Store
 
-    page = server.page_folder()
+    page = app_module.page_folder()
     for url in (page_rpc or rpc, *gateways):
         Client("page's node or gateway", SourceError, 1).host(url)
-    server.networks(proxies)
+    app_module.networks(proxies)
     found = Registry(HttpTransport(rpc), registry, chain)
-    shown = server.Shown(
+    shown = app_module.Shown(
         name or f"Chain {found.chain_id}", found.chain_id, page_rpc or rpc, found.address, gateways
     )
     folder = index_place or index_folder()
     Index.beneath(folder, found).close()  # what is wrong with it is said now
-    app = server.application(
+    app = app_module.application(
         found, lambda: Index.beneath(folder, found), Store(store_folder), shown, page
     )
-    listener = server.listen(host, port)
+    listener = app_module.listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     say(f"{url}  (Ctrl-C ends it)")
     if opens and _has_browser():
         webbrowser.open(url)
-    server.serve(
-        app, listener, server.Limits(rate or None, proxies, logged == "requests", log_paths)
+    app_module.serve(
+        app, listener, app_module.Limits(rate or None, proxies, logged == "requests", log_paths)
     )
 
 

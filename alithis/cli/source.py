@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import EXISTING
+from alithis.cli.options import EXISTING
 from alithis.errors import SourceError
 
 if TYPE_CHECKING:
-    from alithis.builder import Stream
-    from alithis.digest import Form, Pool
-    from alithis.keyed import PublisherKey
-    from alithis.manifest import Items
+    from alithis.forms.form import Form
+    from alithis.forms.keyed import PublisherKey
+    from alithis.forms.pool import Pool
+    from alithis.manifest.builder import Stream
+    from alithis.manifest.reader import Items
     from alithis.readers import Source
 
 KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
@@ -117,11 +118,12 @@ def open_source(
     **options: Any,
 ) -> Source:
     """Open a source as the options say; ``stated`` is the form of files where none is given."""
-    from alithis import digest, readers
+    from alithis import readers
+    from alithis.forms import form as forms
 
     if mode and form != "pixels":
         raise click.UsageError("--mode goes with --form pixels")
-    wanted = digest.Form(form, mode or "RGB" if form == "pixels" else None) if form else stated
+    wanted = forms.Form(form, mode or "RGB" if form == "pixels" else None) if form else stated
     return readers.open_source(
         source,
         form=wanted,
@@ -160,7 +162,7 @@ def _some(source: Source, pool: Pool, first: int = 0) -> Iterator[Items]:
 
 def stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Stream:
     """Take a source's data points; where there is a key, keyed leaves in place of digests."""
-    from alithis.builder import Stream
+    from alithis.manifest.builder import Stream
 
     if key is None:
         return Stream(source.identity, partial(_some, source, pool), source.count)

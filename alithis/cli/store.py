@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.frame import (
+from alithis.cli.options import (
     ANY,
     Failure,
     chain_options,
@@ -20,14 +20,14 @@ from alithis.cli.frame import (
 )
 
 if TYPE_CHECKING:
-    from alithis.backends import Backend
-    from alithis.car import Part
-    from alithis.cid import Cid
-    from alithis.fetch import Fetched
-    from alithis.gateways import Gateways
-    from alithis.publish import Placed
-    from alithis.storage import Store, StoredManifest
-    from alithis.watch import Health, Seen
+    from alithis.ipfs.car import Part
+    from alithis.ipfs.cid import Cid
+    from alithis.storage.availability import Health, Seen
+    from alithis.storage.download import Fetched
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.hosts.host import Backend
+    from alithis.storage.store import Store, StoredManifest
+    from alithis.storage.upload import Placed
 
 
 @click.group()
@@ -71,7 +71,7 @@ def store_put(
       alithis store put photos.alithis
       alithis store put photos.alithis --to lighthouse --to kubo --to s3://mirror/alithis
     """
-    from alithis.backends import open_backends
+    from alithis.storage.hosts import open_backends
 
     backends = open_backends(hosts)  # a missing key is said before any work
     opened = _open_store(store_folder)
@@ -90,8 +90,8 @@ def store_put(
 
 
 def _publish(parts: list[Part], backends: list[Backend]) -> list[Placed]:
-    from alithis.display import shown
-    from alithis.publish import publish
+    from alithis.cli.terminal import shown
+    from alithis.storage.upload import publish
 
     if not backends:
         return []
@@ -101,7 +101,7 @@ def _publish(parts: list[Part], backends: list[Backend]) -> list[Placed]:
 
 def _parts(opened: Store, cid: Cid, folder: Path) -> list[Part]:
     """List what is to be put; what a folder withholds is not, though the store may have it."""
-    from alithis.storage import parts_of
+    from alithis.storage.store import parts_of
 
     parts = opened.parts(cid)
     if not folder.is_dir():
@@ -125,7 +125,7 @@ def _put_here(opened: Store, reference: str) -> Cid:
 
 def _parse_reference(reference: str) -> Cid:
     """Read a CID, or the SHA-256 of a metadata.json."""
-    from alithis.cid import Cid
+    from alithis.ipfs.cid import Cid
 
     digest = reference.removeprefix("0x")
     return Cid.parse(f"f01551220{digest.lower()}" if len(digest) == 64 else reference)
@@ -140,7 +140,7 @@ def _line(placed: Placed) -> str:
 
 
 def _open_store(folder: Path | None) -> Store:
-    from alithis.storage import Store
+    from alithis.storage.store import Store
 
     return Store(folder)
 
@@ -169,7 +169,7 @@ def store_get(
       alithis store get ipfs://f01551220… -o photos.alithis
       alithis store get ipfs://bafy…/photos.alithis -o photos.alithis --gateway https://ipfs.io
     """
-    from alithis.gateways import Gateways
+    from alithis.storage.fallback import Gateways
 
     opened, gates = _open_store(store_folder), Gateways.named(gateways)
     withheld, files = _get(opened, gates, reference, out)
@@ -185,7 +185,7 @@ def _get(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write a manifest; return what is withheld of it, and which files were fetched for it."""
     from alithis.errors import IntegrityError, NotStoredError
-    from alithis.place import check_target
+    from alithis.manifest.folder import check_target
 
     notes = list[str]()
     cid = gates.resolve(reference, notes) if "/" in reference else _parse_reference(reference)
@@ -202,8 +202,8 @@ def _get(
 
 
 def _fetch(cid: Cid, opened: Store, gates: Gateways) -> Fetched:
-    from alithis.display import shown
-    from alithis.fetch import fetch
+    from alithis.cli.terminal import shown
+    from alithis.storage.download import fetch
 
     with shown() as progress:
         return fetch(cid, opened, gates, progress)
@@ -224,8 +224,8 @@ def store_export(reference: str, out: Path, store_folder: Path | None, as_json: 
       alithis store export photos.alithis -o photos.car
       alithis store export ipfs://f01551220… -o photos.car
     """
-    from alithis import car
-    from alithis.storage import parts_of
+    from alithis.ipfs import car
+    from alithis.storage.store import parts_of
 
     opened, path = _open_store(store_folder), Path(reference)
     parts = parts_of(path) if path.is_dir() else opened.parts(_put_here(opened, reference))
@@ -280,7 +280,7 @@ def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
       alithis store cid photos.alithis/leaves
       alithis store cid cat.jpg --is Qm…
     """
-    from alithis.cid import Cid, of_file, recognise
+    from alithis.ipfs.cid import Cid, of_file, recognise
 
     if expected is None:
         cid = of_file(file)
@@ -352,9 +352,9 @@ def store_check(
       alithis store check ipfs://f01551220… --gateway https://ipfs.io --json
       alithis store check 7 --rpc URL --registry 0x…
     """
-    from alithis.backends import open_backends
-    from alithis.gateways import Gateways
-    from alithis.watch import BackendHost, GatewayHost, Host, check
+    from alithis.storage.availability import BackendHost, GatewayHost, Host, check
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.hosts import open_backends
 
     gates, backends = Gateways.named(gateways), open_backends(hosts)
     asked: list[Host] = [GatewayHost(each) for each in gates.each]
@@ -386,9 +386,9 @@ def _known(
     chain: int | None,
 ) -> tuple[bytes, dict[str, Path], tuple[str, ...]]:
     """Find a metadata.json, which of its files are here, and which a folder keeps back."""
-    from alithis import metadata
     from alithis.errors import NotStoredError
-    from alithis.storage import parts_of
+    from alithis.manifest import metadata
+    from alithis.storage.store import parts_of
 
     folder = Path(reference)
     try:
@@ -411,8 +411,9 @@ def _known(
 
 
 def _of_token(token: int, rpc: str | None, registry: str | None, chain: int | None) -> Cid:
-    from alithis.cid import Cid
-    from alithis.registry import HttpTransport, Registry
+    from alithis.chain.registry import Registry
+    from alithis.chain.rpc import HttpTransport
+    from alithis.ipfs.cid import Cid
 
     if not rpc or not registry:
         raise click.UsageError("a token takes --rpc and --registry")
@@ -429,7 +430,7 @@ def _named(reference: str) -> Cid:
 
 
 def _items_of(data: bytes) -> tuple[str, ...]:
-    from alithis import metadata
+    from alithis.manifest import metadata
 
     return tuple(entry.name for entry in metadata.load(data).items_files)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.frame import (
+from alithis.cli.options import (
     EXISTING,
     TOKEN,
     chain_options,
@@ -24,10 +24,11 @@ from alithis.cli.frame import (
 from alithis.errors import AlithisError
 
 if TYPE_CHECKING:
-    from alithis.gateways import Gateways
-    from alithis.manifest import Manifest
-    from alithis.storage import Store
-    from alithis.verifier import Result, Target
+    from alithis.manifest.reader import Manifest
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify.target import Target
+    from alithis.verify.verdict import Result
 
 
 @click.command()
@@ -96,21 +97,25 @@ def verify(
       alithis verify cat.jpg --proof cat.proof.json --root 4f… --size 60000 --json
       alithis verify scan.png --manifest patients.alithis --key-file patients.key
     """
-    from alithis import verifier
-    from alithis.gateways import Gateways
-    from alithis.storage import Store
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify import target as targets
+    from alithis.verify import tokens as tokens_module
+    from alithis.verify import verdict
+    from alithis.verify.library import Shelf
 
-    asked = verifier.Target.parse(target, proof_file=proof_file, key=read_key(key_file))
+    asked = targets.Target.parse(target, proof_file=proof_file, key=read_key(key_file))
     if (root is None) != (size is None):
         raise click.UsageError("--root and --size go together")
     gates, store = Gateways.named(gateways), Store(store_folder)
     found = _opened(places, gates, store)
     if rpc and registry and root is None:
-        from alithis.registry import HttpTransport, Registry
+        from alithis.chain.registry import Registry
+        from alithis.chain.rpc import HttpTransport
 
-        shelf = verifier.Shelf(store, _at_hand(found), gates)
+        shelf = Shelf(store, _at_hand(found), gates)
         opened = Registry(HttpTransport(rpc), registry, chain)
-        results = verifier.verify_tokens(asked, opened, shelf, tokens or None)
+        results = tokens_module.verify_tokens(asked, opened, shelf, tokens or None)
     elif any(map(was_typed, ("rpc", "registry", "chain", "tokens"))):
         raise click.UsageError(
             "--rpc and --registry go together, and without --root; --chain and --token go with them"
@@ -123,7 +128,7 @@ def verify(
             "or, for a proof file, --root and --size"
         )
     _show_results(asked, results, as_json=as_json)
-    ctx.exit(verifier.status(results))
+    ctx.exit(verdict.status(results))
 
 
 Found = tuple[str, "Manifest | AlithisError"]
@@ -132,24 +137,24 @@ Found = tuple[str, "Manifest | AlithisError"]
 def _verify_offline(
     asked: Target, places: list[Found], root: str | None, size: int | None
 ) -> list[Result]:
-    from alithis import verifier
+    from alithis.verify import steps
 
     committed = _root(root) if root else None
     if places:
         return [
-            verifier.unopened(place, found)
+            steps.unopened(place, found)
             if isinstance(found, AlithisError)
-            else verifier.verify_manifest(asked, found, root=committed, size=size)
+            else steps.verify_manifest(asked, found, root=committed, size=size)
             for place, found in places
         ]
     if asked.proof is None or committed is None or size is None:
         raise click.UsageError("--root and --size alone serve proof files; add --manifest DIR")
-    return [verifier.verify_proof(asked, root=committed, size=size)]
+    return [steps.verify_proof(asked, root=committed, size=size)]
 
 
 def _opened(places: tuple[str, ...], gateways: Gateways, store: Store) -> Iterator[Found]:
     """Open manifests; where there are several, one that cannot be opened does not end it."""
-    from alithis.gateways import open_manifest
+    from alithis.verify.reference import open_manifest
 
     for place in places:
         try:
@@ -179,10 +184,10 @@ def _root(text: str) -> bytes:
 
 
 def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> None:
-    from alithis import verifier
+    from alithis.verify import verdict
 
     if as_json:
-        say(json.dumps(verifier.as_json(asked, results), indent=1))
+        say(json.dumps(verdict.as_json(asked, results), indent=1))
         return
     name = asked.name.replace("\n", "\\n")
     # Whoever asks about a file must not take a proof that poses as one for its answer.
@@ -192,6 +197,6 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
         )
     say(name)
     for result in results:
-        say(verifier.as_text(result))
+        say(verdict.as_text(result))
     if not results:
         say("  the registry has no tokens yet: nothing to verify against")

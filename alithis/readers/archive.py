@@ -19,10 +19,12 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from alithis import canonical
-from alithis.digest import BYTES, Form, Pool, of_bytes
 from alithis.errors import SourceError
-from alithis.manifest import Items
+from alithis.forms import record, text
+from alithis.forms.form import BYTES, Form
+from alithis.forms.hashing import of_bytes
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 from alithis.readers.places import MAX_READ, Place, is_packed, readable, unpacked, worth
 from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
 
@@ -295,7 +297,7 @@ class _Reader:
         column = self._options.column
         if column is None:
             chosen = list(parts.values())
-            found = of_bytes(canonical.sample({k: each[0].hex() for k, (_, each) in parts.items()}))
+            found = of_bytes(record.sample({k: each[0].hex() for k, (_, each) in parts.items()}))
         elif column in parts:
             chosen = [parts[column]]
             found = chosen[0][1][0]
@@ -313,7 +315,7 @@ class _Reader:
         if label not in parts:
             raise SourceError(f"{self._place.where}: {key}: a sample without {label}, its label")
         try:
-            return {"label": canonical.decoded(parts[label][1][1]).strip()}
+            return {"label": text.decoded(parts[label][1][1]).strip()}
         except SourceError as error:
             raise SourceError(f"{self._place.where}: {key}.{label}: {error}") from error
 

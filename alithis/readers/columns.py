@@ -10,10 +10,11 @@ from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alithis import canonical
-from alithis.digest import Form, of_bytes
 from alithis.errors import SourceError
-from alithis.manifest import Items
+from alithis.forms import record
+from alithis.forms.form import Form
+from alithis.forms.hashing import of_bytes
+from alithis.manifest.reader import Items
 from alithis.readers.source import Skips, first_folder
 
 if TYPE_CHECKING:
@@ -334,7 +335,7 @@ def _kept(array: pa.Array, numbers: Sequence[int]) -> list[str | int | None]:
         array = array.take(pa.array(numbers, pa.int64()))
     if _is_text(kind) or (pa.types.is_integer(kind) and kind != pa.uint64()):
         return list(array.to_pylist())
-    return [None if each is None else canonical.fragment(each) for each in values(array)]
+    return [None if each is None else record.fragment(each) for each in values(array)]
 
 
 def records(table: pa.RecordBatch, columns: Sequence[str] | None = None) -> list[bytes]:
@@ -347,7 +348,7 @@ def records(table: pa.RecordBatch, columns: Sequence[str] | None = None) -> list
     Raises:
         SourceError: a value has no JSON form.
     """
-    names, pattern = canonical.row_pattern(table.schema.names if columns is None else columns)
+    names, pattern = record.row_pattern(table.schema.names if columns is None else columns)
     if not names:
         raise SourceError("a table without columns")
     cells = [_fragments(table.column(name), name) for name in names]
@@ -356,7 +357,7 @@ def records(table: pa.RecordBatch, columns: Sequence[str] | None = None) -> list
 
 def _fragments(array: pa.Array, name: str) -> list[str]:
     try:
-        return [canonical.fragment(value) for value in values(array)]
+        return [record.fragment(value) for value in values(array)]
     except SourceError as error:
         raise SourceError(f"column {name}: {error}") from error
 
@@ -443,7 +444,7 @@ def _scalar(kind: pa.DataType) -> tuple[list[pa.DataType], Callable[[Any], Any]]
 
     types = pa.types
     if types.is_floating(kind):
-        return [pa.float64()], canonical.number
+        return [pa.float64()], record.number
     if types.is_decimal(kind):
         return [], lambda value: format(value, "f")
     if _is_bytes(kind):

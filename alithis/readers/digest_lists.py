@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from alithis import strict_json
-from alithis.digest import BYTES, Pool
+from alithis.base import untrusted_json
 from alithis.errors import FormatError, SourceError
-from alithis.manifest import Items
+from alithis.forms.form import BYTES
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 from alithis.readers.places import Place
 from alithis.readers.source import Source, fingerprint
 
@@ -52,7 +53,7 @@ def _document(place: Place) -> dict[str, Any]:
     with place.open() as file:
         data = file.read(_MAX_BYTES + 1)
     try:
-        return strict_json.parse(data, place.where)
+        return untrusted_json.parse(data, place.where)
     except FormatError as error:
         raise SourceError(str(error)) from error
 

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from alithis import digest
-from alithis.digest import BYTES, Form, Pool
 from alithis.errors import SourceError
-from alithis.manifest import Items
+from alithis.forms import hashing
+from alithis.forms.form import BYTES, Form
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 from alithis.readers.source import (
     Source,
     check_name,
@@ -63,7 +64,7 @@ def folder(
 
     def digested(pool: Pool, first: int = 0) -> Iterator[Items]:
         start = first
-        for digests, sizes in digest.of_files(os.fspath(path), names[first:], form, pool):
+        for digests, sizes in hashing.of_files(os.fspath(path), names[first:], form, pool):
             stop = start + len(sizes)
             columns = {column: values[start:stop] for column, values in known.items()}
             paths = [utf8(name) for name in names[start:stop]]

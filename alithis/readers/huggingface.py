@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from alithis import strict_json
+from alithis.base import untrusted_json
 from alithis.errors import FormatError, MissingExtraError, SourceError
 from alithis.readers import columns
 from alithis.readers.columns import Choice
@@ -55,7 +55,7 @@ def _state(path: Path) -> dict[str, Any]:
     with LocalFile.at(path).open() as file:
         data = file.read(_MAX_STATE)
     try:
-        return strict_json.parse(data, str(path))
+        return untrusted_json.parse(data, str(path))
     except FormatError as error:
         raise SourceError(str(error)) from error
 

@@ -14,10 +14,12 @@ from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
 
-from alithis import canonical
-from alithis.digest import TEXT, Form, Pool, of_bytes
 from alithis.errors import SourceError
-from alithis.manifest import Items
+from alithis.forms import record, text
+from alithis.forms.form import TEXT, Form
+from alithis.forms.hashing import of_bytes
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 from alithis.readers.columns import MAX_COLUMNS, Choice
 from alithis.readers.places import Place, readable, unpacked, worth
 from alithis.readers.source import Skips, Source, fingerprint, in_pieces, shares
@@ -196,7 +198,7 @@ def _kept(value: Any) -> str | int | None:
         return value
     if type(value) is int and -_INT64 <= value < _INT64:
         return value
-    return canonical.fragment(value)
+    return record.fragment(value)
 
 
 def _digest_lines(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
@@ -218,9 +220,9 @@ def _digest_json(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tup
             if not line.strip():
                 found.skip(at, "a blank line")
                 continue
-            row = canonical.parsed(line)
+            row = record.parsed(line)
             if choice.column is None:
-                data = canonical.record(canonical.taken(row, choice.columns)) if hashed else b""
+                data = record.record(record.taken(row, choice.columns)) if hashed else b""
                 found.add(at, of_bytes(data), len(data), row)
             elif (value := row.get(choice.column)) is None:
                 found.skip(at, f"{choice.column} is null or missing")
@@ -260,7 +262,7 @@ class _Lines:
 
     def _decoded(self, number: int, line: bytes) -> str:
         try:
-            return canonical.decoded(line)
+            return text.decoded(line)
         except SourceError as error:
             raise self._error(number, str(error)) from error
 
@@ -298,9 +300,7 @@ def _csv_rows(reader: Any, lines: _Lines, place: Place) -> Iterator[list[str]]:
 def _digest_rows(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
     _check_header(choice, piece)
     found = _Found(piece, choice)
-    order, pattern = canonical.row_pattern(
-        piece.header if choice.columns is None else choice.columns
-    )
+    order, pattern = record.row_pattern(piece.header if choice.columns is None else choice.columns)
     with found.naming("row", 0):
         for at, cells in found.rows():
             if not cells:
@@ -310,7 +310,7 @@ def _digest_rows(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tup
             if choice.column is not None:
                 found.add(at, *_of_text(row[choice.column], choice.column, form, hashed), row)
                 continue
-            data = (pattern % tuple(canonical.quoted(row[name]) for name in order)).encode()
+            data = (pattern % tuple(record.quoted(row[name]) for name in order)).encode()
             found.add(at, of_bytes(data) if hashed else b"", len(data), row)
     return found.result()
 

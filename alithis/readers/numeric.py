@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from alithis import digest
-from alithis.digest import BYTES, Form, Pool
 from alithis.errors import ChangedError, SourceError
-from alithis.manifest import Items
+from alithis.forms import hashing
+from alithis.forms.form import BYTES, Form
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 from alithis.readers.places import LocalFile, Place, readable, unpacked
 from alithis.readers.source import Source, fingerprint, numbered
 
@@ -74,7 +75,7 @@ def of_array(data: NDArray[Any]) -> bytes:
 
         dtype = repack_fields(dtype, recurse=True)
     rows = np.ascontiguousarray(data, dtype.newbyteorder("<"))
-    return digest.of_rows(rows.reshape(-1).view(np.uint8).data, rows.nbytes // len(rows))
+    return hashing.of_rows(rows.reshape(-1).view(np.uint8).data, rows.nbytes // len(rows))
 
 
 def check_portable(dtype: np.dtype[Any], name: str) -> None:
@@ -150,7 +151,7 @@ def idx_file(place: Place, labels: Place | None = None) -> Source:
                 stop, skip = start + len(block) // size, max(0, first - start)
                 if start + skip < stop:
                     rest = memoryview(block)[skip * size :]
-                    yield numbered(name, start + skip, digest.of_rows(rest, size), size, values)
+                    yield numbered(name, start + skip, hashing.of_rows(rest, size), size, values)
                 start = stop
 
     facts = fingerprint("idx", [(each.where, each.stamp) for each in (place, labels) if each])

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from alithis.digest import BYTES, Pool
 from alithis.errors import ChangedError, SourceError
-from alithis.manifest import Items
+from alithis.forms.form import BYTES
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 from alithis.readers.numeric import check_labels, check_portable, of_array, raster
 from alithis.readers.places import Place
 from alithis.readers.source import Source, fingerprint, numbered

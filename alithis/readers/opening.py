@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alithis.digest import BYTES, SAMPLE, Form
 from alithis.errors import SourceError
+from alithis.forms.form import BYTES, SAMPLE, Form
 from alithis.readers import (
     archive,
     digest_lists,

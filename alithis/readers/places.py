@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from alithis import digest
-from alithis.digest import Form, Pool
+from alithis.base import files
 from alithis.errors import ChangedError, SourceError
+from alithis.forms.form import Form
+from alithis.forms.pool import Pool
 from alithis.readers.source import check_name, stamp, utf8
 
 GZIP, BZIP2, XZ, ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
@@ -83,7 +84,7 @@ class LocalFile:
             SourceError: it is not there, or its name is not UTF-8.
         """
         check_name(str(path.parent), path.name)
-        handle, status = digest.open_regular(path)
+        handle, status = files.open_regular(path)
         os.close(handle)
         return cls(str(path), utf8(path.name) if name is None else name, stamp(status))
 
@@ -95,13 +96,13 @@ class LocalFile:
     @contextmanager
     def open(self) -> Iterator[Any]:
         """Open it: see `Place.open`."""
-        handle, before = digest.open_regular(self.path)
+        handle, before = files.open_regular(self.path)
         with io.BufferedReader(io.FileIO(handle), _BLOCK) as file:
             if stamp(before) != self.stamp:
                 raise ChangedError(f"{self.path}: changed since it was opened")
             with readable(self.path):
                 yield file
-            digest.check_unchanged(self.path, before, os.fstat(handle), before.st_size)
+            files.check_unchanged(self.path, before, os.fstat(handle), before.st_size)
 
 
 @contextmanager

@@ -14,9 +14,11 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from alithis.digest import BYTES, Form, Pool, of_bytes
 from alithis.errors import AlithisError, ChangedError, MissingExtraError, SourceError
-from alithis.manifest import Items
+from alithis.forms.form import BYTES, Form
+from alithis.forms.hashing import of_bytes
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
 
 _EXTRAS = {

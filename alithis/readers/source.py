@@ -11,9 +11,11 @@ from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from alithis.digest import SIZE, Form, Pool
 from alithis.errors import SourceError
-from alithis.manifest import Items
+from alithis.forms.form import Form
+from alithis.forms.hashing import SIZE
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 
 _Piece = TypeVar("_Piece")
 

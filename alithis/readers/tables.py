@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from alithis.digest import Form, Pool
 from alithis.errors import SourceError
-from alithis.manifest import Items
+from alithis.forms.form import Form
+from alithis.forms.pool import Pool
+from alithis.manifest.reader import Items
 from alithis.readers import columns
 from alithis.readers.columns import Choice
 from alithis.readers.places import Place, readable, worth

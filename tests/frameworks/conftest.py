@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from alithis import readers
-from alithis.builder import build
-from alithis.digest import TEXT, Pool, of_bytes
-from alithis.manifest import Items, Manifest
-from alithis.metadata import Description
+from alithis.forms.form import TEXT
+from alithis.forms.hashing import of_bytes
+from alithis.forms.pool import Pool
+from alithis.manifest.builder import build
+from alithis.manifest.metadata import Description
+from alithis.manifest.reader import Items, Manifest
 
 COUNT = 96
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from alithis import overlap
-from alithis.audit import audit
-from alithis.digest import of_bytes
-from alithis.inputs import stated_inputs
-from alithis.manifest import Manifest
-from alithis.proof import Exclusion, Inclusion
+from alithis.forms.hashing import of_bytes
+from alithis.manifest import overlap
+from alithis.manifest.audit import audit
+from alithis.manifest.proof import Exclusion, Inclusion
+from alithis.manifest.reader import Manifest
+from alithis.manifest.transcript import stated_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECHES = ROOT / "node_modules" / "@stdlib" / "datasets-sotu" / "data"

@@ -8,9 +8,9 @@ from conftest import COUNT, transcript
 from safetensors.numpy import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
-from alithis.adapters.keras import RunCallback, save_weights
 from alithis.errors import SourceError
-from alithis.run import Run
+from alithis.integrations.keras import RunCallback, save_weights
+from alithis.training.run import Run
 
 
 def network():

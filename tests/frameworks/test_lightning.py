@@ -15,8 +15,8 @@ from lightning.pytorch.callbacks import (
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
-from alithis.adapters.lightning import RunCallback
-from alithis.run import Run
+from alithis.integrations.lightning import RunCallback
+from alithis.training.run import Run
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 

@@ -6,11 +6,11 @@ import mlflow
 import pytest
 from conftest import COUNT
 
-from alithis.adapters import mlflow as adapter
 from alithis.errors import SourceError, StorageError
-from alithis.inputs import Input, stated_inputs
-from alithis.metadata import Description
-from alithis.model import Facts, build_model
+from alithis.integrations import mlflow as adapter
+from alithis.manifest.metadata import Description
+from alithis.manifest.transcript import Input, stated_inputs
+from alithis.training.model import Facts, build_model
 
 
 @pytest.fixture(scope="module")

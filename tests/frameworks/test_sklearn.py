@@ -39,9 +39,9 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC
 
-from alithis.adapters import sklearn as adapter
 from alithis.errors import SourceError
-from alithis.run import Run
+from alithis.integrations import sklearn as adapter
+from alithis.training.run import Run
 
 
 def test_fit_takes_all_of_an_array(images, labels, pixels):

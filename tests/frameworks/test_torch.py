@@ -27,10 +27,10 @@ from torch.utils.data import (
     random_split,
 )
 
-from alithis.adapters import torch as adapter
 from alithis.errors import SourceError
-from alithis.points import Digester
-from alithis.run import Run
+from alithis.integrations import torch as adapter
+from alithis.training.digester import Digester
+from alithis.training.run import Run
 
 BATCH = 16
 
@@ -294,7 +294,7 @@ class TestLoader:
         assert transcript(run) == (COUNT, 0, 0, COUNT)
 
     def test_pinned_batches_carry_their_digests(self, monkeypatch):
-        from alithis.feeds.loaders import _Carried
+        from alithis.training.wrappers.loaders import _Carried
 
         monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, device=None: self + 1)
         pinned = _Carried((torch.zeros(2), 7), b"digests", 3, [4, 5]).pin_memory()
@@ -644,7 +644,7 @@ def test_a_compiled_module_under_the_trainer_of_transformers(tmp_path):
 
     import transformers
 
-    from alithis.adapters.transformers import RunCallback
+    from alithis.integrations.transformers import RunCallback
 
     run, module = Run("r"), torch.compile(Extra(tied=False))
     callback = RunCallback(run, tmp_path / "model")

@@ -10,10 +10,10 @@ from conftest import COUNT, transcript
 from datasets.distributed import split_dataset_by_node
 from safetensors.torch import load_file
 
-from alithis.adapters.transformers import RunCallback
 from alithis.errors import SourceError
-from alithis.manifest import Manifest
-from alithis.run import Run
+from alithis.integrations.transformers import RunCallback
+from alithis.manifest.reader import Manifest
+from alithis.training.run import Run
 
 WORDS = ["[PAD]", "[UNK]", "the", "ship", "field", "of", "number", "is", "wide"]
 

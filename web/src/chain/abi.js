@@ -1,7 +1,7 @@
 /**
  * The registry's ABI, as far as the page speaks it: calls → bytes, and the canonical encoding of
  * what they return → words (Solidity's contract ABI specification). tests/test_page_core.py holds
- * selectors, errors and topics equal to alithis/contract/Alithis.json.
+ * selectors, errors and topics equal to alithis/chain/contract/Alithis.json.
  */
 
 import { fromHex, SIZE, toHex } from "../core/bytes.js";

@@ -1,1 +1,0 @@
-"""Alithis with other libraries, each of them optional."""

@@ -1,0 +1,1 @@
+"""The registry contract, read over JSON-RPC, and its events in an index."""

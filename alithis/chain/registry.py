@@ -1,0 +1,480 @@
+"""Reads the registry contract over JSON-RPC: records, links, events.
+
+Any transport with ``request(method, params)`` will do. What comes back is untrusted: it is
+decoded by the contract's ABI, must encode back to the very same bytes, and is turned into the
+values below or into a `RegistryError`. A node can still lie about the chain's state; whoever
+must exclude that runs a node.
+
+Sources: the Ethereum JSON-RPC specification, the Solidity contract ABI specification,
+`contracts/IAlithis.sol`.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Self
+
+from alithis.chain.abi import interface, record_of, split_multicall, topics_match
+from alithis.chain.contract import artifact
+from alithis.chain.records import Claim, Event, Link, Record
+from alithis.chain.rpc import (
+    INTERNAL_ERROR,
+    WORD,
+    Transport,
+    bytes_of,
+    checksummed,
+    field_of,
+    hash_of,
+    hex_in,
+    one_line,
+    quantity,
+    refuse,
+    to_hex,
+)
+from alithis.errors import (
+    ChainError,
+    NoRegistryError,
+    NoTokenError,
+    ProofError,
+    RegistryError,
+    RpcError,
+    TransportError,
+)
+
+MAX_SCAN = 1 << 20
+"""Tokens that a scan of the whole registry goes through at most."""
+_MAX_QUERIES = 20_000  # eth_getLogs in one reading of events
+_BATCH = 100  # tokens, or claims, in one eth_call
+_URI = re.compile(r"ipfs://f01551220[0-9a-f]{64}")
+
+
+class Registry:
+    """A registry contract on a chain."""
+
+    def __init__(self, transport: Transport, address: str, chain_id: int | None = None) -> None:
+        """Find the registry, and check that it is one.
+
+        Args:
+            transport: the way to a node.
+            address: the contract's, ``0x`` and 40 hexadecimal digits.
+            chain_id: the chain it should be on, if that is known.
+
+        Raises:
+            ChainError: the node serves another chain.
+            NoRegistryError: there is no registry at the address.
+            TransportError: the node gives no usable answer.
+        """
+        self._transport = transport
+        self._block = "latest"
+        self.address = checksummed(address)
+        self.chain_id = quantity(self._request("eth_chainId", []), "eth_chainId")
+        if chain_id is not None and chain_id != self.chain_id:
+            raise ChainError(
+                f"the RPC endpoint serves chain {self.chain_id}, not {chain_id}: "
+                "name an endpoint of that chain"
+            )
+        if not self._is_registry():
+            code = bytes_of(self._request("eth_getCode", [self.address, "latest"]), "eth_getCode")
+            found = "the contract is no Alithis registry" if code else "there is no contract"
+            raise NoRegistryError(
+                f"{self.address} on chain {self.chain_id}: {found}; check the address and the chain"
+            )
+
+    def pinned(self, block: int) -> Self:
+        """Return the registry as it is after a block; public nodes know that of recent ones."""
+        view = copy.copy(self)
+        view._block = hex(block)
+        return view
+
+    def count(self) -> int:
+        """Return how many tokens there are; their ids are 1 to this number."""
+        return int(self._call("totalSupply"))
+
+    def record(self, id: int) -> Record:
+        """Return a token's record.
+
+        Raises:
+            NoTokenError: there is no such token.
+        """
+        with _token(id):
+            return record_of(id, self._call("record", id))
+
+    def links(self, id: int) -> tuple[Link, ...]:
+        """Return a token's links, in its publisher's order.
+
+        Raises:
+            NoTokenError: there is no such token.
+        """
+        with _token(id):
+            return _links(self._call("links", id))
+
+    def records(self, ids: Iterable[int]) -> Iterator[Record]:
+        """Yield the records of tokens, with one request for a hundred of them.
+
+        Raises:
+            NoTokenError: one of the tokens does not exist.
+        """
+        for id, value in self._batched("record", ids):
+            yield record_of(id, value)
+
+    def tokens(self) -> Iterator[Record]:
+        """Yield the records of all tokens, in the order of their ids."""
+        return self.records(self._ids(1))
+
+    def all_links(self, first: int = 1) -> Iterator[tuple[int, tuple[Link, ...]]]:
+        """Yield the tokens from an id on, each with its links: one request for a hundred of them.
+
+        Links are read from the contract's state, not from its events: public nodes serve the
+        events of the last days only.
+        """
+        for id, value in self._batched("links", self._ids(first)):
+            yield id, _links(value)
+
+    def linked_from(self, id: int) -> tuple[tuple[int, Link], ...]:
+        """Return the newer tokens that link to a token, each with its link.
+
+        Raises:
+            NoTokenError: there is no such token.
+        """
+        with _token(id):
+            self._call("links", id)
+        return tuple(
+            (newer, link)
+            for newer, links in self.all_links(id + 1)
+            for link in links
+            if link.target == id
+        )
+
+    def claims(self, id: int) -> tuple[Claim, ...]:
+        """Return the claims against a token, in their order.
+
+        Claims are read from the contract's state, which lacks their texts: these are in the
+        events ``Claimed`` and ``ClaimAnswered`` alone.
+
+        Raises:
+            NoTokenError: there is no such token.
+        """
+        count = self.record(id).claims
+        if count > MAX_SCAN:
+            raise RegistryError(f"{count} claims against token {id} are too many to go through")
+        function = interface().functions["claimOf"]
+        numbers = range(1, count + 1)
+        calls = (function.encode(id, number) for number in numbers)
+        values = map(function.decode, self._many(calls))
+        return tuple(
+            _claim(id, number, value) for number, value in zip(numbers, values, strict=True)
+        )
+
+    def claim(self, id: int, number: int) -> Claim:
+        """Return one claim against a token.
+
+        Raises:
+            NoTokenError: there is no such token.
+            RegistryError: there is no such claim.
+        """
+        count = self.record(id).claims
+        if not 1 <= number <= count:
+            raise RegistryError(f"there is no claim {number} against token {id}: it has {count}")
+        return _claim(id, number, self._call("claimOf", id, number))
+
+    def is_derived_from(self, id: int, ancestor: int) -> bool:
+        """Ask the contract whether links lead from a token to an older one it was made from.
+
+        Raises:
+            NoTokenError: there is no such token.
+            RpcError: more tokens lie between the two than the contract walks through.
+        """
+        with _token(id, ancestor):
+            return bool(self._call("isDerivedFrom", id, ancestor))
+
+    def nonce(self, publisher: str) -> int:
+        """Return a publisher's next nonce, which the next mint it signs must be over."""
+        return int(self._call("nonces", checksummed(publisher)))
+
+    def token_uri(self, id: int) -> str:
+        """Return the URI of a token's metadata: ``ipfs://f01551220`` and its SHA-256.
+
+        Raises:
+            NoTokenError: there is no such token.
+        """
+        with _token(id):
+            uri = self._call("tokenURI", id)
+        if not _URI.fullmatch(uri):
+            raise RegistryError(f"tokenURI({id}): {one_line(uri)!r} is not ipfs://f01551220…")
+        return str(uri)
+
+    def owners(self, ids: Iterable[int]) -> Iterator[tuple[int, str]]:
+        """Yield tokens, each with the address that owns it: one request for a hundred of them.
+
+        Raises:
+            NoTokenError: one of the tokens does not exist.
+        """
+        return self._batched("ownerOf", ids)
+
+    def owner_of(self, id: int) -> str:
+        """Return the address that owns a token.
+
+        Raises:
+            NoTokenError: there is no such token.
+        """
+        with _token(id):
+            return str(self._call("ownerOf", id))
+
+    def verify_inclusion(self, id: int, leaf: bytes, index: int, path: Sequence[bytes]) -> bool:
+        """Ask the contract whether a leaf is in a token's tree.
+
+        Args:
+            id: the token.
+            leaf: 32 bytes.
+            index: the leaf's place, from 0.
+            path: the inclusion path, leaf to root, 32 bytes each.
+
+        Raises:
+            NoTokenError: there is no such token.
+            ProofError: the leaf, index or path cannot even be written down for the contract.
+        """
+        _check_proof(index, leaf, *path)
+        with _token(id):
+            return bool(self._call("verifyInclusion", id, leaf, index, list(path)))
+
+    def verify_exclusion(
+        self,
+        id: int,
+        leaf: bytes,
+        index: int,
+        left: bytes | None,
+        left_path: Sequence[bytes],
+        right: bytes | None,
+        right_path: Sequence[bytes],
+    ) -> bool:
+        """Ask the contract whether a leaf is absent from a token's tree.
+
+        Args:
+            id: the token.
+            leaf: 32 bytes.
+            index: where it would stand: 0 to the tree's size.
+            left: the leaf before it, or None at the left edge.
+            left_path: its inclusion path, leaf to root; empty at the left edge.
+            right: the leaf after it, or None at the right edge.
+            right_path: its inclusion path, leaf to root; empty at the right edge.
+
+        Returns:
+            Whether it is; False for every leaf once the token is known to be disordered.
+
+        Raises:
+            NoTokenError: there is no such token.
+            ProofError: the proof cannot even be written down for the contract.
+        """
+        left, right = left or bytes(WORD), right or bytes(WORD)
+        _check_proof(index, leaf, left, right, *left_path, *right_path)
+        proof = (leaf, index, left, list(left_path), right, list(right_path))
+        with _token(id):
+            return bool(self._call("verifyExclusion", id, *proof))
+
+    def events(
+        self,
+        name: str | None = None,
+        *,
+        from_block: int | None = None,
+        to_block: int | None = None,
+        **indexed: Any,
+    ) -> Iterator[Event]:
+        """Read the registry's events, in the chain's order.
+
+        A range that the node refuses is halved until it is served.
+
+        Args:
+            name: the events' name in the ABI; by default all.
+            from_block: the first block; by default the one the contract was deployed in.
+            to_block: the last block; by default the chain's last.
+            **indexed: values that indexed arguments of the named event must have.
+
+        Raises:
+            RegistryError: the node gives no usable answer, or none for so old events.
+            ValueError: there is no such event, or it has no such indexed argument.
+        """
+        topics = interface().topics(name, indexed)
+        return self._events(topics, from_block, to_block)
+
+    def _events(
+        self, topics: list[Any], from_block: int | None, to_block: int | None
+    ) -> Iterator[Event]:
+        first = self.deployment_block() if from_block is None else from_block
+        last = self.last_block() if to_block is None else to_block
+        ranges = [(first, last)] if first <= last else []
+        queries = 0
+        while ranges:
+            first, last = ranges.pop()
+            queries += 1
+            if queries > _MAX_QUERIES:
+                raise RegistryError(
+                    "the RPC endpoint serves events in too small pieces: use another"
+                )
+            try:
+                logs = self._logs(first, last, topics)
+            except TransportError as error:
+                # Nodes have no common code for a range that is too large, nor for too many logs.
+                if getattr(error, "code", None) is None or first == last:
+                    raise
+                middle = (first + last) // 2
+                ranges += [(middle + 1, last), (first, middle)]
+                continue
+            yield from logs
+
+    def _logs(self, first: int, last: int, topics: list[Any]) -> list[Event]:
+        query = {
+            "address": self.address,
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+            "topics": topics,
+        }
+        logs = self._request("eth_getLogs", [query])
+        if not isinstance(logs, list):
+            refuse("eth_getLogs", logs)
+        events = [
+            self._event(log, topics) for log in logs if field_of(log, "removed", False) is not True
+        ]
+        places = [(event.block, event.index) for event in events]
+        if any(not first <= block <= last for block, _ in places):
+            raise RegistryError("eth_getLogs: events from outside the blocks that were asked for")
+        if sorted(set(places)) != places:
+            raise RegistryError("eth_getLogs: events twice, or not in the chain's order")
+        return events
+
+    def _event(self, log: Any, topics: list[Any]) -> Event:
+        if str(field_of(log, "address")).lower() != self.address.lower():
+            raise RegistryError("eth_getLogs: an event of another contract")
+        found = field_of(log, "topics")
+        if not isinstance(found, list) or not topics_match(found, topics):
+            raise RegistryError("eth_getLogs: an event that was not asked for")
+        name, args = interface().event(found, bytes_of(field_of(log, "data"), "eth_getLogs"))
+        return Event(
+            name,
+            args,
+            quantity(field_of(log, "blockNumber"), "eth_getLogs"),
+            hash_of(field_of(log, "blockHash")),
+            hash_of(field_of(log, "transactionHash")),
+            quantity(field_of(log, "logIndex"), "eth_getLogs"),
+        )
+
+    def deployment_block(self) -> int:
+        """Return the number of the block in which the contract was deployed."""
+        return int(self._call("deploymentBlock"))
+
+    def last_block(self) -> int:
+        """Return the number of the chain's last block."""
+        return quantity(self._request("eth_blockNumber", []), "eth_blockNumber")
+
+    def block_hash(self, number: int) -> bytes | None:
+        """Return a block's hash, 32 bytes; None while the chain has no such block."""
+        block = self._request("eth_getBlockByNumber", [hex(number), False])
+        if block is None:
+            return None
+        if quantity(field_of(block, "number"), "eth_getBlockByNumber") != number:
+            raise RegistryError("eth_getBlockByNumber: another block than was asked for")
+        return hash_of(field_of(block, "hash"))
+
+    def _is_registry(self) -> bool:
+        interface = bytes.fromhex(artifact()["interfaceId"].removeprefix("0x"))
+        try:
+            # ERC-165: a contract that claims 0xffffffff too would say yes to anything.
+            return bool(self._call("supportsInterface", interface)) and not self._call(
+                "supportsInterface", b"\xff\xff\xff\xff"
+            )
+        except TransportError as error:
+            if getattr(error, "code", None) is None:
+                raise
+        except RegistryError:
+            pass
+        return False  # it reverted, or gave no boolean
+
+    def _ids(self, first: int) -> range:
+        count = self.count()
+        if count > MAX_SCAN:
+            raise RegistryError(f"{count} tokens are too many to go through one by one")
+        return range(first, count + 1)
+
+    def _batched(self, name: str, ids: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        function = interface().functions[name]
+        remaining = iter(ids)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            with _token(*batch):
+                parts = list(self._many(function.encode(id) for id in batch))
+            yield from zip(batch, map(function.decode, parts), strict=True)
+
+    def _many(self, calls: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield what calls return, with one request for a hundred of them."""
+        remaining = iter(calls)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            yield from split_multicall(self._returned("multicall", batch), len(batch))
+
+    def _call(self, name: str, *args: Any) -> Any:
+        return interface().functions[name].decode(self._returned(name, *args))
+
+    def _returned(self, name: str, *args: Any) -> bytes:
+        data = "0x" + interface().functions[name].encode(*args).hex()
+        result = self._request("eth_call", [{"to": self.address, "data": data}, self._block])
+        return bytes_of(result, name)
+
+    def _request(self, method: str, params: list[Any]) -> Any:
+        try:
+            return self._transport.request(method, params)
+        except RegistryError:
+            raise
+        except Exception as error:  # a foreign transport has exceptions of its own
+            data = hex_in(getattr(error, "data", None))
+            raise RpcError(
+                f"{method}: {one_line(error)}", code=INTERNAL_ERROR, data=data
+            ) from error
+
+
+def _links(values: Iterable[Mapping[str, Any]]) -> tuple[Link, ...]:
+    return tuple(
+        Link(value["target"], value["relation"], value["countersigned"]) for value in values
+    )
+
+
+def _claim(id: int, number: int, value: Mapping[str, Any]) -> Claim:
+    return Claim(
+        token=id,
+        number=number,
+        leaf=value["leaf"],
+        claimant=value["claimant"],
+        time=value["time"],
+        status=value["status"],
+    )
+
+
+def _check_proof(index: int, *hashes: bytes) -> None:
+    """Check what cannot even be written down for the contract."""
+    if any(len(value) != WORD for value in hashes):
+        raise ProofError("a leaf, and each hash of a path, has 32 bytes")
+    if not 0 <= index < 1 << 256:
+        raise ProofError(f"index {index} is out of range")
+
+
+@contextmanager
+def _token(*ids: int) -> Iterator[None]:
+    """Turn the contract's refusal of an unknown token into ours."""
+    for id in ids:
+        if not 1 <= id < 1 << 256:
+            raise NoTokenError(f"the registry holds no token {id}: they count from 1")
+    try:
+        yield
+    except TransportError as error:
+        data = hex_in(getattr(error, "data", None))
+        if data is None or not re.fullmatch(_nonexistent() + "[0-9a-f]{64}", data):
+            raise
+        raise NoTokenError(f"the registry holds no token {int(data[-64:], 16)}") from error
+
+
+@cache
+def _nonexistent() -> str:
+    from eth_utils.abi import function_signature_to_4byte_selector
+
+    return to_hex(function_signature_to_4byte_selector("ERC721NonexistentToken(uint256)"))

@@ -1,0 +1,1 @@
+"""Canonical forms, and the digests of data points in them."""

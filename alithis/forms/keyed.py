@@ -1,0 +1,184 @@
+"""Keyed leaves: digests → HMACs, for data that is private or can be guessed.
+
+In the scheme ``keyed`` a data point's leaf is HMAC-SHA-256(item key, digest), and its item key
+HMAC-SHA-256(publisher's key, "alithis item key" ‖ digest) (RFC 2104, docs/format.md, "Leaves and
+tree"). Without the publisher's key a leaf tells nothing about the data point. Showing an item's
+key and digest opens its leaf, and no other.
+
+The publisher's key never leaves its file but to be used: no error, no representation holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alithis.base.files import open_regular
+from alithis.errors import IntegrityError, SourceError
+from alithis.forms.hashing import SIZE
+
+_ITEM = b"alithis item key"
+_CHECK = b"alithis key check"
+_BLOCK = 64  # SHA-256's
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_TEXT = re.compile(rb"([0-9a-f]{%d})\n?" % (2 * SIZE))
+
+
+def leaf(item_key: bytes, digest: bytes) -> bytes:
+    """Return the leaf that an item's key and digest open: HMAC-SHA-256(item key, digest)."""
+    return hmac.digest(item_key, digest, "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherKey:
+    """The key that its publisher makes leaves with.
+
+    Attributes:
+        secret: 32 bytes; kept out of the representation.
+    """
+
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a key of another length.
+
+        HMAC pads shorter keys with zeros, so that two of different lengths would do the same.
+        """
+        if len(self.secret) != SIZE:
+            raise SourceError(f"a publisher's key has {SIZE} bytes, not {len(self.secret)}")
+
+    @property
+    def check(self) -> bytes:
+        """What the metadata holds to tell this key from others, 32 bytes; it reveals nothing."""
+        return hmac.digest(self.secret, _CHECK, "sha256")
+
+    def require(self, check: bytes | None) -> None:
+        """Check that leaves were made with this key.
+
+        Args:
+            check: the key check of their metadata.
+
+        Raises:
+            IntegrityError: they were made with another.
+        """
+        if check is None or not hmac.compare_digest(self.check, check):
+            raise IntegrityError(
+                "the key file is not the one the leaves were made with: key check",
+                expected=check or "none",
+                found=self.check,
+            )
+
+    def item_key(self, digest: bytes) -> bytes:
+        """Return the key of the item with a digest, 32 bytes."""
+        return hmac.digest(self.secret, _ITEM + digest, "sha256")
+
+    def leaf(self, digest: bytes) -> bytes:
+        """Return the leaf of the item with a digest, 32 bytes."""
+        return leaf(self.item_key(digest), digest)
+
+    def leaves(self, digests: bytes) -> bytes:
+        """Return the leaves of many items; the same as `leaf` one by one, in half the time.
+
+        Args:
+            digests: 32 bytes each, joined.
+        """
+        sha256, zeros = hashlib.sha256, bytes(_BLOCK - SIZE)
+        # HMAC(k, m) = H((k ^ opad) ‖ H((k ^ ipad) ‖ m)); the publisher's half is hashed once.
+        inner = sha256((self.secret + zeros).translate(_INNER) + _ITEM)
+        outer = sha256((self.secret + zeros).translate(_OUTER))
+        result = bytearray()
+        for start in range(0, len(digests), SIZE):
+            digest = digests[start : start + SIZE]
+            first, second = inner.copy(), outer.copy()
+            first.update(digest)
+            second.update(first.digest())
+            key = second.digest() + zeros
+            first = sha256(key.translate(_INNER) + digest)
+            result += sha256(key.translate(_OUTER) + first.digest()).digest()
+        return bytes(result)
+
+
+def read_key(path: Path) -> PublisherKey:
+    """Read a publisher's key from its file: 64 hexadecimal digits.
+
+    Raises:
+        SourceError: there is none, it is damaged, or others than its owner may read it.
+    """
+    _require_name(path)
+    handle, status = open_regular(path)
+    try:
+        others = stat.S_IMODE(status.st_mode) & 0o077
+        data = os.read(handle, 2 * SIZE + 2)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    finally:
+        os.close(handle)
+    if others:
+        raise SourceError(
+            f"{path}: a key that others may read (mode {stat.S_IMODE(status.st_mode):03o}): "
+            "chmod 600, and ask who has read it"
+        )
+    found = _TEXT.fullmatch(data)
+    if found is None:
+        raise SourceError(f"{path}: no key file: it does not hold {2 * SIZE} hexadecimal digits")
+    return PublisherKey(bytes.fromhex(found[1].decode()))
+
+
+def obtain_key(path: Path) -> tuple[PublisherKey, bool]:
+    """Read a publisher's key, or make one where there is no file.
+
+    A new key is random, readable by its owner alone, and on the disk before it is used.
+
+    Returns:
+        The key, and whether it was made.
+
+    Raises:
+        SourceError: as `read_key` does, or the file cannot be written.
+    """
+    made = False
+    _require_name(path)
+    if not os.path.lexists(path):
+        try:
+            made = _make(path)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be written: {error.strerror}") from error
+    return read_key(path), made
+
+
+def _require_name(path: Path) -> None:
+    """Refuse a key that stands where its file should be named, without repeating it."""
+    if re.fullmatch(rf"(0x)?[0-9a-fA-F]{{{2 * SIZE}}}", path.name):
+        raise SourceError(
+            f"the key file's name has {2 * SIZE} hexadecimal digits, as a key: name the file; "
+            "a key that was typed stands in the shell's history, so make a new one"
+        )
+
+
+def _make(path: Path) -> bool:
+    """Write a new key's file, whole or not at all; leave one that appears meanwhile alone."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)  # whatever the umask leaves
+            file.write(secrets.token_hex(SIZE).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True

@@ -1,0 +1,1 @@
+"""Adapters for the frameworks that models are trained with, each optional."""

@@ -1,0 +1,253 @@
+"""MLflow: a finished run of its becomes a model's manifest, and our digests go back into it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alithis.errors import MissingExtraError, SourceError, StorageError
+from alithis.ipfs.cid import Cid
+from alithis.manifest.transcript import RELATIONS, Input, stated_inputs
+from alithis.training.model import Facts, spelt
+
+if TYPE_CHECKING:
+    from alithis.manifest.reader import Manifest
+
+METADATA = "alithis.manifest.metadata"
+"""The tag of a run, or of a dataset input, that holds the SHA-256 of a metadata.json."""
+
+_CONTEXT = "mlflow.data.context"
+_CONTEXTS = {
+    "train": "trained_on",
+    "training": "trained_on",
+    "validation": "validated_on",
+    "eval": "validated_on",
+    "evaluation": "validated_on",
+    "test": "tested_on",
+    "testing": "tested_on",
+}
+_DIGEST = 36  # characters that MLflow keeps of a dataset's digest
+
+
+def facts(run_id: str, *, uri: str | None = None) -> Facts:
+    """Read what MLflow knows of a run.
+
+    Parameters and metrics are taken as they are (of a metric, its last value). A dataset input
+    becomes one of ours where its tag `METADATA`, which `log_input` sets, names the manifest; the
+    others are listed among the parameters, as ``mlflow.inputs``, with the digest that MLflow has.
+
+    Args:
+        run_id: the run's id.
+        uri: the tracking store; by default the one that MLflow is set to.
+
+    Raises:
+        MissingExtraError: MLflow is not installed.
+        StorageError: there is no such run, or no answer.
+    """
+    run = _run(_client(uri), run_id)
+    tags = run.data.tags
+    ours, others = _inputs(run)
+    parameters: dict[str, Any] = {name: _value(text) for name, text in run.data.params.items()}
+    if others:
+        parameters["mlflow.inputs"] = others
+    metrics = spelt(run.data.metrics)
+    code = {
+        "repository": tags.get("mlflow.source.git.repoURL"),
+        "commit": tags.get("mlflow.source.git.commit"),
+    }
+    ends = run.info.start_time, run.info.end_time
+    return Facts(
+        parameters=parameters,
+        metrics=metrics,
+        inputs=ours,
+        environment={"mlflow": _version()},
+        complete=run.info.status == "FINISHED",
+        code={name: value for name, value in code.items() if value},
+        seconds=round((ends[1] - ends[0]) / 1000, 1) if all(ends) else None,
+    )
+
+
+def artifacts(run_id: str, folder: Path, *, uri: str | None = None) -> list[Path]:
+    """Fetch a run's artefacts; nothing is unpickled.
+
+    A model's manifest is made of the folder, so that files are named as MLflow names them: of
+    two models in folders of their own, each has an ``MLmodel``.
+
+    Args:
+        run_id: the run's id.
+        folder: where they are put, and nothing else is.
+        uri: the tracking store; by default the one that MLflow is set to.
+
+    Returns:
+        The files and folders at the top.
+
+    Raises:
+        MissingExtraError: MLflow is not installed.
+        SourceError: there is none.
+        StorageError: there is no such run, or they cannot be fetched.
+    """
+    client = _client(uri)
+    _run(client, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        names = [each.path for each in client.list_artifacts(run_id)]
+        paths = [Path(client.download_artifacts(run_id, name, str(folder))) for name in names]
+    except Exception as error:  # the stores raise what their libraries do
+        raise StorageError(f"run {run_id}: artefacts cannot be fetched: {_line(error)}") from error
+    if not paths:
+        raise SourceError(f"run {run_id}: no artefacts")
+    return paths
+
+
+def log_input(
+    run_id: str, manifest: Manifest, relation: str = "trained_on", *, uri: str | None = None
+) -> None:
+    """Log a dataset's manifest as a dataset input of a run.
+
+    Args:
+        run_id: the run's id.
+        manifest: the dataset's.
+        relation: ``trained_on``, ``validated_on`` or ``tested_on``: the input's context.
+        uri: the tracking store; by default the one that MLflow is set to.
+
+    Raises:
+        MissingExtraError: MLflow is not installed.
+        StorageError: there is no such run, or no answer.
+    """
+    client, data = _client(uri), manifest.metadata
+    source = {"root": data.root.hex(), "size": data.size}
+    profile = {"num_rows": data.items, "distinct": data.size, "form": data.form.name}
+    given = _dataset_input(relation, data.name, data.digest, source, profile)
+    _run(client, run_id)
+    with _Answered(run_id):
+        client.log_inputs(run_id, [given])
+
+
+def log_model(run_id: str, manifest: Manifest, *, uri: str | None = None) -> None:
+    """Log a model's manifest as tags of the run that made it, and its inputs as dataset inputs.
+
+    MLflow keeps an input once for each run: of one that is used in two ways, the first.
+
+    Args:
+        run_id: the run's id.
+        manifest: the model's.
+        uri: the tracking store; by default the one that MLflow is set to.
+
+    Raises:
+        MissingExtraError: MLflow is not installed.
+        StorageError: there is no such run, or no answer.
+        FormatError: the manifest states its inputs wrongly.
+    """
+    client, data = _client(uri), manifest.metadata
+    inputs = [
+        _dataset_input(each.relation, each.name, each.metadata) for each in stated_inputs(data)
+    ]
+    _run(client, run_id)
+    tags = {
+        METADATA: data.digest.hex(),
+        "alithis.root": data.root.hex(),
+        "alithis.size": str(data.size),
+        "alithis.uri": _token_uri(data.digest),
+    }
+    with _Answered(run_id):
+        for name, value in tags.items():
+            client.set_tag(run_id, name, value)
+        if inputs:
+            client.log_inputs(run_id, inputs)
+
+
+def _dataset_input(
+    relation: str,
+    name: str,
+    metadata: bytes,
+    source: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
+) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=name,
+        digest=metadata.hex()[:_DIGEST],
+        source_type="alithis",
+        source=json.dumps({"uri": _token_uri(metadata), **(source or {})}),
+        profile=json.dumps(profile) if profile else None,
+    )
+    tags = [InputTag(_CONTEXT, relation), InputTag(METADATA, metadata.hex())]
+    return DatasetInput(dataset, tags)
+
+
+def _token_uri(digest: bytes) -> str:
+    return "ipfs://" + Cid.raw(digest).base16
+
+
+def _inputs(run: Any) -> tuple[list[Input], list[dict[str, str]]]:
+    ours, others = list[Input](), list[dict[str, str]]()
+    for given in run.inputs.dataset_inputs:
+        tags = {tag.key: tag.value for tag in given.tags}
+        context = tags.get(_CONTEXT, "")
+        relation = _CONTEXTS.get(context.lower(), context)
+        name, stated = given.dataset.name, tags.get(METADATA, "")
+        if re.fullmatch("[0-9a-f]{64}", stated) and relation in RELATIONS and name.isprintable():
+            ours.append(Input(relation, name, bytes.fromhex(stated)))
+        else:
+            others.append({"name": name, "digest": given.dataset.digest, "context": context})
+    return ours, others
+
+
+def _value(text: str) -> Any:
+    """Read a parameter, which MLflow keeps as text, as the number or truth value that it was.
+
+    A number is what Python prints as this very text: ``0012345`` and ``1234e05`` are names.
+    """
+    words = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    for read in (int, float):
+        try:
+            value = read(text)
+        except ValueError:
+            continue
+        if repr(value) == text:
+            return spelt(value)
+    return text
+
+
+def _client(uri: str | None) -> Any:
+    try:
+        from mlflow import MlflowClient
+    except ImportError as error:
+        raise MissingExtraError("MLflow", "mlflow") from error
+    return MlflowClient(tracking_uri=uri)
+
+
+def _run(client: Any, run_id: str) -> Any:
+    with _Answered(run_id):
+        return client.get_run(run_id)
+
+
+class _Answered:
+    """Says of MLflow's errors, in one line, what they are about."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Translate."""
+        if isinstance(error, Exception):
+            raise StorageError(f"MLflow's run {self._run_id}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("mlflow")

@@ -1,0 +1,111 @@
+"""PyTorch: a module's weights as a safetensors file.
+
+What is fed is wrapped by `Run.use`: tensors, datasets, DataLoaders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alithis.errors import MissingExtraError, SourceError
+from alithis.training.model import spelt
+
+if TYPE_CHECKING:
+    from alithis.training.run import Run
+
+
+def record(run: Run, module: Any, weights: Path | str, optimizer: Any = None) -> None:
+    """Record a module: its class, its weights as a safetensors file, its optimizer's settings.
+
+    What of its state is no tensor is not written, and named as the parameter ``not_written``.
+
+    Args:
+        run: the run.
+        module: a ``torch.nn.Module``, compiled or not.
+        weights: the file to write; one that exists is replaced.
+        optimizer: a ``torch.optim.Optimizer``.
+
+    Raises:
+        MissingExtraError: PyTorch or safetensors is not installed.
+        SourceError: the file cannot be written, or a tensor has no place in it.
+    """
+    write(run, module, weights)
+    run.log_params(model=type(unwrapped(module)).__name__)
+    if optimizer is not None:
+        run.log_params(optimizer=_settings(optimizer))
+    run.save_model(weights)
+
+
+def write(run: Run, module: Any, path: Path | str) -> None:
+    """Write a module's weights, and record by name what of its state is not written."""
+    if left_out := save_weights(module, path):
+        run.log_params(not_written=left_out)
+
+
+def unwrapped(module: Any) -> Any:
+    """Return the module that ``torch.compile`` wrapped, or the module itself."""
+    return getattr(module, "_orig_mod", module)
+
+
+def save_weights(module: Any, path: Path | str) -> list[str]:
+    """Write a module's weights as a safetensors file; of tensors that are tied, one stands.
+
+    Names are those of the module before ``torch.compile``.
+
+    Returns:
+        The names of what is no tensor (`get_extra_state`), which is not written.
+
+    Raises:
+        MissingExtraError: PyTorch or safetensors is not installed.
+        SourceError: the file cannot be written, or a tensor has no place in it.
+    """
+    try:
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise MissingExtraError("PyTorch and safetensors", "torch") from error
+    state = {_bare(name): value for name, value in module.state_dict().items()}
+    found = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    try:
+        save_file(_untied(found), str(path))
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise SourceError(f"{path}: cannot be written: {reason}") from error
+    return sorted(state.keys() - found.keys())
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def _untied(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tensors to write: of those that are one and the same, the first by name.
+
+    What shares memory with another but is not the same (a view) is copied.
+    """
+    tensors, known, storages = dict[str, Any](), set[Any](), set[int]()
+    for name, tensor in sorted(found.items()):
+        same = tensor.data_ptr(), tensor.device, tensor.dtype, tensor.shape, tensor.stride()
+        if tensor.numel() and same in known:
+            continue
+        known.add(same)
+        storage = tensor.untyped_storage().data_ptr()
+        tensors[name] = (tensor.clone() if storage in storages else tensor).contiguous()
+        storages.add(storage)
+    return tensors
+
+
+def _settings(optimizer: Any) -> Any:
+    """Return an optimizer's settings, of each group of parameters where there are several."""
+    left_out = ("params", "param_names")
+    groups = [
+        {key: value for key, value in group.items() if key not in left_out}
+        for group in optimizer.param_groups
+    ]
+    name = type(optimizer).__name__
+    if len(groups) == 1 and "name" not in groups[0]:
+        return spelt({"name": name, **groups[0]})
+    return spelt({"name": name, "groups": groups})

@@ -1,0 +1,1 @@
+"""IPFS's formats: content identifiers, the blocks of files, CAR archives."""

@@ -1,0 +1,396 @@
+"""The blocks of a file: laid out from its chunks' digests, and read back, each checked.
+
+A file of one chunk is that chunk; any other is a tree (`cid`). Blocks go out depth first, each
+node before its children and children from left to right, so that whoever receives them can check
+and use each at once. Blocks that come in are nobody's word: a node's sizes must add up, its
+depth and the number of blocks are bounded, and no content is handed on that its CID does not name.
+
+Sources: the IPFS specifications of DAG-PB and UnixFS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from alithis.base.files import check_unchanged, open_regular
+from alithis.errors import FormatError, IntegrityError, SourceError
+from alithis.ipfs.cid import CHUNK_SIZE, DAG_PB, MAX_LINKS, Cid, Node, join
+
+MAX_BLOCK = 2 << 20
+"""Bytes in a block at most, as IPFS nodes exchange them."""
+MAX_BLOCKS = 1 << 21
+"""Blocks of a file at most that are read."""
+MAX_DEPTH = 16
+"""Nodes above a chunk at most: two are enough for a tebibyte."""
+
+_RANGE_BLOCKS = 64  # around a range, at most
+_BATCH = 1 << 12  # chunks that wait for a thread at a time
+_DIRECTORY, _FILE, _RAW_LEAF = 1, 2, 0  # UnixFS types
+
+Block = tuple[Cid, bytes]
+Read = Callable[[int, int], bytes]
+"""Returns a file's bytes at an offset, of a length."""
+
+
+class Outline:
+    """The tree over a file's chunks, by our profile, without the chunks themselves.
+
+    Attributes:
+        size: bytes in the file.
+        root: its CID.
+    """
+
+    def __init__(self, leaves: bytes, size: int) -> None:
+        """Lay the tree out.
+
+        Args:
+            leaves: SHA-256 of each chunk, 32 bytes, joined in order.
+            size: bytes in the file.
+        """
+        self.size = size
+        self._leaves = leaves
+        self._rows: list[list[Node]] = []
+        width = len(leaves) // 32
+        while width > 1:
+            width = -(-width // MAX_LINKS)
+            self._rows.append([join(self._children(len(self._rows), at))[0] for at in range(width)])
+        self.root = (self._rows[-1][0] if self._rows else self._leaf(0)).cid
+
+    def blocks(self, read: Read) -> Iterator[Block]:
+        """Give the tree's blocks, depth first.
+
+        Args:
+            read: returns the file's bytes at an offset, of a length.
+
+        Raises:
+            IntegrityError: what is read is not what the tree was laid out over.
+        """
+        yield from self._below(len(self._rows), 0, read)
+
+    def lengths(self) -> Iterator[int]:
+        """Give the bytes in each of the tree's blocks, in no order."""
+        yield from (self._leaf(at).file_size for at in range(len(self._leaves) // 32))
+        for level, row in enumerate(self._rows):
+            for at, node in enumerate(row):
+                below = sum(child.tree_size for child in self._children(level, at))
+                yield node.tree_size - below
+
+    def _below(self, level: int, at: int, read: Read) -> Iterator[Block]:
+        if level == 0:
+            yield self._chunk(at, read)
+            return
+        children = self._children(level - 1, at)
+        node, block = join(children)
+        yield node.cid, block
+        for child in range(at * MAX_LINKS, at * MAX_LINKS + len(children)):
+            yield from self._below(level - 1, child, read)
+
+    def _chunk(self, at: int, read: Read) -> Block:
+        leaf = self._leaf(at)
+        block = read(at * CHUNK_SIZE, leaf.file_size)
+        check(leaf.cid, block)
+        return leaf.cid, block
+
+    def _children(self, level: int, at: int) -> Sequence[Node]:
+        """Return the nodes of a row that one node of the row above joins."""
+        first = at * MAX_LINKS
+        if level:
+            return self._rows[level - 1][first : first + MAX_LINKS]
+        last = min(first + MAX_LINKS, len(self._leaves) // 32)
+        return [self._leaf(number) for number in range(first, last)]
+
+    def _leaf(self, at: int) -> Node:
+        length = min(CHUNK_SIZE, self.size - at * CHUNK_SIZE)
+        return Node(Cid.raw(self._leaves[32 * at : 32 * at + 32]), length, length)
+
+
+def outline(path: str | os.PathLike[str]) -> Outline:
+    """Lay out the tree of a file; its chunks are hashed on all processors.
+
+    Raises:
+        SourceError: the file cannot be read, or is not a regular one.
+        ChangedError: it changed while it was read.
+    """
+    handle, before = open_regular(path)
+    try:
+        leaves = _leaves(handle, before.st_size, os.fspath(path))
+        check_unchanged(os.fspath(path), before, os.fstat(handle), before.st_size)
+    finally:
+        os.close(handle)
+    return Outline(leaves, before.st_size)
+
+
+def _leaves(handle: int, size: int, name: str) -> bytes:
+    def digest(offset: int) -> bytes:
+        try:
+            return hashlib.sha256(os.pread(handle, CHUNK_SIZE, offset)).digest()
+        except OSError as error:
+            raise SourceError(f"{name}: cannot be read: {error.strerror or error}") from error
+
+    offsets = range(0, max(size, 1), CHUNK_SIZE)
+    if len(offsets) == 1:
+        return digest(0)
+    # Threads do for blocks of this size: reading and hashing let each other run.
+    leaves = bytearray()
+    with ThreadPoolExecutor(os.cpu_count(), "alithis-cid") as threads:
+        for first in range(0, len(offsets), _BATCH):
+            leaves += b"".join(threads.map(digest, offsets[first : first + _BATCH]))
+    return bytes(leaves)
+
+
+# -- Reading -------------------------------------------------------------------------------------
+
+
+def check(cid: Cid, block: bytes) -> None:
+    """Check a block against its CID.
+
+    Raises:
+        IntegrityError: it is another.
+    """
+    found = hashlib.sha256(block).digest()
+    if found != cid.digest:
+        raise IntegrityError(f"block {cid}: SHA-256", expected=cid.digest, found=found)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a node says of a child.
+
+    Attributes:
+        cid: the child's.
+        name: its name in a directory; empty in a file.
+    """
+
+    cid: Cid
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A DAG-PB block with UnixFS in it.
+
+    Attributes:
+        is_directory: whether it is a directory, or else a part of a file.
+        links: its children.
+        sizes: of a file, the bytes below each child.
+        data: of a file, what stands in the block itself.
+        file_size: of a file, the bytes at and below it.
+    """
+
+    is_directory: bool
+    links: tuple[Link, ...]
+    sizes: tuple[int, ...]
+    data: bytes
+    file_size: int
+
+
+def content(
+    cid: Cid, get: Callable[[Cid], bytes], limit: int, blocks: int | None = None
+) -> Iterator[bytes]:
+    """Give a file's content out of its blocks, whatever its profile, chunk by chunk.
+
+    Args:
+        cid: the file's.
+        get: returns a block that has been checked against its CID.
+        limit: bytes the file may have: blocks that repeat would be a bomb.
+        blocks: how many it may have; by default `MAX_BLOCKS`.
+
+    Raises:
+        FormatError: a block is not of a file, its sizes do not add up, or there are too many.
+    """
+    most = blocks or MAX_BLOCKS
+    yield from _content(cid, get, None, limit, 0, [most, most])
+
+
+def _content(
+    cid: Cid,
+    get: Callable[[Cid], bytes],
+    size: int | None,
+    limit: int,
+    depth: int,
+    budget: list[int],
+) -> Iterator[bytes]:
+    if depth > MAX_DEPTH:
+        raise FormatError(f"block {cid}: more than {MAX_DEPTH} nodes above it")
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise FormatError(f"block {cid}: one of more than {budget[1]:,}")
+    block = get(cid)
+    node = decode(cid, block) if cid.codec == DAG_PB else _chunk(block)
+    if node.is_directory:
+        raise FormatError(f"block {cid}: a directory, where a file is wanted")
+    if size not in (None, node.file_size):
+        raise FormatError(f"block {cid}: {node.file_size} bytes, where its parent states {size}")
+    if node.file_size > limit:
+        raise FormatError(f"block {cid}: {node.file_size:,} bytes; at most {limit:,} are taken")
+    if node.data:
+        yield node.data
+    for link, below in zip(node.links, node.sizes, strict=True):
+        yield from _content(link.cid, get, below, limit, depth + 1, budget)
+
+
+def read(cid: Cid, get: Callable[[Cid], bytes], offset: int, length: int) -> bytes:
+    """Read a range of a file out of the blocks around it.
+
+    Args:
+        cid: the file's.
+        get: returns a block that has been checked against its CID.
+        offset: first byte.
+        length: number of bytes; the range must lie within the file.
+
+    Raises:
+        FormatError: a block is not of a file, its sizes do not add up, or there are too many.
+    """
+    pieces = b"".join(_range(cid, get, None, offset, offset + length, 0, [_RANGE_BLOCKS]))
+    if len(pieces) != length:
+        raise FormatError(f"block {cid}: no {length} bytes at {offset}")
+    return pieces
+
+
+def _range(
+    cid: Cid,
+    get: Callable[[Cid], bytes],
+    size: int | None,
+    start: int,
+    end: int,
+    depth: int,
+    budget: list[int],
+) -> Iterator[bytes]:
+    budget[0] -= 1
+    if budget[0] < 0 or depth > MAX_DEPTH:
+        raise FormatError(f"block {cid}: too many blocks around a range")
+    block = get(cid)
+    node = decode(cid, block) if cid.codec == DAG_PB else _chunk(block)
+    if node.is_directory or size not in (None, node.file_size):
+        raise FormatError(f"block {cid}: not the part of a file that its parent states")
+    yield node.data[start:end]
+    for link, below in zip(node.links, node.sizes, strict=True):
+        if start < below and end > 0:
+            part = max(start, 0), min(end, below)
+            yield from _range(link.cid, get, below, *part, depth + 1, budget)
+        start, end = start - below, end - below
+
+
+def _chunk(block: bytes) -> Decoded:
+    return Decoded(False, (), (), block, len(block))
+
+
+def decode(cid: Cid, block: bytes) -> Decoded:
+    """Read a DAG-PB block.
+
+    Raises:
+        FormatError: it is not well-formed, or no file or plain directory.
+    """
+    try:
+        return _decoded(block)
+    except (ValueError, FormatError) as error:  # UnicodeDecodeError is a ValueError
+        raise FormatError(f"block {cid}: no UnixFS file or directory: {error}") from None
+
+
+def _decoded(block: bytes) -> Decoded:
+    links: list[Link] = []
+    data: bytes | None = None
+    for number, value in _fields(block):
+        if number == 2 and isinstance(value, bytes):
+            links.append(_read_link(value))
+        elif number == 1 and isinstance(value, bytes) and data is None:
+            data = value
+        else:
+            raise ValueError("a field it may not have")
+    if data is None:
+        raise ValueError("no UnixFS data")
+    return _unixfs(data, tuple(links))
+
+
+def _read_link(data: bytes) -> Link:
+    fields = dict(_fields(data))
+    cid, name = fields.get(1), fields.get(2, b"")
+    if not isinstance(cid, bytes) or not isinstance(name, bytes):
+        raise ValueError("a link without a CID")
+    return Link(Cid.from_bytes(cid), name.decode())
+
+
+def _unixfs(data: bytes, links: tuple[Link, ...]) -> Decoded:
+    kind, content, stated, sizes = -1, b"", None, list[int]()
+    for number, value in _fields(data):
+        if number == 1 and isinstance(value, int):
+            kind = value
+        elif number == 2 and isinstance(value, bytes):
+            content = value
+        elif number == 3 and isinstance(value, int):
+            stated = value
+        elif number == 4 and isinstance(value, int):
+            sizes.append(value)
+        elif number == 4 and isinstance(value, bytes):  # packed
+            sizes.extend(_packed(value))
+    if kind == _DIRECTORY:
+        return Decoded(True, links, (), b"", 0)
+    if kind not in (_FILE, _RAW_LEAF):
+        raise ValueError(f"UnixFS type {kind}")
+    if len(sizes) != len(links) or not all(sizes):
+        raise ValueError("as many sizes as links are needed, and none of zero")
+    if content and links:
+        raise ValueError("content beside links, as balanced trees do not have it")
+    size = len(content) + sum(sizes)
+    if stated not in (None, size):
+        raise ValueError(f"it states {stated} bytes, where its parts have {size}")
+    return Decoded(False, links, tuple(sizes), content, size)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Read protobuf's fields; of its wire types, those that DAG-PB and UnixFS have."""
+    at = 0
+    while at < len(data):
+        tag, at = read_varint(data, at)
+        value, at = read_varint(data, at)
+        if tag & 7 == 0:
+            yield tag >> 3, value
+        elif tag & 7 == 2 and at + value <= len(data):
+            yield tag >> 3, data[at : at + value]
+            at += value
+        else:
+            raise ValueError("cut, or of another wire type")
+
+
+def _packed(data: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(data):
+        value, at = read_varint(data, at)
+        yield value
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read a LEB128 number of at most 63 bits.
+
+    Returns:
+        The number, and where what follows it begins.
+
+    Raises:
+        ValueError: there is none.
+    """
+    value = 0
+    for shift in range(0, 63, 7):
+        if at >= len(data):
+            break
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("cut, or a number of more than 63 bits")
+
+
+def children(cid: Cid, block: bytes) -> dict[str, Cid]:
+    """Return what a directory holds, by name; of anything else, nothing.
+
+    Raises:
+        FormatError: the block is not well-formed.
+    """
+    if cid.codec != DAG_PB:
+        return {}
+    node = decode(cid, block)
+    return {link.name: link.cid for link in node.links} if node.is_directory else {}

@@ -1,0 +1,1 @@
+"""Where an artifact came from and what became of it, drawn."""

@@ -1,0 +1,1 @@
+"""Manifests: leaves, trees, proofs, metadata; written, read, audited, compared."""

@@ -1,0 +1,256 @@
+"""Build a manifest: data points → items, leaves, tiles and metadata, in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from alithis.base.files import sync, write_bytes, writing
+from alithis.base.progress import Progress
+from alithis.forms.form import Form
+from alithis.forms.hashing import SIZE
+from alithis.ipfs import cid
+from alithis.manifest import merkle, metadata
+from alithis.manifest.folder import appearing, check_target, workplace
+from alithis.manifest.metadata import LEAVES, Description, FileEntry
+from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.sorter import ROWS, Collected, Presorted, Spool, firsts, leaf_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Data points that can be had from any of them on, so that broken-off work can go on.
+
+    Attributes:
+        identity: differs for another source, or another way to read it; empty where nothing
+            tells, and broken-off work cannot go on.
+        start: gives the data points from a number on, always in the same order.
+        count: how many there are; None where only reading tells.
+    """
+
+    identity: str
+    start: Callable[[int], Iterable[Items]]
+    count: int | None = None
+
+
+def build(
+    batches: Iterable[Items] | Stream | Presorted,
+    out: Path,
+    *,
+    description: Description,
+    form: Form,
+    kind: str = "dataset",
+    replace: bool = False,
+    key_check: bytes | None = None,
+    facts: Mapping[str, Any] | None = None,
+    terms: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    restart: bool = False,
+) -> Manifest:
+    """Write a manifest. It appears whole or not at all.
+
+    Memory is bounded, whatever the number of data points: past some millions they are sorted on
+    the disk, in a folder beside ``out``. Where a stream of an identity breaks off after some
+    seconds of work, that folder stays, and the same call goes on from there.
+
+    Args:
+        batches: the data points, in any order; or sorted elsewhere.
+        out: the directory to write.
+        description: the publisher's words.
+        form: the canonical form the digests were made of.
+        kind: ``dataset`` or ``model``.
+        replace: whether an existing manifest may be replaced.
+        key_check: where the batches hold keyed leaves in place of digests, their key's check.
+        facts: further keys of the metadata's ``alithis`` object.
+        terms: further JSON-LD terms of the metadata.
+        progress: is told how far the work is.
+        restart: whether to begin anew where work was broken off.
+
+    Returns:
+        The manifest, opened.
+
+    Raises:
+        SourceError: there is no data point, ``out`` exists or cannot be written, or another run
+            is writing it.
+        FormatError: the description makes no valid metadata.
+    """
+    check_target(out, replace=replace)
+    progress = progress or Progress()
+    place = out.resolve()  # the current folder may be what is replaced
+    with (
+        workplace(place) as (folder, lasts),
+        _collected(batches, folder, out, form if lasts else None, progress, restart) as collected,
+        writing(out),
+        appearing(place, replace=replace) as target,
+    ):
+        columns = _write_items(target, collected, progress)
+        tree = _write_tree(target, progress)
+        progress.phase("checksums")
+        data = metadata.compose(
+            kind=kind,
+            description=description,
+            form=form,
+            root=tree.root,
+            size=tree.size,
+            items=collected.rows,
+            frontier=tree.frontier,
+            files=_entries(target),
+            columns=columns,
+            key_check=key_check,
+            facts=facts,
+            terms=terms,
+        )
+        write_bytes(target / metadata.FILE, data)
+    return Manifest.open(place)
+
+
+@contextmanager
+def _collected(
+    batches: Iterable[Items] | Stream | Presorted,
+    folder: Path,
+    out: Path,
+    form: Form | None,
+    progress: Progress,
+    restart: bool,
+) -> Iterator[Collected]:
+    """Take all data points; without a form, nothing is kept of work that breaks off."""
+    if isinstance(batches, Presorted):
+        yield batches
+        Spool(folder, out).clear()
+        return
+    stream = batches if isinstance(batches, Stream) else Stream("", lambda _: batches)
+    spool = Spool(folder, out, key=_key(stream, form))
+    with _kept(spool, progress):
+        done = spool.resume(progress, restart=restart)
+        progress.phase("hashing", stream.count, done, "data points")
+        spool.fill(stream.start(done), progress)
+        yield spool
+
+
+def _key(stream: Stream, form: Form | None) -> bytes | None:
+    """Say what work must have in common to be continued."""
+    if not stream.identity or form is None:
+        return None
+    facts = {
+        "alithis": version("alithis"),
+        "format": metadata.VERSION,
+        "source": stream.identity,
+        "form": asdict(form),
+    }
+    return json.dumps(facts, indent=1).encode()
+
+
+@contextmanager
+def _kept(spool: Spool, progress: Progress) -> Iterator[None]:
+    """Remove the work when it is done; when it breaks off, keep what can be continued."""
+    try:
+        yield
+    except BaseException:
+        if spool.kept:
+            progress.say(
+                f"{spool.kept:,} data points are kept; the same command goes on from there"
+            )
+        else:
+            spool.clear()
+        raise
+    spool.clear()
+
+
+def _write_items(target: Path, collected: Collected, progress: Progress) -> dict[str, str]:
+    """Write items and leaves.
+
+    Returns:
+        The Croissant data types of the columns beyond leaf, path and size.
+    """
+    names, part = metadata.items_names(collected.rows)
+    tables, before = collected.tables(progress), b""
+    tables = chain([next(tables)], tables)  # now they are sorted
+    progress.phase("writing items", collected.rows, unit="data points")
+    with (target / LEAVES).open("xb") as leaves:
+        for name in names:
+            for table in _through(target / name, islice(tables, part // ROWS)):
+                rows = leaf_rows(table["leaf"].chunk(0))
+                leaves.write(rows[firsts(rows, before)].tobytes())
+                before = rows[-1].tobytes()
+                progress.advance(len(table))
+        _flush(leaves)
+    return {name: _data_type(arrow) for name, arrow in collected.columns.items()}
+
+
+def _through(path: Path, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Write tables to a file of items, each a row group, and yield them."""
+    import pyarrow.parquet as pq
+
+    first = next(tables)
+    names = first.column_names
+    with pq.ParquetWriter(
+        path,
+        first.schema,
+        compression={name: "none" if name == "leaf" else "snappy" for name in names},
+        use_dictionary=[name for name in names if name not in ("leaf", "path")],
+        sorting_columns=pq.SortingColumn.from_ordering(
+            first.schema, [("leaf", "ascending"), ("path", "ascending")]
+        ),
+        write_page_index=True,
+    ) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table, row_group_size=len(table))
+            yield table
+    sync(path)
+
+
+def _data_type(arrow: pa.DataType) -> str:
+    import pyarrow as pa
+
+    return "sc:Integer" if pa.types.is_integer(arrow) else "sc:Text"
+
+
+def _write_tree(target: Path, progress: Progress) -> merkle.Top:
+    size = (target / LEAVES).stat().st_size // SIZE
+    progress.phase("hashing the tree", size, unit="leaves")
+    if size < merkle.TILE:
+        return merkle.grow(_leaf_blocks(target, progress), lambda _: None)
+    tiles = target / "tiles"
+    tiles.mkdir()
+    with (tiles / "1").open("xb") as file:
+        top = merkle.grow(_leaf_blocks(target, progress), file.write)
+        _flush(file)
+    for level, tile in enumerate(top.tiles, start=2):
+        write_bytes(tiles / str(level), tile)
+    return top
+
+
+def _leaf_blocks(target: Path, progress: Progress) -> Iterator[bytes]:
+    with (target / LEAVES).open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+            progress.advance(len(block) // SIZE)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _entries(target: Path) -> list[FileEntry]:
+    """Describe the files that are written; hashlib lets threads work at the same time."""
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    with ThreadPoolExecutor() as threads:
+        found = threads.map(cid.describe, files)
+        return [
+            FileEntry(path.relative_to(target).as_posix(), str(each.cid), each.sha256, each.size)
+            for path, each in zip(files, found, strict=True)
+        ]

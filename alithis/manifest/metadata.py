@@ -1,0 +1,532 @@
+"""metadata.json: what an artifact is, and what its manifest commits to.
+
+One JSON-LD document serves three readers: for machine-learning tools it is Croissant 1.1 (a
+dataset) or schema.org with FAIR4ML terms (a model); for wallets and explorers it is ERC-721
+token metadata; for Alithis the key ``alithis`` holds the commitment. The chain pins the SHA-256
+of its bytes. As one raw IPFS block (at most 256 KiB) its CID is that digest.
+
+Written documents are a function of what they say: no time, no machine. Read documents are
+untrusted: every value is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn
+
+from alithis.base.untrusted_json import parse
+from alithis.errors import FormatError, VersionError
+from alithis.forms.form import FORMS, Form
+from alithis.forms.hashing import SIZE, of_bytes
+from alithis.manifest import vocabulary
+
+FILE = "metadata.json"
+VERSION = 1
+MAX_BYTES = 256 * 1024
+"""A raw IPFS block is no larger, so the CID of a larger document would not be its SHA-256."""
+
+KINDS = ("dataset", "model")
+SCHEMES = ("sha256", "keyed")
+
+ITEMS, LEAVES = "items.parquet", "leaves"
+PART = 1 << 24
+"""Rows that one file of items holds; of more, items-00000.parquet, … hold that many each."""
+MAX_PARTS = 256
+"""With more parts than these, the rows in each are doubled until they suffice."""
+
+_ITEMS = re.compile(r"items(-\d{5})?\.parquet")
+_NAMES = re.compile(rf"leaves|{_ITEMS.pattern}|tiles/[1-6]")
+_MAX_FILES = MAX_PARTS + 44
+_MAX_SIZE = 1 << 48
+
+_CROISSANT = "http://mlcommons.org/croissant/1.1"
+_PARQUET = "application/x-parquet"
+_PARTS = "items-parts"
+_TYPES = {"leaf": "sc:Text", "path": "sc:Text", "size": "sc:Integer"}  # no type is binary
+_JSON = {dict: "object", list: "list", str: "text", int: "whole number"}
+
+# The terms that Croissant 1.1 puts into its own namespace (its specification, appendix 1).
+_CROISSANT_TERMS = (
+    "arrayShape citeAs column containedIn equivalentProperty extract field fileObject "
+    "fileProperty fileSet format includes isArray isLiveDataset jsonPath key md5 parentField "
+    "path recordSet references regex repeated replace samplingRate separator source subField "
+    "transform"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the publisher says of an artifact, in words.
+
+    Attributes:
+        name: its name.
+        description: what it is, in a sentence or two.
+        license: an SPDX licence expression or a URL.
+        creators: names of its authors.
+        url: its home page.
+        version: its version.
+        citation: how to cite it.
+        image: URI of a picture; without one, a pattern drawn from the root.
+        rai: responsible-AI statements, by their terms in Croissant RAI: see `vocabulary.RAI`.
+        data_mining: what may be mined: a key of `vocabulary.DATA_MINING`.
+        data_mining_policy: URL of the policy that says under which conditions.
+        base: a Croissant document whose words are kept where none of the above says otherwise:
+            see `vocabulary.parse_base`.
+    """
+
+    name: str
+    description: str = ""
+    license: str | None = None
+    creators: Sequence[str] = ()
+    url: str | None = None
+    version: str | None = None
+    citation: str | None = None
+    image: str | None = None
+    rai: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    data_mining: str | None = None
+    data_mining_policy: str | None = None
+    base: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse early, before data points are hashed, what no document can hold."""
+        _check_name(self.name)
+        _text(asdict(self))
+        if self.license is not None:
+            vocabulary.license_terms(self.license)
+        _check_length(_text(_described("dataset", self, bytes(SIZE), {})))
+
+    def statements(self) -> dict[str, Any]:
+        """Return the statements in standard vocabularies, as terms of a document.
+
+        Raises:
+            FormatError: one of them says nothing that its vocabulary has.
+        """
+        mining = vocabulary.mining_terms(self.data_mining, self.data_mining_policy)
+        return vocabulary.rai_terms(self.rai) | mining
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the manifest.
+
+    Attributes:
+        name: its path in the manifest, POSIX.
+        cid: its CID.
+        sha256: SHA-256 of its bytes, 32 bytes.
+        size: its size in bytes.
+    """
+
+    name: str
+    cid: str
+    sha256: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A document, checked.
+
+    Attributes:
+        kind: ``dataset`` or ``model``.
+        name: the artifact's name, as its publisher states it.
+        form: the canonical form of its data points.
+        scheme: ``sha256`` or ``keyed``.
+        root: the committed tree hash, 32 bytes.
+        size: number of distinct leaves.
+        items: number of data points, repeats counted.
+        frontier: hashes of the maximal complete subtrees, left to right.
+        files: the manifest's other files.
+        document: the whole document.
+        digest: SHA-256 of its bytes, 32 bytes.
+        key_check: with the scheme ``keyed``, what tells its publisher's key from others, 32 bytes.
+    """
+
+    kind: str
+    name: str
+    form: Form
+    scheme: str
+    root: bytes
+    size: int
+    items: int
+    frontier: tuple[bytes, ...]
+    files: tuple[FileEntry, ...]
+    document: Mapping[str, Any] = field(repr=False)
+    digest: bytes
+    key_check: bytes | None = None
+
+    @property
+    def items_files(self) -> tuple[FileEntry, ...]:
+        """The files of items, in the order of their rows."""
+        return tuple(entry for entry in self.files if is_items(entry.name))
+
+    def file(self, name: str) -> FileEntry:
+        """Return the entry of a file.
+
+        Raises:
+            FormatError: the document names no such file.
+        """
+        for entry in self.files:
+            if entry.name == name:
+                return entry
+        raise FormatError(f"{FILE}: no file {name!r} in its distribution")
+
+
+def is_items(name: str) -> bool:
+    """Tell whether a file of this name holds items: these a publisher may withhold."""
+    return _ITEMS.fullmatch(name) is not None
+
+
+def items_names(rows: int) -> tuple[list[str], int]:
+    """Return the names of the files that hold so many items, and how many rows each has."""
+    part = PART
+    while rows > part * MAX_PARTS:
+        part *= 2
+    if rows <= part:
+        return [ITEMS], part
+    return [f"items-{number:05}.parquet" for number in range(-(-rows // part))], part
+
+
+def compose(
+    *,
+    kind: str,
+    description: Description,
+    form: Form,
+    root: bytes,
+    size: int,
+    items: int,
+    frontier: Sequence[bytes],
+    files: Sequence[FileEntry],
+    columns: Mapping[str, str],
+    key_check: bytes | None = None,
+    facts: Mapping[str, Any] | None = None,
+    terms: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Write a document.
+
+    Args:
+        kind: ``dataset`` or ``model``.
+        description: the publisher's words.
+        form: the canonical form.
+        root: tree hash, 32 bytes.
+        size: number of distinct leaves.
+        items: number of data points.
+        frontier: the tree's.
+        files: the manifest's other files.
+        columns: further columns of items.parquet, each with its Croissant data type.
+        key_check: of the publisher's key that the leaves were made with; None for plain digests.
+        facts: further keys for the ``alithis`` object (a model's parameters, metrics, …).
+        terms: further JSON-LD terms of the document (``fair4ml:trainedOn``, …).
+
+    Returns:
+        The document's bytes; `load` reads them back.
+
+    Raises:
+        FormatError: the document would not be a valid one, or not fit one IPFS block.
+    """
+    document = _described(kind, description, root, terms or {})
+    document["distribution"] = [_file_object(entry) for entry in files]
+    source = _records_source([entry.name for entry in files if is_items(entry.name)])
+    if kind == "dataset" and source:
+        if "fileSet" in source:
+            document["distribution"].append(_file_set())
+        document["recordSet"] = [_record_set({**_TYPES, **columns}, source)]
+    document["alithis"] = {
+        "version": VERSION,
+        "kind": kind,
+        **_scheme(key_check),
+        "form": _form_object(form),
+        "root": root.hex(),
+        "size": size,
+        "items": items,
+        "frontier": [node.hex() for node in frontier],
+        **(facts or {}),
+    }
+    data = _text(document)
+    load(data)
+    return data
+
+
+def load(data: bytes) -> Metadata:
+    """Read and check a document.
+
+    Args:
+        data: the bytes of metadata.json.
+
+    Raises:
+        VersionError: the format version is not one this release knows.
+        FormatError: the document is not well-formed; the message names the key.
+    """
+    _check_length(data)
+    document = parse(data, FILE)
+    ours = _get(document, "alithis", dict)
+    version = _count(ours, "version")
+    if version != VERSION:
+        raise VersionError(
+            f"{FILE}: format version {version}; this release reads version {VERSION}: "
+            "upgrade alithis, or check where the file comes from"
+        )
+    size = _count(ours, "size")
+    items = _count(ours, "items")
+    if items < size:
+        _fail("items", f"is {items}, less than the {size} distinct leaves")
+    frontier = _get(ours, "frontier", list)
+    if len(frontier) != size.bit_count():
+        _fail("frontier", f"has {len(frontier)} hashes, size {size} takes {size.bit_count()}")
+    scheme = _one_of(ours, "scheme", SCHEMES)
+    return Metadata(
+        kind=_one_of(ours, "kind", KINDS),
+        name=_name(document),
+        form=_form(_get(ours, "form", dict)),
+        scheme=scheme,
+        root=_hash(ours.get("root"), "root"),
+        size=size,
+        items=items,
+        frontier=tuple(_hash(node, "frontier") for node in frontier),
+        files=_files(_get(document, "distribution", list)),
+        document=document,
+        digest=of_bytes(data),
+        key_check=_hash(ours.get("keyCheck"), "keyCheck") if scheme == "keyed" else None,
+    )
+
+
+def _scheme(key_check: bytes | None) -> dict[str, str]:
+    if key_check is None:
+        return {"scheme": "sha256"}
+    return {"scheme": "keyed", "keyCheck": key_check.hex()}
+
+
+def _text(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"{FILE}: a value cannot be written as JSON: {error}") from error
+
+
+def _context(kind: str) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "@language": "en",
+        "@vocab": "https://schema.org/",
+        "sc": "https://schema.org/",
+        "cr": "http://mlcommons.org/croissant/",
+        "dct": "http://purl.org/dc/terms/",
+        "rai": "http://mlcommons.org/croissant/RAI/",
+        "alithis": {"@id": "urn:alithis:manifest", "@type": "@json"},
+        "conformsTo": "dct:conformsTo",
+        "data": {"@id": "cr:data", "@type": "@json"},
+        "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+        "description": {"@container": "@language"},
+        "examples": {"@id": "cr:examples", "@type": "@json"},
+        "name": {"@container": "@language"},
+    }
+    if kind == "model":
+        context["fair4ml"] = "https://w3id.org/fair4ml#"  # its version 0.1.0
+    return context | {term: f"cr:{term}" for term in _CROISSANT_TERMS.split()}
+
+
+def _type(kind: str) -> dict[str, Any]:
+    if kind == "model":
+        return {"@type": "fair4ml:MLModel"}
+    return {"@type": "sc:Dataset", "conformsTo": _CROISSANT}
+
+
+def _described(
+    kind: str, description: Description, root: bytes, terms: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all of a document that does not depend on the manifest's files."""
+    base, statements = description.base, description.statements()
+    kept = vocabulary.kept_terms(base)
+    if description.data_mining is not None:
+        kept = {key: value for key, value in kept.items() if key not in vocabulary.MINING}
+    document = {"@context": {}, **_type(kind), **kept, **_words(description, kept, root)}
+    document |= {**statements, **terms}
+    if kind == "dataset":
+        document["conformsTo"] = vocabulary.conforms_to(_CROISSANT, base, document)
+    context = vocabulary.merged_context(_context(kind), base)
+    document["@context"] = context | vocabulary.prefixes(document)
+    return document
+
+
+def _words(description: Description, kept: Mapping[str, Any], root: bytes) -> dict[str, Any]:
+    url = description.url or kept.get("url")
+    words = {
+        "name": description.name,
+        "description": description.description or kept.get("description") or description.name,
+        "license": description.license,
+        "creator": [{"@type": "sc:Person", "name": name} for name in description.creators],
+        "url": description.url,
+        "version": description.version,
+        "citeAs": description.citation,
+        "image": description.image or kept.get("image") or _picture(root),
+        "external_url": url if isinstance(url, str) else None,
+    }
+    return {key: value for key, value in words.items() if value}
+
+
+def _picture(root: bytes) -> str:
+    """Draw a symmetric pattern of the root's bits, so that wallets have something to show."""
+    cells = "".join(
+        f"M{x} {y}h1v1h-1z" for y in range(8) for x in range(8) if root[y * 4 + min(x, 7 - x)] & 1
+    )
+    hue = int.from_bytes(root[:2], "big") % 360
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 -1 10 10" width="320" height="320">'
+        f'<path fill="hsl({hue},45%,94%)" d="M-1-1h10v10h-10z"/>'
+        f'<path fill="hsl({hue},60%,38%)" d="{cells}"/></svg>'
+    )
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _file_object(entry: FileEntry) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": entry.name,
+        "name": entry.name,
+        "contentUrl": f"ipfs://{entry.cid}",
+        "contentSize": f"{entry.size} B",
+        "encodingFormat": _PARQUET if is_items(entry.name) else "application/octet-stream",
+        "sha256": entry.sha256.hex(),
+    }
+
+
+def _records_source(names: Sequence[str]) -> dict[str, Any]:
+    if len(names) > 1:
+        return {"fileSet": {"@id": _PARTS}}
+    return {"fileObject": {"@id": names[0]}} if names else {}
+
+
+def _file_set() -> dict[str, Any]:
+    """The parts as one: files beside the document, by a pattern."""
+    return {
+        "@type": "cr:FileSet",
+        "@id": _PARTS,
+        "name": _PARTS,
+        "encodingFormat": _PARQUET,
+        "includes": "items-*.parquet",
+    }
+
+
+def _record_set(columns: Mapping[str, str], source: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "items",
+        "name": "items",
+        "description": "One record per data point, in the order of their leaves.",
+        "field": [
+            {
+                "@type": "cr:Field",
+                "@id": f"items/{column}",
+                "name": column,
+                "dataType": data_type,
+                "source": {**source, "extract": {"column": column}},
+            }
+            for column, data_type in columns.items()
+        ],
+    }
+
+
+def _form_object(form: Form) -> dict[str, Any]:
+    columns = None if form.columns is None else list(form.columns)
+    values = {"mode": form.mode, "width": form.width, "height": form.height, "columns": columns}
+    return {"name": form.name, "version": 1, **{k: v for k, v in values.items() if v is not None}}
+
+
+def _form(value: Mapping[str, Any]) -> Form:
+    name = _one_of(value, "name", FORMS)
+    version = _count(value, "version")
+    if version != 1:
+        raise VersionError(f"{FILE}: canonical form {name} has version {version}; known: 1")
+    mode = _get(value, "mode", str) if "mode" in value else None
+    width, height = (_count(value, key) if key in value else None for key in ("width", "height"))
+    columns = tuple(_get(value, "columns", list)) if "columns" in value else None
+    if columns and not all(isinstance(column, str) for column in columns):
+        _fail("columns", "holds something that is no text")
+    return Form(name, mode, width, height, columns)
+
+
+def _files(values: list[Any]) -> tuple[FileEntry, ...]:
+    if len(values) > _MAX_FILES:
+        _fail("distribution", f"names {len(values)} files; at most {_MAX_FILES} are allowed")
+    files = tuple(_file(value) for value in values if not _is_file_set(value))
+    names = [entry.name for entry in files]
+    if len(set(names)) != len(names):
+        _fail("distribution", "names a file twice")
+    if LEAVES not in names:
+        _fail("distribution", f"names no file {LEAVES!r}")
+    parts = [name for name in names if is_items(name)]
+    if parts not in ([], [ITEMS], [f"items-{number:05}.parquet" for number in range(len(parts))]):
+        _fail("distribution", "names parts of the items that are not all of them, in order")
+    return files
+
+
+def _is_file_set(value: Any) -> bool:
+    """A pattern over the files beside it, which loaders of Croissant use, is no file itself."""
+    return isinstance(value, dict) and value.get("@type") == "cr:FileSet"
+
+
+def _file(value: Any) -> FileEntry:
+    if not isinstance(value, dict):
+        _fail("distribution", "holds something that is no object")
+    name = _get(value, "name", str)
+    if not _NAMES.fullmatch(name):
+        _fail("distribution", f"names {_short(name)}, which is no file of a manifest")
+    size = re.fullmatch(r"(\d{1,18}) B", _get(value, "contentSize", str))
+    url = _get(value, "contentUrl", str)
+    if size is None or not re.fullmatch(r"ipfs://[0-9A-Za-z]{40,128}", url):
+        _fail("distribution", f"gives {name} no contentSize in bytes or no ipfs:// contentUrl")
+    sha256 = _hash(value.get("sha256"), "sha256")
+    return FileEntry(name, url.removeprefix("ipfs://"), sha256, int(size[1]))
+
+
+def _name(document: Mapping[str, Any]) -> str:
+    name: str = _get(document, "name", str)
+    _check_name(name)
+    return name
+
+
+def _check_length(data: bytes) -> None:
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"{FILE}: {len(data)} bytes; at most {MAX_BYTES} are allowed")
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= 200 or not name.isprintable():
+        _fail("name", "is not 1 to 200 printable characters")
+
+
+def _get(value: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
+    found = value.get(key)
+    if not isinstance(found, kind) or isinstance(found, bool):
+        _fail(key, "is missing" if found is None else f"is no {_JSON[kind]}")
+    return found
+
+
+def _count(value: Mapping[str, Any], key: str) -> int:
+    found: int = _get(value, key, int)
+    if not 0 < found <= _MAX_SIZE:
+        _fail(key, "is not 1 to 2^48")
+    return found
+
+
+def _one_of(value: Mapping[str, Any], key: str, words: Sequence[str]) -> str:
+    found: str = _get(value, key, str)
+    if found not in words:
+        _fail(key, f"is {_short(found)}, not one of {', '.join(words)}")
+    return found
+
+
+def _hash(value: Any, key: str) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{2 * SIZE}}}", value):
+        _fail(key, "is not 64 lower-case hexadecimal digits")
+    return bytes.fromhex(value)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")
+
+
+def _fail(key: str, what: str) -> NoReturn:
+    raise FormatError(f"{FILE}: {key} {what}")

@@ -1,0 +1,311 @@
+"""The manifest of an artifact: open it, find and prove leaves in it.
+
+A manifest is a directory (docs/format.md): ``metadata.json``, ``items.parquet``, ``leaves`` and
+``tiles/1``, ``tiles/2``, …. `builder` writes it, `audit` checks all of it. Proofs come out of
+``leaves`` and ``tiles/`` by a few small reads, so the same code serves a local directory and files
+at the other end of HTTP ranges: all it asks for is a reader with ``size`` and
+``read(offset, length)``.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self
+
+from alithis.base.files import open_regular
+from alithis.errors import FormatError, IntegrityError, RootMismatchError, SourceError, StorageError
+from alithis.forms.hashing import SIZE
+from alithis.manifest import merkle, metadata
+from alithis.manifest.metadata import LEAVES, FileEntry
+from alithis.manifest.proof import Exclusion, Inclusion, Proof
+
+_INTERPOLATIONS = 4  # guesses by value; a file that is still not found then is skewed: halve
+_BLOCK = 1 << 20
+_KEY = 1 << 64
+_MAX_GROUPS = 1 << 10  # runs of 256 hashes that are kept in memory: 17 MB
+
+
+class Reader(Protocol):
+    """A file that is read in pieces, wherever it lies."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly these bytes.
+
+        Raises:
+            StorageError: they cannot be had.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Data points, digested: what readers give and manifests are built from.
+
+    Attributes:
+        digests: their digests, 32 bytes each, joined.
+        paths: their names in the source, POSIX and relative.
+        sizes: their sizes in bytes, as stored.
+        columns: what else is known of them: ``label``, …; the same columns in every batch.
+    """
+
+    digests: bytes
+    paths: Sequence[str]
+    sizes: Sequence[int]
+    columns: Mapping[str, Sequence[str] | Sequence[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A check that was made.
+
+    Attributes:
+        step: what was checked.
+        ok: whether it held.
+        detail: what was found; where it failed, what was expected too.
+    """
+
+    step: str
+    ok: bool
+    detail: str
+
+
+class Manifest:
+    """A manifest to look things up in.
+
+    Attributes:
+        metadata: its metadata, checked; whether it is what a chain pins is the verifier's to say.
+        origin: the host that gave the metadata, where it was one: ``gateway ipfs.io``.
+        notes: what there is to say of hosts that were asked and were of no use.
+    """
+
+    origin: str | None = None
+
+    def __init__(self, data: bytes, open_file: Callable[[FileEntry], Reader]) -> None:
+        """Open a manifest, wherever its files are.
+
+        Args:
+            data: the bytes of metadata.json.
+            open_file: gives a reader for a file of the manifest.
+
+        Raises:
+            FormatError: the metadata is not well-formed, or its frontier is not of its root.
+        """
+        self.metadata = metadata.load(data)
+        self._open_file = open_file
+        self.notes: list[str] = []
+        self._readers: dict[str, Reader] = {}
+        self._groups: dict[tuple[int, int], list[bytes]] = {}
+        if merkle.fold(self.metadata.frontier) != self.metadata.root:
+            raise FormatError(f"{metadata.FILE}: the frontier does not fold to the root")
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open a manifest in a directory.
+
+        Raises:
+            FormatError: it is none, or not a well-formed one.
+        """
+        data = _read_metadata(directory)
+        try:
+            return cls(data, lambda entry: LocalFile(directory / entry.name))
+        except FormatError as error:
+            raise type(error)(f"{directory}: {error}") from error
+
+    def prove(self, leaf: bytes) -> Proof:
+        """Prove that a leaf is included, or that it is absent.
+
+        Args:
+            leaf: 32 bytes.
+
+        Returns:
+            A proof that holds against the metadata's root and size.
+
+        Raises:
+            ProofError: the leaf has not 32 bytes.
+            IntegrityError: the manifest's files give no proof that holds.
+            FormatError: the manifest lacks one of them.
+            StorageError: they cannot be read.
+        """
+        index, found = self._find(leaf)
+        proof = self._inclusion(leaf, index) if found else self._exclusion(leaf, index)
+        try:
+            proof.check(self.metadata.root, self.metadata.size)
+        except RootMismatchError as error:
+            raise IntegrityError(
+                f"root that {LEAVES} and tiles/ lead to (alithis audit tells what is damaged)",
+                expected=error.expected,
+                found=error.calculated,
+            ) from error
+        return proof
+
+    def at(self, index: int) -> Inclusion:
+        """Prove which leaf stands at an index.
+
+        Args:
+            index: 0 to the size - 1.
+
+        Returns:
+            A proof, not checked: whoever holds a commitment checks it against that.
+
+        Raises:
+            IntegrityError: a file of the manifest is not as long as its metadata says.
+            FormatError: the manifest lacks one.
+            StorageError: they cannot be read.
+        """
+        return self._inclusion(self._leaf(index), index)
+
+    def leaves(self) -> Iterator[bytes]:
+        """Yield all leaves in order, 32 bytes each; they are read in blocks.
+
+        Raises:
+            AlithisError: as `blocks` does.
+        """
+        for block in self.blocks():
+            yield from (block[at : at + SIZE] for at in range(0, len(block), SIZE))
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield all leaves in order, joined, up to 32,768 at a time.
+
+        Raises:
+            IntegrityError: the file is not as long as the metadata says.
+            StorageError: it cannot be read.
+        """
+        reader = self._reader(LEAVES, self.metadata.size * SIZE)
+        for offset in range(0, reader.size, _BLOCK):
+            yield _exactly(reader, offset, min(_BLOCK, reader.size - offset))
+
+    def _find(self, leaf: bytes) -> tuple[int, bool]:
+        """Return where a leaf stands or would stand, and whether it is there.
+
+        The leaves are digests, so their values are uniform and a leaf's value tells about where
+        it is. A hostile file may be skewed: from the fifth read on the range is halved.
+        """
+        low, high = 0, self.metadata.size
+        low_key, high_key, key = 0, _KEY, int.from_bytes(leaf[:8], "big")
+        attempt = 0
+        while low < high:
+            guess = (low + high) // 2
+            if attempt < _INTERPOLATIONS and low_key <= key < high_key:
+                guess = low + (high - low) * (key - low_key) // (high_key - low_key)
+            attempt += 1
+            group = self._group(0, guess // merkle.TILE)
+            start = guess // merkle.TILE * merkle.TILE
+            if leaf < group[0]:
+                high, high_key = start, int.from_bytes(group[0][:8], "big")
+            elif leaf > group[-1]:
+                low, low_key = start + len(group), int.from_bytes(group[-1][:8], "big")
+            else:
+                position = bisect_left(group, leaf)
+                return start + position, group[position] == leaf
+        return low, False
+
+    def _inclusion(self, leaf: bytes, index: int) -> Inclusion:
+        data = self.metadata
+        return Inclusion(
+            leaf,
+            index,
+            tuple(merkle.path_from_nodes(index, data.size, self._node, data.frontier)),
+        )
+
+    def _exclusion(self, leaf: bytes, index: int) -> Exclusion:
+        left, right = (
+            self.at(neighbour) if 0 <= neighbour < self.metadata.size else None
+            for neighbour in (index - 1, index)
+        )
+        return Exclusion(leaf, index, left, right)
+
+    def _leaf(self, index: int) -> bytes:
+        return self._group(0, index // merkle.TILE)[index % merkle.TILE]
+
+    def _node(self, height: int, index: int) -> bytes:
+        """Return the hash of a complete node, out of one tile."""
+        level, rest = divmod(height, merkle.TILE_HEIGHT)
+        first = index << rest
+        group = self._group(level, first // merkle.TILE)
+        start = first % merkle.TILE
+        hashes = group[start : start + (1 << rest)]
+        return merkle.subtree_root(hashes if level else merkle.leaf_hashes(b"".join(hashes)))
+
+    def _group(self, level: int, number: int) -> list[bytes]:
+        """Return one run of 256 leaves (level 0) or of a tile level's hashes, by one read."""
+        if (level, number) not in self._groups:
+            count = self.metadata.size >> (merkle.TILE_HEIGHT * level)
+            start = number * merkle.TILE
+            length = min(merkle.TILE, count - start) * SIZE
+            reader = self._reader(f"tiles/{level}" if level else LEAVES, count * SIZE)
+            data = _exactly(reader, start * SIZE, length)
+            if len(self._groups) == _MAX_GROUPS:
+                self._groups.clear()
+            self._groups[level, number] = [
+                data[offset : offset + SIZE] for offset in range(0, length, SIZE)
+            ]
+        return self._groups[level, number]
+
+    def reader(self, name: str) -> Reader:
+        """Return a reader of one of the manifest's files.
+
+        Raises:
+            FormatError: the metadata names no such file.
+            NotStoredError: it is not at hand.
+            IntegrityError: it has not the size that the metadata states.
+        """
+        return self._reader(name, self.metadata.file(name).size)
+
+    def _reader(self, name: str, size: int) -> Reader:
+        if name not in self._readers:
+            reader = self._open_file(self.metadata.file(name))
+            if reader.size != size:
+                raise IntegrityError(f"bytes in {name}", expected=size, found=reader.size)
+            self._readers[name] = reader
+        return self._readers[name]
+
+
+def _exactly(reader: Reader, offset: int, length: int) -> bytes:
+    data = reader.read(offset, length)
+    if len(data) != length:
+        raise IntegrityError(f"bytes read at {offset}", expected=length, found=len(data))
+    return data
+
+
+class LocalFile:
+    """A reader of a local file; it is closed with its last reference."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            FormatError: it is not there, no regular file, or cannot be read.
+        """
+        try:
+            self._handle, status = open_regular(path)
+        except SourceError as error:
+            raise FormatError(str(error)) from error
+        weakref.finalize(self, os.close, self._handle)
+        self._path = path
+        self.size = status.st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes from an offset on; fewer, where the file ends.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        try:
+            return os.pread(self._handle, length, offset)
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot be read: {error.strerror}") from error
+
+
+def _read_metadata(directory: Path) -> bytes:
+    try:
+        return LocalFile(directory / metadata.FILE).read(0, metadata.MAX_BYTES + 1)
+    except FormatError as error:
+        raise FormatError(f"{error}; is {directory} a manifest?") from error

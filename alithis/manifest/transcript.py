@@ -1,0 +1,259 @@
+"""What a model was made from, as its metadata states it: inputs, and what was fed of each.
+
+The statement is its publisher's (docs/format.md, "Models"): the chain knows only which tokens
+the model's token links to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from alithis.errors import FormatError, IntegrityError
+from alithis.forms.hashing import SIZE
+from alithis.manifest import merkle
+from alithis.manifest.metadata import Metadata
+from alithis.manifest.reader import Manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TRANSCRIBED = ("trained_on", "validated_on", "tested_on")
+"""Relations to datasets, of which a transcript can be made."""
+RELATIONS = (*TRANSCRIBED, "fine_tuned_from", "distilled_from", "supersedes")
+
+_KEY = f"S{SIZE}"
+_MAX_INPUTS = 256  # as many as a token has links
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was fed of one dataset.
+
+    Attributes:
+        root: tree hash over the distinct digests that were fed, 32 bytes; None if none was.
+        size: how many these are.
+        seen: leaves of the manifest that were fed.
+        unseen: leaves of the manifest that were not.
+        foreign: digests that were fed and are no leaf of the manifest.
+        given: data points that were fed, each as often as it was: over ``size``, how many passes
+            were made; None where it was not counted.
+    """
+
+    root: bytes | None
+    size: int
+    seen: int
+    unseen: int
+    foreign: int
+    given: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse counts that cannot be."""
+        if self.seen + self.foreign != self.size or (self.root is None) != (self.size == 0):
+            raise FormatError(
+                f"transcript: {self.seen} seen and {self.foreign} foreign are not {self.size}"
+            )
+
+    def contradiction(self, size: int | None, root: bytes | None) -> str:
+        """Say why this cannot be of a dataset; nothing if it can.
+
+        Args:
+            size: the dataset's number of leaves; None where it is not known.
+            root: the root of its tree, 32 bytes; likewise.
+        """
+        counted = self.seen + self.unseen
+        if size is not None and counted != size:
+            return f"counts {counted} of its data points, of which there are {size}"
+        if self.unseen == self.foreign == 0 and root not in (None, self.root):
+            return "says that just its data points were fed, but has another root"
+        if self.given is not None and self.given < self.size:
+            return f"counts {self.given} data points fed, of which {self.size} were distinct"
+        return ""
+
+    @classmethod
+    def of(cls, fed: bytes, manifest: Manifest, given: int | None = None) -> Self:
+        """Compare what was fed with a manifest.
+
+        Args:
+            fed: digests of data points, 32 bytes each, joined; repeats do not count.
+            manifest: the dataset's.
+            given: how many data points were fed, repeats counted.
+
+        Raises:
+            IntegrityError: the manifest's leaves do not ascend.
+        """
+        import numpy as np
+
+        digests = np.unique(np.frombuffer(fed, _KEY))
+        return cls.of_sorted(lambda: iter([digests] if len(digests) else []), manifest, given)
+
+    @classmethod
+    def of_sorted(
+        cls,
+        blocks: Callable[[], Iterator[NDArray[np.bytes_]]],
+        manifest: Manifest,
+        given: int | None = None,
+    ) -> Self:
+        """Compare what was fed with a manifest, in memory that does not depend on either's size.
+
+        Args:
+            blocks: gives, each time anew, the distinct digests that were fed, ascending, in
+                arrays of type ``S32``.
+            manifest: the dataset's.
+            given: how many data points were fed, repeats counted.
+
+        Raises:
+            IntegrityError: the manifest's leaves do not ascend.
+            StorageError: they cannot be read.
+        """
+        seen = _shared(blocks(), _ascending(manifest))
+        size = sum(map(len, blocks()))
+        leaves = (block.tobytes() for block in blocks())
+        return cls(
+            root=merkle.grow(leaves, _ignored).root if size else None,
+            size=size,
+            seen=seen,
+            unseen=manifest.metadata.size - seen,
+            foreign=size - seen,
+            given=given,
+        )
+
+    def as_object(self) -> dict[str, Any]:
+        """Return it the way metadata.json holds it."""
+        value = asdict(self) | {"root": self.root.hex() if self.root else None}
+        if self.given is None:
+            del value["given"]
+        return value
+
+
+def _shared(first: Iterator[NDArray[np.bytes_]], second: Iterator[NDArray[np.bytes_]]) -> int:
+    """Count the digests in two ascending streams."""
+    import numpy as np
+
+    def both(one: NDArray[np.bytes_], other: NDArray[np.bytes_]) -> int:
+        if np.array_equal(one, other):  # all of a dataset was fed: the usual case
+            return len(one)
+        at = np.searchsorted(other, one)
+        return int(np.count_nonzero(other[np.minimum(at, len(other) - 1)] == one))
+
+    count, one, other = 0, next(first, None), next(second, None)
+    while one is not None and other is not None:
+        end = min(one[-1], other[-1])
+        parts = [int(np.searchsorted(each, end, "right")) for each in (one, other)]
+        if all(parts):
+            count += both(one[: parts[0]], other[: parts[1]])
+        one = one[parts[0] :] if parts[0] < len(one) else next(first, None)
+        other = other[parts[1] :] if parts[1] < len(other) else next(second, None)
+    return count
+
+
+def _ascending(manifest: Manifest) -> Iterator[NDArray[np.bytes_]]:
+    """Yield a manifest's leaves; whoever made it may not have sorted them."""
+    import numpy as np
+
+    before = b""
+    for block in manifest.blocks():
+        leaves = np.frombuffer(block, _KEY)
+        if not np.all(leaves[1:] > leaves[:-1]) or not (before < block[:SIZE] or before == b""):
+            raise IntegrityError(
+                f"{manifest.metadata.name}: its leaves (alithis audit tells where)",
+                expected="ascending",
+                found="another order",
+            )
+        before = block[-SIZE:]
+        yield leaves
+
+
+def _ignored(_: bytes) -> None:
+    """Take the tiles of a tree of which the root is all that is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An artifact the model was made from.
+
+    Attributes:
+        relation: ``trained_on``, ``tested_on``, …: one of `RELATIONS`.
+        name: its name.
+        metadata: SHA-256 of its metadata.json, 32 bytes: what its token commits to.
+        transcript: what was fed of it, where that was recorded.
+    """
+
+    relation: str
+    name: str
+    metadata: bytes
+    transcript: Transcript | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown relation."""
+        if self.relation not in RELATIONS:
+            raise FormatError(f"relation {self.relation!r}: one of {', '.join(RELATIONS)}")
+
+    def as_object(self) -> dict[str, Any]:
+        """Return it the way metadata.json holds it."""
+        value: dict[str, Any] = {
+            "relation": self.relation,
+            "name": self.name,
+            "metadata": self.metadata.hex(),
+        }
+        return value | ({"transcript": self.transcript.as_object()} if self.transcript else {})
+
+
+def stated_inputs(data: Metadata) -> list[Input]:
+    """Return what a model's metadata states as its inputs.
+
+    Raises:
+        FormatError: it states them wrongly.
+    """
+    return inputs_of(data.document["alithis"].get("inputs", []), f"{data.name}: its metadata")
+
+
+def inputs_of(stated: Any, where: str) -> list[Input]:
+    """Read inputs the way metadata.json holds them.
+
+    Args:
+        stated: a list of objects, it is to be hoped.
+        where: what states them, for errors.
+
+    Raises:
+        FormatError: they are stated wrongly.
+    """
+    try:
+        if len(stated) > _MAX_INPUTS:
+            raise ValueError(f"{len(stated)} of them")
+        return [_input(**each) for each in stated]
+    except (TypeError, ValueError, FormatError) as error:
+        raise FormatError(f"{where} states its inputs wrongly") from error
+
+
+def _input(
+    relation: str, name: str, metadata: str, transcript: dict[str, Any] | None = None, **_: object
+) -> Input:
+    if not isinstance(name, str) or not name.isprintable():
+        raise ValueError(name)
+    recorded = _transcript(**transcript) if transcript is not None else None
+    return Input(relation, name, _hash(metadata), recorded)
+
+
+def _transcript(
+    root: str | None,
+    size: int,
+    seen: int,
+    unseen: int,
+    foreign: int,
+    given: int | None = None,
+    **_: object,
+) -> Transcript:
+    counts = (size, seen, unseen, foreign, *(() if given is None else (given,)))
+    if any(type(count) is not int or not 0 <= count < 1 << 48 for count in counts):
+        raise ValueError(counts)
+    return Transcript(None if root is None else _hash(root), *counts)
+
+
+def _hash(text: str) -> bytes:
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * SIZE}}}", text):
+        raise ValueError(text)
+    return bytes.fromhex(text)

@@ -1,0 +1,1 @@
+"""What a model rests on, for people and for other standards."""

@@ -1,0 +1,94 @@
+"""A model's manifest as what OpenSSF model-signing signs, and signed with it.
+
+Nothing is hashed again: the manifest has the SHA-256 of each file. Once signed, `model_signing
+verify` checks the folder with these files.
+
+Source: model-signing 1.1, its payload (predicate ``https://model_signing/signature/v1.0``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from alithis.errors import FormatError, MissingExtraError, SourceError
+from alithis.manifest.items import model_files
+from alithis.manifest.reader import Manifest
+from alithis.reports.in_toto import STATEMENT
+
+PREDICATE = "https://model_signing/signature/v1.0"
+
+_IGNORED = (".cache", ".git", ".gitattributes", ".github", ".gitignore")
+"""Hidden files that repositories of models have: a manifest holds none that is hidden."""
+
+
+def statement(manifest: Manifest) -> dict[str, Any]:
+    """Return what is signed: the files of a model, as an in-toto statement in JSON's types.
+
+    Raises:
+        AlithisError: the model's files are not known; see `contents.model_files`.
+    """
+    # In the order of paths, not of texts: it is part of what the subject's digest is over.
+    files = sorted(model_files(manifest), key=lambda file: PurePosixPath(file.name))
+    subject = hashlib.sha256(b"".join(file.digest for file in files)).hexdigest()
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": manifest.metadata.name, "digest": {"sha256": subject}}],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "serialization": {
+                "method": "files",
+                "hash_type": "sha256",
+                "allow_symlinks": False,
+                "ignore_paths": list(_IGNORED),
+            },
+            "resources": [
+                {"name": file.name, "algorithm": "sha256", "digest": file.digest.hex()}
+                for file in files
+            ],
+        },
+    }
+
+
+def signed(stated: Mapping[str, Any], key: Path) -> bytes:
+    """Sign a statement with an elliptic-curve key.
+
+    Args:
+        stated: what `statement` returns.
+        key: a PEM file with a private key on P-256, P-384 or P-521, not encrypted.
+
+    Returns:
+        A Sigstore bundle: the signature file that `model_signing verify key` takes.
+
+    Raises:
+        MissingExtraError: model-signing is not installed.
+        SourceError: the key cannot be read.
+        FormatError: it is no such key.
+    """
+    try:
+        from model_signing._signing import sign_ec_key, signing
+    except ImportError as error:
+        raise MissingExtraError("model-signing", "signing") from error
+    try:
+        signer = sign_ec_key.Signer(key)
+    except OSError as error:
+        raise SourceError(f"{key}: cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"{key}: no private key on an elliptic curve, in PEM and not encrypted"
+        ) from error
+    payload = signing.Payload(signing.dsse_payload_to_manifest(dict(stated)))
+    bundle = signer.sign(payload)
+    return _bytes(bundle)
+
+
+def _bytes(bundle: Any) -> bytes:
+    """The library writes to a path only."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.sig"
+        bundle.write(path)
+        return path.read_bytes()

@@ -1,0 +1,471 @@
+"""The read API: what the index and the store know, as JSON.
+
+Nothing here asks the chain: what a token commits to is the index's, as of the block that every
+answer names, and proofs are made out of the local store. So an answer is a hint of where to look,
+and a proof that whoever asked checks against a root of their own reading. `openapi.json`
+describes it; a test holds it to that.
+
+A request works in a thread of its own, with an index of its own, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from alithis.chain.index import DERIVES, Claimed, Edge, Entry, Index, Search
+from alithis.chain.registry import Registry
+from alithis.errors import AlithisError, FormatError, NoTokenError, StorageError
+from alithis.ipfs.cid import Cid
+from alithis.lineage.drawing import Drawing
+from alithis.manifest import proof
+from alithis.manifest.metadata import Metadata
+from alithis.manifest.terms import Kind, Relation, Scheme
+from alithis.server.follower import Follower
+from alithis.server.limits import problem
+from alithis.storage.store import Store
+from alithis.verify import tokens as tokens_module
+from alithis.verify import verdict
+from alithis.verify.library import Shelf
+from alithis.verify.target import Target
+
+MAX_TOKENS = 500
+"""Tokens in one answer at most."""
+MAX_VERIFIED = 50
+"""Tokens that one answer verifies against at most."""
+MAX_CLAIMS = 200
+"""Claims that a token's answer has at most."""
+
+_AT_ONCE = 4  # requests that work
+_WAITING = 64  # requests that wait for that
+_SECONDS = 5.0  # that one works
+_LONGEST = 200  # characters of a search
+
+_T = TypeVar("_T", Kind, Scheme)
+
+
+class RefusedError(Exception):
+    """A request that cannot be answered: status, and why in words."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        """Say what is wrong with it."""
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+class Api:
+    """What answers the requests."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        follower: Follower,
+        open_index: Callable[[], Index],
+    ) -> None:
+        """Take what is asked about.
+
+        Args:
+            registry: the registry, of which only address and chain are used.
+            store: where manifests are.
+            follower: what keeps the index up to date.
+            open_index: opens the index, once for each request that works at a time.
+        """
+        self._registry, self._store, self._follower = registry, store, follower
+        self._open_index = open_index
+        self._idle: queue.LifoQueue[Index] = queue.LifoQueue()
+        self._inside = 0
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    def close(self) -> None:
+        """Close the indexes."""
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+    def routes(self) -> list[Route]:
+        """Return the routes, for Starlette."""
+        working = {
+            "/api/tokens": (self.tokens, _TOKENS),
+            "/api/tokens/{id}": (self.token, ()),
+            "/api/lineage/{id}": (self.lineage, _LINEAGE),
+            "/api/verify/{sha256}": (self.verify, _VERIFY),
+        }
+        return [
+            Route("/health/live", self.live, methods=["GET"]),
+            Route("/health/ready", self.ready, methods=["GET"]),
+            Route("/api/openapi.json", described, methods=["GET"]),
+            *(
+                Route(path, self._endpoint(work, known), methods=["GET"])
+                for path, (work, known) in working.items()
+            ),
+        ]
+
+    def live(self, _: Request) -> Response:
+        """Tell that the process answers."""
+        return JSONResponse({"live": True}, headers={"Cache-Control": "no-store"})
+
+    def ready(self, _: Request) -> Response:
+        """Tell whether the chain is followed, and how far the index is."""
+        state = self._follower.state
+        said = {
+            "ready": state.ready,
+            "chain": self._registry.chain_id,
+            "reachable": state.asked is not None and state.error is None,
+            "block": state.block,
+            "head": state.head,
+            "tokens": state.tokens,
+        }
+        headers = {"Cache-Control": "no-store"}
+        return JSONResponse(said, 200 if state.ready else 503, headers=headers)
+
+    # -- How a request is worked on ---------------------------------------------------------------
+
+    def _endpoint(
+        self,
+        work: Callable[[Index, Mapping[str, str], Query], dict[str, Any]],
+        known: Sequence[str],
+    ) -> Callable[[Request], Any]:
+        async def endpoint(request: Request) -> Response:
+            try:
+                query = Query(request, known)
+                said = await self._in_turn(lambda: self._work(work, request.path_params, query))
+                return _Ascii(said, headers={"Cache-Control": "no-store"})
+            except RefusedError as error:
+                headers = {"Cache-Control": "no-store"} | (
+                    {"Retry-After": "2"} if error.status == 503 else {}
+                )
+                said = problem(error.status, error.detail)
+                kind = "application/problem+json"
+                return JSONResponse(said, error.status, headers=headers, media_type=kind)
+
+        return endpoint
+
+    async def _in_turn(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(_AT_ONCE)
+        if self._inside >= _AT_ONCE + _WAITING:
+            raise RefusedError(503, "Too much is being asked at once.")
+        self._inside += 1
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        finally:
+            self._inside -= 1
+
+    def _work(
+        self,
+        work: Callable[[Index, Mapping[str, str], Query], dict[str, Any]],
+        path: Mapping[str, str],
+        query: Query,
+    ) -> dict[str, Any]:
+        try:
+            with self._borrowed() as index, index.hurried(_SECONDS):
+                return work(index, path, query) | {"asOf": self._as_of(index)}
+        except NoTokenError as error:
+            raise RefusedError(404, str(error)) from error
+        except AlithisError as error:
+            raise RefusedError(503, "The index cannot be read at the moment.") from error
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Index]:
+        """Lend an index to one thread; one that fails is not lent again."""
+        try:
+            index = self._idle.get_nowait()
+        except queue.Empty:
+            index = self._open_index()
+        try:
+            yield index
+        except (StorageError, FormatError):
+            index.close()
+            raise
+        except BaseException:
+            self._idle.put(index)
+            raise
+        self._idle.put(index)
+
+    def _as_of(self, index: Index) -> dict[str, Any]:
+        known = index.progress()
+        return {
+            "chain": self._registry.chain_id,
+            "registry": self._registry.address,
+            "block": known.block,
+            "tokens": known.tokens,
+        }
+
+    # -- What is asked -----------------------------------------------------------------------------
+
+    def tokens(self, index: Index, _: Mapping[str, str], query: Query) -> dict[str, Any]:
+        """List tokens, the newest first."""
+        search = Search(
+            words=tuple(query.text("search").split()),
+            kind=query.term("kind", Kind),
+            scheme=query.term("scheme", Scheme),
+            account=query.address("account"),
+            current=query.flag("current"),
+            claimed=query.flag("claimed"),
+            before=query.number("before", 1, _MAX_ID),
+        )
+        limit = query.number("limit", 1, MAX_TOKENS) or 50
+        found = index.find(search, limit + 1)
+        return {
+            "tokens": [self._entry(entry) for entry in found[:limit]],
+            "next": found[limit - 1].record.id if len(found) > limit else None,
+        }
+
+    def token(self, index: Index, path: Mapping[str, str], _: Query) -> dict[str, Any]:
+        """Tell all there is about a token."""
+        entry = index.entry(_token(path["id"]))
+        around = index.lineage([entry.record.id], depth=1, limit=MAX_TOKENS)
+        drawing = self._drawing(index, around)
+        links = [
+            link for link in drawing["links"] if entry.record.id in (link["token"], link["target"])
+        ]
+        return {
+            **self._entry(entry),
+            "owner": entry.owner,
+            "claims": {
+                "count": entry.record.claims,
+                "first": [_claim(each) for each in index.claims(entry.record.id, MAX_CLAIMS)],
+            },
+            "links": links,
+            "linked": [each for each in drawing["tokens"] if each["token"] != entry.record.id],
+            "truncated": drawing["truncated"],
+            "metadata": self._document(entry),
+        }
+
+    def lineage(self, index: Index, path: Mapping[str, str], query: Query) -> dict[str, Any]:
+        """Tell what a token came from, and what came from it."""
+        way = query.choice("direction", ("both", "up", "down")) or "both"
+        found = index.lineage(
+            [_token(path["id"])],
+            DERIVES if query.flag("derived") else tuple(Relation),
+            up=way != "down",
+            down=way != "up",
+            depth=query.number("depth", 1, 1000),
+            limit=query.number("limit", 1, MAX_TOKENS) or 200,
+        )
+        return self._drawing(index, found)
+
+    def verify(self, index: Index, path: Mapping[str, str], query: Query) -> dict[str, Any]:
+        """Look a digest up in tokens, the newest first, and prove what is found."""
+        target = Target(path["sha256"], digest=_digest(path["sha256"]))
+        only = query.number("token", 1, _MAX_ID)
+        search = Search(before=query.number("before", 1, _MAX_ID))
+        limit = query.number("limit", 1, MAX_VERIFIED) or 20
+        entries = [index.entry(only)] if only else index.find(search, limit + 1)
+        results, end = [], time.monotonic() + _SECONDS / 2
+        for entry in entries[:limit]:
+            results.append(self._verified(index, target, entry))
+            if time.monotonic() > end:
+                break
+        more = len(results) < len(entries)
+        return {"results": results, "next": entries[len(results) - 1].record.id if more else None}
+
+    # -- What is answered --------------------------------------------------------------------------
+
+    def _entry(self, entry: Entry) -> dict[str, Any]:
+        record, text = entry.record, entry.text
+        return {
+            "token": record.id,
+            "kind": record.kind.value,
+            "scheme": record.scheme.value,
+            "size": record.size,
+            "root": record.root.hex(),
+            "metadataDigest": record.metadata_digest.hex(),
+            "publisher": record.publisher,
+            "time": record.time,
+            "supersededBy": record.superseded_by,
+            "withdrawn": record.withdrawn,
+            "disordered": record.disordered,
+            "openClaims": record.open_claims,
+            "stored": self._has(record.metadata_digest),
+            "text": None if text is None else asdict(text),
+        }
+
+    def _has(self, digest: bytes) -> bool:
+        try:
+            return self._store.has(Cid.raw(digest))
+        except StorageError:
+            return False
+
+    def _document(self, entry: Entry) -> Mapping[str, Any] | None:
+        stated = self._stated(entry.record.metadata_digest)
+        return stated.document if stated else None
+
+    def _stated(self, digest: bytes) -> Metadata | None:
+        try:
+            return Shelf(self._store).open(digest).metadata
+        except AlithisError:
+            return None
+
+    def _drawing(self, index: Index, found: Any) -> dict[str, Any]:
+        shelf = Shelf(self._store)  # anew: what is put into the store later is then seen
+        names = index.names(found.nodes)
+
+        def grade(edge: Edge) -> str:
+            if edge.countersigned:
+                return "countersigned"
+            stated = shelf.statement(found.nodes[edge.token].metadata)
+            target = found.nodes[edge.target]
+            root = shelf.statement(target.metadata).root
+            recorded = stated.transcript(edge.relation.value, target.metadata, target.size, root)
+            return "transcript" if recorded else "stated"
+
+        return Drawing(found, names, grade).as_json()
+
+    def _verified(self, index: Index, target: Target, entry: Entry) -> dict[str, Any]:
+        shelf, record = Shelf(self._store), entry.record
+        result = tokens_module.verify_token(target, self._registry, shelf, record)
+        said = {
+            "token": record.id,
+            "kind": record.kind.value,
+            "name": result.name,
+            "verdict": result.verdict,
+            "index": result.index,
+            "size": record.size,
+            "root": record.root.hex(),
+            "steps": [
+                asdict(step) | {"detail": self._redacted(step.detail)} for step in result.steps
+            ],
+            "marks": list(result.marks),
+            "models": [],
+            "proof": None,
+        }
+        if result.proof is not None:
+            subject = tokens_module.subject_of(self._registry, record)
+            said["proof"] = json.loads(proof.dump(result.proof, subject))
+        if result.verdict == verdict.INCLUDED:
+            said["models"] = self._models(index, record.id)
+        return said
+
+    def _redacted(self, detail: str) -> str:
+        """Leave out where the store is on this machine."""
+        return detail.replace(str(self._store.root), "of this server")
+
+    def _models(self, index: Index, token: int) -> list[dict[str, Any]]:
+        """Return the models that link to a token."""
+        found = self._drawing(index, index.lineage([token], up=False, depth=1, limit=MAX_TOKENS))
+        newer = {each["token"]: each for each in found["tokens"]}
+        return [
+            {
+                "token": link["token"],
+                "name": newer[link["token"]]["name"],
+                "relation": link["relation"],
+                "grade": link["grade"],
+            }
+            for link in found["links"]
+            if link["target"] == token and newer[link["token"]]["kind"] == "model"
+        ]
+
+
+class _Ascii(JSONResponse):
+    """JSON in which any text of a publisher's can stand, lone surrogates too."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
+def described(_: Request) -> Response:
+    """Answer with the API's description."""
+    return Response(description(), media_type="application/json")
+
+
+def description() -> bytes:
+    """Return the API's description, in OpenAPI 3.1."""
+    return (files("alithis.server") / "openapi.json").read_bytes()
+
+
+def _claim(claim: Claimed) -> dict[str, Any]:
+    return asdict(claim) | {"leaf": claim.leaf.hex(), "status": claim.status.value}
+
+
+# -- What a request says --------------------------------------------------------------------------
+
+_TOKENS = ("search", "kind", "scheme", "account", "current", "claimed", "before", "limit")
+_LINEAGE = ("direction", "derived", "depth", "limit")
+_VERIFY = ("token", "before", "limit")
+_MAX_ID = 10**15 - 1
+
+
+def _token(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,14}", text):
+        raise RefusedError(404, "There is no such token: they are numbers, from 1.")
+    return int(text)
+
+
+def _digest(text: str) -> bytes:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise RefusedError(400, "A SHA-256 is 64 hexadecimal digits.")
+    return bytes.fromhex(text)
+
+
+class Query:
+    """The query of a request."""
+
+    def __init__(self, request: Request, known: Sequence[str]) -> None:
+        """Take it apart.
+
+        Raises:
+            RefusedError: it has what is not known here, or something twice.
+        """
+        pairs = request.query_params.multi_items()
+        self._values = dict(pairs)
+        if len(pairs) != len(self._values) or not self._values.keys() <= set(known):
+            raise RefusedError(
+                400, f"The query may have, each once: {', '.join(known) or 'nothing'}."
+            )
+
+    def text(self, name: str) -> str:
+        """Return a text."""
+        text = self._values.get(name, "")
+        if len(text) > _LONGEST or not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f]*", text):
+            message = f"{name} is at most {_LONGEST} characters, none of them a control character."
+            raise RefusedError(400, message)
+        return text
+
+    def number(self, name: str, least: int, most: int) -> int | None:
+        """Return a number, or None where there is none."""
+        text = self._values.get(name)
+        if text is None:
+            return None
+        if re.fullmatch("[0-9]{1,15}", text) and least <= int(text) <= most:
+            return int(text)
+        raise RefusedError(400, f"{name} is a whole number from {least} to {most}.")
+
+    def choice(self, name: str, words: Sequence[str]) -> str | None:
+        """Return one of some words, or None where there is none."""
+        text = self._values.get(name)
+        if text is not None and text not in words:
+            raise RefusedError(400, f"{name} is one of {', '.join(words)}.")
+        return text
+
+    def term(self, name: str, terms: type[_T]) -> _T | None:
+        """Return one of the contract's words, or None where there is none."""
+        text = self.choice(name, [term.value for term in terms])
+        return None if text is None else terms(text)
+
+    def flag(self, name: str) -> bool:
+        """Return whether something is asked for."""
+        return self.choice(name, ("true", "false")) == "true"
+
+    def address(self, name: str) -> str | None:
+        """Return an address, or None where there is none."""
+        text = self._values.get(name)
+        if text is None:
+            return None
+        if not re.fullmatch("0x[0-9a-fA-F]{40}", text):
+            raise RefusedError(400, f"{name} is an address: 0x and 40 hexadecimal digits.")
+        return text

@@ -1,0 +1,292 @@
+"""`alithis serve`: the verification page, the local store as a gateway, and the read API.
+
+The page trusts none of them: it checks what the gateway gives against the chain, and takes what
+the API says as a hint. Nothing that is asked is logged, since who asks about which work is private.
+Nothing is made out of a request's Host header: addresses in answers are relative.
+
+Sources: IPFS's HTTP gateway specification (paths, `Range`); RFC 9110, section 14.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alithis.errors import AlithisError, MissingExtraError, StorageError
+from alithis.ipfs.cid import Cid
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from alithis.chain.index import Index
+    from alithis.chain.registry import Registry
+    from alithis.storage.store import Store
+
+_BACKLOG = 256
+_AT_ONCE = 512  # connections
+_KEEP_ALIVE, _SHUTDOWN = 5, 5  # seconds
+_MAX_HEAD = 16 * 1024  # bytes of a request's head
+_CONTENT = {
+    "Cache-Control": "public, max-age=31536000, immutable",
+    "Content-Disposition": "attachment",  # somebody else's bytes are no page of ours
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+_HTML = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
+_NAMED_BY_CONTENT = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the page shows.
+
+    Attributes:
+        name: the network's, for people.
+        chain: the chain's id.
+        rpc: URL of a node, as the reader's browser reaches it.
+        registry: the registry's address.
+        gateways: URLs of further gateways, after this server.
+    """
+
+    name: str
+    chain: int
+    rpc: str
+    registry: str
+    gateways: tuple[str, ...] = ()
+
+    def as_object(self) -> dict[str, Any]:
+        """Return it the way the page's config.json holds it; this server is beside the page."""
+        return {
+            "name": self.name,
+            "chain": self.chain,
+            "rpc": self.rpc,
+            "registry": self.registry,
+            "gateways": [".", *self.gateways],
+            "api": ".",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How the server behaves on an open network.
+
+    Attributes:
+        rate: requests to the API a minute, for each client; None for any number.
+        proxies: addresses and networks of proxies whose X-Forwarded-For is believed.
+        log_requests: whether to log each request, or faults alone.
+        log_paths: whether the log has paths and queries, and so what was asked about.
+    """
+
+    rate: float | None = 120
+    proxies: Sequence[str] = ()
+    log_requests: bool = True
+    log_paths: bool = False
+
+
+def page_folder() -> Path:
+    """Return the folder of the built page.
+
+    Raises:
+        StorageError: it is not built.
+    """
+    folder = Path(str(files("alithis"))) / "web"
+    if not (folder / "index.html").is_file():
+        raise StorageError(f"{folder}: the page is not built: `make page` builds it in a checkout")
+    return folder
+
+
+def application(
+    registry: Registry, open_index: Callable[[], Index], store: Store, shown: Shown, page: Path
+) -> Starlette:
+    """Return the web application, for any ASGI server; `guarded` puts its bounds before it.
+
+    Args:
+        registry: the registry.
+        open_index: opens its index, as often as it is asked to.
+        store: where manifests are.
+        shown: what the page shows.
+        page: the page's folder.
+
+    Raises:
+        MissingExtraError: Starlette or uvicorn is not installed.
+    """
+    try:
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from starlette.middleware.cors import CORSMiddleware
+        from starlette.middleware.gzip import GZipMiddleware
+        from starlette.responses import JSONResponse
+        from starlette.routing import Mount, Route
+
+        from alithis.server.api import Api
+        from alithis.server.follower import Follower
+        from alithis.server.limits import log, nowhere
+    except ImportError as error:
+        raise MissingExtraError("starlette", "serve") from error
+
+    follower = Follower(open_index, store, lambda words: log("chain", error=words))
+    api = Api(registry, store, follower, open_index)
+
+    def config(_: Request) -> Response:
+        return JSONResponse(shown.as_object(), headers={"Cache-Control": "no-cache"})
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        follower.start()
+        yield
+        follower.stop()
+        api.close()
+
+    made = Starlette(
+        routes=[
+            Route("/config.json", config, methods=["GET"]),
+            Route("/ipfs/{cid}", _gateway(store), methods=["GET"]),
+            *api.routes(),
+            Mount("/api", nowhere),
+            Mount("/", _pages(page)),
+        ],
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=["GET"],
+                allow_headers=["Range"],
+                expose_headers=["Content-Range", "Content-Length", "ETag", "Retry-After"],
+            ),
+            Middleware(GZipMiddleware, exclude_content_types=("application/octet-stream",)),
+        ],
+        lifespan=lifespan,
+    )
+    made.router.redirect_slashes = False  # a redirection would be made out of the Host header
+    return made
+
+
+def _gateway(store: Store) -> Callable[[Request], Response]:
+    from starlette.responses import FileResponse, PlainTextResponse
+
+    def content(request: Request) -> Response:
+        try:
+            cid = Cid.parse(request.path_params["cid"])
+            path = store.path(cid)
+        except AlithisError as error:
+            # Where the store is on this machine is nobody's business.
+            return PlainTextResponse(f"{str(error).replace(str(store.root), 'here')}\n", 404)
+        tagged: Mapping[str, str] = {**_CONTENT, "ETag": f'"{cid}"'}
+        return FileResponse(path, media_type="application/octet-stream", headers=tagged)
+
+    return content
+
+
+def _pages(folder: Path) -> Any:
+    """Return the page's files, with what caches and other pages may do with them."""
+    from starlette.staticfiles import StaticFiles
+
+    class Pages(StaticFiles):
+        def file_response(self, full_path: Any, *args: Any, **options: Any) -> Response:
+            response = super().file_response(full_path, *args, **options)
+            named = Path(full_path).suffix in (".js", ".css")
+            for name, value in (_NAMED_BY_CONTENT if named else _HTML).items():
+                response.headers[name] = value
+            return response
+
+    return Pages(directory=folder, html=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port.
+
+    Raises:
+        StorageError: it is taken, or not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise StorageError(
+            f"{host}:{port}: cannot listen: {error.strerror or error}; "
+            "--host and --port take others"
+        ) from error
+
+
+def serve(app: Any, listener: socket.socket, limits: Limits) -> None:
+    """Serve until a signal ends it; what is under way gets some seconds to finish.
+
+    Raises:
+        MissingExtraError: uvicorn is not installed.
+    """
+    server = bounded(app, limits)
+    _log_to_standard_error()
+    with suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has stopped
+        server.run(sockets=[listener])
+
+
+def bounded(app: Any, limits: Limits) -> uvicorn.Server:
+    """Return a server with its bounds before the application.
+
+    Raises:
+        MissingExtraError: uvicorn is not installed.
+    """
+    try:
+        import uvicorn
+        from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+        from alithis.server.limits import Connection, Guard
+    except ImportError as error:
+        raise MissingExtraError("uvicorn", "serve") from error
+    Connection.proxies = networks(limits.proxies)
+    guarded: Any = Guard(
+        app, rate=limits.rate, log_requests=limits.log_requests, log_paths=limits.log_paths
+    )
+    return uvicorn.Server(
+        uvicorn.Config(
+            ProxyHeadersMiddleware(guarded, list(limits.proxies)) if limits.proxies else guarded,
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            log_config=None,
+            limit_concurrency=_AT_ONCE,
+            h11_max_incomplete_event_size=_MAX_HEAD,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_SHUTDOWN,
+        )
+    )
+
+
+def _log_to_standard_error() -> None:
+    from alithis.server.limits import LOG, JsonLines
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for logger, level in ((LOG, logging.INFO), (logging.getLogger("uvicorn"), logging.ERROR)):
+        logger.setLevel(level)
+        logger.handlers = [handler]
+        logger.propagate = False
+
+
+def networks(proxies: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Read addresses and networks, such as ``10.0.0.0/8``.
+
+    Raises:
+        StorageError: one is neither; uvicorn would take it for a name, and trust nobody.
+    """
+    found = []
+    for proxy in proxies:
+        try:
+            found.append(ip_network(proxy))
+        except ValueError as error:
+            raise StorageError(
+                f"{proxy}: is no IP address or network, such as 10.0.0.0/8"
+            ) from error
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Where manifests are kept and read from: the local store, hosts, gateways, HTTP."""

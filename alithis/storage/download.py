@@ -1,0 +1,236 @@
+"""Brings manifests from gateways into the local store.
+
+A file comes as a stream of blocks (CAR), or block by block, where a gateway gives blocks: each is
+checked as it comes, and what has come stays if the work breaks off, for the next run or the next
+gateway. From a gateway that knows no blocks it comes by range, and is checked once it is whole.
+Nothing gets its name in the store before all of it has its CID.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from alithis.base.progress import Progress
+from alithis.errors import AlithisError, IntegrityError, NotStoredError, StorageError
+from alithis.ipfs import unixfs
+from alithis.ipfs.car import Sections
+from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, RAW, Cid, Dag, FileDigests
+from alithis.manifest import metadata
+from alithis.manifest.metadata import FileEntry
+from alithis.manifest.reader import Manifest
+from alithis.storage.fallback import Gateways
+from alithis.storage.gateway import Gateway
+from alithis.storage.sources import first, note
+from alithis.storage.store import Store, check_entry
+
+_PIECE = 4 * CHUNK_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came of it.
+
+    Attributes:
+        cid: the manifest's in the store.
+        files: names of the files that were fetched.
+        withheld: files of items that nobody gives, and what was said of them.
+        notes: gateways that were of no use, and why.
+    """
+
+    cid: Cid
+    files: tuple[str, ...]
+    withheld: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def fetch(cid: Cid, store: Store, gateways: Gateways, progress: Progress | None = None) -> Fetched:
+    """Bring a manifest into the store; what is there, whole, is not fetched again.
+
+    Args:
+        cid: of its metadata.json, or of a directory that it is in.
+        store: where to.
+        gateways: where from.
+        progress: told how many bytes have come.
+
+    Raises:
+        NotStoredError: no gateway has it, or a file of it that may not be withheld.
+        StorageError: none gives it, or the store cannot be written.
+        FormatError: it is no well-formed manifest.
+        IntegrityError: metadata.json does not say the truth of a file.
+    """
+    notes = list[str]()
+    data = _metadata(cid, store, gateways, notes)
+    described = Manifest(data, lambda entry: store.open(Cid.parse(entry.cid))).metadata
+    missing = [entry for entry in described.files if not _is_whole(entry, store)]
+    total = sum(entry.size for entry in missing)
+    _check_room(total, store)
+    progress = progress or Progress()
+    progress.phase("get", total, unit="bytes")
+    files, withheld = list[str](), dict[str, str]()
+    for entry in missing:
+        try:
+            found = _File(entry, gateways, progress, notes).into(store)
+        except (StorageError, IntegrityError) as error:
+            if not metadata.is_items(entry.name) or isinstance(error.__cause__, OSError):
+                raise
+            withheld[entry.name] = str(error)
+        else:
+            check_entry(entry, found)
+            files.append(entry.name)
+    return Fetched(store.put_metadata(data), tuple(files), withheld, tuple(notes))
+
+
+def _metadata(cid: Cid, store: Store, gateways: Gateways, notes: list[str]) -> bytes:
+    try:
+        return store.read_bytes(cid, metadata.MAX_BYTES)
+    except (NotStoredError, IntegrityError):
+        return gateways.metadata(cid, notes)[0]
+
+
+def _is_whole(entry: FileEntry, store: Store) -> bool:
+    """Tell whether a file is in the store, and as it should be."""
+    cid, dag = Cid.parse(entry.cid), Dag()
+    try:
+        with store.open(cid) as file:
+            for block in file.blocks():
+                dag.update(block)
+    except NotStoredError:
+        return False
+    return dag.finish() == cid
+
+
+def _check_room(needed: int, store: Store) -> None:
+    folder = next(each for each in (store.root, *store.root.absolute().parents) if each.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StorageError(f"{store.root}: {needed:,} bytes are to come, and {free:,} are free")
+
+
+class _File:
+    """A file on its way."""
+
+    def __init__(
+        self, entry: FileEntry, gateways: Gateways, progress: Progress, notes: list[str]
+    ) -> None:
+        self._entry, self._gateways, self._progress = entry, gateways, progress
+        self._cid, self._notes = Cid.parse(entry.cid), notes
+        self._reported = 0
+
+    def into(self, store: Store) -> FileDigests:
+        return store.receive(self._cid, self._fill)
+
+    def _fill(self, file: BinaryIO) -> None:
+        if self._cid.codec == RAW:
+            file.write(self._gateways.block(self._cid, self._notes))
+            file.truncate()
+            self._report(self._entry.size)
+        else:
+            first(self._gateways.each, lambda gateway: self._take(gateway, file), self._notes)
+
+    def _take(self, gateway: Gateway, file: BinaryIO) -> None:
+        try:
+            self._by_block(gateway, file)
+        except StorageError:
+            if gateway.gives_blocks:
+                raise
+            self._by_range(gateway, file)
+
+    def _by_block(self, gateway: Gateway, file: BinaryIO) -> None:
+        chunks = -(-self._entry.size // CHUNK_SIZE)
+        most = chunks + 2 * -(-chunks // MAX_LINKS) + 1
+        offset = 0
+        with _Blocks(gateway, self._cid, file, self._notes) as blocks:
+            for chunk in unixfs.content(self._cid, blocks.get, self._entry.size, most):
+                file.seek(offset)
+                file.write(chunk)
+                offset += len(chunk)
+                self._report(offset)
+        file.truncate(offset)
+
+    def _by_range(self, gateway: Gateway, file: BinaryIO) -> None:
+        """Go on with what is there; if that leads to another file, begin again."""
+        begin = min(file.seek(0, 2), self._entry.size)
+        for start in dict.fromkeys((begin, 0)):
+            file.truncate(start)
+            for offset in range(start, self._entry.size, _PIECE):
+                length = min(_PIECE, self._entry.size - offset)
+                piece = gateway.read(self._entry, offset, length)
+                file.seek(offset)
+                file.write(piece)
+                self._report(offset + length)
+            found = _cid_of(file)
+            if found == self._cid:
+                return
+        file.truncate(0)
+        what = f"{gateway}: CID of {self._entry.name}"
+        raise IntegrityError(what, expected=self._cid, found=found)
+
+    def _report(self, done: int) -> None:
+        self._progress.advance(done - self._reported)
+        self._reported = done
+
+
+def _cid_of(file: BinaryIO) -> Cid:
+    dag = Dag()
+    file.seek(0)
+    while block := file.read(CHUNK_SIZE):
+        dag.update(block)
+    return dag.finish()
+
+
+class _Blocks:
+    """The blocks of a file: those that are there, then out of a stream, else one by one."""
+
+    def __init__(self, gateway: Gateway, cid: Cid, file: BinaryIO, notes: list[str]) -> None:
+        self._gateway, self._cid, self._file, self._notes = gateway, cid, file, notes
+        self._offset = 0
+        self._stack = ExitStack()
+        self._sections: Sections | None = None
+        self._next: unixfs.Block | None = None
+
+    def __enter__(self) -> _Blocks:
+        start = self._file.seek(0, 2) // CHUNK_SIZE * CHUNK_SIZE
+        try:
+            self._sections = self._stack.enter_context(self._gateway.car(self._cid, start))
+            self._advance()
+        except NotStoredError:
+            raise
+        except AlithisError:
+            self._sections = None  # block by block, then
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def get(self, cid: Cid) -> bytes:
+        """Return the next block of the file, which is checked."""
+        if cid.codec != RAW:
+            return self._received(cid)
+        self._file.seek(self._offset)
+        block = self._file.read(CHUNK_SIZE)
+        if hashlib.sha256(block).digest() != cid.digest:
+            block = self._received(cid)
+        self._offset += len(block)
+        return block
+
+    def _received(self, cid: Cid) -> bytes:
+        if self._next is None or self._next[0] != cid:
+            return self._gateway.block(cid)
+        block = self._next[1]
+        self._advance()
+        return block
+
+    def _advance(self) -> None:
+        """Read the stream's next block; one that breaks off is given up."""
+        self._next = None
+        if self._sections is not None:
+            try:
+                self._next = next(iter(self._sections), None)
+            except AlithisError as error:
+                self._sections = None
+                note(self._notes, str(error))

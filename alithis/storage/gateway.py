@@ -1,0 +1,247 @@
+"""An IPFS gateway, which is not believed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import ClassVar
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
+
+from alithis.base.http import Answer, retry_after
+from alithis.errors import (
+    AlithisError,
+    IntegrityError,
+    NotStoredError,
+    StorageError,
+)
+from alithis.forms.hashing import of_bytes
+from alithis.ipfs import unixfs
+from alithis.ipfs.car import Sections
+from alithis.ipfs.cid import DAG_PB, RAW, Cid
+from alithis.manifest.metadata import FileEntry
+from alithis.storage.http_manifest import MAX_REDIRECTS, REDIRECTS, RemoteFile, Server
+
+TIMEOUT = 30.0
+"""Seconds for an answer: a public gateway may have to look for content itself."""
+IMPATIENT = 5.0
+"""Seconds for one that twice in a row gave none."""
+RAW_TYPE, CAR_TYPE = "application/vnd.ipld.raw", "application/vnd.ipld.car"
+_NO_FORMAT = (400, 406, 415, 501)  # of a gateway that knows no ?format=
+_NO_FILES = 406  # of one that knows nothing else
+_NOT_FOUND = (412, 504)  # what Kubo answers where no peer has a block
+METADATA_BLOCKS = 64  # a metadata.json is one; cut by another profile it has a few
+MAX_NAMES = 16  # names after a CID
+MAX_KNOWN = 256
+_MAX_BLOCKS = 8  # 16 MiB
+
+
+class Gateway(Server):
+    """An IPFS gateway.
+
+    Attributes:
+        gives_blocks: whether it gives blocks other than a file's content, as far as is known.
+        gives_files: whether it gives files, as far as is known: trustless gateways do not.
+    """
+
+    called: ClassVar[str] = "gateway"
+    versioned: ClassVar[bool] = False  # what a CID names does not change
+
+    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
+        """Name the gateway; nothing is sent yet.
+
+        Args:
+            url: what stands before ``/ipfs/CID``; a query, with a token in it, goes with each.
+            timeout: seconds for an answer.
+
+        Raises:
+            StorageError: the URL is no ``http://`` or ``https://`` URL.
+        """
+        super().__init__(url, timeout=timeout)
+        parts = urlsplit(url)
+        path = parts.path.rstrip("/").removesuffix("/ipfs")
+        self._parts = parts._replace(path=path, fragment="")
+        self._patience, self._silences = timeout, 0
+        self._busy_until = 0.0
+        self.gives_blocks = self.gives_files = True
+        self._blocks: dict[Cid, bytes] = {}
+        self._files: dict[str, RemoteFile] = {}
+
+    def __str__(self) -> str:
+        """Name the host."""
+        return f"gateway {self.host}"
+
+    @property
+    def resting(self) -> float:
+        """Seconds for which it asks to be left alone."""
+        return max(0.0, self._busy_until - time.monotonic())
+
+    def url(self, cid: Cid, **query: str) -> str:
+        """Return the URL of what a CID names."""
+        path = f"{self._parts.path}/ipfs/{cid}"
+        queries = filter(None, (self._parts.query, urlencode(query, safe=":*")))
+        return urlunsplit(self._parts._replace(path=path, query="&".join(queries)))
+
+    def get(
+        self, url: str, *, headers: Mapping[str, str] | None = None, limit: int, only: int
+    ) -> tuple[str, Answer]:
+        """Ask for a file: see `Server.get`. One that was silent twice gets less time then."""
+        begun = time.monotonic()
+        try:
+            found, answer = super().get(url, headers=headers, limit=limit, only=only)
+        except StorageError:
+            self._silences += time.monotonic() - begun >= self._client.timeout
+            if self._silences > 1:
+                self._client.timeout = min(IMPATIENT, self._patience)
+            raise
+        self._silences, self._client.timeout = 0, self._patience
+        self._note_wait(answer)
+        return found, answer
+
+    def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
+        """Read a range of a file; of a gateway that gives no files, out of the blocks around it.
+
+        Raises:
+            StorageError: the gateway does not give just that.
+            IntegrityError: its file has another size.
+            FormatError: what it names is no file.
+        """
+        if self.gives_files:
+            try:
+                return self._read_file(entry, offset, length)
+            except StorageError:
+                if self.gives_files:
+                    raise
+        return unixfs.read(Cid.parse(entry.cid), self._block, offset, length)
+
+    def _read_file(self, entry: FileEntry, offset: int, length: int) -> bytes:
+        if entry.cid not in self._files:
+            if len(self._files) == MAX_KNOWN:
+                self._files.clear()
+            self._files[entry.cid] = RemoteFile(self, entry, self.url(Cid.parse(entry.cid)))
+        return self._files[entry.cid].read(offset, length)
+
+    def _block(self, cid: Cid) -> bytes:
+        """Return a block; the last ones are at hand."""
+        if cid not in self._blocks:
+            if len(self._blocks) == _MAX_BLOCKS:
+                self._blocks.clear()
+            self._blocks[cid] = self.block(cid)
+        return self._blocks[cid]
+
+    def block(self, cid: Cid, limit: int = unixfs.MAX_BLOCK) -> bytes:
+        """Return a block, which has been checked against its CID.
+
+        Raises:
+            StorageError: the gateway does not give it, or not in so few bytes.
+            IntegrityError: it gives another.
+        """
+        answer = self._ask_block(cid, limit, format="raw")
+        if answer.status in _NO_FORMAT and cid.codec == RAW:  # which is its file's content
+            answer = self._ask_block(cid, limit)
+        if answer.status != 200 or answer.cut or not is_block(cid, answer.body):
+            raise self._no_block(cid, limit, answer)
+        return answer.body
+
+    @contextmanager
+    def car(self, cid: Cid, start: int) -> Iterator[Sections]:
+        """Ask for all blocks of a file as one stream, and give them, each checked.
+
+        Args:
+            cid: the file's.
+            start: first byte that is wanted of it; a gateway may send what is before it too.
+
+        Raises:
+            AlithisError: from here or from the reading: the gateway gives no such stream.
+        """
+        query = {"format": "car", "dag-scope": "entity"}
+        if start:
+            query["entity-bytes"] = f"{start}:*"
+        url, accept = self.url(cid, **query), f"{CAR_TYPE};version=1;order=dfs;dups=y"
+        for _ in range(MAX_REDIRECTS + 1):
+            self.requests += 1
+            with self._client.stream(url, headers={"Accept": accept}) as (answer, body):
+                if answer.status not in REDIRECTS:
+                    self._check_car(answer, cid)
+                    sections = Sections(body, f"gateway {self.host}")
+                    try:
+                        yield sections
+                    finally:
+                        self.received += sections.at
+                    return
+            url = self.redirected(url, answer.headers.get("Location", ""))
+        raise self.too_many_redirects()
+
+    def refused(self, status: int, name: str) -> StorageError:
+        """Return the error that says what a status means that brings no content."""
+        if status in _NOT_FOUND:
+            return NotStoredError(f"gateway {self.host} does not find {name} (HTTP {status})")
+        if status == 429:
+            return self.no_use("answers HTTP 429, too many requests")
+        self.gives_files &= status != _NO_FILES
+        return super().refused(status, name)
+
+    def check_redirect(self, asked: SplitResult, target: SplitResult) -> None:
+        """Check that a redirect stays with the gateway: subdomain gateways redirect.
+
+        Raises:
+            StorageError: it leads elsewhere.
+        """
+        own, host = self._parts.hostname or "", target.hostname or ""
+        if host != own and not host.endswith(f".{own}"):
+            raise self.no_use("redirects to another host")
+        upgraded = asked.scheme == "http" and target.scheme == "https" and target.netloc == host
+        if not upgraded and _port(target) != _port(asked):
+            raise self.no_use("redirects to another port")
+
+    def _ask_block(self, cid: Cid, limit: int, **query: str) -> Answer:
+        headers = {"Accept": RAW_TYPE} if query else {}
+        return self.get(self.url(cid, **query), headers=headers, limit=limit, only=200)[1]
+
+    def _no_block(self, cid: Cid, limit: int, answer: Answer) -> AlithisError:
+        """Say of an answer why it is not the block."""
+        file = answer.status == 200 and not _is_type(answer, RAW_TYPE)
+        if cid.codec == DAG_PB and (file or answer.status in _NO_FORMAT):
+            self.gives_blocks = False
+            return self.no_use("gives no blocks, by which a file could be checked")
+        if answer.status != 200:
+            return self.refused(answer.status, str(cid))
+        if answer.cut:
+            return self.no_use(f"answers more than the {limit:,} bytes that {cid} may have")
+        if answer.body.lstrip()[:1] == b"<":
+            return self.no_use(f"answers a web page, not {cid}")
+        what = f"gateway {self.host}: {cid}: SHA-256"
+        return IntegrityError(what, expected=cid.digest, found=of_bytes(answer.body))
+
+    def _check_car(self, answer: Answer, cid: Cid) -> None:
+        self._note_wait(answer)
+        if answer.status != 200:
+            raise self.refused(answer.status, str(cid))
+        if not _is_type(answer, CAR_TYPE):
+            raise self.no_use("gives no CAR")
+
+    def _note_wait(self, answer: Answer) -> None:
+        if answer.status in (429, 503):
+            wait = retry_after(answer) or (1.0 if answer.status == 429 else 0.0)
+            self._busy_until = time.monotonic() + wait
+
+
+def _port(parts: SplitResult) -> int | None:
+    """Return the port that a URL leads to; None where it is none."""
+    try:
+        return parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (KeyError, ValueError):
+        return None
+
+
+def _is_type(answer: Answer, wanted: str) -> bool:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() == wanted
+
+
+def is_block(cid: Cid, block: bytes) -> bool:
+    """Tell whether bytes are the block that a CID names."""
+    try:
+        unixfs.check(cid, block)
+    except IntegrityError:
+        return False
+    return True

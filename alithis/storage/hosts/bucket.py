@@ -1,0 +1,143 @@
+"""A bucket or folder, by fsspec."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from alithis.errors import (
+    AlithisError,
+    MissingExtraError,
+    NotStoredError,
+    StorageError,
+)
+from alithis.ipfs.car import Part
+from alithis.ipfs.cid import Cid, Dag
+from alithis.manifest.reader import Reader
+from alithis.storage.hosts.host import Report
+
+
+class Bucket:
+    """An S3 bucket, or one like it, as a mirror: ``PREFIX/ipfs/CID``, as on a gateway.
+
+    Whether others may read it is up to the bucket's owner.
+    """
+
+    public = False
+
+    def __init__(self, url: str) -> None:
+        """Name the bucket; credentials and endpoint are fsspec's to find.
+
+        Args:
+            url: ``s3://BUCKET/PREFIX``.
+
+        Raises:
+            MissingExtraError: s3fs is not installed.
+            StorageError: the URL is no such URL.
+        """
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w=][\w.=-]*)*/?", url, re.ASCII):
+            raise StorageError("the bucket's URL is not s3://BUCKET/PREFIX")
+        self.name = url.rstrip("/")
+        self._stopped = threading.Event()
+        with self._errors("opened"):
+            import fsspec
+
+            try:
+                self._system, self._folder = fsspec.core.url_to_fs(self.name)
+            except ImportError as error:
+                raise MissingExtraError("s3fs", "s3") from error
+
+    def has(self, part: Part) -> bool:
+        """Tell whether an object of the file's name and size is there."""
+        with self._errors("read"):
+            try:
+                return bool(self._info(part)["size"] == part.size)
+            except FileNotFoundError:
+                return False
+
+    def put(self, part: Part, report: Report) -> Cid:
+        """Upload a file, and read it back: a bucket knows no CIDs."""
+        from fsspec.callbacks import Callback
+
+        class Watched(Callback):  # type: ignore[misc]
+            def relative_update(_, inc: int = 1) -> None:  # noqa: N805
+                self._go_on()
+                report(inc)
+
+        self._go_on()
+        with self._errors("written"):
+            self._system.put_file(str(part.path), self._place(part), callback=Watched())
+        dag = Dag()
+        for block in self._blocks(part):
+            dag.update(block)
+        return dag.finish()
+
+    def open(self, part: Part) -> Reader:
+        """Open a file that is there, to be read by range.
+
+        Raises:
+            NotStoredError: it is not there.
+            StorageError: the bucket cannot be read.
+        """
+        with self._errors("read"):
+            try:
+                return _Object(self, self._place(part), int(self._info(part)["size"]))
+            except FileNotFoundError as error:
+                raise NotStoredError(f"{part.cid} is not in {self.name}") from error
+
+    def read(self, place: str, offset: int, length: int) -> bytes:
+        """Read a range of an object.
+
+        Raises:
+            StorageError: the bucket does not give it.
+        """
+        with self._errors("read"):
+            data: bytes = self._system.cat_file(place, start=offset, end=offset + length)
+        if len(data) != length:
+            raise StorageError(f"{self.name} answers not the {length} bytes it was asked for")
+        return data
+
+    def stop(self) -> None:
+        """Give up: see `Backend.stop`."""
+        self._stopped.set()
+
+    def _blocks(self, part: Part) -> Iterator[bytes]:
+        file, step = self.open(part), 8 << 20
+        for offset in range(0, file.size, step):
+            self._go_on()
+            yield file.read(offset, min(step, file.size - offset))
+
+    def _place(self, part: Part) -> str:
+        return f"{self._folder}/ipfs/{part.cid}"
+
+    def _info(self, part: Part) -> Mapping[str, Any]:
+        self._system.invalidate_cache()
+        info: Mapping[str, Any] = self._system.info(self._place(part))
+        return info
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise StorageError("stopped")
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Name the bucket in the errors: the libraries raise nearly anything, and say too much."""
+        try:
+            yield
+        except AlithisError:
+            raise
+        except Exception as error:
+            raise StorageError(f"{self.name}: cannot be {what} ({type(error).__name__})") from error
+
+
+class _Object:
+    """A reader of an object in a bucket."""
+
+    def __init__(self, bucket: Bucket, place: str, size: int) -> None:
+        self._bucket, self._place, self.size = bucket, place, size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._bucket.read(self._place, offset, length)

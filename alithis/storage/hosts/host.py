@@ -1,0 +1,291 @@
+"""What every host of manifests does."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import random
+import re
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from alithis.base.http import Answer, Client, Content, meaning, retry_after
+from alithis.base.untrusted_json import parse
+from alithis.errors import (
+    AlithisError,
+    ChangedError,
+    FormatError,
+    StorageError,
+)
+from alithis.ipfs import cid as cids
+from alithis.ipfs.car import Car, Part
+from alithis.ipfs.cid import CHUNK_SIZE, Cid
+
+Report = Callable[[int], None]
+"""Takes how many more bytes of a file are sent; fewer than none, where it begins again."""
+_MAX_ANSWER = 1 << 16
+ONE_BLOCK = 1 << 18  # bytes that every host takes for one chunk
+ONE_NODE = 174 * CHUNK_SIZE  # bytes over which, in chunks of ours, every host lays one node
+PASSING = frozenset((408, 429, 500, 502, 503, 504))
+
+
+class Backend(Protocol):
+    """Somewhere to put files."""
+
+    name: str
+    """What it is called: ``kubo 127.0.0.1:5001``."""
+    public: bool
+    """Whether what is there can be read by anybody, by its CID."""
+
+    def has(self, part: Part) -> bool:
+        """Tell whether a file is there, as far as the host says.
+
+        Raises:
+            StorageError: it cannot be asked.
+        """
+
+    def put(self, part: Part, report: Report) -> Cid:
+        """Send a file, and return the CID that it has there.
+
+        Raises:
+            SourceError: the file cannot be read, or changed while it was.
+            StorageError: the host does not take it.
+        """
+
+    def stop(self) -> None:
+        """Give up what other threads have under way; it ends in a StorageError."""
+
+
+def read_secret(variable: str) -> str:
+    """Read a key from the environment, or from the file that ``<variable>_FILE`` names.
+
+    Raises:
+        StorageError: there is none, or it is not one line of printable ASCII.
+    """
+    value, path = os.environ.get(variable), os.environ.get(f"{variable}_FILE")
+    if not value and not path:
+        raise StorageError(
+            f"no key: set {variable}, or {variable}_FILE to the name of a file that holds it"
+        )
+    if not value:
+        try:
+            with Path(str(path)).open(encoding="utf-8", errors="replace") as file:
+                value = file.read(1 << 13)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StorageError(f"{variable}_FILE: {path}: cannot be read: {reason}") from error
+    value = value.strip()
+    if not re.fullmatch(r"[!-~]{1,4096}", value):
+        raise StorageError(f"{variable}: not a key: one word of printable ASCII is")
+    return value
+
+
+class _Form:
+    """A form with a file in it (RFC 7578), as a stream that can be sent again."""
+
+    def __init__(
+        self,
+        part: Part,
+        file: Content,
+        report: Report,
+        stopped: threading.Event,
+        fields: Mapping[str, str],
+    ) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        head = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
+        ]
+        # A slash in the name would make Kubo add a folder.
+        name = re.sub(r"[^\w.-]", "-", part.name)
+        head.append(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        )
+        self._head, self._tail = "".join(head).encode(), f"\r\n--{boundary}--\r\n".encode()
+        self._part, self._file = part, file
+        self._report, self._stopped = report, stopped
+        self._reported = 0
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._file) + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._report(-self._reported)
+        self._reported = 0
+        yield self._head
+        for piece in self._file:
+            if self._stopped.is_set():
+                raise StorageError("stopped")
+            yield piece
+            # A CAR is a little longer than the file.
+            more = min(len(piece), self._part.size - self._reported)
+            self._reported += more
+            self._report(more)
+        yield self._tail
+
+
+class Plain:
+    """A file as it is."""
+
+    def __init__(self, part: Part) -> None:
+        """Send this file."""
+        self._part = part
+
+    def __len__(self) -> int:
+        """Return the file's bytes."""
+        return self._part.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the file; a length that is not as announced would leave the host waiting."""
+        count = 0
+        for block in cids.blocks(self._part.path):
+            count += len(block)
+            if count > self._part.size:
+                break
+            yield block
+        if count != self._part.size:
+            raise ChangedError(f"{self._part.path}: has not the {self._part.size} bytes it had")
+
+
+class Archived:
+    """A file as a CAR."""
+
+    def __init__(self, part: Part) -> None:
+        """Send this file."""
+        self._car = Car([part])
+
+    def __len__(self) -> int:
+        """Return the CAR's bytes."""
+        return self._car.length
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the CAR."""
+        return iter(self._car)
+
+
+class Empty:
+    """Nothing: what an RPC is posted that has all it needs in its URL."""
+
+    def __len__(self) -> int:
+        """Return 0."""
+        return 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give nothing."""
+        return iter(())
+
+
+class HttpHost(ABC):
+    """A host that is asked over HTTP, again where what is wrong may pass."""
+
+    ATTEMPTS: ClassVar[int] = 5
+    FIRST_WAIT: ClassVar[float] = 1.0
+    """Seconds before the second attempt; twice as long before each that follows."""
+    LONGEST_WAIT: ClassVar[float] = 60.0
+    """Seconds that a host may ask to wait (Retry-After)."""
+    TIMEOUT: ClassVar[float] = 120.0
+    """Seconds for an answer, and for each piece of a file to be taken."""
+    PASSING: ClassVar[frozenset[int]] = PASSING
+    SECRET: ClassVar[str] = ""
+    """The variable that holds the key."""
+
+    name: str
+    public = True
+
+    def __init__(self, called: str, key: str | None = None) -> None:
+        """Name the host; nothing is sent yet."""
+        self._client = Client(called, StorageError, self.TIMEOUT)
+        self._key = key
+        self._stopped = threading.Event()
+
+    @abstractmethod
+    def put(self, part: Part, report: Report) -> Cid:
+        """Send a file: see `Backend.put`."""
+
+    def stop(self) -> None:
+        """Give up: see `Backend.stop`."""
+        self._stopped.set()
+
+    def _send(
+        self, url: str, part: Part, file: Content, report: Report, **fields: str
+    ) -> Mapping[str, Any]:
+        """Post a form with a file, and return the object in the last line that is answered."""
+        form = _Form(part, file, report, self._stopped, fields)
+        answer = self._ask(url, form, {"Content-Type": form.content_type})
+        if answer.status != 200:
+            raise self._refused(url, answer.status)
+        return self._object(url, answer)
+
+    def _object(self, url: str, answer: Answer) -> Mapping[str, Any]:
+        lines = answer.body.splitlines()
+        try:
+            if lines and not answer.cut:
+                return parse(lines[-1], "answer")
+        except FormatError:
+            pass
+        raise self._client.no_use(url, "answers something else than its documented JSON")
+
+    def _cid(self, url: str, found: Any) -> Cid:
+        """Read the CID that a host says it has stored."""
+        try:
+            return Cid.parse(found)
+        except (FormatError, TypeError, AttributeError):
+            raise self._client.no_use(url, "answers no CID of a file") from None
+
+    def _ask(
+        self, url: str, content: Content | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Exchange, up to `ATTEMPTS` times while there is no answer, or a passing one."""
+        headers = dict(headers or {})
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        for attempt in range(1, self.ATTEMPTS + 1):
+            wait = self.FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1)  # noqa: S311
+            try:
+                answer = self._client.ask(url, content=content, headers=headers, limit=_MAX_ANSWER)
+            except StorageError as error:
+                failed: AlithisError = error
+            else:
+                if answer.status not in self.PASSING:
+                    return answer
+                failed = self._refused(url, answer.status)
+                wait = max(wait, self._asked_to_wait(url, answer))
+            if attempt == self.ATTEMPTS or self._stopped.wait(wait):
+                break
+        raise failed
+
+    def _asked_to_wait(self, url: str, answer: Answer) -> float:
+        """Return the seconds that a host asks to wait.
+
+        Raises:
+            StorageError: more than a command may last.
+        """
+        seconds = retry_after(answer)
+        if seconds > self.LONGEST_WAIT:
+            what = f"answers HTTP {answer.status}, and asks to wait {seconds:,.0f} s: try then"
+            raise self._client.no_use(url, what)
+        return seconds
+
+    def _refused(self, url: str, status: int) -> AlithisError:
+        said = {
+            401: f"refuses the key (HTTP 401): is {self.SECRET} right?",
+            402: "asks for payment (HTTP 402)",
+            403: f"refuses the key (HTTP 403): may {self.SECRET} do this?",
+            413: "takes no file of this size (HTTP 413)",
+        }
+        known = said.get(status) if self._key or status in (402, 413) else None
+        return self._client.no_use(url, known or meaning(status))
+
+
+def is_private(host: str) -> bool:
+    """Tell whether a host is this machine, or in a network that others do not reach."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))

@@ -1,0 +1,106 @@
+"""A Kubo node, by its RPC."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode, urlsplit
+
+from alithis.ipfs.car import Part
+from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, Cid
+from alithis.manifest.reader import Reader
+from alithis.storage.hosts.host import (
+    ONE_NODE,
+    PASSING,
+    Archived,
+    Empty,
+    HttpHost,
+    Plain,
+    Report,
+    is_private,
+)
+
+KUBO = "ALITHIS_KUBO"
+"""Names the RPC address of the Kubo node that ``kubo`` means, where it is not the usual one."""
+KUBO_URL = "http://127.0.0.1:5001"
+
+
+class Kubo(HttpHost):
+    """A Kubo node, or another with its RPC; what is put is pinned there."""
+
+    PASSING = PASSING - {500}  # with that it answers whatever it cannot do
+
+    def __init__(self, url: str) -> None:
+        """Name the node; nothing is sent yet.
+
+        Args:
+            url: of its RPC, ``http://127.0.0.1:5001``; a user and password in it are kept secret.
+
+        Raises:
+            StorageError: the URL is no such URL.
+        """
+        super().__init__("kubo")
+        host = self._client.host(url)
+        self._url = url.rstrip("/")
+        self.name = f"kubo {host}"
+        self.public = not is_private(urlsplit(url).hostname or "")
+
+    def has(self, part: Part) -> bool:
+        """Tell whether the file is pinned, whole."""
+        url = self._rpc("pin/ls", arg=str(part.cid), type="recursive")
+        answer = self._ask(url, Empty())
+        if answer.status in (401, 403):
+            raise self._refused(url, answer.status)
+        if answer.status != 200:
+            return False
+        keys = self._object(url, answer).get("Keys")
+        return isinstance(keys, dict) and str(part.cid) in keys
+
+    def put(self, part: Part, report: Report) -> Cid:
+        """Add a file, or import its blocks; either pins it."""
+        if part.size > ONE_NODE:
+            return self._import(part, report)
+        url = self._rpc(
+            "add",
+            **{"cid-version": "1", "raw-leaves": "true", "hash": "sha2-256"},
+            **{"chunker": f"size-{CHUNK_SIZE}", "max-file-links": str(MAX_LINKS)},
+            **{"pin": "true", "progress": "false"},
+        )
+        return self._cid(url, self._send(url, part, Plain(part), report).get("Hash"))
+
+    def open(self, part: Part) -> Reader:
+        """Open a file that is there, to be read by range."""
+        return _KuboFile(self, part)
+
+    def read(self, cid: Cid, offset: int, length: int) -> bytes:
+        """Read a range of a file.
+
+        Raises:
+            StorageError: the node does not give it.
+        """
+        url = self._rpc("cat", arg=str(cid), offset=str(offset), length=str(length))
+        answer = self._client.ask(url, content=Empty(), limit=length)
+        if answer.status != 200:
+            raise self._refused(url, answer.status)
+        if answer.cut or len(answer.body) != length:
+            raise self._client.no_use(url, f"answers not the {length} bytes it was asked for")
+        return answer.body
+
+    def _import(self, part: Part, report: Report) -> Cid:
+        url = self._rpc("dag/import", **{"pin-roots": "true"})
+        root = self._send(url, part, Archived(part), report).get("Root")
+        if not isinstance(root, dict) or root.get("PinErrorMsg"):
+            raise self._client.no_use(url, "has not pinned what it imported")
+        link = root.get("Cid")
+        return self._cid(url, link.get("/") if isinstance(link, dict) else None)
+
+    def _rpc(self, command: str, **options: str) -> str:
+        return f"{self._url}/api/v0/{command}?{urlencode(options)}"
+
+
+class _KuboFile:
+    """A reader of a file on a node."""
+
+    def __init__(self, node: Kubo, part: Part) -> None:
+        self._node, self._cid, self.size = node, part.cid, part.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._node.read(self._cid, offset, length)

@@ -1,0 +1,111 @@
+"""Lighthouse, which stores on Filecoin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from alithis.base.untrusted_json import parse
+from alithis.errors import (
+    FormatError,
+)
+from alithis.ipfs.car import Part
+from alithis.ipfs.cid import Cid
+from alithis.storage.hosts.host import ONE_BLOCK, Archived, HttpHost, Plain, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """A storage deal on Filecoin, as a host tells of it.
+
+    Attributes:
+        id: on the chain; None before it is there.
+        provider: the storage provider.
+        status: its state, in the host's words.
+        end: epoch at which it ends; None where that is not told.
+    """
+
+    id: int | None
+    provider: str
+    status: str
+    end: int | None
+
+
+class Lighthouse(HttpHost):
+    """Lighthouse: pins on IPFS, and stores on Filecoin."""
+
+    UPLOADS: ClassVar[str] = "https://upload.lighthouse.storage"
+    API: ClassVar[str] = "https://api.lighthouse.storage"
+    SECRET = "LIGHTHOUSE_API_KEY"  # noqa: S105
+    name = "lighthouse"
+
+    def __init__(self, key: str) -> None:
+        """Take the API key; nothing is sent yet."""
+        super().__init__("lighthouse", key)
+
+    def has(self, part: Part) -> bool:
+        """Tell whether it knows the file, from whomever."""
+        url = f"{self.API}/api/lighthouse/file_info?{urlencode({'cid': str(part.cid)})}"
+        answer = self._ask(url)
+        if answer.status in (401, 403):
+            raise self._refused(url, answer.status)
+        if answer.status != 200 or answer.body.strip() in (b"", b"null"):
+            return False
+        return self._object(url, answer).get("cid") == str(part.cid)
+
+    def put(self, part: Part, report: Report) -> Cid:
+        """Add a file of one block; import the blocks of a larger one."""
+        if part.size <= ONE_BLOCK:
+            url = f"{self.UPLOADS}/api/v0/add?cid-version=1"
+            return self._stored(url, self._send(url, part, Plain(part), report))
+        url = f"{self.UPLOADS}/api/v0/dag/import"
+        return self._stored(url, self._send(url, part, Archived(part), report))
+
+    def deals(self, cid: Cid) -> tuple[Deal, ...]:
+        """Return what it tells of the storage deals that a file is in; none yet is no error.
+
+        Raises:
+            StorageError: it cannot be asked, or answers something else.
+        """
+        url = f"{self.API}/api/lighthouse/deal_status?{urlencode({'cid': str(cid)})}"
+        answer = self._ask(url)
+        if answer.status == 404:
+            return ()
+        if answer.status != 200:
+            raise self._refused(url, answer.status)
+        # A list, or an object with the list in it: the parser takes objects.
+        body = answer.body if answer.body.lstrip()[:1] == b"{" else b'{"data":%b}' % answer.body
+        try:
+            return tuple(map(_deal, parse(body * (not answer.cut), "answer").get("data") or ()))
+        except (FormatError, TypeError, AttributeError):
+            what = "answers something else than its documented JSON"
+            raise self._client.no_use(url, what) from None
+
+    def _stored(self, url: str, answer: Mapping[str, Any]) -> Cid:
+        """Read the CID, which stands under ``Hash``, or as Kubo's import gives it."""
+        inner = answer.get("data")
+        found = inner if isinstance(inner, dict) else answer
+        root = found.get("Root")
+        if isinstance(root, dict) and isinstance(root.get("Cid"), dict):
+            return self._cid(url, root["Cid"].get("/"))
+        return self._cid(url, found.get("Hash"))
+
+
+def _deal(stated: Mapping[str, Any]) -> Deal:
+    """Read a deal; what is no number or text counts as not told."""
+
+    def number(*keys: str) -> int | None:
+        return next((value for key in keys if isinstance(value := stated.get(key), int)), None)
+
+    def text(*keys: str) -> str:
+        values = (stated.get(key) for key in keys)
+        return next((value[:100] for value in values if isinstance(value, str)), "not told")
+
+    return Deal(
+        number("chainDealID", "dealId"),
+        text("miner", "storageProvider"),
+        text("dealStatus"),
+        number("endEpoch"),
+    )

@@ -1,0 +1,726 @@
+"""Where manifests are kept: a folder of files, each under its CID.
+
+::
+
+    <store>/files/6g/bafkrei…6g7u    a file's content, never changed once it is there
+    <store>/manifests/bafkrei…       an empty file for each whole manifest: metadata.json's CID
+    <store>/incoming/…               content that is being written
+
+Content is hashed while it is written, flushed to the disk, and only then renamed to its place:
+what a CID names is there whole, or not at all, however many processes write and wherever they
+are killed. Reading needs no permission to write. Files are spread over folders by the characters
+before the CID's last: the first ones are the same for all, and the last has only eight values.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
+
+from alithis.errors import (
+    AlithisError,
+    FormatError,
+    IntegrityError,
+    NotStoredError,
+    SourceError,
+    StorageError,
+    VersionError,
+)
+from alithis.ipfs import car, unixfs
+from alithis.ipfs.car import Part
+from alithis.ipfs.cid import RAW, Cid, FileDigests, Hasher, blocks, describe, of_bytes
+from alithis.manifest import metadata
+from alithis.manifest.folder import appearing
+from alithis.manifest.metadata import FileEntry, Metadata
+from alithis.manifest.reader import LocalFile, Manifest, Reader
+
+ENVIRONMENT = "ALITHIS_STORE"
+"""Names the store's folder, where it is not the usual one."""
+
+_BLOCK = 1 << 20
+_STALE = 24 * 3600  # seconds without a write after which an incoming file is a dead process's
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest in the store.
+
+    Attributes:
+        cid: CID of its metadata.json.
+        name: the artifact's name, as its publisher states it.
+        kind: ``dataset`` or ``model``.
+        size: number of distinct data points.
+        bytes: what its files take in the store.
+        withheld: names of the files that are described but not there.
+    """
+
+    cid: Cid
+    name: str
+    kind: str
+    size: int
+    bytes: int
+    withheld: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What manifests the store holds.
+
+    Attributes:
+        manifests: those that can be read, in the order of their CIDs.
+        problems: a line for each that cannot.
+    """
+
+    manifests: tuple[StoredManifest, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came out of a CAR file.
+
+    Attributes:
+        manifests: CIDs of their metadata.json.
+        files: by the CIDs that they had in the archive, those that they have in the store.
+    """
+
+    manifests: tuple[Cid, ...]
+    files: Mapping[Cid, Cid]
+
+
+class StoredFile:
+    """Reads a stored file by range; a context manager, closed with its last reference at latest.
+
+    Ranges are not checked against the CID, which only the whole content can be: who reads them
+    checks them by Merkle proofs.
+
+    Attributes:
+        size: bytes in the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self._path = path
+        self._file = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def __enter__(self) -> StoredFile:
+        """Return the reader."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
+        self._file.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read a range.
+
+        Args:
+            offset: first byte.
+            length: number of bytes; the range must lie within the file.
+
+        Raises:
+            StorageError: it does not, the reader is closed, or the disk fails.
+        """
+        if self._file.closed:
+            raise StorageError(f"{self._path}: closed")
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise StorageError(
+                f"{self._path}: {length} bytes at {offset} are not within its {self.size}"
+            )
+        return b"".join(self._pieces(offset, offset + length))
+
+    def blocks(self) -> Iterator[bytes]:
+        """Read the whole file in blocks of at most 1 MiB.
+
+        Raises:
+            StorageError: the disk fails.
+        """
+        return self._pieces(0, self.size)
+
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        while start < end:
+            with _storage_errors(f"cannot read {self._path}"):
+                piece = os.pread(self._file.fileno(), min(end - start, _BLOCK), start)
+            if not piece:
+                raise StorageError(f"{self._path}: was cut while it was read")
+            start += len(piece)
+            yield piece
+
+
+class Store:
+    """A local content-addressed store."""
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        """Name the store; its folder is made when something is put into it.
+
+        Args:
+            root: its folder; by default what ``ALITHIS_STORE`` names, or else ``store`` in the
+                user's data directory.
+        """
+        self.root = Path(root or os.environ.get(ENVIRONMENT) or _default_root()).expanduser()
+        self._files = self.root / "files"
+        self._manifests = self.root / "manifests"
+        self._incoming = self.root / "incoming"
+
+    def put_file(self, path: str | os.PathLike[str], *, expected: Cid | None = None) -> Cid:
+        """Store a file's content.
+
+        Args:
+            path: a regular file.
+            expected: the CID it should have.
+
+        Returns:
+            Its CID.
+
+        Raises:
+            SourceError: the file cannot be read, or changed while it was.
+            IntegrityError: its CID is not the expected one; nothing was stored.
+            StorageError: the store cannot be written.
+        """
+        return self._put(blocks(path), os.fspath(path), expected).cid
+
+    def put_bytes(self, data: bytes) -> Cid:
+        """Store a buffer, and return its CID.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        return self.put_chunks([data])
+
+    def put_chunks(self, chunks: Iterable[bytes], *, expected: Cid | None = None) -> Cid:
+        """Store content that comes in pieces, such as a download.
+
+        Raises:
+            IntegrityError: its CID is not the expected one; nothing was stored.
+            StorageError: the store cannot be written.
+        """
+        return self._put(chunks, str(expected or "content"), expected).cid
+
+    def receive(self, cid: Cid, fill: Callable[[BinaryIO], None]) -> FileDigests:
+        """Store content that may take more than one run to come.
+
+        What a run that broke off has received stays for a day, and one run at a time goes on.
+
+        Args:
+            cid: what it is called.
+            fill: writes it into a file, which may hold a part of it, or something else.
+
+        Returns:
+            Its digests.
+
+        Raises:
+            IntegrityError: what was filled in has another CID; nothing was stored.
+            StorageError: the store cannot be written.
+            AlithisError: as `fill` does.
+        """
+        with _storage_errors(f"cannot store {cid} in {self.root}"):
+            _make_directory(self._incoming)
+            self._sweep()
+            path, had = self._incoming / f"{cid}.part", self.has(cid)
+            with _locked_file(path) as file:
+                if self.has(cid) and not had:  # another run has just brought it
+                    path.unlink()
+                    return describe(self._place(cid))
+                fill(file)
+                return self._settled(cid, path, file)
+
+    def put_metadata(self, data: bytes) -> Cid:
+        """Store a metadata.json whose files are there, and list the manifest.
+
+        Raises:
+            FormatError: it is not well-formed.
+            NotStoredError: a file that may not be withheld is not in the store.
+            StorageError: the store cannot be written.
+        """
+        self._withheld(metadata.load(data))
+        cid = self.put_bytes(data)
+        self._list(cid)
+        return cid
+
+    def has(self, cid: Cid) -> bool:
+        """Tell whether the content is in the store.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        with _storage_errors(f"cannot read the store {self.root}"):
+            return self._place(cid).is_file()
+
+    def path(self, cid: Cid) -> Path:
+        """Return the file that holds content; it is not checked.
+
+        Raises:
+            NotStoredError: it is not in the store.
+            StorageError: the store cannot be read.
+        """
+        if not self.has(cid):
+            raise NotStoredError(f"{cid} is not in the store {self.root}")
+        return self._place(cid)
+
+    def open(self, cid: Cid) -> StoredFile:
+        """Open content, to be read by range.
+
+        Raises:
+            NotStoredError: it is not in the store.
+            StorageError: the store cannot be read.
+        """
+        with _storage_errors(f"cannot read the store {self.root}"):
+            try:
+                return StoredFile(self._place(cid))
+            except FileNotFoundError as error:
+                raise NotStoredError(f"{cid} is not in the store {self.root}") from error
+
+    def read_bytes(self, cid: Cid, limit: int) -> bytes:
+        """Read whole content, and check it against its CID.
+
+        Args:
+            cid: what to read.
+            limit: bytes it may have.
+
+        Raises:
+            NotStoredError: it is not in the store.
+            IntegrityError: the stored bytes are not what the CID names.
+            StorageError: it is larger than the limit, or the store cannot be read.
+        """
+        with self.open(cid) as file:
+            if file.size > limit:
+                raise StorageError(f"{cid}: {file.size} bytes; at most {limit} are allowed")
+            data = file.read(0, file.size)
+        _require(cid, of_bytes(data), f"content in the store {self.root}")
+        return data
+
+    def get_file(self, cid: Cid, target: str | os.PathLike[str]) -> FileDigests:
+        """Copy content out of the store, checking it on the way; a file at the target is replaced.
+
+        Raises:
+            NotStoredError: it is not in the store.
+            IntegrityError: the stored bytes are not what the CID names; nothing was written.
+            StorageError: the store cannot be read, or the target not written.
+        """
+        target = Path(target)
+        with (
+            self.open(cid) as source,
+            _storage_errors(f"cannot write {target}"),
+            _incoming_file(target.parent, 0o666) as (temporary, file),
+        ):
+            digests = _copy(source.blocks(), file)
+            _require(cid, digests.cid, f"content in the store {self.root}")
+            _settle(temporary, file, target)
+        return digests
+
+    def cids(self) -> Iterator[Cid]:
+        """List what is in the store, in the order of its folders.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        for shard in self._names(self._files):
+            for cid in _cids(self._names(self._files / shard)):
+                if _shard(cid) == shard:
+                    yield cid
+
+    def put_manifest(self, directory: str | os.PathLike[str]) -> Cid:
+        """Store a manifest: each file that its metadata.json names, and that file last.
+
+        A missing items.parquet is taken as withheld.
+
+        Args:
+            directory: the manifest.
+
+        Returns:
+            The CID of its metadata.json, in which the SHA-256 is the chain's metadata digest.
+
+        Raises:
+            FormatError: metadata.json is not well-formed.
+            SourceError: a file is missing, or cannot be read.
+            IntegrityError: a file is not what metadata.json says it is.
+            StorageError: the store cannot be written.
+        """
+        folder = Path(directory)
+        data, described = _described(folder)
+
+        def chunks(entry: FileEntry) -> Iterable[bytes] | None:
+            path = folder / entry.name
+            if metadata.is_items(entry.name) and not os.path.lexists(path):
+                return None
+            return blocks(path)
+
+        return self._put_described(data, described, chunks, str(folder))
+
+    def _put_described(
+        self,
+        data: bytes,
+        described: Metadata,
+        chunks: Callable[[FileEntry], Iterable[bytes] | None],
+        where: str,
+    ) -> Cid:
+        """Store what metadata.json names, then that file, then the mark that all is there."""
+        for entry in described.files:
+            content = chunks(entry)
+            if content is not None:
+                name = f"{where}/{entry.name}"
+                check_entry(entry, self._put(content, name, Cid.parse(entry.cid)))
+        return self.put_metadata(data)
+
+    def import_car(self, path: str | os.PathLike[str]) -> Imported:
+        """Store what the roots of a CAR file lead to: manifests, and other files.
+
+        A root is a manifest if it is a metadata.json, or a directory with one in it. Blocks that
+        no root leads to are not stored.
+
+        Raises:
+            SourceError: the file cannot be read.
+            FormatError: it is no CARv1 of files, or a block or file is missing.
+            IntegrityError: a block or file is not what it should be.
+            StorageError: the store cannot be written.
+        """
+        with car.Archive(path) as archive:
+            manifests, files = list[Cid](), dict[Cid, Cid]()
+            covered = set[Cid]()
+            for root in archive.roots:
+                listed = unixfs.children(root, archive.block(root)).get(metadata.FILE, root)
+                described = _metadata_in(archive, listed)
+                if described is not None:
+                    manifests.append(self._import_manifest(archive, listed, described))
+                    covered |= {Cid.parse(entry.cid) for entry in described.files}
+                elif root not in covered:
+                    files[root] = self._put(archive.content(root), str(root), None).cid
+        return Imported(tuple(manifests), files)
+
+    def _import_manifest(self, archive: car.Archive, cid: Cid, described: Metadata) -> Cid:
+        def chunks(entry: FileEntry) -> Iterable[bytes] | None:
+            found = Cid.parse(entry.cid)
+            if metadata.is_items(entry.name) and found not in archive:
+                return None
+            return archive.content(found)
+
+        return self._put_described(archive.block(cid), described, chunks, str(cid))
+
+    def parts(self, cid: Cid) -> list[Part]:
+        """List the files of a manifest, metadata.json first; of any other file, that alone.
+
+        Raises:
+            NotStoredError: it, or a file of it, is not in the store.
+            FormatError: metadata.json is not well-formed.
+            StorageError: the store cannot be read.
+        """
+        with self.open(cid) as file:
+            first = Part(metadata.FILE, cid, self._place(cid), file.size)
+        if not self._is_listed(cid):
+            return [replace(first, name=str(cid))]
+        entries = [entry for entry in self._metadata(cid).files if self._holds(entry)]
+        return [first, *(self._part(entry) for entry in entries)]
+
+    def _part(self, entry: FileEntry) -> Part:
+        cid = Cid.parse(entry.cid)
+        return Part(entry.name, cid, self._place(cid), entry.size)
+
+    def _is_listed(self, cid: Cid) -> bool:
+        with _storage_errors(f"cannot read the store {self.root}"):
+            return (self._manifests / str(cid)).is_file()
+
+    def get_manifest(
+        self, manifest: Cid | bytes, target: str | os.PathLike[str]
+    ) -> tuple[str, ...]:
+        """Copy a manifest out of the store, checking every file; all of it or nothing is written.
+
+        Args:
+            manifest: the CID of its metadata.json, or that file's SHA-256, 32 bytes.
+            target: the directory to make; there must be nothing yet.
+
+        Returns:
+            The names of the files that are withheld: described, but not in the store. Only
+            items.parquet may be.
+
+        Raises:
+            NotStoredError: the manifest, or a file of it, is not in the store.
+            FormatError: metadata.json is not well-formed.
+            IntegrityError: a file is not what metadata.json says it is.
+            StorageError: there is something at the target, it cannot be written, or the store
+                cannot be read.
+        """
+        target = Path(target)
+        if os.path.lexists(target):
+            raise StorageError(f"{target}: exists already; name a new directory")
+        cid = manifest if isinstance(manifest, Cid) else Cid.raw(manifest)
+        described = self._metadata(cid)
+        with _storage_errors(f"cannot write {target}"), appearing(target, replace=False) as folder:
+            self.get_file(cid, folder / metadata.FILE)
+            for entry in described.files:
+                if self._holds(entry):
+                    self._get_entry(entry, folder)
+        return self._withheld(described)
+
+    def manifests(self) -> Listing:
+        """List the manifests that are in the store.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        manifests, problems = [], []
+        for cid in _cids(self._names(self._manifests)):
+            try:
+                manifests.append(self._describe(cid))
+            except AlithisError as error:
+                problems.append(f"{cid}: {error}")
+        return Listing(tuple(manifests), tuple(problems))
+
+    def _put(self, chunks: Iterable[bytes], name: str, expected: Cid | None) -> FileDigests:
+        with _storage_errors(f"cannot store {name} in {self.root}"):
+            _make_directory(self._incoming)
+            self._sweep()
+            with _incoming_file(self._incoming, 0o444) as (temporary, file):
+                digests = _copy(chunks, file)
+                if expected is not None:
+                    _require(expected, digests.cid, name)
+                place = self._place(digests.cid)
+                _make_directory(place.parent)
+                # A copy that is there is replaced: this mends what the disk may have changed.
+                _settle(temporary, file, place)
+        return digests
+
+    def _settled(self, cid: Cid, path: Path, file: BinaryIO) -> FileDigests:
+        """Give what was received its place, if it is what it should be."""
+        file.seek(0)
+        hasher = Hasher()
+        while block := file.read(_BLOCK):
+            hasher.update(block)
+        digests = hasher.finish()
+        if digests.cid != cid:
+            path.unlink()
+            _require(cid, digests.cid, "what was received")
+        place = self._place(cid)
+        _make_directory(place.parent)
+        os.fchmod(file.fileno(), 0o444)
+        _settle(path, file, place)
+        return digests
+
+    def _list(self, cid: Cid) -> None:
+        with _storage_errors(f"cannot list {cid} in {self.root}"):
+            _make_directory(self._manifests)
+            (self._manifests / str(cid)).touch()
+            _sync_directory(self._manifests)
+
+    def _describe(self, cid: Cid) -> StoredManifest:
+        described = self._metadata(cid)
+        withheld = self._withheld(described)
+        total = sum(entry.size for entry in described.files if entry.name not in withheld)
+        with self.open(cid) as file:
+            total += file.size
+        return StoredManifest(cid, described.name, described.kind, described.size, total, withheld)
+
+    def _metadata(self, cid: Cid) -> Metadata:
+        return metadata.load(self.read_bytes(cid, metadata.MAX_BYTES))
+
+    def _get_entry(self, entry: FileEntry, folder: Path) -> None:
+        path = folder / entry.name  # a name of metadata's short list: it cannot leave the folder
+        path.parent.mkdir(exist_ok=True)
+        check_entry(entry, self.get_file(Cid.parse(entry.cid), path))
+
+    def _withheld(self, described: Metadata) -> tuple[str, ...]:
+        return tuple(entry.name for entry in described.files if not self._holds(entry))
+
+    def _holds(self, entry: FileEntry) -> bool:
+        """Tell whether the file is there; it must be, unless it may be withheld."""
+        cid = Cid.parse(entry.cid)
+        if self.has(cid):
+            return True
+        if metadata.is_items(entry.name):
+            return False
+        raise NotStoredError(f"{entry.name} ({cid}) is not in the store {self.root}")
+
+    def _place(self, cid: Cid) -> Path:
+        return self._files / _shard(cid) / str(cid)
+
+    def _names(self, folder: Path) -> list[str]:
+        with _storage_errors(f"cannot read the store {self.root}"):
+            try:
+                return sorted(path.name for path in folder.iterdir())
+            except FileNotFoundError:
+                return []
+            except NotADirectoryError:
+                if not self.root.is_dir():
+                    raise
+                return []
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left behind."""
+        for path in self._incoming.iterdir():
+            with suppress(FileNotFoundError):  # another process sweeps, or has finished
+                if path.stat().st_mtime < time.time() - _STALE:
+                    path.unlink()
+
+
+def parts_of(directory: str | os.PathLike[str]) -> list[Part]:
+    """List the files of a manifest in a folder, metadata.json first; withheld ones are left out.
+
+    Raises:
+        FormatError: metadata.json is not well-formed.
+        SourceError: it cannot be read.
+    """
+    folder = Path(directory)
+    data, described = _described(folder)
+    first = Part(metadata.FILE, of_bytes(data), folder / metadata.FILE, len(data))
+    return [
+        first,
+        *(
+            Part(entry.name, Cid.parse(entry.cid), folder / entry.name, entry.size)
+            for entry in described.files
+            if not metadata.is_items(entry.name) or os.path.lexists(folder / entry.name)
+        ),
+    ]
+
+
+def _described(folder: Path) -> tuple[bytes, Metadata]:
+    """Read a folder's metadata.json, and check what it says of the tree."""
+    data = _read_source(folder / metadata.FILE, metadata.MAX_BYTES)
+    return data, Manifest(data, lambda entry: LocalFile(folder / entry.name)).metadata
+
+
+def _metadata_in(archive: car.Archive, cid: Cid) -> Metadata | None:
+    """Read a block as metadata.json; None if it is none."""
+    if cid.codec != RAW:
+        return None
+
+    def unread(entry: FileEntry) -> Reader:
+        raise NotStoredError(f"{entry.name} is still in the archive")
+
+    block = archive.block(cid)
+    try:
+        return Manifest(block, unread).metadata
+    except VersionError:
+        raise
+    except FormatError:
+        return None
+
+
+def _default_root() -> Path:
+    return platformdirs.user_data_path("alithis") / "store"
+
+
+def _shard(cid: Cid) -> str:
+    return str(cid)[-3:-1]
+
+
+def _cids(names: Iterable[str]) -> Iterator[Cid]:
+    """Read the names that are CIDs, and pass over what else somebody put there."""
+    for name in names:
+        with suppress(FormatError):
+            cid = Cid.parse(name)
+            if str(cid) == name:
+                yield cid
+
+
+def _copy(chunks: Iterable[bytes], file: BinaryIO) -> FileDigests:
+    hasher = Hasher()
+    for chunk in chunks:
+        hasher.update(chunk)
+        file.write(chunk)
+    return hasher.finish()
+
+
+def _require(expected: Cid, found: Cid, what: str) -> None:
+    if found != expected:
+        raise IntegrityError(f"{what}: CID", expected=expected, found=found)
+
+
+def check_entry(entry: FileEntry, found: FileDigests) -> None:
+    """Check what the CID does not: the other figures that metadata.json gives of a file.
+
+    Raises:
+        IntegrityError: they are another file's.
+    """
+    if found.sha256 != entry.sha256:
+        raise IntegrityError(
+            f"{metadata.FILE}: SHA-256 of {entry.name}", expected=entry.sha256, found=found.sha256
+        )
+    if found.size != entry.size:
+        raise IntegrityError(
+            f"{metadata.FILE}: size of {entry.name}", expected=entry.size, found=found.size
+        )
+
+
+def _read_source(path: Path, limit: int) -> bytes:
+    data = b""
+    for block in blocks(path):
+        data += block
+        if len(data) > limit:
+            raise SourceError(f"{path}: more than {limit} bytes")
+    return data
+
+
+@contextmanager
+def _storage_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{doing}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _incoming_file(folder: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a new file of a name nobody else has; it is gone at the end, unless it was renamed."""
+    path = folder / f".{secrets.token_hex(16)}.part"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield path, file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that outlives this run, once no other run has it; it is made if need be."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(handle, "r+b") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
+                yield file
+                return
+
+
+def _settle(temporary: Path, file: BinaryIO, place: Path) -> None:
+    """Give a file that is written its place, for good."""
+    file.flush()
+    os.fsync(file.fileno())
+    temporary.replace(place)
+    _sync_directory(place.parent)
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory that will still be there after a power failure."""
+    if not path.is_dir():
+        _make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

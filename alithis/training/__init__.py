@@ -1,0 +1,1 @@
+"""What a model was made from and with: runs, weights, transcripts."""

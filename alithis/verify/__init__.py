@@ -1,0 +1,1 @@
+"""A target and a commitment → a verdict."""

@@ -1,0 +1,168 @@
+"""What is asked about: a file, a digest or a proof file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Self
+
+from alithis.errors import (
+    FormatError,
+    SourceError,
+)
+from alithis.forms import hashing
+from alithis.forms.form import Form
+from alithis.forms.keyed import PublisherKey
+from alithis.manifest import proof as proof_module
+from alithis.manifest.metadata import Metadata
+from alithis.manifest.proof import Opening, Proof, Subject
+
+_MEANT_AS_PROOF = re.compile(rb'"alithis"\s*:\s*"proof"')
+
+
+class Target:
+    """What is asked about.
+
+    Attributes:
+        name: how the report calls it.
+        proof: the proof, where one is brought: the target is a proof file, or one goes with it.
+        subject: what that proof says it speaks of.
+        key: the publisher's key, for keyed leaves.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        path: Path | None = None,
+        digest: bytes | None = None,
+        proof: tuple[Proof, Subject] | None = None,
+        key: PublisherKey | None = None,
+    ) -> None:
+        """Ask about a file or a digest, perhaps with a proof about it; or about a proof alone."""
+        self.name = name
+        self.key = key
+        self.proof: Proof | None = proof[0] if proof else None
+        self.subject = proof[1] if proof else Subject()
+        self._path = path
+        self._digest = digest
+        self._digests: dict[Form, bytes] = {}
+
+    @classmethod
+    def parse(
+        cls, text: str, *, proof_file: Path | None = None, key: PublisherKey | None = None
+    ) -> Self:
+        """Read what a person typed: a file's path, or 64 hexadecimal digits.
+
+        Args:
+            text: what was typed.
+            proof_file: a proof that is to be about it.
+            key: the publisher's key, for keyed leaves.
+
+        Raises:
+            SourceError: it is neither.
+            FormatError: it is meant as a proof file, but not a well-formed one.
+        """
+        target = cls._parse(text)
+        target.key = key
+        if proof_file is None:
+            return target
+        if target.proof is not None:
+            raise SourceError(f"{text}: is a proof file itself; name the data point it is about")
+        brought = cls._of_file(proof_file)
+        if brought.proof is None:
+            raise FormatError(f"{proof_file}: is no proof file")
+        target.proof, target.subject = brought.proof, brought.subject
+        return target
+
+    @classmethod
+    def _parse(cls, text: str) -> Self:
+        if not text:
+            raise SourceError("an empty name: give a file, or 64 hexadecimal digits (a SHA-256)")
+        path = Path(text)
+        try:
+            is_file, exists = path.is_file(), path.exists()
+        except OSError as error:
+            raise SourceError(f"{text}: cannot be read: {error.strerror}") from error
+        if is_file:
+            return cls._of_file(path)
+        if re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", text):
+            return cls(text, digest=bytes.fromhex(text.removeprefix("0x")))
+        if exists:
+            raise SourceError(f"{text}: not a regular file")
+        raise SourceError(f"{text}: no such file, and not 64 hexadecimal digits (a SHA-256)")
+
+    @classmethod
+    def _of_file(cls, path: Path) -> Self:
+        try:
+            with path.open("rb") as file:
+                head = file.read(proof_module.MAX_BYTES + 1)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        if proof_module.is_proof(head):
+            return cls(str(path), proof=proof_module.load(head))
+        if _MEANT_AS_PROOF.search(head):  # as a data point it would be absent
+            raise FormatError(
+                f"{path}: looks like a damaged proof file; if it is a data point, give its SHA-256"
+            )
+        return cls(str(path), path=path)
+
+    @property
+    def kind(self) -> str:
+        """What is asked about: ``file``, ``digest`` or, with neither, ``proof``."""
+        if self.is_digest:
+            return "digest"
+        return "proof" if self._path is None else "file"
+
+    @property
+    def is_digest(self) -> bool:
+        """Whether a bare digest is asked about."""
+        return self._digest is not None
+
+    def digest(self, form: Form) -> bytes:
+        """Return the digest of the file in a canonical form, or the one that was given.
+
+        Raises:
+            SourceError: the file has no such form.
+        """
+        if self._digest is not None:
+            return self._digest
+        if form not in self._digests:
+            self._digests[form], _ = hashing.of_file(str(self._path), form)
+        return self._digests[form]
+
+    def leaf(self, stated: Metadata) -> bytes:
+        """Return the leaf that the target has in an artifact, if it has one there.
+
+        Args:
+            stated: the artifact's metadata, which says how its leaves are made.
+
+        Raises:
+            SourceError: the file has no such form, or the leaves take the publisher's key.
+            IntegrityError: they take another key than the target's.
+        """
+        if self.kind == "proof" and self.proof is not None:
+            return self.proof.leaf
+        if stated.scheme == "sha256":
+            return self.digest(stated.form)
+        return self._required_key(stated).leaf(self.digest(stated.form))
+
+    def opening(self, stated: Metadata) -> Opening | None:
+        """Return what opens the target's leaf in an artifact; None where leaves are plain digests.
+
+        Raises:
+            AlithisError: as `leaf` does.
+        """
+        if stated.scheme == "sha256":
+            return None
+        value = self.digest(stated.form)
+        return Opening(value, self._required_key(stated).item_key(value))
+
+    def _required_key(self, stated: Metadata) -> PublisherKey:
+        if self.key is None:
+            raise SourceError(
+                f"the leaves are {stated.scheme}, and only their publisher can compute them: "
+                "ask for a proof file, or give the publisher's key with --key-file"
+            )
+        self.key.require(stated.key_check)
+        return self.key

@@ -1,0 +1,142 @@
+"""A target against a registry's tokens, and the models linked to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from alithis.chain.records import Link, Record
+from alithis.chain.registry import Registry
+from alithis.errors import (
+    NoTokenError,
+)
+from alithis.manifest.proof import Subject
+from alithis.manifest.terms import Kind
+from alithis.verify.library import Shelf
+from alithis.verify.steps import verify
+from alithis.verify.target import Target
+from alithis.verify.verdict import Commitment, LinkedModel, Result
+
+
+def verify_tokens(
+    target: Target, registry: Registry, shelf: Shelf, tokens: Sequence[int] | None = None
+) -> list[Result]:
+    """Verify a target against tokens of a registry.
+
+    Args:
+        target: what is asked about.
+        registry: the registry on its chain.
+        shelf: where the tokens' manifests are.
+        tokens: the tokens; None for those a proof file speaks of, by their id or their metadata,
+            else all of them.
+
+    Raises:
+        RegistryError: the chain gives no usable answer, or there is no such token.
+    """
+    if tokens is None and target.subject.token is not None:
+        tokens = [target.subject.token]
+    records = list(registry.tokens() if tokens is None else registry.records(tokens))
+    if tokens is None and target.subject.metadata is not None:
+        records = _committing(records, target.subject.metadata)
+    models = _models(registry, shelf, records)
+    return [
+        replace(
+            verify_token(target, registry, shelf, record),
+            models=tuple(models.get(record.id, ())),
+        )
+        for record in records
+    ]
+
+
+def _committing(records: Iterable[Record], digest: bytes) -> list[Record]:
+    """Pick the tokens that a proof file speaks of."""
+    found = [record for record in records if record.metadata_digest == digest]
+    if not found:
+        raise NoTokenError(f"no token commits to the proof file's metadata {digest.hex()}")
+    return found
+
+
+def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Record) -> Result:
+    """Verify a target against one token, without looking for the models linked to it.
+
+    Args:
+        target: what is asked about.
+        registry: the registry on its chain.
+        shelf: where the token's manifest is.
+        record: the token's.
+    """
+    where = f"token {record.id} of registry {registry.address} on chain {registry.chain_id}"
+    commitment = Commitment(
+        root=record.root,
+        size=record.size,
+        origin=f"{where}, published by {record.publisher}",
+        kind=record.kind.value,
+        scheme=record.scheme.value,
+        metadata=record.metadata_digest,
+        token=record.id,
+        subject=subject_of(registry, record),
+        disordered=record.disordered,
+    )
+    # A proof file by itself needs no manifest: nobody is asked, nor waited for.
+    opening = shelf.near if target.kind == "proof" else shelf.open
+    result = verify(target, commitment, lambda: opening(record.metadata_digest))
+    return replace(result, kind=record.kind.value, marks=marks(record))
+
+
+def subject_of(registry: Registry, record: Record) -> Subject:
+    """Return how a proof file names a token."""
+    return Subject(
+        metadata=record.metadata_digest,
+        chain=registry.chain_id,
+        registry=registry.address,
+        token=record.id,
+    )
+
+
+def marks(record: Record) -> tuple[str, ...]:
+    """Return what the chain says against a token, in words."""
+    words = {
+        "withdrawn by its owner": record.withdrawn,
+        "disordered: its leaves were shown not to ascend, so absence cannot be proved": (
+            record.disordered
+        ),
+        f"superseded by token {record.superseded_by}": record.superseded_by,
+        f"claims against it that nobody has answered: {record.open_claims}": record.open_claims,
+    }
+    return tuple(each for each, holds in words.items() if holds)
+
+
+def _models(
+    registry: Registry, shelf: Shelf, records: Iterable[Record]
+) -> dict[int, list[LinkedModel]]:
+    """Find the models linked to datasets, by one pass over the registry for all of them."""
+    datasets = {record.id: record for record in records if record.kind is Kind.DATASET}
+    links = [
+        (source, link)
+        for source, links in (registry.all_links(min(datasets) + 1) if datasets else ())
+        for link in links
+        if link.target in datasets
+    ]
+    sources = registry.records(sorted({source for source, _ in links}))
+    publishers = {record.id: record for record in sources if record.kind is Kind.MODEL}
+    models: dict[int, list[LinkedModel]] = {}
+    for source, link in links:
+        if source in publishers:
+            model = _linked_model(shelf, publishers[source], link, datasets[link.target])
+            models.setdefault(link.target, []).append(model)
+    return models
+
+
+def _linked_model(shelf: Shelf, record: Record, link: Link, dataset: Record) -> LinkedModel:
+    statement = shelf.statement(record.metadata_digest)
+    relation, committed = link.relation.value, dataset.metadata_digest
+    transcript = statement.transcript(relation, committed, dataset.size, dataset.root)
+    grade = "transcript" if transcript and not link.countersigned else link.grade.value
+    return LinkedModel(
+        token=record.id,
+        name=statement.name,
+        relation=relation,
+        grade=grade,
+        publisher=record.publisher,
+        transcript=transcript,
+    )
