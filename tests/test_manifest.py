@@ -523,7 +523,7 @@ class TestInterrupted:
 SLOW = """
 import sys, time
 from pathlib import Path
-from alithis import builder
+from alithis.manifest import builder
 from alithis.forms.form import BYTES
 from alithis.manifest.reader import Items
 from alithis.manifest.metadata import Description

@@ -585,9 +585,9 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
 import test_manifest_size as here
-from alithis import builder, merkle, place, spool
+from alithis.manifest import builder, folder, merkle, sorter
 
-spool._IN_MEMORY, spool._CHUNK, spool._PIECE = 500, 300, 64
+sorter._IN_MEMORY, sorter._CHUNK, sorter._PIECE = 500, 300, 64
 
 def halt(*_, **__):
     print("halted", flush=True)
@@ -602,17 +602,17 @@ def after(module, name, count):
 
 point = sys.argv[2]
 if point == "chunk":
-    after(spool, "_write_chunk", 3)
+    after(sorter, "_write_chunk", 3)
 elif point == "half a chunk":
-    after(spool.os, "fsync", 5)
+    after(sorter.os, "fsync", 5)
 elif point == "sorting":
-    after(spool, "_regrouped", 0)
+    after(sorter, "_regrouped", 0)
 elif point == "tree":
     after(merkle, "grow", 0)
 elif point == "metadata":
     after(builder.metadata, "compose", 0)
 elif point == "rename":
-    after(place, "_put", 0)
+    after(folder, "_put", 0)
 here.build(here.stream(), Path(sys.argv[1]), description=here.SAMPLE, form=here.BYTES, replace=True)
 """
 
@@ -724,13 +724,13 @@ class TestMemory:
 import resource, sys
 from pathlib import Path
 import numpy as np, pyarrow, pyarrow.parquet, duckdb, stringzilla
-from alithis import spool
+from alithis.manifest import sorter
 from alithis.manifest.builder import build
 from alithis.forms.form import BYTES
 from alithis.manifest.reader import Items
 from alithis.manifest.metadata import Description
 
-spool._IN_MEMORY, spool._CHUNK, spool._SORT_MEMORY = 1 << 16, 1 << 16, "100MB"
+sorter._IN_MEMORY, sorter._CHUNK, sorter._SORT_MEMORY = 1 << 16, 1 << 16, "100MB"
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 def data():
