@@ -143,10 +143,10 @@ def _written(found: Report, form: str, template: str | None) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    from alithis.base.files import write_whole
+    from alithis.base.files import write_atomic
     from alithis.errors import SourceError
 
     try:
-        write_whole(path, text.encode())
+        write_atomic(path, text.encode())
     except OSError as error:
         raise SourceError(f"{path}: cannot be written: {error.strerror}") from error
