@@ -575,10 +575,10 @@ def other_thread():
 # Where no other thread runs, workers are forked. This process has had threads for long.
 FORKED = """
 import os, signal
-from alithis.forms import pool as workers
+from alithis.forms import pool as pools
 def kill_self(_): os.kill(os.getpid(), signal.SIGKILL)
-assert workers._threads() == 1
-with workers.Pool(2) as pool:
+assert pools._threads() == 1
+with pools.Pool(2) as pool:
     assert list(pool.map(hex, range(100))) == list(map(hex, range(100)))
     print(type(pool._executor).__module__)
     try:

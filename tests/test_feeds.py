@@ -294,7 +294,7 @@ import resource, hashlib, sys
 import numpy as np
 from pathlib import Path
 from alithis.training.fed_log import Ledger, Noted
-from alithis import merkle
+from alithis.manifest import merkle
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 notes, before = Ledger(Path({str(tmp_path)!r})), peak()
 random = np.random.default_rng(0)

@@ -929,7 +929,7 @@ class TestCache:
 
     def test_many_processes(self, tmp_path):
         code = (
-            "import sys\nfrom pathlib import Path\nfrom alithis.cache import Cache\n"
+            "import sys\nfrom pathlib import Path\nfrom alithis.storage.cache import Cache\n"
             "cache = Cache(Path(sys.argv[1]), 1 << 20)\nsys.stdin.readline()\n"
             "for number in range(400):\n"
             "    cache.put(str(number % 150), bytes([number % 150]) * 8192)\n"
