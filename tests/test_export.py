@@ -401,7 +401,7 @@ class TestFilesAndTheirParts:
 
     def test_sizes(self, tmp_path):
         large = [(f"{number}", 1 << 62, "") for number in range(5)]
-        assert contents(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
+        assert item_totals(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
         negative = with_rows(tmp_path / "negative", [("a", -1, ""), ("b", 1, "")], "dataset")
         with pytest.raises(FormatError, match="negative: the size of an item is negative"):
             item_totals(negative)
