@@ -166,13 +166,15 @@ def lineage(minted: Minted, tokens: Sequence[int], folder: Path) -> None:
     """Draws what tokens came from and what came from them, as text and as a picture."""
     from alithis.chain.index import Index
     from alithis.lineage.drawing import Drawing
+    from alithis.lineage.svg import svg
+    from alithis.lineage.text import tree
 
     with Index.beneath(folder / "index", minted.registry) as index:
         index.sync()
         found = index.lineage(tokens)
     drawing = Drawing.of(found, minted.shelf)
-    click.echo(drawing.tree())
-    _write(folder / "lineage.svg", drawing.svg())
+    click.echo(tree(drawing))
+    _write(folder / "lineage.svg", svg(drawing))
 
 
 def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:

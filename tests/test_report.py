@@ -121,7 +121,7 @@ class TestByManifests:
         recorded = tie_to("trained_on", family.photos, list(images(0, 1).values()))
         twice = [recorded, tie_to("trained_on", family.photos, list(images(2).values()))]
         (told,) = of(model(tmp_path / "o", twice, {"w": 1}), shelf).disagreements
-        assert told == "o: states trained_on photos twice, with two transcripts"
+        assert told == ("o: its transcript of photos is stated more than once, and differently")
         both = [recorded, replace(recorded, transcript=None)]
         for name, inputs in (("m", both), ("n", both[::-1])):
             found = of(model(tmp_path / name, inputs, {"w": 1}), shelf)
