@@ -48,7 +48,7 @@ from alithis.storage.gateway import Gateway
 from alithis.storage.store import Store
 from alithis.training.model import build_model
 from alithis.verify.library import Shelf
-from scripts._common import container
+from alithis_ape.contract import container
 
 
 @pytest.fixture(scope="module")
