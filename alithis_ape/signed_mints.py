@@ -170,10 +170,10 @@ def _rehearse(
 
 
 def _write(out: Path, data: bytes) -> None:
-    from alithis.base.files import write_whole
+    from alithis.base.files import write_atomic
 
     try:
-        write_whole(out, data)
+        write_atomic(out, data)
     except OSError as error:
         raise CommandError(f"{out}: cannot be written: {error.strerror}") from error
 

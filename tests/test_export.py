@@ -26,9 +26,9 @@ from alithis.forms import form as forms
 from alithis.forms import hashing as hashing_module
 from alithis.forms.keyed import PublisherKey
 from alithis.manifest import builder, croissant, metadata, proof
-from alithis.manifest.items import contents, model_files
+from alithis.manifest.items import item_totals, model_files
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.transcript import Input
 from alithis.reports import cyclonedx, in_toto, model_signing
 from alithis.storage.store import Store
@@ -348,7 +348,7 @@ def with_rows(out, rows, kind="model"):
     """A manifest whose items are these paths, with these sizes and types of numbers."""
     paths, sizes, types = (list(column) for column in zip(*rows, strict=True))
     digests = b"".join(hashing_module.of_bytes(path.encode()) for path in paths)
-    items = [Items(digests, paths, sizes, {"dtype": types, "shape": types})]
+    items = [DataPoints(digests, paths, sizes, {"dtype": types, "shape": types})]
     words = Description(out.name)
     return builder.build(items, out, description=words, form=forms.BYTES, kind=kind)
 
@@ -401,10 +401,10 @@ class TestFilesAndTheirParts:
 
     def test_sizes(self, tmp_path):
         large = [(f"{number}", 1 << 62, "") for number in range(5)]
-        assert contents(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
+        assert item_totals(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
         negative = with_rows(tmp_path / "negative", [("a", -1, ""), ("b", 1, "")], "dataset")
         with pytest.raises(FormatError, match="negative: the size of an item is negative"):
-            contents(negative)
+            item_totals(negative)
 
 
 class TestInToto:

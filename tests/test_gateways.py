@@ -629,7 +629,7 @@ class TestPublisher:
 
     def test_deep_dags(self, nothing, ipfs_peer):
         """A tower of nodes, one on the other, over one block."""
-        node = cid.Node(ipfs_peer.add(b"x"), 1, 1)
+        node = cid.DagNode(ipfs_peer.add(b"x"), 1, 1)
         blocks = {}
         for _ in range(20):
             node, block = cid.join([node])
@@ -646,7 +646,7 @@ class TestPublisher:
 
     def test_metadata_of_a_thousand_pieces(self, nothing):
         leaf = cid.of_bytes(b"x")
-        node, block = cid.join([cid.Node(leaf, 1, 1)] * 1000)
+        node, block = cid.join([cid.DagNode(leaf, 1, 1)] * 1000)
         asked = []
 
         class Wide:
@@ -929,7 +929,7 @@ class TestCache:
 
     def test_many_processes(self, tmp_path):
         code = (
-            "import sys\nfrom pathlib import Path\nfrom alithis.cache import Cache\n"
+            "import sys\nfrom pathlib import Path\nfrom alithis.storage.cache import Cache\n"
             "cache = Cache(Path(sys.argv[1]), 1 << 20)\nsys.stdin.readline()\n"
             "for number in range(400):\n"
             "    cache.put(str(number % 150), bytes([number % 150]) * 8192)\n"
