@@ -13,7 +13,13 @@ from alithis.base.text import printable
 from alithis.chain.abi import interface
 from alithis.errors import AlithisError
 
-UNUSABLE: tuple[type[Exception], ...] = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+UNUSABLE: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 """What Ape and web3 raise where they take apart a node's answer: they trust it blindly."""
 
 _MAX_SAID = 1000  # characters of what others say
