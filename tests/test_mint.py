@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from alithis.chain import mint
 from alithis.chain.abi import interface
 from alithis.chain.contract import artifact
-from alithis.chain.filecoin import format_fil
 from alithis.chain.mint import Commitment, Message, MintRequest
 from alithis.chain.records import Link, Record
 from alithis.errors import (
@@ -333,6 +332,15 @@ class TestRehearsal:
                     Node(RpcError("execution reverted", code=3, data=broken)), self.MESSAGE
                 )
 
+    def test_an_error_that_another_library_decoded_is_said_in_the_same_words(self):
+        values = {"position": 0, "kind": 0, "relation": 99, "targetKind": 1}
+        assert interface().refusal_of("WrongRelation", values) == (
+            "the contract refuses: WrongRelation(position=0, kind=dataset, relation=99, "
+            "targetKind=model)"
+        )
+        foreign = interface().refusal_of("Other", {"data": b"\x12", "kind": 1})
+        assert foreign == "the contract refuses: Other(data=12, kind=1)"
+
     @pytest.mark.parametrize("answer", [None, 21_000, "21000", "0x", "0x" + "f" * 65, []])
     def test_gas_that_is_no_number_is_refused(self, answer):
         with pytest.raises(RegistryError, match="eth_estimateGas"):
@@ -359,15 +367,3 @@ class TestCost:
         said = r"holds 0\.000001 tFIL on filecoin:calibration, and it may cost 2\.000000 tFIL"
         with pytest.raises(MintError, match=said):
             mint.check_balance(ALICE, 10**12, 2 * 10**18, "filecoin:calibration", 314159)
-
-    @pytest.mark.parametrize(
-        ("amount", "chain", "text"),
-        [
-            (0, 314, "0.000000 FIL"),
-            (1, 314, "0.000000000000000001 FIL"),
-            (10**12, 314159, "0.000001 tFIL"),
-            (1234 * 10**18, 314, "1,234.000000 FIL"),
-        ],
-    )
-    def test_amounts_are_shown_in_fil(self, amount, chain, text):
-        assert format_fil(amount, chain) == text
