@@ -204,12 +204,12 @@ def test_an_input_that_several_publishers_minted_is_for_the_user_to_choose(
 
 
 @pytest.mark.parametrize(
-    ("command", "other"), [(mint_model, "mint_dataset"), (mint_dataset, "mint_model")]
+    ("command", "other"), [(mint_model, "mint-dataset"), (mint_dataset, "mint-model")]
 )
 def test_each_command_takes_its_own_kind(run, folder, tmp_path, command, other):
     given = folder if command is mint_model else write_model(tmp_path / "model.alithis")
 
-    assert f"use {other}" in run(command, given, status=2).stderr
+    assert f"use 'ape alithis {other}'" in run(command, given, status=2).stderr
 
 
 def test_an_address_without_a_contract_is_refused(run, folder):
