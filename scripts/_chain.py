@@ -266,8 +266,8 @@ def _json(value: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    from alithis.base.files import write_whole
+    from alithis.base.files import write_atomic
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
+    write_atomic(path, text.encode())
     say(f"{path}")

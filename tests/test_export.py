@@ -28,7 +28,7 @@ from alithis.forms.keyed import PublisherKey
 from alithis.manifest import builder, croissant, metadata, proof
 from alithis.manifest.items import contents, model_files
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.transcript import Input
 from alithis.reports import cyclonedx, in_toto, model_signing
 from alithis.storage.store import Store
@@ -348,7 +348,7 @@ def with_rows(out, rows, kind="model"):
     """A manifest whose items are these paths, with these sizes and types of numbers."""
     paths, sizes, types = (list(column) for column in zip(*rows, strict=True))
     digests = b"".join(hashing_module.of_bytes(path.encode()) for path in paths)
-    items = [Items(digests, paths, sizes, {"dtype": types, "shape": types})]
+    items = [DataPoints(digests, paths, sizes, {"dtype": types, "shape": types})]
     words = Description(out.name)
     return builder.build(items, out, description=words, form=forms.BYTES, kind=kind)
 

@@ -387,7 +387,7 @@ class TestFaults:
         assert store.manifests().manifests == ()
 
     def test_more_blocks_than_a_file_of_its_size_has(self, gateway, store, leaves, name):
-        node = cid.Node(cid.of_bytes(b"x"), 1, 1)
+        node = cid.DagNode(cid.of_bytes(b"x"), 1, 1)
         root, block = cid.join([node] * 500)
         gateway.blocks[leaves] = block
         gateway.blocks[root.cid] = block

@@ -629,7 +629,7 @@ class TestPublisher:
 
     def test_deep_dags(self, nothing, ipfs_peer):
         """A tower of nodes, one on the other, over one block."""
-        node = cid.Node(ipfs_peer.add(b"x"), 1, 1)
+        node = cid.DagNode(ipfs_peer.add(b"x"), 1, 1)
         blocks = {}
         for _ in range(20):
             node, block = cid.join([node])
@@ -646,7 +646,7 @@ class TestPublisher:
 
     def test_metadata_of_a_thousand_pieces(self, nothing):
         leaf = cid.of_bytes(b"x")
-        node, block = cid.join([cid.Node(leaf, 1, 1)] * 1000)
+        node, block = cid.join([cid.DagNode(leaf, 1, 1)] * 1000)
         asked = []
 
         class Wide:

@@ -205,13 +205,13 @@ def _proofs(manifest: Manifest) -> Iterator[bytes]:
 
 def _put(out: Path | None, parts: Iterable[bytes]) -> None:
     """Print the parts, or write them to a file that appears whole or not at all."""
-    from alithis.base.files import whole, writing
+    from alithis.base.files import atomic_file, write_errors
 
     if out is None:
         for part in parts:
             click.echo(part, nl=False)
         return
-    with writing(out), whole(out) as file:
+    with write_errors(out), atomic_file(out) as file:
         for part in parts:
             file.write(part)
     say(f"{out}: written")

@@ -218,9 +218,9 @@ def _description(
 
 def _read_base(path: Path) -> dict[str, Any]:
     from alithis.manifest import metadata, vocabulary
-    from alithis.manifest.reader import LocalFile
+    from alithis.manifest.reader import FileReader
 
-    data = LocalFile(path).read(0, metadata.MAX_BYTES + 1)
+    data = FileReader(path).read(0, metadata.MAX_BYTES + 1)
     if len(data) > metadata.MAX_BYTES:
         raise click.UsageError(
             f"{path}: more than {metadata.MAX_BYTES} bytes, which metadata may not have"

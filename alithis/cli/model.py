@@ -170,11 +170,11 @@ def _facts(
 def _object(path: Path | None) -> dict[str, Any]:
     """Read a file with a JSON object."""
     from alithis.base.untrusted_json import parse
-    from alithis.manifest.reader import LocalFile
+    from alithis.manifest.reader import FileReader
 
     if path is None:
         return {}
-    data = LocalFile(path).read(0, _MAX_JSON + 1)
+    data = FileReader(path).read(0, _MAX_JSON + 1)
     if len(data) > _MAX_JSON:
         raise click.UsageError(f"{path}: more than {_MAX_JSON} bytes, which metadata may not have")
     return parse(data, str(path))

@@ -87,10 +87,10 @@ def prove(
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
-    from alithis.base.files import write_whole
+    from alithis.base.files import write_atomic
     from alithis.errors import SourceError
 
     try:
-        write_whole(path, data)
+        write_atomic(path, data)
     except OSError as error:
         raise SourceError(f"{path}: cannot be written: {error.strerror}") from error

@@ -83,7 +83,7 @@ def report(
       alithis report digits.alithis --template eu-training-summary -o summary.md
       alithis report 7 --rpc URL --registry 0x… --gateway https://ipfs.io --format json
     """
-    from alithis.base.files import write_whole, writing
+    from alithis.base.files import write_atomic, write_errors
     from alithis.chain.registry import Registry
     from alithis.chain.rpc import HttpTransport
     from alithis.reports.gather import report as gather
@@ -102,8 +102,8 @@ def report(
     if out is None or str(out) == "-":
         click.echo(text, nl=False)
         return
-    with writing(out):
-        write_whole(out, text.encode())
+    with write_errors(out):
+        write_atomic(out, text.encode())
     sources = len(found.sources)
     say(f"{out}: {sources} source{'s'[: sources != 1]}, not known: {len(found.unknown)}")
 

@@ -16,7 +16,7 @@ from alithis.errors import (
 )
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import Cid, Dag
-from alithis.manifest.reader import Reader
+from alithis.manifest.reader import RangeReader
 from alithis.storage.hosts.host import Report
 
 
@@ -75,7 +75,7 @@ class Bucket:
             dag.update(block)
         return dag.finish()
 
-    def open(self, part: Part) -> Reader:
+    def open(self, part: Part) -> RangeReader:
         """Open a file that is there, to be read by range.
 
         Raises:
