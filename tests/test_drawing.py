@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
 from alithis.lineage.drawing import GRADES, Drawing
 from alithis.manifest.terms import Kind, Relation
 from alithis.manifest.transcript import Input, Transcript
 from alithis.verify.library import Statement
 
 
-def node(id: int, kind: Kind = Kind.MODEL) -> Node:
-    return Node(id, kind, 1, bytes(32), "0xabc", "0xabc", None, False, False, 0)
+def node(id: int, kind: Kind = Kind.MODEL) -> LineageNode:
+    return LineageNode(id, kind, 1, bytes(32), "0xabc", "0xabc", None, False, False, 0)
 
 
 def drawing(root: int, links: dict[tuple[int, int], str], kinds=None) -> Drawing:
     ids = sorted({root, *(id for link in links for id in link)})
     nodes = {id: node(id, (kinds or {}).get(id, Kind.MODEL)) for id in ids}
-    edges = [Edge(token, target, Relation.TRAINED_ON, False) for token, target in links]
+    edges = [LineageEdge(token, target, Relation.TRAINED_ON, False) for token, target in links]
     lineage = Lineage((root,), nodes, edges)
     return Drawing(lineage, {1: "photos"}, lambda edge: links[edge.token, edge.target])
 
@@ -90,10 +90,10 @@ class TestGrade:
             b"d" * 32: Statement("d", (), b"r" * 32),
         }
         nodes = {
-            id: Node(id, kind, 1, metadata * 32, "0xabc", "0xabc", None, False, False, 0)
+            id: LineageNode(id, kind, 1, metadata * 32, "0xabc", "0xabc", None, False, False, 0)
             for id, kind, metadata in ((1, Kind.DATASET, b"d"), (2, Kind.MODEL, b"m"))
         }
-        edge = Edge(2, 1, Relation.TRAINED_ON, False)
+        edge = LineageEdge(2, 1, Relation.TRAINED_ON, False)
         shelf = SimpleNamespace(statement=told.get)
         assert Drawing.of(Lineage((2,), nodes, [edge]), shelf).grade(edge) == grade
 

@@ -11,7 +11,7 @@ from html import escape
 from itertools import groupby
 from typing import Any, Self
 
-from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
 from alithis.lineage.columns import HEIGHT, WIDTH, Point, layered
 from alithis.manifest.terms import Kind
 from alithis.verify.library import Shelf
@@ -34,7 +34,7 @@ class Drawing:
 
     lineage: Lineage
     names: Mapping[int, str]
-    grade: Callable[[Edge], str]
+    grade: Callable[[LineageEdge], str]
 
     @classmethod
     def of(cls, lineage: Lineage, shelf: Shelf) -> Self:
@@ -46,7 +46,7 @@ class Drawing:
         """
         statements = {id: shelf.statement(node.metadata) for id, node in lineage.nodes.items()}
 
-        def grade(edge: Edge) -> str:
+        def grade(edge: LineageEdge) -> str:
             target = lineage.nodes[edge.target]
             if edge.countersigned:
                 return "countersigned"
@@ -58,13 +58,13 @@ class Drawing:
         names = {id: stated.name for id, stated in statements.items() if stated.name}
         return cls(lineage, names, grade)
 
-    def _title(self, node: Node) -> str:
+    def _title(self, node: LineageNode) -> str:
         return f"{self.names.get(node.id, 'unnamed')} (token {node.id})"
 
-    def _remarks(self, node: Node) -> str:
+    def _remarks(self, node: LineageNode) -> str:
         return "".join(f", {mark}" for mark in node.marks)
 
-    def _below(self, *, upward: bool) -> dict[int, list[tuple[Edge, int]]]:
+    def _below(self, *, upward: bool) -> dict[int, list[tuple[LineageEdge, int]]]:
         """For each token its links, each with the token at the other end."""
         ends = [
             (edge.token, edge, edge.target) if upward else (edge.target, edge, edge.token)
@@ -90,7 +90,9 @@ class Drawing:
                 lines += [words, *branches] if branches else []
         return "\n".join(lines)
 
-    def _branches(self, root: int, below: Mapping[int, list[tuple[Edge, int]]]) -> Iterator[str]:
+    def _branches(
+        self, root: int, below: Mapping[int, list[tuple[LineageEdge, int]]]
+    ) -> Iterator[str]:
         """Unfold a token; one that was shown before is not unfolded again."""
         shown = {root}
         # A stack instead of recursion: a chain of fine-tunes may be longer than Python's stack.
@@ -219,7 +221,7 @@ class Drawing:
         ]
         return "\n".join(parts)
 
-    def _box(self, node: Node, x: int, y: int) -> str:
+    def _box(self, node: LineageNode, x: int, y: int) -> str:
         name = self.names.get(node.id, "unnamed")
         name = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
         fill, stroke = ("#eaf3ff", "#2f6fb3") if node.kind is Kind.DATASET else _MODEL
@@ -235,7 +237,7 @@ class Drawing:
             f"{escape(second)}</text></g>"
         )
 
-    def _line(self, edge: Edge, points: Sequence[Point]) -> str:
+    def _line(self, edge: LineageEdge, points: Sequence[Point]) -> str:
         grade = self.grade(edge)
         colour = _COLOURS[grade]
         dashes = ' stroke-dasharray="5 4"' if grade == "stated" else ""
@@ -267,8 +269,8 @@ _MODEL = ("#fdf1e3", "#b3702f")
 
 
 def _unfolded(
-    indent: str, entries: Sequence[tuple[Edge, int]]
-) -> list[tuple[str, Edge, int, bool]]:
+    indent: str, entries: Sequence[tuple[LineageEdge, int]]
+) -> list[tuple[str, LineageEdge, int, bool]]:
     """Return a token's links, the last one first, to be put on a stack."""
     marked = [(indent, edge, id, False) for edge, id in entries]
     if marked:

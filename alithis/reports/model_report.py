@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
 from alithis.chain.records import Record
 from alithis.lineage.drawing import Drawing
 from alithis.manifest.terms import Relation
@@ -264,7 +264,7 @@ def _picture(found: Report) -> Markup | None:
     if not 1 < len(nodes) <= _MAX_DRAWN or found.model.record is None:
         return None
     edges = [
-        Edge(source, target, Relation(relation), tie.grade == "countersigned")
+        LineageEdge(source, target, Relation(relation), tie.grade == "countersigned")
         for (source, target, relation), tie in ties.items()
     ]
     drawing = Drawing(
@@ -275,8 +275,8 @@ def _picture(found: Report) -> Markup | None:
     return Markup(drawing.svg())  # noqa: S704 -- it escapes the names
 
 
-def _node(record: Record) -> Node:
-    return Node(
+def _node(record: Record) -> LineageNode:
+    return LineageNode(
         id=record.id,
         kind=record.kind,
         size=record.size,
