@@ -31,7 +31,7 @@ from alithis.errors import (
 from alithis.forms import hashing
 from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
-from scripts._common import container
+from alithis_ape.contract import container
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def reader(registry, transport):
 
 @pytest.fixture(scope="module")
 def transport():
-    from scripts._common import ProviderTransport
+    from alithis_ape.transport import ProviderTransport
 
     return ProviderTransport(ape.networks.provider)
 
@@ -338,7 +338,9 @@ class TestMistrust:
     )
     def test_events_that_do_not_fit(self, reader, family, tmp_path, change):
         with Index(tmp_path / "other.sqlite", through(reader, change)) as lied_to:
-            with pytest.raises(RegistryError, match=r"contradict each other: use another RPC endpoint"):
+            with pytest.raises(
+                RegistryError, match=r"contradict each other: use another RPC endpoint"
+            ):
                 lied_to.sync()
             assert lied_to._count() == 0
 

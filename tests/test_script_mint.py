@@ -22,8 +22,9 @@ from alithis.storage.hosts.lighthouse import Lighthouse
 from alithis.storage.store import Store, parts_of
 from alithis.storage.upload import publish
 from alithis.training import model
+from alithis_ape.contract import container
+from alithis_ape.transport import transport
 from scripts import mint_dataset, mint_model
-from scripts._common import container, transport
 
 LOCAL = ["--network", "filecoin:local:test"]
 
@@ -260,7 +261,7 @@ class TestPublished:
 
         error = run(mint_dataset, folder, "--at", "lighthouse", status=2).stderr
 
-        assert "lighthouse has not leaves (`alithis store put" in error
+        assert "lighthouse does not have leaves (`alithis store put" in error
         assert registry.totalSupply() == 0
 
     def test_one_of_several_hosts_is_enough(self, run, folder, host, registry):

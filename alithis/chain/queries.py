@@ -67,7 +67,9 @@ class LineageNode:
     Attributes:
         id: the token.
         kind: dataset or model.
+        scheme: how its leaves are made.
         size: number of leaves.
+        root: tree hash over the leaves, 32 bytes.
         metadata: SHA-256 of its metadata.json, 32 bytes.
         publisher: address of who minted it.
         owner: address of who owns it.
@@ -79,7 +81,9 @@ class LineageNode:
 
     id: int
     kind: Kind
+    scheme: Scheme
     size: int
+    root: bytes
     metadata: bytes
     publisher: str
     owner: str
@@ -422,10 +426,10 @@ class Queries:
             rows = self._database.execute(_NODES).fetchall()
         return [
             LineageNode(
-                *(id, Kind(kind), size, metadata, publisher, owner),
+                *(id, Kind(kind), Scheme(scheme), size, root, metadata, publisher, owner),
                 *(superseded_by, bool(withdrawn), bool(disordered), claims),
             )
-            for id, kind, size, metadata, publisher, owner, *marks in rows
+            for id, kind, scheme, size, root, metadata, publisher, owner, *marks in rows
             for superseded_by, withdrawn, disordered, claims in (marks,)
         ]
 
@@ -487,7 +491,7 @@ def _listed(row: Sequence[Any]) -> ListedToken:
 
 
 _NODES = """
-SELECT tokens.id, kind, size, metadata, publisher,
+SELECT tokens.id, kind, scheme, size, root, metadata, publisher,
     (SELECT owner FROM transfers WHERE token = tokens.id ORDER BY block DESC, log DESC LIMIT 1),
     (SELECT by FROM superseded WHERE token = tokens.id),
     EXISTS (SELECT 1 FROM withdrawn WHERE token = tokens.id),

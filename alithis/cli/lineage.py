@@ -100,7 +100,10 @@ def lineage(
     from alithis.chain.queries import DERIVES
     from alithis.chain.registry import Registry
     from alithis.chain.rpc import HttpTransport
+    from alithis.lineage.diagrams import dot, mermaid
     from alithis.lineage.drawing import Drawing
+    from alithis.lineage.svg import svg
+    from alithis.lineage.text import listing, tree
     from alithis.manifest.terms import Relation
     from alithis.storage.fallback import Gateways
     from alithis.storage.store import Store
@@ -121,11 +124,12 @@ def lineage(
         )
     drawing = Drawing.of(found, shelf)
     if form == "json":
-        say(json.dumps(drawing.as_json(), indent=1))
+        say(json.dumps(drawing.as_object(), indent=1))
     elif form == "list" or kind or grade:
-        _say_list(drawing.listing(kind, grade))
+        _say_list(listing(drawing, kind, grade))
     else:
-        say(getattr(drawing, form or "tree")())
+        formats = {"tree": tree, "mermaid": mermaid, "dot": dot, "svg": svg}
+        say(formats[form or "tree"](drawing))
     if found.truncated:
         say(f"alithis: only the first {len(found.nodes):,} tokens are shown", err=True)
 
