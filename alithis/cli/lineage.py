@@ -21,7 +21,8 @@ from alithis.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alithis.chain.index import Index, Progress
+    from alithis.chain.index import Index
+    from alithis.chain.queries import IndexStatus
     from alithis.chain.registry import Registry
     from alithis.verify.library import Shelf
     from alithis.verify.target import Target
@@ -95,7 +96,8 @@ def lineage(
       alithis lineage 3#1 --down --kind model                    # models that claim 1 touches
       alithis lineage 7 --format svg > lineage.svg
     """
-    from alithis.chain.index import DERIVES, Index
+    from alithis.chain.index import Index
+    from alithis.chain.queries import DERIVES
     from alithis.chain.registry import Registry
     from alithis.chain.rpc import HttpTransport
     from alithis.lineage.diagrams import dot, mermaid
@@ -111,10 +113,10 @@ def lineage(
         raise click.UsageError(f"--kind and --grade go with a list, not with --format {form}")
     reader = Registry(HttpTransport(rpc), registry, chain)
     shelf = Shelf(Store(store_folder), manifests, Gateways.named(gateways))
-    with Index.beneath(index_place or index_folder(), reader) as index:
+    with Index.in_folder(index_place or index_folder(), reader) as index:
         _sync(index)
         found = index.lineage(
-            _tokens_of(subject, index, reader, shelf),
+            _tokens_with(subject, index, reader, shelf),
             DERIVES if derived else tuple(Relation),
             up=upward is not False,
             down=upward is not True,
@@ -136,7 +138,7 @@ def _sync(index: Index) -> None:
     """Read what is new on the chain; a long reading is shown."""
     spoken = time.monotonic()
 
-    def report(progress: Progress) -> None:
+    def report(progress: IndexStatus) -> None:
         nonlocal spoken
         if time.monotonic() - spoken > 2:
             say(f"indexed to block {progress.block:,} of {progress.head:,}", err=True)
@@ -145,7 +147,7 @@ def _sync(index: Index) -> None:
     index.sync(report=report)
 
 
-def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> list[int]:
+def _tokens_with(subject: str, index: Index, reader: Registry, shelf: Shelf) -> list[int]:
     """Find the tokens that are meant."""
     from alithis.errors import NoTokenError
     from alithis.manifest.reader import Manifest
@@ -158,7 +160,7 @@ def _tokens_of(subject: str, index: Index, reader: Registry, shelf: Shelf) -> li
     if claim and not Path(subject).exists():
         return _claimed(int(claim[1]), int(claim[2]), index, reader, shelf)
     if Path(subject).is_dir():
-        tokens = index.tokens_of(Manifest.open(Path(subject)).metadata.digest)
+        tokens = index.tokens_with(Manifest.open(Path(subject)).metadata.digest)
         if not tokens:
             raise NoTokenError(f"{subject}: no token of registry {reader.address} commits to it")
         return tokens
