@@ -78,12 +78,12 @@ def _numbered(text: str, target: str) -> int | None:
 
 def _token(text: str, place: str, registry: Registry | None) -> int:
     """The token of a manifest: the same root and the same metadata."""
-    from alithis.storage.http_manifest import open_manifest
+    from alithis.verify.reference import open_manifest
 
     if registry is None:
         raise ScriptError(f"--link {text}: name the token; offline no manifest can be looked up")
     try:
-        data = open_manifest(place).metadata
+        data = open_manifest(place, registry=registry).metadata
     except AlithisError as error:
         raise ScriptError(
             f"--link {text}: takes RELATION=TOKEN or RELATION=MANIFEST: {error}"

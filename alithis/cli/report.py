@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alithis.cli.options import ANY, chain_options, gateway_option, say, store_option
+from alithis.cli.options import (
+    ANY,
+    REFERENCE,
+    open_reference,
+    reference_options,
+    say,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alithis.manifest.reader import Manifest
     from alithis.reports.gather import Report
+    from alithis.verify.reference import Resolver
 
 _ENDINGS = {
     **dict.fromkeys((".md", ".markdown", ".txt"), "markdown"),
@@ -24,7 +32,7 @@ _ENDINGS = {
 
 
 @click.command()
-@click.argument("subject", metavar="TOKEN|MANIFEST")
+@click.argument("subject", metavar=REFERENCE)
 @click.option(
     "--format",
     "form",
@@ -41,23 +49,17 @@ _ENDINGS = {
     "--manifest",
     "places",
     multiple=True,
-    metavar="DIR|URL",
-    help="A manifest at hand, here or at a URL; repeatable.",
+    metavar=REFERENCE,
+    help="The manifest of something the model was made from; repeatable.",
 )
-@gateway_option
-@chain_options()
-@store_option
+@reference_options()
 def report(
     subject: str,
     form: str | None,
     out: Path | None,
     template: str | None,
     places: tuple[str, ...],
-    gateways: tuple[str, ...],
-    rpc: str | None,
-    registry: str | None,
-    chain: int | None,
-    store_folder: Path | None,
+    references: Resolver,
 ) -> None:
     """Report what a model rests on, and what is not known of it.
 
@@ -76,45 +78,36 @@ def report(
       alithis report digits.alithis --template eu-training-summary -o summary.md
       alithis report 7 --rpc URL --registry 0x… --gateway https://ipfs.io --format json
     """
-    from alithis.chain.registry import Registry
-    from alithis.chain.rpc import HttpTransport
     from alithis.reports.gather import report as gather
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.store import Store
     from alithis.verify.library import Shelf
 
-    if bool(rpc) != bool(registry):
-        raise click.UsageError("--rpc and --registry go together")
     form = form or _form_of(out)
-    reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
-    asked = _subject(subject)
-    shelf = Shelf(Store(store_folder), _at_hand(places), Gateways.named(gateways))
-    found = gather(asked, shelf, reader)
+    asked = subject_of(references, subject)
+    shelf = Shelf(references.store, _opened(references, places), references.gateways)
+    found = gather(asked, shelf, references.registry)
     text = _written(found, form, template)
-    if out is None:
-        click.echo(text, nl=False)
-        return
-    _write(out, text)
-    sources = len(found.sources)
-    say(f"{out}: {sources} source{'s'[: sources != 1]}, not known: {len(found.unknown)}")
+    if write_output(out, [text.encode()]):
+        sources = len(found.sources)
+        say(f"{out}: {sources} source{'s'[: sources != 1]}, not known: {len(found.unknown)}")
 
 
-def _subject(text: str) -> int | Manifest:
-    from alithis.storage.http_manifest import open_manifest
+def subject_of(references: Resolver, text: str) -> int | Manifest:
+    """Return what a report is about: a token's number, or a manifest."""
+    from alithis.verify.reference import Reference
 
-    if text.isdecimal() and len(text) < 16 and not Path(text).exists():
-        return int(text)
-    return open_manifest(text)
+    reference = Reference.parse(text)
+    if reference.kind == "token":
+        return references.record(reference).id
+    return references.open(reference).manifest
 
 
-def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
-    """Open manifests; one that cannot be is told, and does not end it."""
+def _opened(references: Resolver, places: tuple[str, ...]) -> Iterator[Manifest]:
+    """Open manifests; one that cannot be opened is reported, and does not stop the report."""
     from alithis.errors import AlithisError
-    from alithis.storage.http_manifest import open_manifest
 
     for place in places:
         try:
-            yield open_manifest(place)
+            yield open_reference(references, place).manifest
         except AlithisError as error:
             say(f"alithis: {error}", err=True)
 
@@ -139,14 +132,3 @@ def _written(found: Report, form: str, template: str | None) -> str:
         return json.dumps(value, indent=1) + "\n"
     composed = eu_summary.compose(found) if template else model_report.compose(found)
     return document.html(composed) if form == "html" else document.markdown(composed)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    from alithis.base.files import write_whole
-    from alithis.errors import SourceError
-
-    try:
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be written: {error.strerror}") from error
