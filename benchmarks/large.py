@@ -17,7 +17,7 @@ from alithis.forms.form import BYTES
 from alithis.manifest.audit import audit
 from alithis.manifest.builder import build
 from alithis.manifest.metadata import Description, FileEntry
-from alithis.manifest.reader import Items, LocalFile, Manifest
+from alithis.manifest.reader import DataPoints, FileReader, Manifest
 
 _BATCH = 1 << 14
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -92,7 +92,7 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def made_up(count: int) -> Iterator[Items]:
+def made_up(count: int) -> Iterator[DataPoints]:
     """Yield data points of random digests, named as photos in shards are."""
     import numpy as np
 
@@ -100,7 +100,7 @@ def made_up(count: int) -> Iterator[Items]:
     for start in range(0, count, _BATCH):
         size = min(_BATCH, count - start)
         paths = [f"shard-{n >> 16:05}/{n:09}.jpg" for n in range(start, start + size)]
-        yield Items(source.bytes(size * 32), paths, [size] * size, {"label": [0] * size})
+        yield DataPoints(source.bytes(size * 32), paths, [size] * size, {"label": [0] * size})
 
 
 class Counting:
@@ -108,7 +108,7 @@ class Counting:
 
     def __init__(self, path: Path, reads: list[int]) -> None:
         """Open the file; note the length of each read in ``reads``."""
-        self._file, self._reads = LocalFile(path), reads
+        self._file, self._reads = FileReader(path), reads
         self.size = self._file.size
 
     def read(self, offset: int, length: int) -> bytes:
@@ -131,7 +131,7 @@ def lookups(folder: Path, count: int) -> dict[str, float]:
 
         leaf = source.randbytes(32)
         if number % 2:
-            leaf = LocalFile(folder / "leaves").read(source.randrange(size) * 32, 32)
+            leaf = FileReader(folder / "leaves").read(source.randrange(size) * 32, 32)
         Manifest(data, open_file).prove(leaf)
         worst, most, total = max(worst, len(reads)), max(most, sum(reads)), total + sum(reads)
     return {

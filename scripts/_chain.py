@@ -181,12 +181,14 @@ def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
     Raises:
         ScriptError: That is not what was frozen.
     """
-    from alithis.manifest import overlap as overlap_module
+    from alithis.manifest import overlap
+    from alithis.manifest.reader import Manifest
 
-    sides = [overlap_module.Side.open(str(folder)) for folder in (base, tuned)]
-    found = b"".join(overlap_module.shared(*(side.manifest for side in sides)))
+    parent, child = Manifest.open(base), Manifest.open(tuned)
+    found = b"".join(overlap.shared(parent, child))
     leaves = [found[at : at + 32] for at in range(0, len(found), 32)]
-    names = sorted(name for paths in sides[1].paths_of(leaves) for name in paths)
+    side = overlap.Side(child, overlap.Paths.at(tuned, child.metadata))
+    names = sorted(name for paths in side.paths_of(leaves) for name in paths)
     if names != sorted(frozen):
         raise _common.ScriptError(f"expected to share {sorted(frozen)}, found {names}")
     for name in names:
@@ -195,13 +197,13 @@ def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
 
 def report(minted: Minted, model: int, folder: Path) -> Report:
     """Writes a model's report, and the draft of its training summary."""
-    from alithis.reports import document, eu_summary, model_report
+    from alithis.reports import eu_summary, model_report
     from alithis.reports.gather import report as gather
 
     found = gather(model, minted.shelf, minted.registry)
-    _write(folder / "report.html", document.html(model_report.compose(found)))
-    _write(folder / "report.md", document.markdown(model_report.compose(found)))
-    _write(folder / "training-summary.html", document.html(eu_summary.compose(found)))
+    _write(folder / "report.html", model_report.write(found, "html"))
+    _write(folder / "report.md", model_report.write(found, "markdown"))
+    _write(folder / "training-summary.html", eu_summary.write(found, "html"))
     for overlap in found.overlaps:
         say(f"{overlap.first.name} shares {overlap.shared} data points with {overlap.second.name}")
     for overlap in found.parents:
@@ -264,8 +266,8 @@ def _json(value: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    from alithis.base.files import write_whole
+    from alithis.base.files import write_atomic
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
+    write_atomic(path, text.encode())
     say(f"{path}")

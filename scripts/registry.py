@@ -548,10 +548,10 @@ def _check_inputs(manifest: Manifest, links: Sequence[_links.Link]) -> None:
 
 
 def _write(out: Path, data: bytes) -> None:
-    from alithis.base.files import write_whole
+    from alithis.base.files import write_atomic
 
     try:
-        write_whole(out, data)
+        write_atomic(out, data)
     except OSError as error:
         raise ScriptError(f"{out}: cannot be written: {error.strerror}") from error
 

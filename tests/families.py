@@ -12,7 +12,7 @@ from alithis.forms import form, hashing
 from alithis.forms.keyed import PublisherKey
 from alithis.manifest import builder
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items as Rows
+from alithis.manifest.reader import DataPoints as Rows
 from alithis.manifest.reader import Manifest
 from alithis.manifest.transcript import Input, Transcript
 from alithis.reports import gather

@@ -26,6 +26,7 @@ from alithis.errors import ChangedError, IntegrityError, NotStoredError, Storage
 from alithis.ipfs import car, cid
 from alithis.ipfs.car import Part
 from alithis.storage.hosts import host as host_module
+from alithis.storage.hosts import kubo as kubo_module
 from alithis.storage.hosts import open_backends
 from alithis.storage.hosts.bucket import Bucket
 from alithis.storage.hosts.host import read_secret
@@ -288,13 +289,13 @@ def test_a_refused_key_names_its_variable(to, host, small, monkeypatch):
 
 class TestKubo:
     def test_a_file_of_many_chunks_goes_as_a_car(self, to, host, large, monkeypatch):
-        monkeypatch.setattr(host_module, "ONE_NODE", 1 << 20)
+        monkeypatch.setattr(kubo_module, "ONE_NODE", 1 << 20)
 
         assert to("kubo").put(large, lambda _: None) == large.cid
         assert any("dag/import" in path for path in host.asked)
 
     def test_an_import_that_is_not_pinned_is_not_done(self, to, host, large, monkeypatch):
-        monkeypatch.setattr(host_module, "ONE_NODE", 1 << 20)
+        monkeypatch.setattr(kubo_module, "ONE_NODE", 1 << 20)
         root = {"Cid": {"/": str(large.cid)}, "PinErrorMsg": "no room"}
         host.always = hosts.says({"Root": root})
 
@@ -354,7 +355,7 @@ class TestPeer:
 
     @pytest.mark.parametrize("node_bytes", [1 << 20, 174 << 20], ids=["as a CAR", "as it is"])
     def test_a_file_of_many_chunks(self, ipfs_peer, large, monkeypatch, node_bytes):
-        monkeypatch.setattr(host_module, "ONE_NODE", node_bytes)
+        monkeypatch.setattr(kubo_module, "ONE_NODE", node_bytes)
 
         (placed,) = publish([large], [Kubo(ipfs_peer.url)])
 
@@ -506,7 +507,7 @@ class TestCommand:
         run("store", "put", stored, "--to", "lighthouse")
 
         assert len(host.files) == 4
-        assert "no folder, and no CID" in refused("store", "put", "gone")
+        assert "gone: there is no such folder" in refused("store", "put", "gone")
         assert "is not in the store" in refused("store", "put", cid.of_bytes(b"no"))
 
     def test_what_a_folder_withholds_is_not_put_though_the_store_has_it(self, to, host, manifest):
@@ -569,7 +570,7 @@ class TestCommand:
 
         host.always = hang
         code = (
-            "from alithis import backends; backends._Http.TIMEOUT = 1; "
+            "from alithis.storage.hosts.host import HttpHost; HttpHost.TIMEOUT = 1; "
             "from alithis.cli import main; main()"
         )
         put = ["store", "put", str(manifest), "--to", f"kubo={host.url}"]
@@ -584,7 +585,7 @@ class TestCommand:
 
     def test_two_processes_write_the_same_store_at_once(self, manifest, tmp_path):
         code = (
-            "import sys\nfrom alithis.storage import Store\nsys.stdin.readline()\n"
+            "import sys\nfrom alithis.storage.store import Store\nsys.stdin.readline()\n"
             "for _ in range(20): Store(sys.argv[1]).put_manifest(sys.argv[2])\n"
         )
         arguments = [sys.executable, "-c", code, str(tmp_path / "store"), str(manifest)]

@@ -25,7 +25,7 @@ from alithis.ipfs.cid import (
     UNIXFS_V1_2025,
     Cid,
     Dag,
-    Node,
+    DagNode,
     Profile,
     join,
     varint,
@@ -63,7 +63,7 @@ def archive(path, roots, blocks):
 
 def above(*children, version=1):
     """A node of a file over blocks (their CID, tree size and file size)."""
-    made, block = join([Node(*child) for child in children], version)
+    made, block = join([DagNode(*child) for child in children], version)
     return made, block
 
 

@@ -1104,7 +1104,7 @@ class TestAudit:
 
     def test_no_manifest(self, photos):
         assert "is photos a manifest?" in run("audit", "photos", status=2).stdout
-        assert "'photos/cats/a' is a file" in refused("audit", "photos/cats/a")
+        assert "photos/cats/a: is a file; give the folder" in refused("audit", "photos/cats/a")
 
 
 class TestStore:
@@ -1160,7 +1160,7 @@ class TestStore:
         cid = run_json("store", "ls")["manifests"][0]["cid"]
 
         said = run("store", "get", cid, "-o", "out").stdout
-        assert said == "out: written; not in the store: items.parquet\n"
+        assert said == "out: written; not available: items.parquet\n"
         assert run_json("store", "get", cid, "-o", "again")["withheld"] == ["items.parquet"]
 
     def test_empty(self):

@@ -399,10 +399,10 @@ class TestFile:
         with path.open("wb") as file:
             file.truncate(64 << 20)
         program = (
-            "import resource, sys; from alithis import digest\n"
+            "import resource, sys; from alithis.forms import hashing\n"
             "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
             "resource.setrlimit(resource.RLIMIT_AS, (used + (32 << 20),) * 2)\n"
-            "print(digest.of_file(sys.argv[1])[0].hex())"
+            "print(hashing.of_file(sys.argv[1])[0].hex())"
         )
         result = subprocess.run(
             [sys.executable, "-c", program, path],
@@ -575,10 +575,10 @@ def other_thread():
 # Where no other thread runs, workers are forked. This process has had threads for long.
 FORKED = """
 import os, signal
-from alithis import canonical, digest
+from alithis.forms import pool as pools
 def kill_self(_): os.kill(os.getpid(), signal.SIGKILL)
-assert digest._threads() == 1
-with digest.Pool(2) as pool:
+assert pools._threads() == 1
+with pools.Pool(2) as pool:
     assert list(pool.map(hex, range(100))) == list(map(hex, range(100)))
     print(type(pool._executor).__module__)
     try:

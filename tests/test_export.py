@@ -28,7 +28,7 @@ from alithis.forms.keyed import PublisherKey
 from alithis.manifest import builder, croissant, metadata, proof
 from alithis.manifest.items import contents, model_files
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.transcript import Input
 from alithis.reports import cyclonedx, in_toto, model_signing
 from alithis.storage.store import Store
@@ -348,7 +348,7 @@ def with_rows(out, rows, kind="model"):
     """A manifest whose items are these paths, with these sizes and types of numbers."""
     paths, sizes, types = (list(column) for column in zip(*rows, strict=True))
     digests = b"".join(hashing_module.of_bytes(path.encode()) for path in paths)
-    items = [Items(digests, paths, sizes, {"dtype": types, "shape": types})]
+    items = [DataPoints(digests, paths, sizes, {"dtype": types, "shape": types})]
     words = Description(out.name)
     return builder.build(items, out, description=words, form=forms.BYTES, kind=kind)
 
@@ -639,8 +639,8 @@ class TestCommand:
         bill = json.loads(run("export", 4, "--to", "cyclonedx", *options).stdout)
         assert properties(bill["metadata"]["component"])["alithis:token"] == "4"
         assert "is a dataset" in refused("export", 1, "--to", "in-toto", *options)
-        assert "is 3 a manifest?" in refused("export", 3, "--to", "model-signing")
-        assert "Give --rpc and --registry" in refused("export", 3, "--to", "in-toto")
+        assert "3 is a token: give --rpc" in refused("export", 3, "--to", "model-signing")
+        assert "3 is a token: give --rpc" in refused("export", 3, "--to", "in-toto")
 
     def test_by_a_token_whose_manifest_is_not_at_hand(
         self, on_chain, registry, transport, tmp_path, monkeypatch
@@ -662,7 +662,7 @@ class TestCommand:
             ("--rpc and --registry go together", tuned, "--to", "in-toto", "--rpc", "http://x"),
             ("cannot be written", photos, "--to", "proofs", "-o", tmp_path / "no" / "where"),
             ("cannot be read", tmp_path, "--to", "proofs"),
-            ("takes an http or", photos, "--to", "croissant", "--gateway", "javascript:x"),
+            ("is not http://HOST", photos, "--to", "croissant", "--gateway", "javascript:x"),
         ):
             assert said in refused("export", *args)
 

@@ -32,7 +32,7 @@ from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
 from alithis.manifest.builder import build
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.transcript import Transcript
 from alithis.training import fed_log
 from alithis.training.digester import Digester
@@ -48,7 +48,7 @@ RGB = Form("pixels", "RGB")
 
 def manifest(out, points, form=TEXT):
     digests = b"".join(of_bytes(point) for point in points)
-    items = Items(digests, [f"{at:03}" for at in range(len(points))], [1] * len(points))
+    items = DataPoints(digests, [f"{at:03}" for at in range(len(points))], [1] * len(points))
     return build([items], out, description=Description(out.name), form=form)
 
 
@@ -294,7 +294,7 @@ import resource, hashlib, sys
 import numpy as np
 from pathlib import Path
 from alithis.training.fed_log import Ledger, Noted
-from alithis import merkle
+from alithis.manifest import merkle
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 notes, before = Ledger(Path({str(tmp_path)!r})), peak()
 random = np.random.default_rng(0)

@@ -118,7 +118,7 @@ class TestCommand:
             if each != cid.of_file(folder / "items.parquet")
         }
         result = run("store", "get", name, "-o", "copy", "--gateway", gateway.url)
-        assert result.stdout.endswith("; not in the store: items.parquet\n")
+        assert result.stdout.endswith("; not available: items.parquet\n")
         assert f"note: gateway {gateway.address} has no " in result.stderr
         run("audit", "copy", "--withheld")
 
@@ -387,7 +387,7 @@ class TestFaults:
         assert store.manifests().manifests == ()
 
     def test_more_blocks_than_a_file_of_its_size_has(self, gateway, store, leaves, name):
-        node = cid.Node(cid.of_bytes(b"x"), 1, 1)
+        node = cid.DagNode(cid.of_bytes(b"x"), 1, 1)
         root, block = cid.join([node] * 500)
         gateway.blocks[leaves] = block
         gateway.blocks[root.cid] = block

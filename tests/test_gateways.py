@@ -629,7 +629,7 @@ class TestPublisher:
 
     def test_deep_dags(self, nothing, ipfs_peer):
         """A tower of nodes, one on the other, over one block."""
-        node = cid.Node(ipfs_peer.add(b"x"), 1, 1)
+        node = cid.DagNode(ipfs_peer.add(b"x"), 1, 1)
         blocks = {}
         for _ in range(20):
             node, block = cid.join([node])
@@ -646,7 +646,7 @@ class TestPublisher:
 
     def test_metadata_of_a_thousand_pieces(self, nothing):
         leaf = cid.of_bytes(b"x")
-        node, block = cid.join([cid.Node(leaf, 1, 1)] * 1000)
+        node, block = cid.join([cid.DagNode(leaf, 1, 1)] * 1000)
         asked = []
 
         class Wide:
@@ -696,7 +696,7 @@ class TestReferences:
         "path", ["/photos.alithis", "/photos.alithis/", "/photos.alithis/metadata.json", "/a%20b"]
     )
     def test_paths(self, directory, blocks, local, nothing, path):
-        found = open_manifest(f"ipfs://{directory[0]}{path}", blocks, nothing)
+        found = open_manifest(f"ipfs://{directory[0]}{path}", store=nothing, gateways=blocks)
         assert found.metadata.digest == local.metadata.digest
         assert found.prove(of_bytes(b"x")) == local.prove(of_bytes(b"x"))
 
@@ -716,23 +716,23 @@ class TestReferences:
     )
     def test_path_traversal(self, directory, blocks, nothing, path):
         with pytest.raises(FormatError, match="no path into a directory"):
-            open_manifest(f"ipfs://{directory[0]}{path}", blocks, nothing)
+            open_manifest(f"ipfs://{directory[0]}{path}", store=nothing, gateways=blocks)
         assert blocks.each[0].requests == 0
 
     def test_a_path_without_end(self, directory, blocks, nothing):
         with pytest.raises(FormatError, match="no path into a directory"):
-            open_manifest(f"ipfs://{directory[0]}{'/x' * 17}", blocks, nothing)
+            open_manifest(f"ipfs://{directory[0]}{'/x' * 17}", store=nothing, gateways=blocks)
 
     def test_a_path_to_nowhere(self, directory, blocks, nothing):
         with pytest.raises(FormatError, match="'gone' is not in"):
-            open_manifest(f"ipfs://{directory[0]}/gone", blocks, nothing)
+            open_manifest(f"ipfs://{directory[0]}/gone", store=nothing, gateways=blocks)
 
     @pytest.mark.parametrize(
         "name", ["", "x", "../../etc/passwd", "Qm..", "bafkrei%2f", "http://127.0.0.1/", "f" * 73]
     )
     def test_what_is_no_cid(self, blocks, nothing, name):
         with pytest.raises(FormatError):
-            open_manifest(f"ipfs://{name}", blocks, nothing)
+            open_manifest(f"ipfs://{name}", store=nothing, gateways=blocks)
         assert blocks.each[0].requests == 0
 
     def test_a_directory_that_is_altered(self, directory, blocks, nothing):
@@ -740,7 +740,7 @@ class TestReferences:
         other = Cid(1, cid.DAG_PB, of_bytes(b"x"))
         blocks = Gateways([server])
         with pytest.raises(NotStoredError, match="has no"):
-            open_manifest(f"ipfs://{other}/x", blocks, nothing)
+            open_manifest(f"ipfs://{other}/x", store=nothing, gateways=blocks)
 
 
 def directory(entries):
@@ -929,7 +929,7 @@ class TestCache:
 
     def test_many_processes(self, tmp_path):
         code = (
-            "import sys\nfrom pathlib import Path\nfrom alithis.cache import Cache\n"
+            "import sys\nfrom pathlib import Path\nfrom alithis.storage.cache import Cache\n"
             "cache = Cache(Path(sys.argv[1]), 1 << 20)\nsys.stdin.readline()\n"
             "for number in range(400):\n"
             "    cache.put(str(number % 150), bytes([number % 150]) * 8192)\n"

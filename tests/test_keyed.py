@@ -27,7 +27,7 @@ from alithis.manifest import builder, merkle, metadata, proof, sorter
 from alithis.manifest.audit import audit
 from alithis.manifest.metadata import Description
 from alithis.manifest.proof import Inclusion, Opening
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 from alithis.verify.steps import verify_manifest, verify_proof
 from alithis.verify.target import Target
 from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE
@@ -643,7 +643,7 @@ class TestWarning:
 
     def test_sizes_that_nobody_knows_are_not_small(self, tmp_path, capsys):
         """As in a list of digests."""
-        items = Items(bytes(2 * SIZE), ["a", "b"], [None, None])
+        items = DataPoints(bytes(2 * SIZE), ["a", "b"], [None, None])
         text = {"description": Description("m", ""), "form": BYTES}
         built = builder.build([items], tmp_path / "m", **text)
         cli.manifest._advise(built, tmp_path / "m")
@@ -657,7 +657,7 @@ class TestWarning:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sorter, "_PATIENCE", 0.0)  # a chunk after each batch
-            patch.setattr(sorter.Spool, "tables", out_of_space)
+            patch.setattr(sorter.Sorter, "tables", out_of_space)
             assert "No space left" in run("manifest", folder, "--force", status=2).stderr
         resumed = run("manifest", folder, "--force").stderr
 

@@ -34,7 +34,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import digests, leaf_sets
 
-from alithis.base.files import write_whole
+from alithis.base.files import write_atomic
 from alithis.base.untrusted_json import MAX_DEPTH
 from alithis.errors import FormatError, IntegrityError, ProofError, SourceError, StorageError
 from alithis.forms.form import BYTES, Form
@@ -47,10 +47,10 @@ from alithis.manifest import proof as proof_module
 from alithis.manifest import reader as manifests
 from alithis.manifest.audit import audit
 from alithis.manifest.builder import build
-from alithis.manifest.folder import appearing, check_target
+from alithis.manifest.folder import atomic_folder, check_target
 from alithis.manifest.metadata import Description, FileEntry
 from alithis.manifest.proof import Inclusion
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 from alithis.readers import folder
 
 SAMPLE = Description("sample")
@@ -60,17 +60,17 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def items(contents: dict[str, bytes], **columns) -> Items:
+def items(contents: dict[str, bytes], **columns) -> DataPoints:
     """Data points by their names, with their contents."""
     joined = b"".join(map(sha256, contents.values()))
-    return Items(joined, list(contents), [len(each) for each in contents.values()], columns)
+    return DataPoints(joined, list(contents), [len(each) for each in contents.values()], columns)
 
 
-def numbered(count: int) -> Items:
+def numbered(count: int) -> DataPoints:
     return items({f"{number:05}": str(number).encode() for number in range(count)})
 
 
-def make(out: Path, *batches: Items, **options) -> Path:
+def make(out: Path, *batches: DataPoints, **options) -> Path:
     options = {"description": SAMPLE, "form": BYTES} | options
     build(batches or [numbered(600)], out, **options)
     return out
@@ -157,7 +157,9 @@ class TestBuild:
     @given(rows=st.lists(st.tuples(digests, st.sampled_from(["a", "b"])), min_size=1, max_size=12))
     def test_leaves_that_share_their_first_bytes_are_ordered_by_all(self, tmp_path_factory, rows):
         alike = [(b"\x07" * 8 + leaf[8:9] * 23 + leaf[31:], path) for leaf, path in rows]
-        batch = Items(b"".join(leaf for leaf, _ in alike), [p for _, p in alike], [0] * len(alike))
+        batch = DataPoints(
+            b"".join(leaf for leaf, _ in alike), [p for _, p in alike], [0] * len(alike)
+        )
         folder = make(tmp_path_factory.mktemp("m") / "m", batch)
         assert [(row["leaf"], row["path"]) for row in rows_of(folder)] == sorted(alike)
         assert all(step.ok for step in audit(folder))
@@ -195,7 +197,7 @@ class TestSameInputSameBytes:
     @staticmethod
     def built(tmp_path_factory, pieces) -> dict[str, bytes]:
         batches = [
-            Items(
+            DataPoints(
                 b"".join(sha256(content.encode()) for _, content, _ in piece),
                 [name for name, _, _ in piece],
                 [len(content) for _, content, _ in piece],
@@ -218,7 +220,7 @@ class TestItemsParquet:
         count = 300_000
         joined = np.random.default_rng(2).bytes(count * 32)
         names = [f"{number:06}" for number in range(count)]
-        batch = Items(joined, names, [784] * count, {"label": [n % 10 for n in range(count)]})
+        batch = DataPoints(joined, names, [784] * count, {"label": [n % 10 for n in range(count)]})
         return make(tmp_path_factory.mktemp("m") / "m", batch) / "items.parquet"
 
     def test_schema(self, path):
@@ -269,7 +271,7 @@ class TestItemsParquet:
 
 class TestRefused:
     def test_no_data_points(self, tmp_path):
-        for batches in ([], [Items(b"", [], [])]):
+        for batches in ([], [DataPoints(b"", [], [])]):
             with pytest.raises(SourceError, match="no data points: the source is empty"):
                 build(batches, tmp_path / "m", description=SAMPLE, form=BYTES)
         assert list(tmp_path.iterdir()) == []
@@ -277,11 +279,11 @@ class TestRefused:
     @pytest.mark.parametrize(
         "batch",
         [
-            Items(bytes(64), ["a"], [1]),
-            Items(bytes(31), ["a"], [1]),
-            Items(bytes(32), ["a"], []),
-            Items(bytes(32), ["a", "b"], [1, 1]),
-            Items(bytes(32), ["a"], [1], {"label": []}),
+            DataPoints(bytes(64), ["a"], [1]),
+            DataPoints(bytes(31), ["a"], [1]),
+            DataPoints(bytes(32), ["a"], []),
+            DataPoints(bytes(32), ["a", "b"], [1, 1]),
+            DataPoints(bytes(32), ["a"], [1], {"label": []}),
         ],
     )
     def test_batch_whose_columns_differ_in_length(self, tmp_path, batch):
@@ -298,8 +300,8 @@ class TestRefused:
         [
             items({"a": b"a", "b": b"b"}, label=[1, "x"]),
             items({"a": b"a"}, label=[2**70]),
-            Items(bytes(32), ["\udcff"], [1]),
-            Items(bytes(32), ["a"], [2**63]),
+            DataPoints(bytes(32), ["\udcff"], [1]),
+            DataPoints(bytes(32), ["a"], [2**63]),
         ],
     )
     def test_value_that_items_cannot_hold(self, tmp_path, batch):
@@ -316,7 +318,7 @@ class TestRefused:
 # -- The place it is written to --------------------------------------------------------------------
 
 
-def unread() -> Iterator[Items]:
+def unread() -> Iterator[DataPoints]:
     """Data points that must not be hashed: where they go was wrong from the start."""
     raise AssertionError("work was done for a place that cannot be written to")
     yield
@@ -453,7 +455,7 @@ class TestInterrupted:
     @pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt, SystemExit])
     @pytest.mark.parametrize("replace", [False, True])
     @pytest.mark.parametrize(
-        "name", ["grow", "_write_items", "_flush", "compose", "write_bytes", "sync", "_put"]
+        "name", ["grow", "_write_items", "_flush", "compose", "write_new", "sync", "_put"]
     )
     def test_while_writing(self, tmp_path, monkeypatch, name, replace, error):
         if replace:
@@ -523,16 +525,16 @@ class TestInterrupted:
 SLOW = """
 import sys, time
 from pathlib import Path
-from alithis import builder
+from alithis.manifest import builder
 from alithis.forms.form import BYTES
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.manifest.metadata import Description
 
 def slow(file):
     print("writing", flush=True)
     time.sleep(600)
 builder._flush = slow
-items = Items(bytes(range(32)) + bytes(32), ["a", "b"], [1, 2])
+items = DataPoints(bytes(range(32)) + bytes(32), ["a", "b"], [1, 2])
 description = Description("slow")
 builder.build([items], Path(sys.argv[1]), description=description, form=BYTES, replace=True)
 """
@@ -595,7 +597,7 @@ class TestKilled:
         """A store that writes to the same place knows nothing of locks on it."""
         slow(tmp_path / "m")
         living = partials(tmp_path)
-        with appearing(tmp_path / "m", replace=False) as folder:
+        with atomic_folder(tmp_path / "m", replace=False) as folder:
             (folder / "metadata.json").touch()
         assert partials(tmp_path) == living
 
@@ -644,7 +646,7 @@ class TestKilled:
         """A limit on the size of files stands for it: a write fails half-way in the same manner."""
         count = 25_000
         leaves = b"".join(number.to_bytes(32, "big") for number in range(count))
-        batch = Items(leaves, ["x"] * count, [1] * count)
+        batch = DataPoints(leaves, ["x"] * count, [1] * count)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
         try:
@@ -660,12 +662,12 @@ class TestKilled:
 
 class TestWriteWhole:
     def test_new_file(self, tmp_path):
-        write_whole(tmp_path / "x", b"data")
+        write_atomic(tmp_path / "x", b"data")
         assert contents_of(tmp_path) == {"x": b"data"}
 
     def test_over_an_old_one(self, tmp_path):
         (tmp_path / "x").write_bytes(b"old, and longer")
-        write_whole(tmp_path / "x", b"data")
+        write_atomic(tmp_path / "x", b"data")
         assert contents_of(tmp_path) == {"x": b"data"}
 
     def test_old_one_stays_where_the_new_one_cannot_be_written(self, tmp_path, monkeypatch):
@@ -676,28 +678,28 @@ class TestWriteWhole:
 
         monkeypatch.setattr(os, "fsync", failing)
         with pytest.raises(OSError, match="No space left"):
-            write_whole(tmp_path / "x", b"data")
+            write_atomic(tmp_path / "x", b"data")
         assert contents_of(tmp_path) == {"x": b"old"}
 
     def test_link_is_written_through(self, tmp_path):
         (tmp_path / "x").write_bytes(b"old")
         (tmp_path / "link").symlink_to("x")
-        write_whole(tmp_path / "link", b"data")
+        write_atomic(tmp_path / "link", b"data")
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "x").read_bytes() == b"data"
 
     def test_device_is_written_to_and_not_replaced(self, tmp_path):
         """`-o /dev/null`, run as root."""
         reader = os.memfd_create("output")
-        write_whole(Path(f"/proc/self/fd/{reader}"), b"data")
+        write_atomic(Path(f"/proc/self/fd/{reader}"), b"data")
         assert os.pread(reader, 10, 0) == b"data"
         os.close(reader)
-        write_whole(Path(os.devnull), b"data")
+        write_atomic(Path(os.devnull), b"data")
         assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
     def test_folder(self, tmp_path):
         with pytest.raises(IsADirectoryError):
-            write_whole(tmp_path, b"data")
+            write_atomic(tmp_path, b"data")
 
 
 # -- Lookup and proof ------------------------------------------------------------------------------
@@ -1208,7 +1210,7 @@ class TestAudit:
     @pytest.mark.parametrize("at", [0, 8, 16, 24])
     def test_order_counts_in_every_byte(self, tmp_path, at):
         first = bytes(at) + b"\x01" + bytes(31 - at)
-        folder = make(tmp_path / "m", Items(first + bytes(32), ["a", "b"], [0, 0]))
+        folder = make(tmp_path / "m", DataPoints(first + bytes(32), ["a", "b"], [0, 0]))
         assert failed(folder) == {}
         edit_leaves(folder, lambda rows: rows[::-1])
         rehash(folder)

@@ -20,7 +20,7 @@ from alithis.manifest import metadata, sorter
 from alithis.manifest.audit import audit
 from alithis.manifest.builder import Stream, build
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 
 DROP = object()
 
@@ -159,7 +159,7 @@ class TestDocument:
 class TestParts:
     @pytest.fixture
     def folder(self, tmp_path, monkeypatch) -> Path:
-        for module in ("spool", "builder", "audit"):
+        for module in ("manifest.sorter", "manifest.builder", "manifest.audit"):
             monkeypatch.setattr(f"alithis.{module}.ROWS", 128)
         monkeypatch.setattr(metadata, "PART", 512)
         made(tmp_path / "m", made_up(1200))
@@ -245,7 +245,9 @@ def source(contents: dict[str, bytes], labels: dict[str, int] | None = None) -> 
     columns = {"label": [labels[name] for name in contents]} if labels else {}
     digests = b"".join(map(of_bytes, contents.values()))
     sizes = [len(data) for data in contents.values()]
-    return Stream("x", lambda _: [Items(digests, list(contents), sizes, columns)], len(contents))
+    return Stream(
+        "x", lambda _: [DataPoints(digests, list(contents), sizes, columns)], len(contents)
+    )
 
 
 class TestSource:

@@ -30,12 +30,12 @@ from alithis.manifest import metadata, sorter
 from alithis.manifest.audit import audit
 from alithis.manifest.builder import Stream, build
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 
 SAMPLE = Description("sample")
 
 
-def made_up(count: int, *, seed: int = 0, step: int = 97) -> list[Items]:
+def made_up(count: int, *, seed: int = 0, step: int = 97) -> list[DataPoints]:
     """Batches with repeats, and rows that only path, size or a column tells apart."""
     source = random.Random(seed)
     few = [source.randbytes(32) for _ in range(5)]
@@ -47,10 +47,10 @@ def made_up(count: int, *, seed: int = 0, step: int = 97) -> list[Items]:
     return batches(rows, step)
 
 
-def batches(rows: list[tuple], step: int) -> list[Items]:
+def batches(rows: list[tuple], step: int) -> list[DataPoints]:
     pieces = [rows[start : start + step] for start in range(0, len(rows), step)]
     return [
-        Items(
+        DataPoints(
             b"".join(row[0] for row in piece),
             [row[1] for row in piece],
             [row[2] for row in piece],
@@ -124,7 +124,7 @@ class TestOnDisk:
         rows = np.random.default_rng(3).bytes(32 * 300_000)
         paths = [f"{number}" for number in range(300_000)]
         pieces = [
-            Items(rows[start * 32 : stop * 32], paths[start:stop], [1] * (stop - start))
+            DataPoints(rows[start * 32 : stop * 32], paths[start:stop], [1] * (stop - start))
             for start, stop in pairwise(range(0, 300_001, 50_000))
         ]
         found = made(tmp_path / "disk", pieces)
@@ -174,7 +174,9 @@ class TestOnDisk:
             sorter, "_write_chunk", lambda *each: chunks.append(each) or write(*each)
         )
         long = [
-            Items(hashlib.sha256(b"%d" % n).digest() * 16, [f"{n}/{'x' * 4000}"] * 16, [1] * 16)
+            DataPoints(
+                hashlib.sha256(b"%d" % n).digest() * 16, [f"{n}/{'x' * 4000}"] * 16, [1] * 16
+            )
             for n in range(100)
         ]
         made(tmp_path / "m", long)
@@ -183,7 +185,7 @@ class TestOnDisk:
 
     @pytest.mark.parametrize("name", ["leaf", "path", "size"])
     def test_column_named_as_one_of_ours(self, tmp_path, name):
-        data = Items(bytes(32), ["a"], [1], {name: ["x"]})
+        data = DataPoints(bytes(32), ["a"], [1], {name: ["x"]})
         with pytest.raises(SourceError, match=f"a column '{name}' beside its own"):
             made(tmp_path / "m", [data])
 
@@ -212,7 +214,7 @@ class TestOnDisk:
         monkeypatch.setattr(sorter, "_SORT_MEMORY", "12MB")
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         rows = np.random.default_rng(0).bytes(32 * 200_000)
-        data = Items(rows, [f"{n:040}" for n in range(200_000)], [1] * 200_000)
+        data = DataPoints(rows, [f"{n:040}" for n in range(200_000)], [1] * 200_000)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 20, limits[1]))
         try:
             with pytest.raises(SourceError, match=r"m: cannot be (sorted|written): ") as caught:
@@ -369,7 +371,7 @@ def stream(*, identity: str = "photos", stop: int = COUNT + 1, error=BrokenError
         for at in range(len(batch.paths))
     ]
 
-    def start(first: int) -> Iterator[Items]:
+    def start(first: int) -> Iterator[DataPoints]:
         for batch in batches(rows[first:], 50):
             if first + 50 > stop:
                 raise error("it broke")
@@ -499,7 +501,7 @@ class TestGoingOn:
 
     def test_columns_that_are_others(self, tmp_path, impatient):
         broken_off(tmp_path / "m")
-        data = Stream("photos", lambda _: [Items(bytes(32), ["a"], [1])])
+        data = Stream("photos", lambda _: [DataPoints(bytes(32), ["a"], [1])])
         with pytest.raises(SourceError, match="not as many digests, sizes or labels"):
             made(tmp_path / "m", data)
 
@@ -585,9 +587,9 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [{tests!r}]
 import test_manifest_size as here
-from alithis import builder, merkle, place, spool
+from alithis.manifest import builder, folder, merkle, sorter
 
-spool._IN_MEMORY, spool._CHUNK, spool._PIECE = 500, 300, 64
+sorter._IN_MEMORY, sorter._CHUNK, sorter._PIECE = 500, 300, 64
 
 def halt(*_, **__):
     print("halted", flush=True)
@@ -602,17 +604,17 @@ def after(module, name, count):
 
 point = sys.argv[2]
 if point == "chunk":
-    after(spool, "_write_chunk", 3)
+    after(sorter, "_write_chunk", 3)
 elif point == "half a chunk":
-    after(spool.os, "fsync", 5)
+    after(sorter.os, "fsync", 5)
 elif point == "sorting":
-    after(spool, "_regrouped", 0)
+    after(sorter, "_regrouped", 0)
 elif point == "tree":
     after(merkle, "grow", 0)
 elif point == "metadata":
     after(builder.metadata, "compose", 0)
 elif point == "rename":
-    after(place, "_put", 0)
+    after(folder, "_put", 0)
 here.build(here.stream(), Path(sys.argv[1]), description=here.SAMPLE, form=here.BYTES, replace=True)
 """
 
@@ -724,20 +726,20 @@ class TestMemory:
 import resource, sys
 from pathlib import Path
 import numpy as np, pyarrow, pyarrow.parquet, duckdb, stringzilla
-from alithis import spool
+from alithis.manifest import sorter
 from alithis.manifest.builder import build
 from alithis.forms.form import BYTES
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.manifest.metadata import Description
 
-spool._IN_MEMORY, spool._CHUNK, spool._SORT_MEMORY = 1 << 16, 1 << 16, "100MB"
+sorter._IN_MEMORY, sorter._CHUNK, sorter._SORT_MEMORY = 1 << 16, 1 << 16, "100MB"
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 def data():
     source = np.random.default_rng(0)
     for start in range(0, 1_000_000, 10_000):
         paths = [f"{n:0100}" for n in range(start, start + 10_000)]
-        yield Items(source.bytes(320_000), paths, [1] * 10_000)
+        yield DataPoints(source.bytes(320_000), paths, [1] * 10_000)
 before = peak()
 build(data(), Path(sys.argv[1]), description=Description("m"), form=BYTES)
 print(peak() - before)
@@ -760,13 +762,13 @@ from pathlib import Path
 from alithis.manifest.builder import build
 from alithis.forms.form import BYTES
 from alithis.errors import SourceError
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.manifest.metadata import Description
 import pyarrow, numpy
 if os.geteuid() == 0:
     os.setresuid(65534, 65534, 65534)
 try:
-    build([Items(bytes(32), ["a"], [1])], Path({str(place / "m")!r}),
+    build([DataPoints(bytes(32), ["a"], [1])], Path({str(place / "m")!r}),
           description=Description("m"), form=BYTES)
 except SourceError as error:
     print(error)

@@ -23,7 +23,7 @@ from alithis.forms.keyed import PublisherKey
 from alithis.manifest import merkle, metadata, overlap
 from alithis.manifest.builder import build as build_manifest
 from alithis.manifest.overlap import Paths, Side, require_comparable, shared
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 
 KEY, OTHER = PublisherKey(b"k" * SIZE), PublisherKey(b"o" * SIZE)
 
@@ -157,7 +157,7 @@ class TestDamage:
 
 
 def stated(tmp_path, name, form, **options):
-    items = Items(of_bytes(b"x"), ["x"], [1])
+    items = DataPoints(of_bytes(b"x"), ["x"], [1])
     described = metadata.Description(name)
     return build_manifest([items], tmp_path / name, description=described, form=form, **options)
 
@@ -337,7 +337,7 @@ class TestCommand:
 
     def test_a_path_with_a_line_break_makes_no_line_of_its_own(self, tmp_path):
         """A hostile publisher's paths must not read like the answer."""
-        data = [Items(of_bytes(b"7"), ["x\n0 shared data points"], [1])]
+        data = [DataPoints(of_bytes(b"7"), ["x\n0 shared data points"], [1])]
         words = metadata.Description("posing", "")
         build_manifest(data, tmp_path / "posing", description=words, form=forms.BYTES)
         lines = run("overlap", "train", "posing", "--list").stdout.splitlines()
@@ -365,7 +365,9 @@ class TestCommand:
         build(tmp_path / "keyed", [b"7"], key=KEY)
         said = refused("overlap", "train", "keyed", "--fail-over", 0, "--json", "--list")
         assert "different schemes" in said
-        assert "is nothing a manifest?" in refused("overlap", "train", "nothing", "--fail-over", 0)
+        assert "nothing: there is no such folder" in refused(
+            "overlap", "train", "nothing", "--fail-over", 0
+        )
 
     def test_models_share_tensors(self, tmp_path):
         from safetensors.numpy import save_file

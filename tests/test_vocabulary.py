@@ -19,7 +19,7 @@ from alithis.manifest import metadata, vocabulary
 from alithis.manifest.audit import audit
 from alithis.manifest.builder import build as build_manifest
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 
 PLUS = "http://ns.useplus.org/ldf/vocab/"
 TERMS_1_0 = """citeAs column extract field fileObject fileProperty fileSet format includes
@@ -111,7 +111,7 @@ def written(tmp_path):
     """Writes a manifest, and returns its metadata as JSON."""
 
     def write(description):
-        items = Items(of_bytes(b"rose") + of_bytes(b"tulip"), ["rose", "tulip"], [4, 5])
+        items = DataPoints(of_bytes(b"rose") + of_bytes(b"tulip"), ["rose", "tulip"], [4, 5])
         out = tmp_path / "m"
         build_manifest([items], out, description=description, form=BYTES, replace=True)
         assert all(step.ok for step in audit(out))

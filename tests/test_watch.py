@@ -242,7 +242,9 @@ class TestUnknown:
         refused("store", "check", reference, "--gateway", server.url)
 
     def test_a_token_takes_a_chain(self, server):
-        assert "a token takes --rpc" in refused("store", "check", "1", "--gateway", server.url)
+        assert "1 is a token: give --rpc and --registry" in refused(
+            "store", "check", "1", "--gateway", server.url
+        )
 
 
 class TestHosts:
@@ -390,7 +392,7 @@ class TestRanges:
                 unixfs.read(root, get, len(data) - 1, 2)
 
     def test_a_tower(self):
-        node, blocks = cid.Node(cid.of_bytes(b"x"), 1, 1), {cid.of_bytes(b"x"): b"x"}
+        node, blocks = cid.DagNode(cid.of_bytes(b"x"), 1, 1), {cid.of_bytes(b"x"): b"x"}
         for _ in range(20):
             node, block = cid.join([node])
             blocks[node.cid] = block
@@ -399,7 +401,7 @@ class TestRanges:
 
     def test_many_small_blocks(self):
         leaf = cid.of_bytes(b"x")
-        node, block = cid.join([cid.Node(leaf, 1, 1)] * 1000)
+        node, block = cid.join([cid.DagNode(leaf, 1, 1)] * 1000)
         blocks = {leaf: b"x", node.cid: block}
         assert unixfs.read(node.cid, blocks.__getitem__, 900, 10) == b"x" * 10
         with pytest.raises(FormatError, match="too many blocks around a range"):
@@ -407,7 +409,7 @@ class TestRanges:
 
     def test_sizes_that_lie(self):
         leaf = cid.of_bytes(b"xy")
-        node, block = cid.join([cid.Node(leaf, 1, 1)] * 3)
+        node, block = cid.join([cid.DagNode(leaf, 1, 1)] * 3)
         blocks = {leaf: b"xy", node.cid: block}
         with pytest.raises(FormatError, match="not the part of a file that its parent states"):
             unixfs.read(node.cid, blocks.__getitem__, 1, 1)

@@ -72,7 +72,7 @@ def unwritable(path: Path, error: OSError | ValueError) -> SourceError:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
     """Say of an error of the file system what could not be written.
 
     Raises:
@@ -84,18 +84,18 @@ def writing(path: Path) -> Iterator[None]:
         raise unwritable(path, error) from error
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all; see `whole`.
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all; see `atomic_file`.
 
     Raises:
         OSError: it cannot be written.
     """
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(data)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write into that stands at a path at the end, over one that may be there.
 
     If the work breaks off, nothing has changed. What is no file of its own, a link or a device,
@@ -120,7 +120,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: Buffer) -> None:
+def write_new(path: Path, data: Buffer) -> None:
     """Write a new file, and flush it to the disk.
 
     Raises:

@@ -26,7 +26,7 @@ _SLOWEST = 1 << 14  # bytes a second that a long answer must bring on average
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What a server answered.
 
     Attributes:
@@ -42,7 +42,7 @@ class Answer:
     cut: bool
 
 
-class Content(Protocol):
+class RequestBody(Protocol):
     """What is sent: its pieces can be had more than once."""
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class Client:
             raise self._error(f"the {self._called}'s URL is not http://HOST… or https://HOST…")
         return host if port is None else f"{host}:{port}"
 
-    def no_use(self, url: str, what: str) -> AlithisError:
+    def failure(self, url: str, what: str) -> AlithisError:
         """Return the error that says what is wrong with the server at a URL."""
         return self._error(f"{self._called} {self.host(url)} {what}")
 
@@ -94,11 +94,11 @@ class Client:
         url: str,
         *,
         json: Any = None,
-        content: Content | None = None,
+        content: RequestBody | None = None,
         headers: Mapping[str, str] | None = None,
         limit: int,
         only: int | None = None,
-    ) -> Answer:
+    ) -> Response:
         """Send a request, and return what is answered. No redirect is followed.
 
         Args:
@@ -120,7 +120,7 @@ class Client:
     @contextmanager
     def stream(
         self, url: str, *, headers: Mapping[str, str] | None = None
-    ) -> Iterator[tuple[Answer, io.BufferedReader]]:
+    ) -> Iterator[tuple[Response, io.BufferedReader]]:
         """Send a GET, and give what is answered: its head, and its body as a file to read.
 
         No redirect is followed. Each piece of the body has the time of an answer, and all of it
@@ -135,7 +135,7 @@ class Client:
         with response:  # what the caller does in it is no fault of the server's
             self._check_encoding(url, response)
             body = io.BufferedReader(cast(Any, _Body(self, url, response)), _PIECE)
-            yield Answer(response.status_code, response.headers, b"", cut=False), body
+            yield Response(response.status_code, response.headers, b"", cut=False), body
 
     @contextmanager
     def errors(self, url: str) -> Iterator[requests.Session]:
@@ -152,30 +152,30 @@ class Client:
         try:
             yield self._session
         except (requests.Timeout, TimeoutError):
-            raise self.no_use(url, f"gives no answer within {self.timeout:g} s") from None
+            raise self.failure(url, f"gives no answer within {self.timeout:g} s") from None
         except requests.exceptions.SSLError:
-            raise self.no_use(url, "has no TLS certificate that can be trusted") from None
+            raise self.failure(url, "has no TLS certificate that can be trusted") from None
         except (requests.ConnectionError, HTTPError):
-            raise self.no_use(url, "cannot be reached, or broke off") from None
+            raise self.failure(url, "cannot be reached, or broke off") from None
         except (requests.RequestException, OSError, ValueError) as error:
-            raise self.no_use(url, f"cannot be asked ({type(error).__name__})") from None
+            raise self.failure(url, f"cannot be asked ({type(error).__name__})") from None
 
     def _options(self) -> dict[str, Any]:
         return {"timeout": self.timeout, "allow_redirects": False, "stream": True}
 
     def _check_encoding(self, url: str, response: requests.Response) -> None:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise self.no_use(url, "answers compressed, which it was not asked to")
+            raise self.failure(url, "answers compressed, which it was not asked to")
 
     def _exchange(
         self,
         session: requests.Session,
         url: str,
-        body: tuple[Any, Content | None],
+        body: tuple[Any, RequestBody | None],
         headers: Mapping[str, str],
         limit: int,
         only: int | None,
-    ) -> Answer:
+    ) -> Response:
         json, content = body
         deadline = time.monotonic() + self.timeout
         with session.request(
@@ -189,7 +189,7 @@ class Client:
             if content is not None:
                 deadline = time.monotonic() + self.timeout
             if only is not None and response.status_code != only:
-                return Answer(response.status_code, response.headers, b"", cut=False)
+                return Response(response.status_code, response.headers, b"", cut=False)
             self._check_encoding(url, response)
             answer = bytearray()
             while piece := response.raw.read1(min(_PIECE, limit + 1 - len(answer))):
@@ -197,9 +197,9 @@ class Client:
                 if len(answer) > limit:
                     break
                 if time.monotonic() > deadline:
-                    raise self.no_use(url, f"takes longer than {self.timeout:g} s")
+                    raise self.failure(url, f"takes longer than {self.timeout:g} s")
             cut = len(answer) > limit
-            return Answer(response.status_code, response.headers, bytes(answer[:limit]), cut)
+            return Response(response.status_code, response.headers, bytes(answer[:limit]), cut)
 
 
 class _Body(io.RawIOBase):
@@ -218,7 +218,7 @@ class _Body(io.RawIOBase):
         self._count += len(piece)
         elapsed = time.monotonic() - self._begun
         if piece and self._count < _SLOWEST * (elapsed - self._client.timeout):
-            raise self._client.no_use(self._url, "is too slow")
+            raise self._client.failure(self._url, "is too slow")
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -242,7 +242,7 @@ def _session() -> requests.Session:
     return Session()
 
 
-def meaning(status: int) -> str:
+def describe_status(status: int) -> str:
     """Return what an HTTP status that is of no use says, to follow the server's name."""
     if status == 429:
         return "answers HTTP 429, too many requests: wait, or name another endpoint"
@@ -251,7 +251,7 @@ def meaning(status: int) -> str:
     return f"answers HTTP {status}"
 
 
-def retry_after(answer: Answer) -> float:
+def retry_after(answer: Response) -> float:
     """Return the seconds that an answer asks to wait; 0 if it does not (RFC 9110, 10.2.3)."""
     from urllib3.exceptions import HTTPError
     from urllib3.util import Retry

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol
 
-from alithis.base.http import Client, meaning
+from alithis.base.http import Client, describe_status
 from alithis.base.untrusted_json import parse
 from alithis.errors import (
     AlithisError,
@@ -72,7 +72,7 @@ class HttpTransport:
         if answer.get("error") is not None:
             raise self._rpc_error(answer["error"])
         if status != 200:
-            raise self._no_use(meaning(status))
+            raise self._no_use(describe_status(status))
         if answer.get("id") != number or "result" not in answer:
             raise self._no_use("answers something else than it was asked")
         return answer["result"]
@@ -90,7 +90,11 @@ class HttpTransport:
         try:
             return parse(body, "answer")
         except FormatError as error:
-            said = "answers something that is not JSON-RPC" if status == 200 else meaning(status)
+            said = (
+                "answers something that is not JSON-RPC"
+                if status == 200
+                else describe_status(status)
+            )
             raise self._no_use(said) from error
 
     def _rpc_error(self, error: Any) -> RpcError:
@@ -110,7 +114,7 @@ class HttpTransport:
         return one_line(message)
 
     def _no_use(self, what: str) -> AlithisError:
-        return self._client.no_use(self._url, what)
+        return self._client.failure(self._url, what)
 
 
 LIMIT_EXCEEDED = -32005  # EIP-1474: limit exceeded

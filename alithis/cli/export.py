@@ -82,13 +82,14 @@ def export(
       alithis export photos.alithis --to proofs -o photos.proofs.jsonl
     """
     from alithis.base.text import is_url
+    from alithis.storage.fallback import NONE
 
     if key and form != "model-signing":
         raise click.UsageError("--key goes with --to model-signing")
     if check and form not in ("croissant", "cyclonedx"):
         raise click.UsageError("--check goes with --to croissant and --to cyclonedx")
     given = click.get_current_context().params["gateways"] if was_typed("gateways") else ()
-    linked = given[0] if form == "croissant" and given else None
+    linked = given[0] if form == "croissant" and given and given != (NONE,) else None
     if linked and not is_url(linked):
         raise click.UsageError(f"--gateway {linked}: takes an http or https URL")
     if form in _OF_REPORTS:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from alithis.cli.options import ANY, EXISTING, json_option, say
+from alithis.cli.options import ANY, EXISTING, json_option, refuse_standard_output, say
 from alithis.cli.source import READING, SourceType, open_source, source_options, stream
 from alithis.manifest.vocabulary import DATA_MINING
 
@@ -162,6 +162,7 @@ def manifest(
             "--engine ray goes without --key-file, since the key must not leave this machine, and "
             "without --restart, since it begins anew always"
         )
+    refuse_standard_output(out, "a folder")
     check_target(target, replace=force)
     _description({"name": _stem(source)}, **others)  # says what is wrong before anything is read
     key = _publishers_key(key_file, source, target) if key_file else None
@@ -218,9 +219,9 @@ def _description(
 
 def _read_base(path: Path) -> dict[str, Any]:
     from alithis.manifest import metadata, vocabulary
-    from alithis.manifest.reader import LocalFile
+    from alithis.manifest.reader import FileReader
 
-    data = LocalFile(path).read(0, metadata.MAX_BYTES + 1)
+    data = FileReader(path).read(0, metadata.MAX_BYTES + 1)
     if len(data) > metadata.MAX_BYTES:
         raise click.UsageError(
             f"{path}: more than {metadata.MAX_BYTES} bytes, which metadata may not have"

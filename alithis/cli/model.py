@@ -16,6 +16,7 @@ from alithis.cli.options import (
     json_option,
     open_reference,
     reference_options,
+    refuse_standard_output,
     say,
 )
 
@@ -110,6 +111,7 @@ def model(
 
     first = weights[0].resolve().name or "model"
     target = out or Path(first + ".alithis")
+    refuse_standard_output(out, "a folder")
     check_target(target, replace=force)
     words = ("description", "license", "creators", "url", "version")
     description = Description(name or first, **{word: stated.pop(word) for word in words})
@@ -183,11 +185,11 @@ def _facts(
 def _object(path: Path | None) -> dict[str, Any]:
     """Read a file with a JSON object."""
     from alithis.base.untrusted_json import parse
-    from alithis.manifest.reader import LocalFile
+    from alithis.manifest.reader import FileReader
 
     if path is None:
         return {}
-    data = LocalFile(path).read(0, _MAX_JSON + 1)
+    data = FileReader(path).read(0, _MAX_JSON + 1)
     if len(data) > _MAX_JSON:
         raise click.UsageError(f"{path}: more than {_MAX_JSON} bytes, which metadata may not have")
     return parse(data, str(path))

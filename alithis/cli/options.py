@@ -224,13 +224,13 @@ def write_output(out: Path | None, parts: Iterable[bytes]) -> bool:
     Returns:
         Whether a file was written: not where none is named, or ``-``.
     """
-    from alithis.base.files import whole, writing
+    from alithis.base.files import atomic_file, write_errors
 
     if out is None or out == STANDARD_OUTPUT:
         for part in parts:
             click.echo(part, nl=False)
         return False
-    with writing(out), whole(out) as file:
+    with write_errors(out), atomic_file(out) as file:
         for part in parts:
             file.write(part)
     return True

@@ -1,10 +1,10 @@
-"""``alithis report``: what a model rests on, and what is not known of it."""
+"""``alithis report``: what a model was made from, known problems, and what is not known."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     from alithis.reports.gather import Report
     from alithis.verify.reference import Resolver
 
-_ENDINGS = {
-    **dict.fromkeys((".md", ".markdown", ".txt"), "markdown"),
-    **dict.fromkeys((".html", ".htm"), "html"),
+Form = Literal["markdown", "html", "json"]
+
+_ENDINGS: dict[str, Form] = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".txt": "markdown",
+    ".html": "html",
+    ".htm": "html",
     ".json": "json",
 }
 
@@ -39,7 +44,9 @@ _ENDINGS = {
     type=click.Choice(["markdown", "html", "json"]),
     help="How to write it  [default: by the ending of --out: .md, .html, .json; or markdown].",
 )
-@click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
+@click.option(
+    "-o", "--out", type=ANY, help="The file to write; - is standard output  [default: -]."
+)
 @click.option(
     "--template",
     type=click.Choice(["eu-training-summary"]),
@@ -55,20 +62,20 @@ _ENDINGS = {
 @reference_options()
 def report(
     subject: str,
-    form: str | None,
+    form: Form | None,
     out: Path | None,
     template: str | None,
     places: tuple[str, ...],
     references: Resolver,
 ) -> None:
-    """Report what a model rests on, and what is not known of it.
+    """Report what a model was made from, known problems, and what is not known.
 
-    The report gives the data it was trained on, with sizes, licences and whether it may be
-    mined; how much of each dataset was fed; which test data was trained on, counted wherever
-    both manifests are at hand; the models it came from; what the chain says against any of
-    these; how far each link is evidenced; and what none of this tells.
+    The report shows the training data, with sizes, licences and whether it may be mined; how
+    much of each dataset was fed; which test data was also trained on, counted where both
+    manifests are available; the parent models; known problems; the evidence for each link; and
+    what is not known.
 
-    Without --rpc and --registry it rests on MANIFEST alone. Other manifests are looked for at
+    Without --rpc and --registry it is based on MANIFEST alone. Other manifests are looked for at
     --manifest, in the local store, and through the gateways.
 
     \b
@@ -102,33 +109,38 @@ def subject_of(references: Resolver, text: str) -> int | Manifest:
 
 
 def _opened(references: Resolver, places: tuple[str, ...]) -> Iterator[Manifest]:
-    """Open manifests; one that cannot be opened is reported, and does not stop the report."""
+    """Open manifests. One that cannot be opened is reported, and the others are still used."""
     from alithis.errors import AlithisError
+    from alithis.verify.reference import Reference
 
     for place in places:
+        reference = Reference.parse(place)
+        if reference.kind == "token":
+            references.record(reference)  # a mistyped token, or none of any registry, is an error
         try:
             yield open_reference(references, place).manifest
         except AlithisError as error:
             say(f"alithis: {error}", err=True)
 
 
-def _form_of(out: Path | None) -> str:
-    """Tell by a file's ending how to write it; without one, it is Markdown."""
+def _form_of(out: Path | None) -> Form:
+    """Choose the format by a file's ending. Without one it is Markdown."""
     _, dot, ending = out.name.lower().rpartition(".") if out else ("", "", "")
     if not dot:
         return "markdown"
     if dot + ending not in _ENDINGS:
         known = ", ".join(_ENDINGS)
-        raise click.UsageError(f"{out}: does not end in one of {known}; --format says what it is")
+        raise click.UsageError(
+            f"{out}: does not end in one of {known}. Name the format with --format"
+        )
     return _ENDINGS[dot + ending]
 
 
-def _written(found: Report, form: str, template: str | None) -> str:
-    from alithis.reports import document, eu_summary, model_report
+def _written(found: Report, form: Form, template: str | None) -> str:
+    from alithis.reports import eu_summary, model_report
     from alithis.reports.gather import as_object
 
     if form == "json":
-        value = document.as_object(eu_summary.compose(found)) if template else as_object(found)
+        value = eu_summary.as_object(found) if template else as_object(found)
         return json.dumps(value, indent=1) + "\n"
-    composed = eu_summary.compose(found) if template else model_report.compose(found)
-    return document.html(composed) if form == "html" else document.markdown(composed)
+    return eu_summary.write(found, form) if template else model_report.write(found, form)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alithis.forms.keyed import PublisherKey
     from alithis.forms.pool import Pool
     from alithis.manifest.builder import Stream
-    from alithis.manifest.reader import Items
+    from alithis.manifest.reader import DataPoints
     from alithis.readers import Source
 
 KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
@@ -136,7 +136,7 @@ def open_source(
 _KEYED_AT_ONCE = 1 << 13  # data points; fewer are done where they are
 
 
-def _keyed(batches: Iterable[Items], key: PublisherKey, pool: Pool) -> Iterator[Items]:
+def _keyed(batches: Iterable[DataPoints], key: PublisherKey, pool: Pool) -> Iterator[DataPoints]:
     """Put keyed leaves in the place of digests."""
     from dataclasses import replace
 
@@ -147,7 +147,7 @@ def _keyed(batches: Iterable[Items], key: PublisherKey, pool: Pool) -> Iterator[
         yield replace(batch, digests=b"".join(leaves))
 
 
-def _some(source: Source, pool: Pool, first: int = 0) -> Iterator[Items]:
+def _some(source: Source, pool: Pool, first: int = 0) -> Iterator[DataPoints]:
     """Yield a source's data points; where all of it is passed over, say why."""
     found = first > 0
     for batch in source.digested(pool, first):

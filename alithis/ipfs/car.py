@@ -102,7 +102,7 @@ def write(parts: Sequence[Part], target: Path) -> int:
         IntegrityError: a file is not what its CID says.
     """
     car = Car(parts)
-    with files.writing(target), files.whole(target) as file:
+    with files.write_errors(target), files.atomic_file(target) as file:
         for piece in car:
             file.write(piece)
     return car.length

@@ -204,10 +204,10 @@ class Dag:
     def _end_leaf(self) -> None:
         size = self._leaf_size
         if self._profile.raw_leaves:
-            self._tree.add(Node(Cid.raw(self._leaf.digest()), size, size))
+            self._tree.add(DagNode(Cid.raw(self._leaf.digest()), size, size))
         else:
             block = _leaf_block(self._chunk)
-            self._tree.add(Node(block_cid(block, self._profile.version), len(block), size))
+            self._tree.add(DagNode(block_cid(block, self._profile.version), len(block), size))
         self._start_leaf()
 
 
@@ -353,7 +353,7 @@ def _read(handle: int, path: str | os.PathLike[str]) -> bytes:
         raise _unreadable(path, error) from error
 
 
-class Node(NamedTuple):
+class DagNode(NamedTuple):
     """A block of a tree, as the node above sees it.
 
     Attributes:
@@ -375,9 +375,9 @@ class _Tree:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._rows: list[list[Node]] = []
+        self._rows: list[list[DagNode]] = []
 
-    def add(self, node: Node, level: int = 0) -> None:
+    def add(self, node: DagNode, level: int = 0) -> None:
         if level == len(self._rows):
             self._rows.append([])
         row = self._rows[level]
@@ -393,11 +393,11 @@ class _Tree:
             level += 1
         return self._rows[level][0].cid
 
-    def _joined(self, children: Sequence[Node]) -> Node:
+    def _joined(self, children: Sequence[DagNode]) -> DagNode:
         return join(children, self._profile.version)[0]
 
 
-def join(children: Sequence[Node], version: int = 1) -> tuple[Node, bytes]:
+def join(children: Sequence[DagNode], version: int = 1) -> tuple[DagNode, bytes]:
     """Return the node above, and its block: DAG-PB, its links before its data, UnixFS in its data.
 
     Args:
@@ -410,7 +410,7 @@ def join(children: Sequence[Node], version: int = 1) -> tuple[Node, bytes]:
     file = _int_field(1, 2) + _int_field(3, file_size) + sizes
     block = links + _bytes_field(1, file)
     tree_size = len(block) + sum(child.tree_size for child in children)
-    return Node(block_cid(block, version), tree_size, file_size), block
+    return DagNode(block_cid(block, version), tree_size, file_size), block
 
 
 def block_cid(block: Buffer, version: int = 1) -> Cid:
@@ -423,7 +423,7 @@ def _leaf_block(chunk: Buffer) -> bytes:
     return _bytes_field(1, _int_field(1, 2) + data + _int_field(3, len(chunk)))
 
 
-def _link(child: Node) -> bytes:
+def _link(child: DagNode) -> bytes:
     return _bytes_field(1, bytes(child.cid)) + _bytes_field(2, b"") + _int_field(3, child.tree_size)
 
 

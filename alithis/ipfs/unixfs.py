@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from alithis.base.files import check_unchanged, open_regular
 from alithis.errors import FormatError, IntegrityError, SourceError
-from alithis.ipfs.cid import CHUNK_SIZE, DAG_PB, MAX_LINKS, Cid, Node, join
+from alithis.ipfs.cid import CHUNK_SIZE, DAG_PB, MAX_LINKS, Cid, DagNode, join
 
 MAX_BLOCK = 2 << 20
 """Bytes in a block at most, as IPFS nodes exchange them."""
@@ -53,7 +53,7 @@ class Outline:
         """
         self.size = size
         self._leaves = leaves
-        self._rows: list[list[Node]] = []
+        self._rows: list[list[DagNode]] = []
         width = len(leaves) // 32
         while width > 1:
             width = -(-width // MAX_LINKS)
@@ -95,7 +95,7 @@ class Outline:
         check(leaf.cid, block)
         return leaf.cid, block
 
-    def _children(self, level: int, at: int) -> Sequence[Node]:
+    def _children(self, level: int, at: int) -> Sequence[DagNode]:
         """Return the nodes of a row that one node of the row above joins."""
         first = at * MAX_LINKS
         if level:
@@ -103,9 +103,9 @@ class Outline:
         last = min(first + MAX_LINKS, len(self._leaves) // 32)
         return [self._leaf(number) for number in range(first, last)]
 
-    def _leaf(self, at: int) -> Node:
+    def _leaf(self, at: int) -> DagNode:
         length = min(CHUNK_SIZE, self.size - at * CHUNK_SIZE)
-        return Node(Cid.raw(self._leaves[32 * at : 32 * at + 32]), length, length)
+        return DagNode(Cid.raw(self._leaves[32 * at : 32 * at + 32]), length, length)
 
 
 def outline(path: str | os.PathLike[str]) -> Outline:
@@ -157,7 +157,7 @@ def check(cid: Cid, block: bytes) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DagLink:
     """What a node says of a child.
 
     Attributes:
@@ -182,7 +182,7 @@ class Decoded:
     """
 
     is_directory: bool
-    links: tuple[Link, ...]
+    links: tuple[DagLink, ...]
     sizes: tuple[int, ...]
     data: bytes
     file_size: int
@@ -292,7 +292,7 @@ def decode(cid: Cid, block: bytes) -> Decoded:
 
 
 def _decoded(block: bytes) -> Decoded:
-    links: list[Link] = []
+    links: list[DagLink] = []
     data: bytes | None = None
     for number, value in _fields(block):
         if number == 2 and isinstance(value, bytes):
@@ -306,15 +306,15 @@ def _decoded(block: bytes) -> Decoded:
     return _unixfs(data, tuple(links))
 
 
-def _read_link(data: bytes) -> Link:
+def _read_link(data: bytes) -> DagLink:
     fields = dict(_fields(data))
     cid, name = fields.get(1), fields.get(2, b"")
     if not isinstance(cid, bytes) or not isinstance(name, bytes):
         raise ValueError("a link without a CID")
-    return Link(Cid.from_bytes(cid), name.decode())
+    return DagLink(Cid.from_bytes(cid), name.decode())
 
 
-def _unixfs(data: bytes, links: tuple[Link, ...]) -> Decoded:
+def _unixfs(data: bytes, links: tuple[DagLink, ...]) -> Decoded:
     kind, content, stated, sizes = -1, b"", None, list[int]()
     for number, value in _fields(data):
         if number == 1 and isinstance(value, int):

@@ -21,7 +21,7 @@ from alithis.manifest import croissant, merkle, metadata
 from alithis.manifest.builder import Stream
 from alithis.manifest.metadata import LEAVES, FileEntry, Metadata
 from alithis.manifest.reader import Manifest, Step
-from alithis.manifest.sorter import ROWS, Spool, connected, firsts, indices, leaf_rows, register
+from alithis.manifest.sorter import ROWS, Sorter, connected, firsts, indices, leaf_rows, register
 
 if TYPE_CHECKING:
     import duckdb
@@ -353,7 +353,7 @@ def _audit_source(
     if form != data.form:
         return Step("source", False, f"canonical form: expected {data.form}, found {form}")
     with tempfile.TemporaryDirectory(prefix="alithis-audit-") as scratch:
-        spool = Spool(Path(scratch), directory)
+        spool = Sorter(Path(scratch), directory)
         progress.phase("hashing", source.count, unit="data points")
         spool.fill(source.start(0), progress)
         progress.phase("comparing", data.items + spool.rows, unit="data points")
@@ -366,7 +366,7 @@ def _audit_source(
 class _Found:
     """What the source has, to be compared with what the manifest states."""
 
-    def __init__(self, spool: Spool, directory: Path, scratch: Path, progress: Progress) -> None:
+    def __init__(self, spool: Sorter, directory: Path, scratch: Path, progress: Progress) -> None:
         self._spool, self._directory = spool, directory
         self._scratch, self._progress = scratch / "comparing", progress
 

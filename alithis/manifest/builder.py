@@ -13,16 +13,16 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from alithis.base.files import sync, write_bytes, writing
+from alithis.base.files import sync, write_errors, write_new
 from alithis.base.progress import Progress
 from alithis.forms.form import Form
 from alithis.forms.hashing import SIZE
 from alithis.ipfs import cid
 from alithis.manifest import merkle, metadata
-from alithis.manifest.folder import appearing, check_target, workplace
+from alithis.manifest.folder import atomic_folder, check_target, work_folder
 from alithis.manifest.metadata import LEAVES, Description, FileEntry
-from alithis.manifest.reader import Items, Manifest
-from alithis.manifest.sorter import ROWS, Collected, Presorted, Spool, firsts, leaf_rows
+from alithis.manifest.reader import DataPoints, Manifest
+from alithis.manifest.sorter import ROWS, Collected, Presorted, Sorter, firsts, leaf_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,12 +42,12 @@ class Stream:
     """
 
     identity: str
-    start: Callable[[int], Iterable[Items]]
+    start: Callable[[int], Iterable[DataPoints]]
     count: int | None = None
 
 
 def build(
-    batches: Iterable[Items] | Stream | Presorted,
+    batches: Iterable[DataPoints] | Stream | Presorted,
     out: Path,
     *,
     description: Description,
@@ -91,10 +91,10 @@ def build(
     progress = progress or Progress()
     place = out.resolve()  # the current folder may be what is replaced
     with (
-        workplace(place) as (folder, lasts),
+        work_folder(place) as (folder, lasts),
         _collected(batches, folder, out, form if lasts else None, progress, restart) as collected,
-        writing(out),
-        appearing(place, replace=replace) as target,
+        write_errors(out),
+        atomic_folder(place, replace=replace) as target,
     ):
         columns = _write_items(target, collected, progress)
         tree = _write_tree(target, progress)
@@ -113,13 +113,13 @@ def build(
             facts=facts,
             terms=terms,
         )
-        write_bytes(target / metadata.FILE, data)
+        write_new(target / metadata.FILE, data)
     return Manifest.open(place)
 
 
 @contextmanager
 def _collected(
-    batches: Iterable[Items] | Stream | Presorted,
+    batches: Iterable[DataPoints] | Stream | Presorted,
     folder: Path,
     out: Path,
     form: Form | None,
@@ -129,10 +129,10 @@ def _collected(
     """Take all data points; without a form, nothing is kept of work that breaks off."""
     if isinstance(batches, Presorted):
         yield batches
-        Spool(folder, out).clear()
+        Sorter(folder, out).clear()
         return
     stream = batches if isinstance(batches, Stream) else Stream("", lambda _: batches)
-    spool = Spool(folder, out, key=_key(stream, form))
+    spool = Sorter(folder, out, key=_key(stream, form))
     with _kept(spool, progress):
         done = spool.resume(progress, restart=restart)
         progress.phase("hashing", stream.count, done, "data points")
@@ -154,7 +154,7 @@ def _key(stream: Stream, form: Form | None) -> bytes | None:
 
 
 @contextmanager
-def _kept(spool: Spool, progress: Progress) -> Iterator[None]:
+def _kept(spool: Sorter, progress: Progress) -> Iterator[None]:
     """Remove the work when it is done; when it breaks off, keep what can be continued."""
     try:
         yield
@@ -229,7 +229,7 @@ def _write_tree(target: Path, progress: Progress) -> merkle.Top:
         top = merkle.grow(_leaf_blocks(target, progress), file.write)
         _flush(file)
     for level, tile in enumerate(top.tiles, start=2):
-        write_bytes(tiles / str(level), tile)
+        write_new(tiles / str(level), tile)
     return top
 
 

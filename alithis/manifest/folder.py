@@ -56,7 +56,7 @@ def _check_parent(out: Path) -> None:
 
 
 @contextmanager
-def appearing(out: Path, *, replace: bool) -> Iterator[Path]:
+def atomic_folder(out: Path, *, replace: bool) -> Iterator[Path]:
     """Give a directory to write into that becomes ``out`` at the end, or vanishes.
 
     What a killed run left beside ``out`` is swept: a run that lives holds a lock on its own.
@@ -140,7 +140,7 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def workplace(out: Path) -> Iterator[tuple[Path, bool]]:
+def work_folder(out: Path) -> Iterator[tuple[Path, bool]]:
     """Give the locked folder beside ``out`` in which work on it is kept; it goes if left empty.
 
     A file system without locks cannot tell a leftover from a run that lives: there each run has

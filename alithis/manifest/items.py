@@ -19,7 +19,7 @@ from alithis.forms.form import BYTES
 from alithis.forms.hashing import SIZE
 from alithis.manifest.metadata import FileEntry
 from alithis.manifest.proof import Inclusion
-from alithis.manifest.reader import Manifest, Reader
+from alithis.manifest.reader import Manifest, RangeReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ _SUFFIX = r"\.(?P<ending>[A-Za-z0-9]{1,10})$"
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ItemTotals:
     """What the data points of an artifact are, by its items.
 
     Attributes:
@@ -68,7 +68,7 @@ class ModelFile:
     size: int
 
 
-def contents(manifest: Manifest) -> Contents:
+def item_totals(manifest: Manifest) -> ItemTotals:
     """Sum up a manifest's items.
 
     Raises:
@@ -83,14 +83,14 @@ def contents(manifest: Manifest) -> Contents:
         size = _sum(batch["size"], manifest.metadata.name)
         total = None if total is None or batch["size"].null_count else total + size
         endings += _endings(batch["path"])
-    return Contents(total, dict(endings.most_common()))
+    return ItemTotals(total, dict(endings.most_common()))
 
 
 def model_files(manifest: Manifest) -> list[ModelFile]:
     """Return a model's files, by their names; each is proved to be in the model's tree.
 
     Raises:
-        AlithisError: as `contents` does; a FormatError too where it is no model, a StorageError
+        AlithisError: as `item_totals` does; a FormatError too where it is no model, a StorageError
             where its leaves are no digests of files.
     """
     stated = manifest.metadata
@@ -221,7 +221,7 @@ def _file_batches(
         raise SourceError(f"{name}: cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def _check_digest(reader: Reader, entry: FileEntry, name: str) -> None:
+def _check_digest(reader: RangeReader, entry: FileEntry, name: str) -> None:
     hasher = hashlib.sha256()
     for start in range(0, entry.size, _BLOCK):
         hasher.update(reader.read(start, min(_BLOCK, entry.size - start)))
@@ -232,7 +232,7 @@ def _check_digest(reader: Reader, entry: FileEntry, name: str) -> None:
 class _Stream(io.RawIOBase):
     """A reader as the file that pyarrow takes."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: RangeReader) -> None:
         self._reader, self._at = reader, 0
 
     def readable(self) -> bool:

@@ -37,7 +37,7 @@ MAX_SIZE = 1 << 48
 _RUN_HEIGHT = 14
 _RUN = 1 << _RUN_HEIGHT  # leaves hashed at a time: their levels stay in the processor's cache
 
-Node = Callable[[int, int], bytes]
+NodeHash = Callable[[int, int], bytes]
 """Gives the hash of the complete node ``(height, index)``."""
 
 
@@ -187,7 +187,9 @@ def fold(frontier: Sequence[bytes]) -> bytes:
     return result
 
 
-def path_from_nodes(index: int, size: int, node: Node, frontier: Sequence[bytes]) -> list[bytes]:
+def path_from_nodes(
+    index: int, size: int, node: NodeHash, frontier: Sequence[bytes]
+) -> list[bytes]:
     """Return the inclusion path of a leaf, leaf to root, out of a tree's nodes.
 
     Only complete nodes are asked for; the ragged right edge folds out of the frontier.

@@ -30,7 +30,7 @@ _KEY = 1 << 64
 _MAX_GROUPS = 1 << 10  # runs of 256 hashes that are kept in memory: 17 MB
 
 
-class Reader(Protocol):
+class RangeReader(Protocol):
     """A file that is read in pieces, wherever it lies."""
 
     @property
@@ -46,7 +46,7 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class DataPoints:
     """Data points, digested: what readers give and manifests are built from.
 
     Attributes:
@@ -89,7 +89,7 @@ class Manifest:
 
     origin: str | None = None
 
-    def __init__(self, data: bytes, open_file: Callable[[FileEntry], Reader]) -> None:
+    def __init__(self, data: bytes, open_file: Callable[[FileEntry], RangeReader]) -> None:
         """Open a manifest, wherever its files are.
 
         Args:
@@ -102,7 +102,7 @@ class Manifest:
         self.metadata, self.data = metadata.load(data), data
         self._open_file = open_file
         self.notes: list[str] = []
-        self._readers: dict[str, Reader] = {}
+        self._readers: dict[str, RangeReader] = {}
         self._groups: dict[tuple[int, int], list[bytes]] = {}
         if merkle.fold(self.metadata.frontier) != self.metadata.root:
             raise FormatError(f"{metadata.FILE}: the frontier does not fold to the root")
@@ -116,7 +116,7 @@ class Manifest:
         """
         data = _read_metadata(directory)
         try:
-            return cls(data, lambda entry: LocalFile(directory / entry.name))
+            return cls(data, lambda entry: FileReader(directory / entry.name))
         except FormatError as error:
             raise type(error)(f"{directory}: {error}") from error
 
@@ -250,7 +250,7 @@ class Manifest:
             ]
         return self._groups[level, number]
 
-    def reader(self, name: str) -> Reader:
+    def reader(self, name: str) -> RangeReader:
         """Return a reader of one of the manifest's files.
 
         Raises:
@@ -260,7 +260,7 @@ class Manifest:
         """
         return self._reader(name, self.metadata.file(name).size)
 
-    def _reader(self, name: str, size: int) -> Reader:
+    def _reader(self, name: str, size: int) -> RangeReader:
         if name not in self._readers:
             reader = self._open_file(self.metadata.file(name))
             if reader.size != size:
@@ -269,14 +269,14 @@ class Manifest:
         return self._readers[name]
 
 
-def _exactly(reader: Reader, offset: int, length: int) -> bytes:
+def _exactly(reader: RangeReader, offset: int, length: int) -> bytes:
     data = reader.read(offset, length)
     if len(data) != length:
         raise IntegrityError(f"bytes read at {offset}", expected=length, found=len(data))
     return data
 
 
-class LocalFile:
+class FileReader:
     """A reader of a local file; it is closed with its last reference."""
 
     def __init__(self, path: Path) -> None:
@@ -307,6 +307,6 @@ class LocalFile:
 
 def _read_metadata(directory: Path) -> bytes:
     try:
-        return LocalFile(directory / metadata.FILE).read(0, metadata.MAX_BYTES + 1)
+        return FileReader(directory / metadata.FILE).read(0, metadata.MAX_BYTES + 1)
     except FormatError as error:
         raise FormatError(f"{error}; is {directory} a manifest?") from error

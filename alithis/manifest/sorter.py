@@ -21,12 +21,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from alithis.base.files import sync, write_bytes, writing
+from alithis.base.files import sync, write_errors, write_new
 from alithis.base.progress import Progress
 from alithis.errors import SourceError
 from alithis.forms.hashing import SIZE
 from alithis.manifest.metadata import ITEMS
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 
 if TYPE_CHECKING:
     import duckdb
@@ -119,7 +119,7 @@ def sorted_table(table: pa.Table) -> pa.Table:
     return table.take(indices(_order(table)))
 
 
-def table_of(items: Items) -> pa.Table:
+def table_of(items: DataPoints) -> pa.Table:
     """Return data points as a table: leaf, path, size, and the other columns.
 
     Raises:
@@ -137,7 +137,7 @@ def settled(schema: pa.Schema) -> pa.Schema:
     )
 
 
-class Spool:
+class Sorter:
     """Data points, collected."""
 
     def __init__(self, folder: Path, out: Path, *, key: bytes | None = None) -> None:
@@ -152,7 +152,7 @@ class Spool:
         self._folder, self._out, self._key = folder, out, key
         self._chunks: list[_Chunk] = []
         self._held: list[pa.Table] = []
-        self._pieces: list[Items] = []
+        self._pieces: list[DataPoints] = []
         self._waiting = 0  # rows of the pieces
         self._bytes = 0  # of chunks and held tables
         self._names: list[str] | None = None
@@ -184,7 +184,7 @@ class Spool:
         Returns:
             How many data points it had digested.
         """
-        with writing(self._out):
+        with write_errors(self._out):
             if not any(self._folder.iterdir()):
                 return 0
             ours = self._key is not None and not restart and self._left_key() == self._key
@@ -199,7 +199,7 @@ class Spool:
             progress.say(f"what a run that was broken off left {why}: starting anew")
         return self.rows
 
-    def fill(self, batches: Iterable[Items], progress: Progress) -> None:
+    def fill(self, batches: Iterable[DataPoints], progress: Progress) -> None:
         """Take data points; once.
 
         Raises:
@@ -261,7 +261,7 @@ class Spool:
             if ours and path.name not in wanted:
                 path.unlink()
 
-    def _add(self, batch: Items) -> None:
+    def _add(self, batch: DataPoints) -> None:
         names, count = list(batch.columns), len(batch.paths)
         if self._names is None:
             self._names = _checked(names)
@@ -302,9 +302,9 @@ class Spool:
             return
         table = _concatenated(self._held, self._schema)
         self._held.clear()
-        with writing(self._out):
+        with write_errors(self._out):
             if self._key and not self._chunks:
-                write_bytes(self._folder / _KEY, self._key)
+                write_new(self._folder / _KEY, self._key)
             for start in range(0, len(table), _CHUNK):
                 rows = table.slice(start, _CHUNK)
                 self._chunks.append(_write_chunk(self._folder, len(self._chunks), rows))
@@ -433,7 +433,7 @@ def _checked(names: list[str]) -> list[str]:
     return names
 
 
-def _table(pieces: Sequence[Items], names: Sequence[str]) -> pa.Table:
+def _table(pieces: Sequence[DataPoints], names: Sequence[str]) -> pa.Table:
     import pyarrow as pa
 
     digests = b"".join(piece.digests for piece in pieces)

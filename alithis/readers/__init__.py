@@ -1,6 +1,6 @@
 """Where data points come from: folders, archives, tables, lines, arrays, here and elsewhere.
 
-A reader knows its canonical form and gives batches of digested data points (`manifest.Items`).
+A reader knows its canonical form and gives batches of digested data points (`manifest.DataPoints`).
 It never drops a data point: what is none is counted and listed (`Source.skipped`), and what cannot
 be read stops it, with the name of what is wrong.
 """

@@ -24,7 +24,7 @@ from alithis.forms import record, text
 from alithis.forms.form import BYTES, Form
 from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers.places import MAX_READ, Place, is_packed, readable, unpacked, worth
 from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
 
@@ -125,7 +125,7 @@ def archives(
     skipped = Skips()
     has_several = len(places) > 1 if one_of_several is None else one_of_several
 
-    def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
+    def digested(pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         skipped.clear()
         several = worth(pool, places, options.form)
         for place in places:
@@ -153,7 +153,7 @@ class _Reader:
         self._skipped, self._first = skipped, first
         self.found = 0
 
-    def items(self, pool: Pool | None) -> Iterator[Items]:
+    def items(self, pool: Pool | None) -> Iterator[DataPoints]:
         """Yield the data points from the first wanted one on."""
         file: Any
         with self._place.open() as file, _readable(self._place):
@@ -327,7 +327,7 @@ class _Reader:
             columns["split"] = first_folder(self._prefix + name)
         return columns
 
-    def _batches(self, points: Iterable[_Point]) -> Iterator[Items]:
+    def _batches(self, points: Iterable[_Point]) -> Iterator[DataPoints]:
         rows: list[_Point] = []
         size = 0
         for point in points:
@@ -340,10 +340,10 @@ class _Reader:
             yield _items(rows)
 
 
-def _items(rows: Sequence[_Point]) -> Items:
+def _items(rows: Sequence[_Point]) -> DataPoints:
     columns = {name: [row[3][name] for row in rows] for name in rows[0][3]}
     digests = b"".join(row[0] for row in rows)
-    return Items(digests, [row[1] for row in rows], [row[2] for row in rows], columns)
+    return DataPoints(digests, [row[1] for row in rows], [row[2] for row in rows], columns)
 
 
 def _of_run(run: tuple[Place, Sequence[_Task], Form]) -> list[tuple[_Task, _Result]]:

@@ -14,7 +14,7 @@ from alithis.errors import SourceError
 from alithis.forms import record
 from alithis.forms.form import Form
 from alithis.forms.hashing import of_bytes
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers.source import Skips, first_folder
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 def digested(
     table: pa.RecordBatch, choice: Choice, form: Form, name: str, start: int
-) -> tuple[Items, Skips]:
+) -> tuple[DataPoints, Skips]:
     """Digest the rows of a table.
 
     Args:
@@ -200,7 +200,7 @@ def digested(
     }
     columns |= {each: [split] * len(numbers) for each, split in choice.split_of(name)}
     paths = [f"{name}#{start + at}" for at in numbers]
-    return Items(b"".join(digests), paths, sizes, columns), skipped
+    return DataPoints(b"".join(digests), paths, sizes, columns), skipped
 
 
 def pieces(table: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:

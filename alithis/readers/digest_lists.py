@@ -10,7 +10,7 @@ from alithis.base import untrusted_json
 from alithis.errors import FormatError, SourceError
 from alithis.forms.form import BYTES
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers.places import Place
 from alithis.readers.source import Source, fingerprint
 
@@ -35,7 +35,7 @@ def listing(place: Place) -> Source:
     if not rows:
         raise SourceError(f"{place.where}: no digests in its {KEY}")
 
-    def digested(_: Pool, /, first: int = 0) -> Iterator[Items]:
+    def digested(_: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         for start in range(first, len(rows), _BATCH):
             yield _items(rows[start : start + _BATCH])
 
@@ -87,8 +87,8 @@ def _digest(value: Any, name: str, place: Place) -> bytes:
     return bytes.fromhex(value)
 
 
-def _items(rows: list[tuple[bytes, str, str | None]]) -> Items:
+def _items(rows: list[tuple[bytes, str, str | None]]) -> DataPoints:
     digests, paths, labels = zip(*rows, strict=True)
     columns = {"label": list(labels)} if labels[0] is not None else {}
     sizes: Any = [None] * len(rows)
-    return Items(b"".join(digests), list(paths), sizes, columns)
+    return DataPoints(b"".join(digests), list(paths), sizes, columns)

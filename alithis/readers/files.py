@@ -11,7 +11,7 @@ from alithis.errors import SourceError
 from alithis.forms import hashing
 from alithis.forms.form import BYTES, Form
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers.source import (
     Source,
     check_name,
@@ -62,13 +62,13 @@ def folder(
         if asked:
             known[column] = [part(utf8(name)) for name in names]
 
-    def digested(pool: Pool, first: int = 0) -> Iterator[Items]:
+    def digested(pool: Pool, first: int = 0) -> Iterator[DataPoints]:
         start = first
         for digests, sizes in hashing.of_files(os.fspath(path), names[first:], form, pool):
             stop = start + len(sizes)
             columns = {column: values[start:stop] for column, values in known.items()}
             paths = [utf8(name) for name in names[start:stop]]
-            yield Items(digests, paths, sizes, columns)
+            yield DataPoints(digests, paths, sizes, columns)
             start = stop
 
     def cut(count: int) -> list[Source]:

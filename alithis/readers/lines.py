@@ -19,7 +19,7 @@ from alithis.forms import record, text
 from alithis.forms.form import TEXT, Form
 from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers.columns import MAX_COLUMNS, Choice
 from alithis.readers.places import Place, readable, unpacked, worth
 from alithis.readers.source import Skips, Source, fingerprint, in_pieces, shares
@@ -43,7 +43,7 @@ class _Piece:
     header: tuple[str, ...] = ()
 
 
-_Work = Callable[[Choice, Form, bool, _Piece], tuple[Items, Skips]]
+_Work = Callable[[Choice, Form, bool, _Piece], tuple[DataPoints, Skips]]
 
 
 def jsonl(places: Sequence[Place], choice: Choice) -> Source:
@@ -108,7 +108,7 @@ def _source(
             with place.open() as file, readable(place.where):
                 yield from cut(place, unpacked(file))
 
-    def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
+    def digested(pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         skipped.clear()
         work = partial(digest, choice, form, True)
         count = partial(_count, digest, choice, form)
@@ -183,9 +183,9 @@ class _Found:
     def skip(self, at: int, reason: str) -> None:
         self.skipped.add(self._name(at), reason)
 
-    def result(self) -> tuple[Items, Skips]:
+    def result(self) -> tuple[DataPoints, Skips]:
         columns = self._columns | {name: [split] * len(self._paths) for name, split in self._split}
-        items = Items(b"".join(self._digests), self._paths, self._sizes, columns)
+        items = DataPoints(b"".join(self._digests), self._paths, self._sizes, columns)
         return items, self.skipped
 
     def _name(self, at: int) -> str:
@@ -201,7 +201,9 @@ def _kept(value: Any) -> str | int | None:
     return record.fragment(value)
 
 
-def _digest_lines(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
+def _digest_lines(
+    choice: Choice, form: Form, hashed: bool, piece: _Piece
+) -> tuple[DataPoints, Skips]:
     found = _Found(piece, choice)
     with found.naming("line", 1):
         for at, line in found.rows():
@@ -213,7 +215,9 @@ def _digest_lines(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tu
     return found.result()
 
 
-def _digest_json(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
+def _digest_json(
+    choice: Choice, form: Form, hashed: bool, piece: _Piece
+) -> tuple[DataPoints, Skips]:
     found = _Found(piece, choice)
     with found.naming("line", 1):
         for at, line in found.rows():
@@ -297,7 +301,9 @@ def _csv_rows(reader: Any, lines: _Lines, place: Place) -> Iterator[list[str]]:
         csv.field_size_limit(before)
 
 
-def _digest_rows(choice: Choice, form: Form, hashed: bool, piece: _Piece) -> tuple[Items, Skips]:
+def _digest_rows(
+    choice: Choice, form: Form, hashed: bool, piece: _Piece
+) -> tuple[DataPoints, Skips]:
     _check_header(choice, piece)
     found = _Found(piece, choice)
     order, pattern = record.row_pattern(piece.header if choice.columns is None else choice.columns)

@@ -12,7 +12,7 @@ from alithis.errors import ChangedError, SourceError
 from alithis.forms import hashing
 from alithis.forms.form import BYTES, Form
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers.places import LocalFile, Place, readable, unpacked
 from alithis.readers.source import Source, fingerprint, numbered
 
@@ -47,7 +47,7 @@ def arrays(
         raise SourceError(f"{name}: no rows in an array of shape {data.shape}")
     values = check_labels(labels, len(data), name)
 
-    def digested(_: Pool, first: int = 0) -> Iterator[Items]:
+    def digested(_: Pool, first: int = 0) -> Iterator[DataPoints]:
         for start in range(first, len(data), _BATCH):
             digests = of_array(data[start : start + _BATCH])
             yield numbered(name, start, digests, data.nbytes // len(data), values)
@@ -142,7 +142,7 @@ def idx_file(place: Place, labels: Place | None = None) -> Source:
     values: Any = None if labels is None else _array(labels)
     values = check_labels(values, count, "" if labels is None else labels.where)
 
-    def digested(_: Pool, /, first: int = 0) -> Iterator[Items]:
+    def digested(_: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         start = 0
         with _opened_idx(place) as (again, blocks):
             if again != shape:

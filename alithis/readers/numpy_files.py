@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from alithis.errors import ChangedError, SourceError
 from alithis.forms.form import BYTES
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers.numeric import check_labels, check_portable, of_array, raster
 from alithis.readers.places import Place
 from alithis.readers.source import Source, fingerprint, numbered
@@ -51,7 +51,7 @@ def numpy_file(
         values = check_labels(_whole(labels or place, label), shape[0], label or "labels")
     path = f"{place.name}/{name}" if name else place.name
 
-    def digested(_: Pool, /, first: int = 0) -> Iterator[Items]:
+    def digested(_: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         with _opened(place, name) as (again, kind, file):
             if (again, kind) != (shape, dtype):
                 raise ChangedError(f"{place.where}: changed since it was opened")

@@ -19,7 +19,7 @@ from alithis.errors import AlithisError, ChangedError, SourceError
 from alithis.forms.form import BYTES, Form
 from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
 
 _BLOCK = 1 << 22
@@ -180,14 +180,14 @@ def folder(
     if split_from_folder:
         known["split"] = [first_folder(file.name) for file in files]
 
-    def digested(_: Pool, /, first: int = 0) -> Iterator[Items]:
+    def digested(_: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         start = first
         for batch in _in_batches(_fetched(files[first:], form)):
             stop = start + len(batch)
             columns = {name: values[start:stop] for name, values in known.items()}
             paths = [file.name for file in files[start:stop]]
             digests = b"".join(digest for digest, _ in batch)
-            yield Items(digests, paths, [size for _, size in batch], columns)
+            yield DataPoints(digests, paths, [size for _, size in batch], columns)
             start = stop
 
     def cut(count: int) -> list[Source]:

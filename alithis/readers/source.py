@@ -15,7 +15,7 @@ from alithis.errors import SourceError
 from alithis.forms.form import Form
 from alithis.forms.hashing import SIZE
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 
 _Piece = TypeVar("_Piece")
 
@@ -26,7 +26,7 @@ MAX_NAMES = 100_000
 class Digested(Protocol):
     """Gives data points digested, in batches."""
 
-    def __call__(self, pool: Pool, /, first: int = 0) -> Iterator[Items]:
+    def __call__(self, pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         """Yield the data points from number ``first`` on, in the source's order.
 
         Args:
@@ -169,7 +169,7 @@ def first_folder(name: str) -> str:
 
 def numbered(
     name: str, start: int, digests: bytes, size: int, labels: Sequence[Any] | None
-) -> Items:
+) -> DataPoints:
     """Name the rows of an array or file, of equal size, by their index: ``name#0``, ….
 
     Args:
@@ -182,18 +182,18 @@ def numbered(
     stop = start + len(digests) // SIZE
     columns = {"label": labels[start:stop]} if labels else {}
     paths = [f"{name}#{at}" for at in range(start, stop)]
-    return Items(digests, paths, [size] * len(paths), columns)
+    return DataPoints(digests, paths, [size] * len(paths), columns)
 
 
 def in_pieces(
     pieces: Iterable[_Piece],
-    work: Callable[[_Piece], tuple[Items, Skips]],
+    work: Callable[[_Piece], tuple[DataPoints, Skips]],
     count: Callable[[_Piece], tuple[int, Skips]],
     *,
     pool: Pool | None,
     first: int,
     skipped: Skips,
-) -> Iterator[Items]:
+) -> Iterator[DataPoints]:
     """Digest a source piece by piece, from data point number ``first`` on.
 
     Args:
@@ -224,20 +224,22 @@ def in_pieces(
         first = 0
 
 
-def _from(items: Items, first: int) -> Items:
+def _from(items: DataPoints, first: int) -> DataPoints:
     if not first:
         return items
     columns = {name: values[first:] for name, values in items.columns.items()}
-    return Items(items.digests[first * SIZE :], items.paths[first:], items.sizes[first:], columns)
+    return DataPoints(
+        items.digests[first * SIZE :], items.paths[first:], items.sizes[first:], columns
+    )
 
 
-def joined(parts: Sequence[Items]) -> Items:
+def joined(parts: Sequence[DataPoints]) -> DataPoints:
     """Return several batches as one; their paths, sizes and columns are lists."""
     names = parts[0].columns if parts else {}
     columns: dict[str, Any] = {
         name: [each for part in parts for each in part.columns[name]] for name in names
     }
-    return Items(
+    return DataPoints(
         b"".join(part.digests for part in parts),
         [path for part in parts for path in part.paths],
         [size for part in parts for size in part.sizes],

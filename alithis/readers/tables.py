@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from alithis.errors import SourceError
 from alithis.forms.form import Form
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers import columns
 from alithis.readers.columns import Choice
 from alithis.readers.places import Place, readable, worth
@@ -78,7 +78,7 @@ def _of_rows(
 ) -> Source:
     skipped = Skips()
 
-    def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
+    def digested(pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         skipped.clear()
         local = worth(pool, places, form) if all(place.is_local for place in places) else None
         work, count = partial(_digest, choice, form), partial(_count, choice)
@@ -154,7 +154,7 @@ def _batches(rows: _Rows, choice: Choice) -> Iterator[tuple[int, pa.RecordBatch]
         raise SourceError(f"row group {rows.group} has {at} rows, fewer than the file says")
 
 
-def _digest(choice: Choice, form: Form, rows: _Rows) -> tuple[Items, Skips]:
+def _digest(choice: Choice, form: Form, rows: _Rows) -> tuple[DataPoints, Skips]:
     skipped, parts = Skips(), []
     name = rows.place.name
     for start, batch in _batches(rows, choice):
@@ -220,7 +220,7 @@ def of_batches(
     """Take rows that come in batches as data points."""
     skipped = Skips()
 
-    def digested(pool: Pool, /, first: int = 0) -> Iterator[Items]:
+    def digested(pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         skipped.clear()
         work = partial(_digest_batch, choice, form)
         several = pool if form.name != "bytes" else None  # to hash takes less than to hand over
@@ -236,7 +236,7 @@ def of_batches(
     return Source(form, count, digested, identity, skipped)
 
 
-def _digest_batch(choice: Choice, form: Form, batch: Batch) -> tuple[Items, Skips]:
+def _digest_batch(choice: Choice, form: Form, batch: Batch) -> tuple[DataPoints, Skips]:
     skipped, parts = Skips(), []
     for skip, rows in columns.pieces(batch.rows):
         items, passed = columns.digested(rows, choice, form, batch.name, batch.start + skip)

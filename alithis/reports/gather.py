@@ -27,7 +27,7 @@ from alithis.errors import (
 )
 from alithis.ipfs.cid import Cid
 from alithis.manifest import vocabulary
-from alithis.manifest.items import Contents, ModelFile, contents, model_files
+from alithis.manifest.items import ItemTotals, ModelFile, item_totals, model_files
 from alithis.manifest.metadata import Metadata
 from alithis.manifest.overlap import shared
 from alithis.manifest.reader import Manifest
@@ -154,7 +154,7 @@ class Artifact:
     record: Record | None = None
     stated: Metadata | None = field(default=None, repr=False)
     problem: str = ""
-    contents: Contents | None = None
+    contents: ItemTotals | None = None
 
     @property
     def name(self) -> str:
@@ -496,7 +496,7 @@ class _Gathering:
         if isinstance(manifest, str):
             return Artifact(digest, name, record, problem=manifest)
         stated = manifest.metadata
-        found = self._read(contents, manifest) if stated.kind == "dataset" else None
+        found = self._read(item_totals, manifest) if stated.kind == "dataset" else None
         artifact = Artifact(digest, stated.name, record, stated, contents=found)
         self.disagreements += _mismatches(artifact)
         return artifact

@@ -31,7 +31,7 @@ from alithis.ipfs.car import Part
 from alithis.ipfs.cid import Cid
 from alithis.manifest import merkle, metadata
 from alithis.manifest.metadata import FileEntry
-from alithis.manifest.reader import LocalFile, Manifest, Reader
+from alithis.manifest.reader import FileReader, Manifest, RangeReader
 from alithis.storage.gateway import Gateway
 from alithis.storage.hosts.bucket import Bucket
 from alithis.storage.hosts.host import Backend
@@ -140,7 +140,7 @@ class Host(Protocol):
 
     name: str
 
-    def open(self, entry: FileEntry) -> Reader | None:
+    def open(self, entry: FileEntry) -> RangeReader | None:
         """Return a reader of a file; None where the host gives no content, but says it has it.
 
         Raises:
@@ -166,7 +166,7 @@ class GatewayHost:
         """Take it."""
         self._gateway, self.name = gateway, str(gateway)
 
-    def open(self, entry: FileEntry) -> Reader:
+    def open(self, entry: FileEntry) -> RangeReader:
         """Open a file: see `Host.open`."""
         return _Ranges(self._gateway, entry)
 
@@ -194,7 +194,7 @@ class BackendHost:
         """Take it."""
         self._backend, self.name = backend, backend.name
 
-    def open(self, entry: FileEntry) -> Reader | None:
+    def open(self, entry: FileEntry) -> RangeReader | None:
         """Open a file: see `Host.open`."""
         part = Part(entry.name, Cid.parse(entry.cid), Path(), entry.size)
         if not self._backend.has(part):
@@ -257,7 +257,7 @@ def check(
     return Health(described.name, str(cid), files, tuple(withheld), tuple(required))
 
 
-def _nothing(entry: FileEntry) -> Reader:
+def _nothing(entry: FileEntry) -> RangeReader:
     raise NotStoredError(f"{entry.name} is not at hand")
 
 
@@ -265,7 +265,7 @@ def _nothing(entry: FileEntry) -> Reader:
 class _Meter:
     """Counts what a reader gives, and how long it takes."""
 
-    reader: Reader
+    reader: RangeReader
     ranges: int = 0
     received: int = 0
     seconds: float = 0.0
@@ -354,12 +354,12 @@ class _Visit:
         except (StorageError, FormatError):
             return self._compare(entry, meter, None, "length")
 
-    def _local(self, entry: FileEntry) -> Reader | None:
+    def _local(self, entry: FileEntry) -> RangeReader | None:
         """Open the file that is here, if it is the one."""
         path = self._at_hand.get(entry.name)
         if path is None or cids.of_file(path) != Cid.parse(entry.cid):
             return None
-        return LocalFile(path)
+        return FileReader(path)
 
     def _compare(
         self,
@@ -385,7 +385,7 @@ class _Visit:
     def _prove(self, entry: FileEntry, meter: _Meter) -> None:
         """Prove leaves at random places, through this file and, of the same host, the others."""
 
-        def opened(other: FileEntry) -> Reader:
+        def opened(other: FileEntry) -> RangeReader:
             reader = meter if other.name == entry.name else self._host.open(other)
             if reader is None:
                 raise StorageError(f"{self._host.name} gives no content")

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from alithis.base.files import writing as write_errors
+from alithis.base.files import write_errors
 from alithis.base.progress import Progress
 from alithis.errors import AlithisError, IntegrityError, NotStoredError, StorageError
 from alithis.ipfs import unixfs
 from alithis.ipfs.car import Sections
 from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, RAW, Cid, Dag, FileDigests, Hasher
 from alithis.manifest import metadata
-from alithis.manifest.folder import appearing, check_target
+from alithis.manifest.folder import atomic_folder, check_target
 from alithis.manifest.metadata import FileEntry
 from alithis.manifest.reader import Manifest
 from alithis.storage.fallback import Gateways
@@ -130,7 +130,7 @@ def copy(manifest: Manifest, target: Path, progress: Progress | None = None) -> 
     progress = progress or Progress()
     progress.phase("get", total, unit="bytes")
     withheld = list[str]()
-    with write_errors(target), appearing(target.absolute(), replace=False) as folder:
+    with write_errors(target), atomic_folder(target.absolute(), replace=False) as folder:
         (folder / metadata.FILE).write_bytes(manifest.data)
         for entry in manifest.metadata.files:
             try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
-from alithis.base.http import Answer, retry_after
+from alithis.base.http import Response, retry_after
 from alithis.errors import (
     AlithisError,
     IntegrityError,
@@ -84,7 +84,7 @@ class Gateway(Server):
 
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None, limit: int, only: int
-    ) -> tuple[str, Answer]:
+    ) -> tuple[str, Response]:
         """Ask for a file: see `Server.get`. One that was silent twice gets less time then."""
         begun = time.monotonic()
         try:
@@ -194,11 +194,11 @@ class Gateway(Server):
         if not upgraded and _port(target) != _port(asked):
             raise self.no_use("redirects to another port")
 
-    def _ask_block(self, cid: Cid, limit: int, **query: str) -> Answer:
+    def _ask_block(self, cid: Cid, limit: int, **query: str) -> Response:
         headers = {"Accept": RAW_TYPE} if query else {}
         return self.get(self.url(cid, **query), headers=headers, limit=limit, only=200)[1]
 
-    def _no_block(self, cid: Cid, limit: int, answer: Answer) -> AlithisError:
+    def _no_block(self, cid: Cid, limit: int, answer: Response) -> AlithisError:
         """Say of an answer why it is not the block."""
         file = answer.status == 200 and not _is_type(answer, RAW_TYPE)
         if cid.codec == DAG_PB and (file or answer.status in _NO_FORMAT):
@@ -213,14 +213,14 @@ class Gateway(Server):
         what = f"gateway {self.host}: {cid}: SHA-256"
         return IntegrityError(what, expected=cid.digest, found=of_bytes(answer.body))
 
-    def _check_car(self, answer: Answer, cid: Cid) -> None:
+    def _check_car(self, answer: Response, cid: Cid) -> None:
         self._note_wait(answer)
         if answer.status != 200:
             raise self.refused(answer.status, str(cid))
         if not _is_type(answer, CAR_TYPE):
             raise self.no_use("gives no CAR")
 
-    def _note_wait(self, answer: Answer) -> None:
+    def _note_wait(self, answer: Response) -> None:
         if answer.status in (429, 503):
             wait = retry_after(answer) or (1.0 if answer.status == 429 else 0.0)
             self._busy_until = time.monotonic() + wait
@@ -234,7 +234,7 @@ def _port(parts: SplitResult) -> int | None:
         return None
 
 
-def _is_type(answer: Answer, wanted: str) -> bool:
+def _is_type(answer: Response, wanted: str) -> bool:
     return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() == wanted
 
 

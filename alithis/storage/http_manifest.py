@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from alithis.base.http import Answer, Client, meaning
+from alithis.base.http import Client, Response, describe_status
 from alithis.errors import FormatError, IntegrityError, NotStoredError, StorageError
 from alithis.manifest import metadata
 from alithis.manifest.metadata import FileEntry
@@ -62,7 +62,7 @@ class Server:
 
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None, limit: int, only: int
-    ) -> tuple[str, Answer]:
+    ) -> tuple[str, Response]:
         """Ask for a file, following redirects.
 
         Args:
@@ -94,7 +94,7 @@ class Server:
         """Return the error that says what a status means that brings no content."""
         if status in (404, 410):
             return NotStoredError(f"{self.called} {self.host} has no {name}")
-        return self.no_use(meaning(status))
+        return self.no_use(describe_status(status))
 
     def too_many_redirects(self) -> StorageError:
         """Return the error that says so."""
@@ -169,7 +169,7 @@ class RemoteFolder(Server):
         if answer.status in (404, 410):
             raise NotStoredError(f"server {self.host} has no {name} there: name its folder's URL")
         if answer.status != 200:
-            raise self.no_use(meaning(answer.status))
+            raise self.no_use(describe_status(answer.status))
         if answer.cut:
             raise self.no_use(f"answers a {name} of more than {metadata.MAX_BYTES} bytes")
         if answer.body.lstrip()[:1] == b"<":
@@ -234,7 +234,7 @@ class RemoteFile:
             )
         raise self._server.refused(status, self._name)
 
-    def _check_range(self, answer: Answer, offset: int, length: int) -> None:
+    def _check_range(self, answer: Response, offset: int, length: int) -> None:
         stated = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if stated is None:
             raise self._server.no_use(f"does not say which range of {self._name} it answers")
@@ -253,7 +253,7 @@ class RemoteFile:
                 "bytes it announces"
             )
 
-    def _check_version(self, answer: Answer) -> None:
+    def _check_version(self, answer: Response) -> None:
         if not self._server.versioned:
             return
         version = (answer.headers.get("ETag"), answer.headers.get("Last-Modified"))

@@ -17,7 +17,7 @@ from alithis.ipfs.cid import Cid
 from alithis.manifest import merkle, metadata
 from alithis.manifest.metadata import FileEntry
 from alithis.manifest.proof import Exclusion, Inclusion, Proof
-from alithis.manifest.reader import Manifest, Reader
+from alithis.manifest.reader import Manifest, RangeReader
 from alithis.storage.cache import Cache
 from alithis.storage.gateway import Gateway
 from alithis.storage.sources import Source, first, note
@@ -169,7 +169,7 @@ class _Reading:
     def gateways(self) -> list[Gateway]:
         return [each for each in self.used if isinstance(each, Gateway)]
 
-    def open(self, entry: FileEntry) -> Reader:
+    def open(self, entry: FileEntry) -> RangeReader:
         return _Piecewise(self, entry)
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:

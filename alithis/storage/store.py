@@ -40,9 +40,9 @@ from alithis.ipfs import car, unixfs
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import RAW, Cid, FileDigests, Hasher, blocks, describe, of_bytes
 from alithis.manifest import metadata
-from alithis.manifest.folder import appearing
+from alithis.manifest.folder import atomic_folder
 from alithis.manifest.metadata import FileEntry, Metadata
-from alithis.manifest.reader import LocalFile, Manifest, Reader
+from alithis.manifest.reader import FileReader, Manifest, RangeReader
 
 ENVIRONMENT = "ALITHIS_STORE"
 """Names the store's folder, where it is not the usual one."""
@@ -464,7 +464,10 @@ class Store:
             raise StorageError(f"{target}: exists already; name a new directory")
         cid = manifest if isinstance(manifest, Cid) else Cid.raw(manifest)
         described = self._metadata(cid)
-        with _storage_errors(f"cannot write {target}"), appearing(target, replace=False) as folder:
+        with (
+            _storage_errors(f"cannot write {target}"),
+            atomic_folder(target, replace=False) as folder,
+        ):
             self.get_file(cid, folder / metadata.FILE)
             for entry in described.files:
                 if self._holds(entry):
@@ -594,7 +597,7 @@ def parts_of(directory: str | os.PathLike[str]) -> list[Part]:
 def _described(folder: Path) -> tuple[bytes, Metadata]:
     """Read a folder's metadata.json, and check what it says of the tree."""
     data = _read_source(folder / metadata.FILE, metadata.MAX_BYTES)
-    return data, Manifest(data, lambda entry: LocalFile(folder / entry.name)).metadata
+    return data, Manifest(data, lambda entry: FileReader(folder / entry.name)).metadata
 
 
 def _metadata_in(archive: car.Archive, cid: Cid) -> Metadata | None:
@@ -602,7 +605,7 @@ def _metadata_in(archive: car.Archive, cid: Cid) -> Metadata | None:
     if cid.codec != RAW:
         return None
 
-    def unread(entry: FileEntry) -> Reader:
+    def unread(entry: FileEntry) -> RangeReader:
         raise NotStoredError(f"{entry.name} is still in the archive")
 
     block = archive.block(cid)

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from alithis.base.files import write_whole, writing
+from alithis.base.files import write_atomic, write_errors
 from alithis.errors import AlithisError, FormatError, SourceError
 from alithis.manifest.folder import check_target
 from alithis.manifest.metadata import LEAVES, Description
@@ -414,9 +414,9 @@ def _remove(folder: Path, process: int) -> None:
 
 def _write_facts(path: Path, facts: Facts) -> None:
     record = json.dumps(facts.as_object(), indent=1, ensure_ascii=False)
-    with writing(path):
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, record.encode() + b"\n")
+        write_atomic(path, record.encode() + b"\n")
 
 
 def _short(what: str, logged: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from alithis.base.untrusted_json import parse
 from alithis.errors import FormatError, SourceError
 from alithis.forms import hashing
 from alithis.forms.pool import Pool
-from alithis.manifest.reader import Items
+from alithis.manifest.reader import DataPoints
 from alithis.readers import Skips
 from alithis.readers import files as files_module
 
@@ -76,7 +76,7 @@ class Weights:
                 raise SourceError(f"{path}: named as if it were a part of {whole}; rename it")
         return cls(found, skipped)
 
-    def digested(self, pool: Pool) -> Iterator[Items]:
+    def digested(self, pool: Pool) -> Iterator[DataPoints]:
         """Yield the files, and parts of large ones, digested.
 
         Raises:
@@ -158,13 +158,13 @@ def _grouped(parts: Sequence[_Part]) -> Iterator[Sequence[_Part]]:
         yield group
 
 
-def _done(task: _Task) -> Items:
+def _done(task: _Task) -> DataPoints:
     """Do a piece of work; in a worker, maybe."""
     if not task.parts:
         value, size = hashing.of_file(task.path)
         if size != task.stamp[0]:
             raise base_files.changed(os.fspath(task.path))
-        return Items(value, [task.name], [size], {"dtype": [""], "shape": [""]})
+        return DataPoints(value, [task.name], [size], {"dtype": [""], "shape": [""]})
     try:
         handle, before = base_files.open_regular(task.path)
         with os.fdopen(handle, "rb") as file:
@@ -175,7 +175,7 @@ def _done(task: _Task) -> Items:
     except OSError as error:
         raise SourceError(f"{task.path}: cannot be read: {error.strerror}") from error
     base_files.check_unchanged(os.fspath(task.path), before, after, task.stamp[0])
-    return Items(
+    return DataPoints(
         b"".join(digests),
         [part.name for part in task.parts],
         [part.length for part in task.parts],

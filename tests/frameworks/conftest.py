@@ -15,7 +15,7 @@ from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
 from alithis.manifest.builder import build
 from alithis.manifest.metadata import Description
-from alithis.manifest.reader import Items, Manifest
+from alithis.manifest.reader import DataPoints, Manifest
 
 COUNT = 96
 
@@ -54,7 +54,7 @@ def texts() -> list[str]:
 def sentences(texts, tmp_path_factory) -> Manifest:
     """The manifest of the sentences."""
     digests = b"".join(of_bytes(text.encode()) for text in texts)
-    items = Items(digests, [f"{at:03}" for at in range(len(texts))], list(map(len, texts)))
+    items = DataPoints(digests, [f"{at:03}" for at in range(len(texts))], list(map(len, texts)))
     out = tmp_path_factory.mktemp("data") / "sentences"
     return build([items], out, description=Description("sentences"), form=TEXT)
 

@@ -12,7 +12,7 @@ from alithis.base.remote_files import open_file_system
 from alithis.errors import AlithisError, NotStoredError, StorageError
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import Cid, Dag
-from alithis.manifest.reader import Reader
+from alithis.manifest.reader import RangeReader
 from alithis.storage.hosts.host import Report
 
 
@@ -66,7 +66,7 @@ class Bucket:
             dag.update(block)
         return dag.finish()
 
-    def open(self, part: Part) -> Reader:
+    def open(self, part: Part) -> RangeReader:
         """Open a file that is there, to be read by range.
 
         Raises:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from alithis.base.http import Answer, Client, Content, meaning, retry_after
+from alithis.base.http import Client, RequestBody, Response, describe_status, retry_after
 from alithis.base.untrusted_json import parse
 from alithis.errors import (
     AlithisError,
@@ -90,7 +90,7 @@ class _Form:
     def __init__(
         self,
         part: Part,
-        file: Content,
+        file: RequestBody,
         report: Report,
         stopped: threading.Event,
         fields: Mapping[str, str],
@@ -213,7 +213,7 @@ class HttpHost(ABC):
         self._stopped.set()
 
     def _send(
-        self, url: str, part: Part, file: Content, report: Report, **fields: str
+        self, url: str, part: Part, file: RequestBody, report: Report, **fields: str
     ) -> Mapping[str, Any]:
         """Post a form with a file, and return the object in the last line that is answered."""
         form = _Form(part, file, report, self._stopped, fields)
@@ -222,25 +222,25 @@ class HttpHost(ABC):
             raise self._refused(url, answer.status)
         return self._object(url, answer)
 
-    def _object(self, url: str, answer: Answer) -> Mapping[str, Any]:
+    def _object(self, url: str, answer: Response) -> Mapping[str, Any]:
         lines = answer.body.splitlines()
         try:
             if lines and not answer.cut:
                 return parse(lines[-1], "answer")
         except FormatError:
             pass
-        raise self._client.no_use(url, "answers something else than its documented JSON")
+        raise self._client.failure(url, "answers something else than its documented JSON")
 
     def _cid(self, url: str, found: Any) -> Cid:
         """Read the CID that a host says it has stored."""
         try:
             return Cid.parse(found)
         except (FormatError, TypeError, AttributeError):
-            raise self._client.no_use(url, "answers no CID of a file") from None
+            raise self._client.failure(url, "answers no CID of a file") from None
 
     def _ask(
-        self, url: str, content: Content | None = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+        self, url: str, content: RequestBody | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
         """Exchange, up to `ATTEMPTS` times while there is no answer, or a passing one."""
         headers = dict(headers or {})
         if self._key is not None:
@@ -260,7 +260,7 @@ class HttpHost(ABC):
                 break
         raise failed
 
-    def _asked_to_wait(self, url: str, answer: Answer) -> float:
+    def _asked_to_wait(self, url: str, answer: Response) -> float:
         """Return the seconds that a host asks to wait.
 
         Raises:
@@ -269,7 +269,7 @@ class HttpHost(ABC):
         seconds = retry_after(answer)
         if seconds > self.LONGEST_WAIT:
             what = f"answers HTTP {answer.status}, and asks to wait {seconds:,.0f} s: try then"
-            raise self._client.no_use(url, what)
+            raise self._client.failure(url, what)
         return seconds
 
     def _refused(self, url: str, status: int) -> AlithisError:
@@ -280,7 +280,7 @@ class HttpHost(ABC):
             413: "takes no file of this size (HTTP 413)",
         }
         known = said.get(status) if self._key or status in (402, 413) else None
-        return self._client.no_use(url, known or meaning(status))
+        return self._client.failure(url, known or describe_status(status))
 
 
 def is_private(host: str) -> bool:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode, urlsplit
 
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, Cid
-from alithis.manifest.reader import Reader
+from alithis.manifest.reader import RangeReader
 from alithis.storage.hosts.host import (
     ONE_NODE,
     PASSING,
@@ -66,7 +66,7 @@ class Kubo(HttpHost):
         )
         return self._cid(url, self._send(url, part, Plain(part), report).get("Hash"))
 
-    def open(self, part: Part) -> Reader:
+    def open(self, part: Part) -> RangeReader:
         """Open a file that is there, to be read by range."""
         return _KuboFile(self, part)
 
@@ -81,14 +81,14 @@ class Kubo(HttpHost):
         if answer.status != 200:
             raise self._refused(url, answer.status)
         if answer.cut or len(answer.body) != length:
-            raise self._client.no_use(url, f"answers not the {length} bytes it was asked for")
+            raise self._client.failure(url, f"answers not the {length} bytes it was asked for")
         return answer.body
 
     def _import(self, part: Part, report: Report) -> Cid:
         url = self._rpc("dag/import", **{"pin-roots": "true"})
         root = self._send(url, part, Archived(part), report).get("Root")
         if not isinstance(root, dict) or root.get("PinErrorMsg"):
-            raise self._client.no_use(url, "has not pinned what it imported")
+            raise self._client.failure(url, "has not pinned what it imported")
         link = root.get("Cid")
         return self._cid(url, link.get("/") if isinstance(link, dict) else None)
 

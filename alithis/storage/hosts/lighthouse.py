@@ -81,7 +81,7 @@ class Lighthouse(HttpHost):
             return tuple(map(_deal, parse(body * (not answer.cut), "answer").get("data") or ()))
         except (FormatError, TypeError, AttributeError):
             what = "answers something else than its documented JSON"
-            raise self._client.no_use(url, what) from None
+            raise self._client.failure(url, what) from None
 
     def _stored(self, url: str, answer: Mapping[str, Any]) -> Cid:
         """Read the CID, which stands under ``Hash``, or as Kubo's import gives it."""
