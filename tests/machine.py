@@ -36,7 +36,7 @@ from alithis.chain.index import DERIVES, Index
 from alithis.chain.records import Event, Link
 from alithis.chain.registry import Registry
 from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
-from scripts._common import ProviderTransport
+from alithis_ape.transport import ProviderTransport
 
 LEAVES = sorted(digest(f"leaf {number}") for number in range(6))
 TREES = tuple(

@@ -37,7 +37,7 @@ from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Relation
 from alithis.readers import idx_array
 from alithis.storage.store import Store
-from scripts._common import container
+from alithis_ape.contract import container
 
 PROGRAM = [str(Path(sys.executable).parent / "alithis")]
 MODULE = [sys.executable, "-m", "alithis"]

@@ -26,7 +26,7 @@ from alithis.forms import form as forms
 from alithis.forms import hashing as hashing_module
 from alithis.forms.keyed import PublisherKey
 from alithis.manifest import builder, croissant, metadata, proof
-from alithis.manifest.items import contents, model_files
+from alithis.manifest.items import item_totals, model_files
 from alithis.manifest.metadata import Description
 from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.transcript import Input
@@ -401,10 +401,10 @@ class TestFilesAndTheirParts:
 
     def test_sizes(self, tmp_path):
         large = [(f"{number}", 1 << 62, "") for number in range(5)]
-        assert contents(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
+        assert item_totals(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
         negative = with_rows(tmp_path / "negative", [("a", -1, ""), ("b", 1, "")], "dataset")
         with pytest.raises(FormatError, match="negative: the size of an item is negative"):
-            contents(negative)
+            item_totals(negative)
 
 
 class TestInToto:

@@ -40,7 +40,7 @@ from alithis.verify.reference import open_manifest
 from alithis.verify.steps import verify
 from alithis.verify.target import Target
 from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE, Commitment, as_text
-from scripts._common import container
+from alithis_ape.contract import container
 
 COUNT = 70_000
 MAX_REQUESTS, MAX_BYTES = 8, 64 * 1024

@@ -30,7 +30,7 @@ from alithis.errors import (
 from alithis.forms import hashing
 from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
-from scripts._common import container
+from alithis_ape.contract import container
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def reader(registry, transport):
 
 @pytest.fixture(scope="module")
 def transport():
-    from scripts._common import ProviderTransport
+    from alithis_ape.transport import ProviderTransport
 
     return ProviderTransport(ape.networks.provider)
 

@@ -13,13 +13,15 @@ from eth_account import Account
 from relaying import FIELDS, MINT_FIELDS, sign
 from solidity import Kind, Relation, helper, mint
 
+from alithis.chain import mint as signed_mint
 from alithis.forms.hashing import of_bytes
 from alithis.manifest import proof
 from alithis.manifest.proof import Subject
 from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
+from alithis_ape.contract import container
+from alithis_ape.signed_mints import signable
 from scripts import registry as commands
-from scripts._common import container
 
 LOCAL = ["--network", "filecoin:local:test"]
 ROWS = [b"row %d" % number for number in range(300)]
@@ -392,10 +394,8 @@ class TestSignedMints:
         run("sign", folder, "-o", out, "--publisher", accounts[3].address, "--unsigned")
         refused(run, registry, "relay", out, said="is not signed: --signature takes the wallet's")
 
-        from scripts import _relay
-
-        mint_, _ = _relay.load(out)
-        signature = accounts[3].sign_message(mint_.signable()).encode_rsv().hex()
+        request, _ = signed_mint.load(out.read_bytes(), "mint.json")
+        signature = accounts[3].sign_message(signable(request)).encode_rsv().hex()
         run("relay", out, "--signature", f"0x{signature.removeprefix('0x')}")
         assert registry.record(1).publisher == accounts[3]
 

@@ -20,9 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ape_geth
+from alithis.chain.filecoin import filecoin_address
 from alithis.chain.registry import RpcError
 from alithis.errors import TransportError
-from scripts._common import ProviderTransport, container, filecoin_address
+from alithis_ape.contract import container
+from alithis_ape.transport import ProviderTransport
 from tools import install_solc
 
 TOTAL_SUPPLY = "0x" + keccak(text="totalSupply()")[:4].hex()

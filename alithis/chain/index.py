@@ -130,7 +130,9 @@ class Node:
     Attributes:
         id: the token.
         kind: dataset or model.
+        scheme: how its leaves are made.
         size: number of leaves.
+        root: tree hash over the leaves, 32 bytes.
         metadata: SHA-256 of its metadata.json, 32 bytes.
         publisher: address of who minted it.
         owner: address of who owns it.
@@ -142,7 +144,9 @@ class Node:
 
     id: int
     kind: Kind
+    scheme: Scheme
     size: int
+    root: bytes
     metadata: bytes
     publisher: str
     owner: str
@@ -691,8 +695,12 @@ class Index:
         with self._chosen(ids):
             rows = self._database.execute(_NODES).fetchall()
         return [
-            Node(id, Kind(kind), size, metadata, publisher, owner, by, bool(out), bool(bad), claims)
-            for id, kind, size, metadata, publisher, owner, by, out, bad, claims in rows
+            Node(
+                *(id, Kind(kind), Scheme(scheme), size, root, metadata, publisher, owner),
+                *(superseded_by, bool(withdrawn), bool(disordered), claims),
+            )
+            for id, kind, scheme, size, root, metadata, publisher, owner, *marks in rows
+            for superseded_by, withdrawn, disordered, claims in (marks,)
         ]
 
     def _edges(self, ids: Sequence[int]) -> list[Edge]:
@@ -816,7 +824,7 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> StorageError | Format
 
 _UNFIT = "the node's events do not fit together: ask another node"
 _NODES = """
-SELECT tokens.id, kind, size, metadata, publisher,
+SELECT tokens.id, kind, scheme, size, root, metadata, publisher,
     (SELECT owner FROM transfers WHERE token = tokens.id ORDER BY block DESC, log DESC LIMIT 1),
     (SELECT by FROM superseded WHERE token = tokens.id),
     EXISTS (SELECT 1 FROM withdrawn WHERE token = tokens.id),

@@ -94,7 +94,10 @@ def lineage(
       alithis lineage 7 --format svg > lineage.svg
     """
     from alithis.chain.index import DERIVES, Index
+    from alithis.lineage.diagrams import dot, mermaid
     from alithis.lineage.drawing import Drawing
+    from alithis.lineage.svg import svg
+    from alithis.lineage.text import listing, tree
     from alithis.manifest.terms import Relation
     from alithis.verify.library import Shelf
 
@@ -115,11 +118,12 @@ def lineage(
         )
     drawing = Drawing.of(found, shelf)
     if form == "json":
-        say(json.dumps(drawing.as_json(), indent=1))
+        say(json.dumps(drawing.as_object(), indent=1))
     elif form == "list" or kind or grade:
-        _say_list(drawing.listing(kind, grade))
+        _say_list(listing(drawing, kind, grade))
     else:
-        say(getattr(drawing, form or "tree")())
+        formats = {"tree": tree, "mermaid": mermaid, "dot": dot, "svg": svg}
+        say(formats[form or "tree"](drawing))
     if found.truncated:
         say(f"alithis: only the first {len(found.nodes):,} tokens are shown", err=True)
 

@@ -50,7 +50,8 @@ class ClaimStatus(Term):
 
 
 class Grade(StrEnum):
-    """How far a link is evidenced by the chain."""
+    """How far a link is evidenced, from little to much (`alithis.verify.grade`)."""
 
     STATED = "stated"
+    TRANSCRIPT = "transcript"
     COUNTERSIGNED = "countersigned"

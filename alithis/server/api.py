@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from alithis.chain.index import DERIVES, Claimed, Edge, Entry, Index, Search
+from alithis.chain.index import DERIVES, Claimed, Entry, Index, Search
 from alithis.chain.registry import Registry
 from alithis.errors import AlithisError, FormatError, NoTokenError, StorageError
 from alithis.ipfs.cid import Cid
@@ -313,18 +313,7 @@ class Api:
 
     def _drawing(self, index: Index, found: Any) -> dict[str, Any]:
         shelf = Shelf(self._store)  # anew: what is put into the store later is then seen
-        names = index.names(found.nodes)
-
-        def grade(edge: Edge) -> str:
-            if edge.countersigned:
-                return "countersigned"
-            stated = shelf.statement(found.nodes[edge.token].metadata)
-            target = found.nodes[edge.target]
-            root = shelf.statement(target.metadata).root
-            recorded = stated.transcript(edge.relation.value, target.metadata, target.size, root)
-            return "transcript" if recorded else "stated"
-
-        return Drawing(found, names, grade).as_json()
+        return Drawing.of(found, shelf, index.names(found.nodes)).as_object()
 
     def _verified(self, index: Index, target: Target, entry: Entry) -> dict[str, Any]:
         shelf, record = Shelf(self._store), entry.record
