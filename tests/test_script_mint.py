@@ -154,11 +154,21 @@ def test_links_are_given_by_relation_and_token(run, folder, tmp_path, registry):
     assert registry.record(1).supersededBy == 2
 
 
-@pytest.mark.parametrize("text", ["trained_on", "trained_on=x", "likes=1", "trained_on=-1", "=1"])
-def test_a_link_that_is_none_is_one_clear_line(run, folder, text):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("trained_on", "--link: takes RELATION=TOKEN"),
+        ("likes=1", "--link: takes RELATION=TOKEN"),
+        ("=1", "--link: takes RELATION=TOKEN"),
+        ("trained_on=x", "--link trained_on=x: x: there is no such folder"),
+        ("trained_on=-1", "--link trained_on=-1: -1: there is no such folder"),
+        ("trained_on=ipfs://x", "--link trained_on: "),
+    ],
+)
+def test_a_link_that_is_none_is_one_clear_line(run, folder, text, said):
     error = run(mint_dataset, folder, "--link", text, status=2).stderr
 
-    assert error.startswith(f"Error: --link {text}: takes RELATION=TOKEN")
+    assert error.startswith(f"Error: {said}")
     assert error.count("\n") == 1
 
 
