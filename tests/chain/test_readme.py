@@ -2,6 +2,7 @@
 
 import pytest
 
+from alithis_ape import cli as plugin
 from helpers.readme import assert_shown_as_it_is, commands
 from scripts import demo, deploy, digits, mint_dataset, mint_model, registry, speeches
 
@@ -18,5 +19,8 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("words", commands("ape"))
 def test_each_script_shown_exists_with_the_options_shown(words):
-    assert words[1] == "run"
-    assert_shown_as_it_is(SCRIPTS[words[2]], words[3:])
+    if words[1] == "run":
+        assert_shown_as_it_is(SCRIPTS[words[2]], words[3:])
+    else:
+        assert words[1] == "alithis"
+        assert_shown_as_it_is(plugin.cli, words[2:])

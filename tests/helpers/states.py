@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from alithis.chain.index import DERIVES, Index
+from alithis.chain.index import Index
+from alithis.chain.queries import DERIVES
 from alithis.chain.records import Event
 from helpers.registry_model import NOBODY, Claim, ClaimStatus, Link, Relation, State, Token, snake
 

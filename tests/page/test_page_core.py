@@ -10,13 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from eth_utils import keccak
-from eth_utils.abi import collapse_if_tuple
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from alithis.chain.contract import artifact
-from alithis.chain.index import DERIVES
+from alithis.chain.queries import DERIVES
 from alithis.errors import AlithisError, ProofError, SourceError
 from alithis.forms import hashing
 from alithis.forms import text as texts
@@ -175,26 +172,6 @@ def test_cids_of_raw_blocks(page):
     for number in range(20):
         digest = hashlib.sha256(bytes([number])).digest()
         assert page.ask("cid", digest=digest.hex()) == str(Cid.raw(digest))
-
-
-def test_the_abi_is_the_contracts(page):
-    """Selectors and errors are written down in the page, which has no keccak."""
-    told = page.ask("abi")
-    own = {
-        f"{entry['name']}({','.join(map(collapse_if_tuple, entry['inputs']))})": entry["type"]
-        for entry in artifact()["abi"]
-        if entry["type"] in ("function", "error", "event")
-    }
-    for signature, selector in told["selectors"].items():
-        assert own[signature] == "function"
-        assert keccak(text=signature)[:4].hex() == selector
-    for signature, (selector, _) in told["errors"].items():
-        assert own[signature] == "error"
-        assert keccak(text=signature)[:4].hex() == selector
-    for signature, topic in told["topics"].items():
-        assert own[signature] == "event"
-        assert keccak(text=signature).hex() == topic
-    assert told["interface"] == artifact()["interfaceId"].removeprefix("0x")
 
 
 class TestDifferential:
