@@ -26,9 +26,10 @@ from ape_accounts.accounts import import_account_from_private_key  # noqa: E402
 from alithis_ape.contract import container  # noqa: E402
 from alithis_ape.transport import ProviderTransport  # noqa: E402
 from helpers.anvil import Node, run_anvil  # noqa: E402
-from helpers.chains import PASSPHRASE, POOR, RICH, per_example  # noqa: E402
+from helpers.chains import per_example  # noqa: E402
 from helpers.registry_model import Relation  # noqa: E402
 from helpers.samples import COMMITMENT  # noqa: E402
+from helpers.scripts import PASSPHRASE, POOR, RICH  # noqa: E402
 from helpers.session import ipfs_peer, pytest_sessionfinish  # noqa: E402, F401
 
 ape.config.DATA_FOLDER = APE_DATA

@@ -1,6 +1,6 @@
 """The main job, as a newcomer runs it: `ape run …`, each in a process of its own."""
 
-from helpers.chains import run_script
+from helpers.scripts import run_script
 from scripts import demo
 
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from helpers.chains import run_script
 from helpers.html_page import Page
 from helpers.paths import ROOT
+from helpers.scripts import run_script
 
 FOLDER = ROOT / "build" / "digits"
 

@@ -13,9 +13,9 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 from ape._cli import ApeCLI
 
-from helpers.chains import ALONE, OURS
 from helpers.manifests import write
 from helpers.paths import ROOT
+from helpers.scripts import ALONE, OURS
 
 GROUP = "ape_cli_subcommands"
 

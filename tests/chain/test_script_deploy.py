@@ -22,9 +22,9 @@ from alithis_ape.command import CommandError
 from alithis_ape.contract import find_registry
 from alithis_ape.sending import approve, unsent
 from helpers.anvil import run_anvil
-from helpers.chains import PASSPHRASE, POOR, RICH, run_live, run_script
 from helpers.registry_model import Relation
 from helpers.samples import COMMITMENT
+from helpers.scripts import PASSPHRASE, POOR, RICH, run_live, run_script
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from alithis.cli import cli
 from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
 from helpers.anvil import Node
-from helpers.chains import POOR, RICH, run_live
 from helpers.manifests import write, write_model
+from helpers.scripts import POOR, RICH, run_live
 
 JSON = {"Content-Type": "application/json"}
 SENDS = "eth_sendRawTransaction"

@@ -283,9 +283,7 @@ class TestVerify:
     )
     def test_verdicts_are_those_of_the_command(self, client, world, store, digest):
         chain = ["--rpc", world.node.uri, "--registry", world.registry, "--store", store.root]
-        report = commands.CliRunner(mix_stderr=False).invoke(
-            commands.cli.cli, ["verify", digest.hex(), *map(str, chain), "--json"]
-        )
+        report = commands.invoke("verify", digest.hex(), *chain, "--json")
         expected = json.loads(report.stdout)["results"]
         found = ask(client, f"/api/verify/{digest.hex()}", limit=50)
         assert found["next"] is None

@@ -7,14 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 
 from alithis.chain import abi
 from alithis.chain import index as indices
 from alithis.chain.index import Index
 from alithis.chain.queries import DERIVES, Lineage
 from alithis.chain.registry import Registry
-from alithis.cli import cli
 from alithis.errors import (
     ChainError,
     FormatError,
@@ -26,6 +24,7 @@ from alithis.errors import (
 from alithis.forms import hashing
 from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
+from helpers import commands
 from helpers.artifacts import build, build_as_given, commitment
 from helpers.registry_model import ClaimStatus, Kind, Relation
 from helpers.samples import commitment as some
@@ -439,7 +438,7 @@ class TestCommand:
         def invoke(*args, status=0):
             options = ["--rpc", upstream.uri, "--registry", registry.address]
             options += ["--store", str(store.root), "--index", str(tmp_path / "index")]
-            result = CliRunner(mix_stderr=False).invoke(cli, ["lineage", *options, *map(str, args)])
+            result = commands.invoke("lineage", *options, *args)
             assert result.exit_code == status, result.output + result.stderr
             return result
 
@@ -532,6 +531,6 @@ class TestCommand:
 
     def test_a_dead_endpoint(self, tmp_path):
         options = ["--rpc", "http://127.0.0.1:1", "--registry", "0x" + "00" * 20]
-        result = CliRunner(mix_stderr=False).invoke(cli, ["lineage", "1", *options])
+        result = commands.invoke("lineage", "1", *options)
         assert result.exit_code == 2
         assert "cannot be reached" in result.stderr

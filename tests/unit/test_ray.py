@@ -16,9 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from alithis.cli import cli
 from alithis.errors import SourceError
 from alithis.forms.form import BYTES
 from alithis.integrations import ray as ray_module
@@ -28,6 +26,7 @@ from alithis.manifest.metadata import Description
 from alithis.manifest.sorter import Presorted
 from alithis.readers import open_source
 from alithis.readers.source import shares
+from helpers import commands
 from helpers.reading import fill
 
 WORKERS = 3
@@ -190,7 +189,7 @@ def test_from_an_s3_server(tmp_path):
 
 
 def invoke(*arguments):
-    return CliRunner(mix_stderr=False).invoke(cli, ["manifest", *map(str, arguments)])
+    return commands.invoke("manifest", *arguments)
 
 
 class TestCommand:
