@@ -70,7 +70,7 @@ def test_the_report(said):
     assert "svg" in page.tags
     summary = Page((FOLDER / "training-summary.html").read_text())
     # The recent passages are among those of the whole.
-    assert "15,148 in 2 datasets; one that several hold counts in each" in summary.text
+    assert "15,148 in 2 datasets; one in several datasets is counted in each" in summary.text
 
 
 def test_the_exports(said):
