@@ -180,9 +180,8 @@ def open_sound(folder: Path, kind: str | None) -> Manifest:
             raise CommandError(f"{folder} is broken and was not minted: {step.step}: {step.detail}")
     manifest = Manifest.open(folder)
     if kind not in (None, manifest.metadata.kind):
-        raise CommandError(
-            f"{folder} is a {manifest.metadata.kind}: use mint_{manifest.metadata.kind}"
-        )
+        found = manifest.metadata.kind
+        raise CommandError(f"{folder} is a {found}: use 'ape alithis mint-{found}'")
     return manifest
 
 

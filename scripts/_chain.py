@@ -173,7 +173,7 @@ def lineage(minted: Minted, tokens: Sequence[int], folder: Path) -> None:
     from alithis.lineage.svg import svg
     from alithis.lineage.text import tree
 
-    with Index.beneath(folder / "index", minted.registry) as index:
+    with Index.in_folder(folder / "index", minted.registry) as index:
         index.sync()
         found = index.lineage(tokens)
     drawing = Drawing.of(found, minted.shelf)
@@ -241,7 +241,8 @@ def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
     Returns:
         For each such model its token, and how well the way to it is evidenced.
     """
-    from alithis.chain.index import DERIVES, Index
+    from alithis.chain.index import Index
+    from alithis.chain.queries import DERIVES
     from alithis.lineage.drawing import Drawing
     from alithis.verify import tokens as tokens_module
     from alithis.verify import verdict
@@ -255,7 +256,7 @@ def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
             included.append(result.token)
     if not included:
         raise CommandError(f"{example}: is in none of the chain's datasets")
-    with Index.beneath(folder / "index", minted.registry) as index:
+    with Index.in_folder(folder / "index", minted.registry) as index:
         index.sync()
         found = index.lineage(included, DERIVES, up=False)
     drawing = Drawing.of(found, minted.shelf)

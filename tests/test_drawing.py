@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
 from alithis.lineage.diagrams import mermaid
 from alithis.lineage.drawing import Drawing
 from alithis.lineage.text import listing
@@ -16,8 +16,8 @@ from alithis.manifest.terms import Grade, Kind, Relation, Scheme
 GRADES = tuple(Grade)
 
 
-def node(id: int, kind: Kind = Kind.MODEL) -> Node:
-    return Node(
+def node(id: int, kind: Kind = Kind.MODEL) -> LineageNode:
+    return LineageNode(
         id, kind, Scheme.SHA256, 1, bytes(32), bytes(32), "0xabc", "0xabc", None, False, False, 0
     )
 
@@ -25,7 +25,7 @@ def node(id: int, kind: Kind = Kind.MODEL) -> Node:
 def drawing(root: int, links: dict[tuple[int, int], str], kinds=None) -> Drawing:
     ids = sorted({root, *(id for link in links for id in link)})
     nodes = {id: node(id, (kinds or {}).get(id, Kind.MODEL)) for id in ids}
-    edges = [Edge(token, target, Relation.TRAINED_ON, False) for token, target in links]
+    edges = [LineageEdge(token, target, Relation.TRAINED_ON, False) for token, target in links]
     lineage = Lineage((root,), nodes, edges)
     grades = {edge: Grade(links[edge.token, edge.target]) for edge in edges}
     return Drawing(lineage, {1: "photos"}, grades)

@@ -639,8 +639,8 @@ class TestCommand:
         bill = json.loads(run("export", 4, "--to", "cyclonedx", *options).stdout)
         assert properties(bill["metadata"]["component"])["alithis:token"] == "4"
         assert "is a dataset" in refused("export", 1, "--to", "in-toto", *options)
-        assert "is 3 a manifest?" in refused("export", 3, "--to", "model-signing")
-        assert "Give --rpc and --registry" in refused("export", 3, "--to", "in-toto")
+        assert "3 is a token: give --rpc" in refused("export", 3, "--to", "model-signing")
+        assert "3 is a token: give --rpc" in refused("export", 3, "--to", "in-toto")
 
     def test_by_a_token_whose_manifest_is_not_at_hand(
         self, on_chain, registry, transport, tmp_path, monkeypatch
@@ -662,7 +662,7 @@ class TestCommand:
             ("--rpc and --registry go together", tuned, "--to", "in-toto", "--rpc", "http://x"),
             ("cannot be written", photos, "--to", "proofs", "-o", tmp_path / "no" / "where"),
             ("cannot be read", tmp_path, "--to", "proofs"),
-            ("takes an http or", photos, "--to", "croissant", "--gateway", "javascript:x"),
+            ("is not http://HOST", photos, "--to", "croissant", "--gateway", "javascript:x"),
         ):
             assert said in refused("export", *args)
 

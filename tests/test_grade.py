@@ -13,7 +13,7 @@ import pytest
 from artifacts import build
 from starlette.requests import Request
 
-from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
 from alithis.chain.records import Link, Record
 from alithis.errors import FormatError
 from alithis.lineage.drawing import Drawing
@@ -67,7 +67,7 @@ class Chain:
     @property
     def lineage(self) -> Lineage:
         """What the index says of the two."""
-        edge = Edge(2, 1, self.link.relation, self.link.countersigned)
+        edge = LineageEdge(2, 1, self.link.relation, self.link.countersigned)
         return Lineage((2,), {each.id: node(each) for each in self.tokens()}, [edge])
 
 
@@ -96,8 +96,8 @@ def record(id: int, manifest: Manifest, **other: Any) -> Record:
     )
 
 
-def node(of: Record) -> Node:
-    return Node(
+def node(of: Record) -> LineageNode:
+    return LineageNode(
         *(of.id, of.kind, of.scheme, of.size, of.root, of.metadata_digest),
         *(of.publisher, of.publisher, None, False, False, 0),
     )

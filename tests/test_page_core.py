@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from strategies import leaf_sets
 from test_contract_merkle import flip, forgeries, leaves, mint_tree, verify_all
 
-from alithis.chain.index import DERIVES
+from alithis.chain.queries import DERIVES
 from alithis.errors import AlithisError, ProofError, SourceError
 from alithis.forms import hashing
 from alithis.forms import text as texts

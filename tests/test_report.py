@@ -1024,7 +1024,7 @@ class TestCommand:
         assert "--rpc and --registry go together" in refused(
             "report", family.tuned, "--rpc", "http://127.0.0.1:1"
         )
-        assert "of which registry" in refused("report", 3, *options)
+        assert "3 is a token: give --rpc" in refused("report", 3, *options)
         assert "cannot be reached" in refused(
             "report", 3, "--rpc", "http://127.0.0.1:1", "--registry", "0x" + "00" * 20, *options
         )

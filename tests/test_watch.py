@@ -242,7 +242,9 @@ class TestUnknown:
         refused("store", "check", reference, "--gateway", server.url)
 
     def test_a_token_takes_a_chain(self, server):
-        assert "a token takes --rpc" in refused("store", "check", "1", "--gateway", server.url)
+        assert "1 is a token: give --rpc and --registry" in refused(
+            "store", "check", "1", "--gateway", server.url
+        )
 
 
 class TestHosts:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
 from alithis.manifest.terms import Grade
 from alithis.verify.grade import Endpoint, evidence
 from alithis.verify.library import Shelf
@@ -30,7 +30,7 @@ class Drawing:
 
     lineage: Lineage
     names: Mapping[int, str]
-    grades: Mapping[Edge, Grade]
+    grades: Mapping[LineageEdge, Grade]
 
     @classmethod
     def of(cls, lineage: Lineage, shelf: Shelf, names: Mapping[int, str] | None = None) -> Self:
@@ -46,7 +46,7 @@ class Drawing:
             names = {id: statement.name for id, statement in found.items() if statement.name}
         return cls(lineage, names, {edge: _grade(edge, lineage, shelf) for edge in lineage.edges})
 
-    def title(self, node: Node) -> str:
+    def title(self, node: LineageNode) -> str:
         """Return a token's name and number."""
         return f"{self.names.get(node.id, 'unnamed')} (token {node.id})"
 
@@ -107,12 +107,12 @@ class Drawing:
         }
 
 
-def remarks(node: Node) -> str:
+def remarks(node: LineageNode) -> str:
     """Return the known problems of a token, to be appended to a line about it."""
     return "".join(f", {mark}" for mark in node.marks)
 
 
-def _grade(edge: Edge, lineage: Lineage, shelf: Shelf) -> Grade:
+def _grade(edge: LineageEdge, lineage: Lineage, shelf: Shelf) -> Grade:
     source, target = (Endpoint.of_node(lineage.nodes[id]) for id in (edge.token, edge.target))
     statement = shelf.statement(source.metadata)
     found = evidence(edge.relation, source, target, statement, countersigned=edge.countersigned)

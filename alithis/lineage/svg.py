@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from alithis.chain.index import Edge, Node
+from alithis.chain.queries import LineageEdge, LineageNode
 from alithis.lineage.columns import HEIGHT, WIDTH, Point, layered
 from alithis.lineage.drawing import Drawing, remarks
 from alithis.manifest.terms import Grade, Kind
@@ -36,7 +36,7 @@ def svg(drawing: Drawing) -> str:
     )
 
 
-def _box(drawing: Drawing, node: Node, x: int, y: int) -> str:
+def _box(drawing: Drawing, node: LineageNode, x: int, y: int) -> str:
     name = drawing.names.get(node.id, "unnamed")
     name = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
     second = f"token {node.id}, {node.kind}{remarks(node)}"
@@ -53,7 +53,7 @@ def _box(drawing: Drawing, node: Node, x: int, y: int) -> str:
     )
 
 
-def _line(edge: Edge, grade: Grade, points: Sequence[Point]) -> str:
+def _line(edge: LineageEdge, grade: Grade, points: Sequence[Point]) -> str:
     colour = _COLOURS[grade]
     dashes = ' stroke-dasharray="5 4"' if grade is Grade.STATED else ""
     # Between neighbouring columns the words stand in the gap, on two lines; where the line passes

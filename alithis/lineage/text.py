@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from alithis.chain.index import Edge
+from alithis.chain.queries import LineageEdge
 from alithis.lineage.drawing import Drawing, remarks
 
-_End = tuple[Edge, int]  # a link, and the token at its other end
+_End = tuple[LineageEdge, int]  # a link, and the token at its other end
 
 
 def tree(drawing: Drawing) -> str:
@@ -72,7 +72,7 @@ def _branches(drawing: Drawing, root: int, links: Mapping[int, list[_End]]) -> I
             stack += _entries(indent + ("   " if last else "│  "), links.get(id, []))
 
 
-def _entries(indent: str, ends: Sequence[_End]) -> list[tuple[str, Edge, int, bool]]:
+def _entries(indent: str, ends: Sequence[_End]) -> list[tuple[str, LineageEdge, int, bool]]:
     """Return a token's links for the stack, and of each whether it is the last one printed."""
     last = len(ends) - 1
     return [(indent, edge, id, at == last) for at, (edge, id) in enumerate(ends)][::-1]

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
 from alithis.chain.records import Record
 from alithis.lineage.drawing import Drawing
 from alithis.lineage.svg import svg
@@ -265,7 +265,7 @@ def _picture(found: Report) -> Markup | None:
     if not 1 < len(nodes) <= _MAX_DRAWN or found.model.record is None:
         return None
     edges = [
-        Edge(source, target, Relation(relation), tie.grade == "countersigned")
+        LineageEdge(source, target, Relation(relation), tie.grade == "countersigned")
         for (source, target, relation), tie in ties.items()
     ]
     grades = {edge: tie.grade for edge, tie in zip(edges, ties.values(), strict=True)}
@@ -273,8 +273,8 @@ def _picture(found: Report) -> Markup | None:
     return Markup(svg(Drawing(lineage, names, grades)))  # noqa: S704 -- it escapes the names
 
 
-def _node(record: Record) -> Node:
-    return Node(
+def _node(record: Record) -> LineageNode:
+    return LineageNode(
         id=record.id,
         kind=record.kind,
         scheme=record.scheme,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
@@ -26,24 +25,6 @@ MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 """The statuses that mean: elsewhere."""
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-
-
-def is_url(place: str) -> bool:
-    """Tell whether a place is meant as a URL, not as a folder."""
-    return re.match("https?://", place, re.IGNORECASE) is not None
-
-
-def open_manifest(place: str) -> Manifest:
-    """Open a manifest in a folder, or at a URL.
-
-    Args:
-        place: the folder, or the ``http://`` or ``https://`` URL of it or its metadata.json.
-
-    Raises:
-        FormatError: there is none, or not a well-formed one.
-        StorageError: the server gives no usable answer.
-    """
-    return RemoteFolder(place).open() if is_url(place) else Manifest.open(Path(place))
 
 
 class Server:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Self
 
-from alithis.chain.index import Node
+from alithis.chain.queries import LineageNode
 from alithis.chain.records import Record
 from alithis.errors import FormatError
 from alithis.manifest.metadata import Metadata
@@ -58,7 +58,7 @@ class Endpoint:
         )
 
     @classmethod
-    def of_node(cls, node: Node) -> Self:
+    def of_node(cls, node: LineageNode) -> Self:
         """Take it from a token in a lineage."""
         return cls(node.metadata, node.kind.value, node.scheme.value, node.size, node.root)
 
