@@ -901,7 +901,10 @@ class TestVerifyOnChain:
 
         (result,) = run_json("verify", LOWEST, *options, status=2)["results"]
         assert result["verdict"] == "unverifiable"
-        assert "--manifest or alithis store put brings it there" in result["steps"][-1]["detail"]
+        assert (
+            "name its folder with --manifest, or add it with alithis store put"
+            in result["steps"][-1]["detail"]
+        )
 
         at_hand = ["--manifest", on_chain.folder / "letters"]
         (result,) = run_json("verify", LOWEST, *options, *at_hand, status=1)["results"]

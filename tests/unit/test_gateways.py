@@ -483,7 +483,10 @@ class TestFaults:
             assert (result.verdict, result.notes) == (ABSENT, ())
             alone = ask(nothing, local, of_bytes(b"x"), faulty)
             assert alone.verdict == UNVERIFIABLE
-            assert "--manifest or alithis store put brings it there" in alone.steps[-1].detail
+            assert (
+                "name its folder with --manifest, or add it with alithis store put"
+                in alone.steps[-1].detail
+            )
 
     def test_too_many_requests(self, faulty, honest, nothing, local):
         """The others are asked first; with none left, it is waited for."""

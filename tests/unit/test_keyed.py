@@ -374,7 +374,9 @@ class TestProofs:
         result = verify_manifest(Target.parse(str(proved(tmp_path, dataset, ROWS[7]))), dataset)
 
         assert result.verdict == INCLUDED
-        assert leaf_step(result).endswith(f"which opens it: digest {of_bytes(ROWS[7]).hex()}")
+        assert leaf_step(result).endswith(
+            f"which says whose it is: digest {of_bytes(ROWS[7]).hex()}"
+        )
 
     def test_of_absence_takes_the_file_and_the_publishers_key(self, dataset, tmp_path):
         file = proved(tmp_path, dataset, b"nobody")
@@ -413,7 +415,7 @@ class TestProofs:
             result = verify_manifest(target, tmp_path / "plain")
             assert (result.verdict, leaf_step(result)) == (
                 UNVERIFIABLE,
-                "the leaves are plain digests; an item key opens nothing",
+                "the proof file has an item key, but these leaves are plain digests without keys",
             )
 
     def test_of_plain_leaves_is_about_its_file_alone(self, tmp_path):
@@ -439,7 +441,7 @@ class TestProofs:
         file = proved(tmp_path, dataset, ROWS[7])
         with pytest.raises(SourceError, match="is a proof file itself"):
             Target.parse(str(file), proof_file=file)
-        with pytest.raises(FormatError, match="row: is no proof file"):
+        with pytest.raises(FormatError, match="row: is not a proof file"):
             asked(tmp_path, ROWS[7], proof_file=tmp_path / "row")
 
 

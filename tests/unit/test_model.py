@@ -1227,7 +1227,7 @@ class TestInputs:
         document["alithis"] = {**document["alithis"], "inputs": stated}
         data = metadata.load(json.dumps(document).encode())
 
-        with pytest.raises(FormatError, match=r"states its inputs wrongly|relation"):
+        with pytest.raises(FormatError, match=r"states malformed inputs|relation"):
             stated_inputs(data)
 
     def test_opened_again(self, weights, tmp_path):
@@ -1301,7 +1301,7 @@ class TestCommand:
             (["--params", "list.json"], "list.json: not a JSON object"),
             (["--params", "large.json"], "large.json: more than 262144 bytes"),
             (["--run", "odd.json"], "odd.json: parameters is no JSON object"),
-            (["--run", "inputs.json"], "inputs.json states its inputs wrongly"),
+            (["--run", "inputs.json"], "inputs.json states malformed inputs"),
             (["--force", "-o", "base.safetensors"], "exists and is no manifest"),
         ],
     )

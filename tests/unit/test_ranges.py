@@ -448,7 +448,7 @@ class TestCommands:
         url = f"{rows.url}/rows"
         included = run("verify", "7", "--manifest", url).stdout
         assert "included, at index" in included
-        assert "by the manifest's own word" in included
+        assert "as the manifest states them" in included
         assert "absent from" in run("verify", "x", "--manifest", url, status=1).stdout
 
     def test_prove(self, rows):

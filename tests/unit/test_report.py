@@ -272,9 +272,9 @@ class TestByManifests:
     def test_a_transcript_that_cannot_be(self, family, tmp_path, shelf):
         data = Manifest.open(family.photos).metadata
         lies = {
-            "counts 3 of its data points, of which there are 10": (2, 1, 0, None, 2),
-            "says that just its data points were fed, but has another root": (10, 0, 0, None, 10),
-            "counts 1 data points fed, of which 10 were distinct": (10, 0, 0, 1, 10),
+            "counts 3 data points in a dataset that has 10": (2, 1, 0, None, 2),
+            "says that exactly this dataset was used, but has another root": (10, 0, 0, None, 10),
+            "counts 1 data points used, but 10 distinct ones": (10, 0, 0, 1, 10),
         }
         for number, (said, (seen, unseen, foreign, given_, size)) in enumerate(lies.items()):
             root = data.root if given_ else bytes(32)
@@ -321,7 +321,7 @@ class TestByManifests:
     def test_inputs_that_are_stated_wrongly(self, family, tmp_path, shelf):
         build_plain(tmp_path / "m", [b"w"], kind="model", inputs=[{"relation": "likes"}])
         found = of(tmp_path / "m", shelf)
-        assert found.disagreements == ("m: its metadata states its inputs wrongly",)
+        assert found.disagreements == ("m: its metadata states malformed inputs",)
 
     def test_facts_of_other_types_are_left_out(self, tmp_path, shelf):
         wrong = {"parameters": [1], "metrics": "no", "seconds": "12", "hardware": {}, "complete": 1}
@@ -383,7 +383,7 @@ class TestByTheChain:
         registry.claim(2, proof.leaf, proof.index, proof.path, "ipfs://why", sender=accounts[3])
         found = gather.report(5, shelf, minted)
         (more,) = [each for each in found.artifacts if each.record.id == 2]
-        assert more.marks == ("claims against it that nobody has answered: 1",)
+        assert more.marks == ("unanswered claims against it: 1",)
 
     def test_links_and_metadata_that_disagree(self, minted, registry, shelf, family, owner):
         data = Manifest.open(family.tuned).metadata

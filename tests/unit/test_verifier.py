@@ -166,7 +166,7 @@ class TestVerdicts:
         result = ask_one(reader, shelf, hashed(leaf))
 
         assert (result.verdict, result.index) == (ABSENT, index)
-        assert result.steps[4].detail == f"not there: it would stand {said}"
+        assert result.steps[4].detail == f"not found: it would stand {said}"
 
     def test_absent_in_the_middle(self, reader, shelf, tmp_path):
         result = ask_one(reader, shelf, written(tmp_path, b"no photo"))
@@ -242,7 +242,7 @@ class TestMarks:
         result = ask_one(Record(reader, claims=3, open_claims=2), shelf, hashed(LEAVES[0]))
 
         assert result.verdict == INCLUDED
-        assert result.marks == ("claims against it that nobody has answered: 2",)
+        assert result.marks == ("unanswered claims against it: 2",)
         assert ask_one(Record(reader, claims=3), shelf, hashed(LEAVES[0])).marks == ()
 
     def test_disorder_leaves_inclusion_and_takes_absence(self, reader, shelf):
@@ -251,10 +251,12 @@ class TestMarks:
         included = ask_one(lying, shelf, hashed(LEAVES[0]))
         assert included.verdict == INCLUDED
         assert included.marks == (
-            "disordered: its leaves were shown not to ascend, so absence cannot be proved",
+            "disordered: its leaves were proved to be out of order, so absence cannot be proved",
         )
         detail = failed(ask_one(lying, shelf, hashed(BETWEEN)), "position")
-        assert detail == "not found, but the leaves were shown not to ascend: it may be anywhere"
+        assert detail == (
+            "not found, but the leaves were proved to be out of order, so it may be anywhere"
+        )
 
     def test_disorder_takes_a_proof_file_of_absence_too(self, reader, shelf, photos, tmp_path):
         target = proof_file(tmp_path, Manifest.open(photos).prove(BETWEEN))
@@ -327,8 +329,8 @@ class TestModels:
         assert (tested.relation, tested.grade, tested.transcript) == ("tested_on", "stated", None)
         result = ask_one(reader, shelf, hashed(LOWEST))
         assert (
-            f"stated by its publisher {accounts[1].address}, who recorded a run fed with 200 of "
-            "its 300 leaves and 3 others\n"
+            f"stated by its publisher {accounts[1].address}, who recorded a training run that used "
+            "200 of its 300 data points and 3 others\n"
         ) in verdicts.as_text(result)
         (written,) = verdicts.as_json(hashed(LOWEST), [result])["results"]
         assert written["models"][2]["transcript"]["root"] == "ab" * 32
@@ -414,7 +416,8 @@ class TestMetadataStep:
 
         cid = Cid.raw(reader.record(1).metadata_digest)
         assert detail == (
-            f"{cid} is not in the store {tmp_path}; --manifest or alithis store put brings it there"
+            f"{cid} is not in the store {tmp_path}: name its folder with --manifest, "
+            "or add it with alithis store put"
         )
 
     def test_a_folder_of_another_artifact_does_not_serve(self, reader, photos, tmp_path):
@@ -559,8 +562,8 @@ class TestLeafStep:
 
         assert result.verdict == INCLUDED
         assert result.steps[3].detail == (
-            f"{LEAVES[0].hex()}, from the proof file; only its publisher can tell what it is "
-            "the leaf of"
+            f"{LEAVES[0].hex()}, from the proof file; only its publisher knows which "
+            "data point it stands for"
         )
 
 
@@ -605,7 +608,7 @@ class TestKeyedToken:
         found = Manifest.open(tmp_path / "patients").prove(self.KEY.leaf(of_bytes(b"x")))
         nothing = Shelf(Store(tmp_path / "empty"))
         detail = failed(ask_one(reader, nothing, proof_file(tmp_path, found), token), "leaf")
-        assert detail.startswith("that a keyed leaf is absent says nothing of a data point")
+        assert detail.startswith("the absence of a keyed leaf shows nothing about a data point")
 
 
 def image_manifest(folder):
@@ -728,7 +731,7 @@ class TestProofFiles:
 
         assert result.verdict == (INCLUDED if leaf in LEAVES else ABSENT)
         assert (result.token, result.name, result.kind) == (1, None, "dataset")
-        assert result.steps[1].detail.startswith("not needed, as the proof file brings the path (")
+        assert result.steps[1].detail.startswith("not needed: the proof file has the path (")
         assert result.steps[3].detail == f"{leaf.hex()}, from the proof file"
 
     def test_metadata_at_hand_is_checked_all_the_same(self, reader, shelf, opened, tmp_path):
@@ -749,7 +752,7 @@ class TestProofFiles:
     def test_metadata_that_no_token_commits_to(self, reader, shelf, opened, tmp_path):
         target = proof_file(tmp_path, opened.prove(LEAVES[9]), metadata=BETWEEN)
 
-        with pytest.raises(NoTokenError, match=f"proof file's metadata {BETWEEN.hex()}"):
+        with pytest.raises(NoTokenError, match=f"proof file is about metadata {BETWEEN.hex()}"):
             ask(reader, shelf, target)
 
     def test_a_proof_that_names_nothing_is_tried_on_all(self, reader, shelf, opened, tmp_path):
@@ -899,7 +902,7 @@ class TestOffline:
         assert (result.verdict, result.token, result.models) == (INCLUDED, None, ())
         assert (result.name, result.kind) == ("photos", "dataset")
         assert result.steps[0].detail == (
-            "root and size by the manifest's own word: not checked against a chain"
+            "root and size as the manifest states them: not checked against a chain"
         )
         assert not result.steps[1].detail.endswith("as committed")
 
