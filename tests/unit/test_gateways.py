@@ -253,7 +253,7 @@ class TestChain:
 
     def test_lineage_by_a_file(self, minted, ipfs_peer, tmp_path):
         told = run(
-            "lineage", "7", *minted, "--index", tmp_path / "index", "--gateway", ipfs_peer.url
+            "lineage", "./7", *minted, "--index", tmp_path / "index", "--gateway", ipfs_peer.url
         )
         assert "rows" in told.stdout
 

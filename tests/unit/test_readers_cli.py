@@ -172,7 +172,7 @@ class TestWhereNothingIsFound:
     def test_all_is_passed_over(self, place):
         Path("x.jsonl").write_text('{"a": null}\n\n')
         said = refused("manifest", "x.jsonl", "--column", "a")
-        assert "all 2 were passed over, as x.jsonl#0: a is null or missing" in said
+        assert "all 2 were skipped, as x.jsonl#0: a is null or missing" in said
 
     def test_a_host_that_is_not_there(self, place):
         said = refused("manifest", "http://127.0.0.1:1/x.csv")
