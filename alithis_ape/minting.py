@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from alithis.chain.records import Link
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
-    from alithis.storage.store import Store
+    from alithis.verify.reference import Resolver
 
 store_option = click.option(
     "--store",
@@ -138,21 +138,22 @@ def run(
         MintError: A link or the balance is at fault.
     """
     from alithis.storage.store import Store
+    from alithis.verify.reference import Resolver
 
     def connect() -> Registry:
         return read_registry(find_registry(address, network))
 
-    store = Store(store_folder)
-    with local_sound(reference, kind, store, connect) as (folder, manifest):
+    resolver = Resolver(Store(store_folder), connect=connect)
+    with local_sound(reference, kind, resolver) as (folder, manifest):
         if hosts or not (network.is_dev or unpublished):
             check_published(folder, hosts)
         account = signer(alias, network)
         contract = find_registry(address, network, account)
         registry = read_registry(contract)
-        found = links_module.of_model(registry, manifest, links)
+        found = links_module.of_model(registry, manifest, links, resolver)
         check_again(registry, manifest, account.address, yes=yes)
-        store.put_manifest(folder)
-        for warning in links_module.warnings(registry, found, store):
+        resolver.store.put_manifest(folder)
+        for warning in links_module.warnings(registry, found, resolver.store):
             say(f"warning: {warning}", err=True)
         if not as_json:
             _announce(manifest, contract, found)
@@ -167,9 +168,7 @@ def run(
 
 
 @contextmanager
-def local_sound(
-    text: str, kind: str | None, store: Store, connect: Callable[[], Registry]
-) -> Iterator[tuple[Path, Manifest]]:
+def local_sound(text: str, kind: str | None, resolver: Resolver) -> Iterator[tuple[Path, Manifest]]:
     """Opens the manifest that a reference names, in a folder, if an audit finds it sound.
 
     What is elsewhere is copied into a temporary folder.
@@ -177,17 +176,16 @@ def local_sound(
     Args:
         text: The reference.
         kind: What it must be: ``dataset``, ``model``, or None for either.
-        store: Where a CID or a token's manifest is looked up first.
-        connect: Connects to the registry of a token.
+        resolver: Opens it.
 
     Raises:
         AlithisError: There is no such manifest.
         CommandError: The audit fails, or it is of the other kind.
     """
-    from alithis.verify.reference import Reference, Resolver
+    from alithis.verify.reference import Reference
 
     reference = Reference.parse(text)
-    with Resolver(store, connect=connect).local(reference) as folder:
+    with resolver.local(reference) as folder:
         # A publisher may keep files of items back; a folder of one's own should have them.
         withheld = reference.kind != "folder"
         yield folder, open_sound(folder, kind, name=str(reference), withheld=withheld)

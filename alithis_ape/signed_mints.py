@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from alithis.chain.records import Link
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
+    from alithis.verify.reference import Resolver
 
 _MAX_UINT64 = (1 << 64) - 1
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -109,7 +110,7 @@ def sign(
       ape alithis registry sign photos.alithis -o mint.json --chain 314 --nonce 0 --registry 0x…
       ape alithis registry sign photos.alithis -o mint.json --publisher 0x… --unsigned
     """
-    from alithis.storage.store import Store
+    from alithis.verify.reference import Resolver
 
     is_online = chain is None and nonce is None
     offline = None if is_online else _offline(chain, nonce, address)
@@ -121,13 +122,17 @@ def sign(
     else:
         raise CommandError("--unsigned needs --publisher: the address in whose name it is minted")
     destination = offline or _online(network, address, name)
-    with minting.local_sound(manifest, None, Store(), destination.connect) as (_, opened):
+    resolver = Resolver(connect=destination.connect)
+    with minting.local_sound(manifest, None, resolver) as (_, opened):
         stated = opened.metadata
+        if destination.reader is not None:
+            minting.check_again(destination.reader, opened, name, yes=yes)
+        given = _links(destination, opened, links, resolver)
         request = mint.MintRequest(
             kind=minting.kind(opened),
             publisher=name,
             commitment=minting.commitment(opened),
-            links=tuple(_links(destination, opened, name, links, yes=yes)),
+            links=tuple(given),
             nonce=destination.nonce,
             deadline=int(time.time()) + days * 86_400,
             chain=destination.chain,
@@ -153,15 +158,14 @@ def _offline(chain: int | None, nonce: int | None, address: str | None) -> Desti
 
 
 def _links(
-    destination: Destination, manifest: Manifest, publisher: str, texts: Sequence[str], *, yes: bool
+    destination: Destination, manifest: Manifest, texts: Sequence[str], resolver: Resolver
 ) -> list[Link]:
     """The links of the mint; offline, the user must name a token for each input."""
     from alithis.manifest.transcript import stated_inputs
 
     if destination.reader is not None:
-        minting.check_again(destination.reader, manifest, publisher, yes=yes)
-        return links_module.of_model(destination.reader, manifest, texts)
-    given = links_module.parse(texts, None)
+        return links_module.of_model(destination.reader, manifest, texts, resolver)
+    given = links_module.parse(texts, None, resolver)
     mint.check_inputs(stated_inputs(manifest.metadata), given)
     return given
 
