@@ -124,7 +124,7 @@ def test_asks_on_a_terminal_who_signs_and_whether_to(deploy, live, addresses):
 
 
 def test_refuses_without_an_account(deploy):
-    assert "Give --account or set ALITHIS_ACCOUNT" in refusal(deploy())
+    assert "give --account or set ALITHIS_ACCOUNT" in refusal(deploy())
 
 
 def test_refuses_an_unknown_account(deploy):
@@ -167,7 +167,7 @@ def test_transaction_that_would_fail_is_refused_by_the_contracts_error(deployed,
 
 def test_refuses_to_send_unasked(deploy):
     said = refusal(deploy("--account", RICH))
-    assert "--yes does it unasked" in said
+    assert "--yes sends without asking" in said
 
 
 def test_refuses_a_dead_endpoint(deploy):

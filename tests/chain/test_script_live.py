@@ -133,7 +133,7 @@ def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
     with between(live, change) as node:
         said = the_error(run_live(node, "deploy", "--account", RICH, "--yes"))
 
-    assert "may have been sent all the same" in said
+    assert "may have been sent: look it up" in said
     sent = live.rpc("eth_getTransactionByHash", the_transaction(said))
     assert sent["from"] == addresses[RICH].lower()
 
@@ -158,11 +158,11 @@ def in_receipt(**changes):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (in_receipt(status=None), "may have been sent all the same"),
+        (in_receipt(status=None), "may have been sent: look it up"),
         (in_receipt(transactionHash="0x" + "11" * 32), "another transaction's receipt"),
         (in_receipt(status="0x0"), "ran out of gas"),
-        (in_receipt(logs=[]), "is done all the same"),
-        (in_receipt(logs=[{"a": "\x1b[31m"}]), "is done all the same"),
+        (in_receipt(logs=[]), "was carried out: look it up"),
+        (in_receipt(logs=[{"a": "\x1b[31m"}]), "was carried out: look it up"),
     ],
 )
 def test_a_node_that_lies_of_what_it_did(live, addresses, tmp_path, change, expected):
@@ -189,20 +189,28 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
     with between(live, change) as node:
         said = the_error(run_live(node, "deploy", "--account", RICH, "--yes", "--json"))
 
-    assert "is done all the same" in said
+    assert "was carried out: look it up" in said
     assert live.rpc("eth_getTransactionReceipt", the_transaction(said))["status"] == "0x1"
 
 
 @pytest.mark.parametrize(
     ("lied_to", "lie", "expected"),
     [
-        ("eth_getCode", b"<html>\x1b[31m", "cannot be used: JSONDecodeError"),
+        ("eth_getCode", b"<html>\x1b[31m", "unusable answer: JSONDecodeError"),
         ("eth_getBlockByNumber", b'{"jsonrpc": "2.0", "id": 1, "result": 7}', "'int' object"),
         ("eth_call", b"<html>\x1b[31m", "eth_call: no usable answer from the node"),
         ("eth_call", b"[]", "neither result nor error"),
         ("eth_estimateGas", b'{"id": 1, "error": {"code": "x", "data": "0xz"}}', "gives no reason"),
-        ("eth_estimateGas", b'{"jsonrpc": "2.0", "id": 1, "result": "0x"}', "cannot be used: '0x'"),
-        ("eth_getBalance", b'{"jsonrpc": "2.0", "id": 1, "result": null}', "cannot be used: None"),
+        (
+            "eth_estimateGas",
+            b'{"jsonrpc": "2.0", "id": 1, "result": "0x"}',
+            "eth_estimateGas: the node answers 0x",
+        ),
+        (
+            "eth_getBalance",
+            b'{"jsonrpc": "2.0", "id": 1, "result": null}',
+            "eth_getBalance: the node answers None",
+        ),
         (
             "eth_maxPriorityFeePerGas",
             b'{"jsonrpc": "2.0", "id": 1, "result": "-0x5"}',
@@ -230,7 +238,7 @@ def test_nothing_is_sent_unasked(live, addresses, tmp_path):
     assert result.returncode == 2
     assert "About to mint rows:" in result.stderr
     assert "fee" in result.stderr
-    assert result.stderr.splitlines()[-1].endswith("--yes does it unasked")
+    assert result.stderr.splitlines()[-1].endswith("--yes sends without asking")
 
 
 def test_what_is_on_this_machine_alone_is_not_minted(live, addresses, tmp_path):
@@ -242,9 +250,9 @@ def test_what_is_on_this_machine_alone_is_not_minted(live, addresses, tmp_path):
 
     assert (nowhere.returncode, own.returncode) == (2, 2)
     said = nowhere.stderr.splitlines()[-1]
-    assert "would be on this machine alone: name a host --at" in said
+    assert "no host is named where others can read it: give --at HOST" in said
     assert "--unpublished mints it" in said
-    assert "kubo 127.0.0.1:5001 is not one that others can read" in own.stderr
+    assert "kubo 127.0.0.1:5001 is not public" in own.stderr
     assert not (tmp_path / "store").exists()
 
 

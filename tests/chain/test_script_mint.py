@@ -18,6 +18,7 @@ from alithis_ape.transport import transport
 from helpers import solidity
 from helpers.hosts import KEY, hosting
 from helpers.manifests import write, write_model
+from helpers.range_server import serving
 from scripts import mint_dataset, mint_model
 
 LOCAL = ["--network", "filecoin:local:test"]
@@ -65,6 +66,31 @@ def test_the_manifest_is_in_the_store_after_minting(run, folder, tmp_path):
 
     (stored,) = Store(tmp_path / "store").manifests().manifests
     assert stored.cid == Cid.raw(manifests.Manifest.open(folder).metadata.digest)
+
+
+def test_a_manifest_is_minted_from_a_web_server(run, folder, registry):
+    with serving(folder) as server:
+        run(mint_dataset, server.url)
+
+    assert registry.record(1).metadataDigest == manifests.Manifest.open(folder).metadata.digest
+
+
+def test_a_manifest_is_minted_by_its_cid_or_its_token(run, folder, tmp_path, registry):
+    cid = Store(tmp_path / "store").put_manifest(folder)
+    run(mint_dataset, f"ipfs://{cid}")
+    run(mint_dataset, 1, "--account", "TEST::1")
+
+    assert registry.record(1).root == registry.record(2).root
+    assert "no token 3" in run(mint_dataset, 3, status=2).stderr
+
+
+def test_a_manifest_without_its_items_is_minted_from_elsewhere(run, folder, tmp_path, registry):
+    (folder / "items.parquet").unlink()
+    assert "is broken" in run(mint_dataset, folder, status=2).stderr
+
+    with serving(folder) as server:
+        run(mint_dataset, server.url)
+    assert registry.totalSupply() == 1
 
 
 def test_plain_output_names_token_transaction_gas_and_uri(run, folder):

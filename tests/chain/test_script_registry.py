@@ -327,7 +327,7 @@ class TestReportDisorder:
 
     def test_what_is_no_proof(self, run, lying, registry, tmp_path):
         (tmp_path / "row").write_bytes(b"row")
-        refused(run, registry, "report-disorder", 1, tmp_path / "row", said="is no proof file")
+        refused(run, registry, "report-disorder", 1, tmp_path / "row", said="not a proof file")
 
     def test_leaves_that_ascend(self, run, rows, registry, folder):
         refused(
@@ -345,7 +345,7 @@ class TestReportDisorder:
             run,
             registry,
             *("report-disorder", 1, "--manifest", tmp_path / "mine"),
-            said="is not what token 1 commits to, and so no evidence",
+            said="is not what token 1 commits to, so it proves nothing",
         )
 
 
@@ -445,7 +445,10 @@ class TestSignedMints:
 
     @pytest.mark.parametrize(
         ("account", "said"),
-        [((), "who signs on chain 314?"), (("--account", "TEST::1"), "TEST::1 has a public key")],
+        [
+            ((), "no account is named to sign on chain 314"),
+            (("--account", "TEST::1"), "TEST::1 has a public key"),
+        ],
     )
     def test_offline_for_another_chain_takes_a_key_that_is_no_secret_of_all(
         self, run, registry, folder, tmp_path, account, said
@@ -478,7 +481,12 @@ class TestSignedMints:
         build(tmp_path / "model", [b"weights"], kind="model", inputs=[given])
         arguments = ("sign", tmp_path / "model", "-o", tmp_path / "mint.json")
         arguments += ("--chain", ape.chain.chain_id, "--nonce", 5)
-        refused(run, registry, *arguments, said="which token is rows? Give --link trained_on=TOKEN")
+        refused(
+            run,
+            registry,
+            *arguments,
+            said="no token is named for the input rows: give --link trained_on=TOKEN",
+        )
         assert "trained_on token 1" in run(*arguments, "--link", "trained_on=1").stdout
 
     def test_revoked(self, run, registry, folder, tmp_path, accounts):
@@ -515,16 +523,25 @@ class TestSignedMints:
             (lambda file: file["typedData"]["domain"].update(name="Other"), "other types"),
             (lambda file: file["typedData"]["domain"].update(chainId=314), "on chain 314"),
             (lambda file: file["typedData"]["message"].update(deadline=6), "has expired"),
-            (lambda file: file["typedData"]["message"].update(deadline=2**40), "no signature by"),
-            (lambda file: file["typedData"]["message"].update(links=[LINK] * 3000), "no signature"),
+            (
+                lambda file: file["typedData"]["message"].update(deadline=2**40),
+                "the signature is not by",
+            ),
+            (
+                lambda file: file["typedData"]["message"].update(links=[LINK] * 3000),
+                "the signature is not by",
+            ),
             (lambda file: file.update(version=2), "format version 1"),
-            (lambda file: file.update(signature="0x" + "00" * 65), "is no signature by"),
-            (lambda file: file.update(signature="0x" + "11" * 8192), "is no signature by"),
+            (lambda file: file.update(signature="0x" + "00" * 65), "the signature is not by"),
+            (lambda file: file.update(signature="0x" + "11" * 8192), "the signature is not by"),
             (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
             (lambda file: file.update(signature=malleable(file["signature"])), "InvalidSignature"),
-            (lambda file: file.update(signature=file["signature"][:-2] + "1d"), "is no signature"),
-            (lambda file: file.update(signature="0x" + "11" * 65), "is no signature by"),
-            (lambda file: file.update(signature="0x11"), "is no signature by"),
+            (
+                lambda file: file.update(signature=file["signature"][:-2] + "1d"),
+                "the signature is not by",
+            ),
+            (lambda file: file.update(signature="0x" + "11" * 65), "the signature is not by"),
+            (lambda file: file.update(signature="0x11"), "the signature is not by"),
         ],
         ids=range(14),
     )
@@ -558,5 +575,5 @@ class TestSignedMints:
 
     def test_unsigned_in_whose_name(self, run, registry, folder, tmp_path):
         arguments = ("sign", folder, "-o", tmp_path / "m", "--unsigned")
-        refused(run, registry, *arguments, said="in whose name?")
+        refused(run, registry, *arguments, said="--unsigned needs --publisher")
         refused(run, registry, *arguments, "--publisher", "0x1", said="is not an address")

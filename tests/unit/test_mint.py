@@ -150,7 +150,7 @@ class TestInputs:
     def test_offline_each_input_takes_a_link_of_its_own(self):
         links = [Link(1, Relation.TRAINED_ON)]
         mint.check_inputs([self.STATED], links)
-        with pytest.raises(MintError, match="which token is rows"):
+        with pytest.raises(MintError, match="no token is named for the input rows"):
             mint.check_inputs([self.STATED, self.STATED], links)
 
 
@@ -244,10 +244,10 @@ class TestFile:
             (lambda file: file["typedData"]["domain"].update(name="Other"), "other types"),
             (lambda file: file["typedData"]["types"].pop("Link"), "other types or fields"),
             (lambda file: file["typedData"].update(primaryType="Permit"), "is not a mint"),
-            (lambda file: file.update(typedData=[]), "typedData is no object"),
+            (lambda file: file.update(typedData=[]), "typedData is not an object"),
             (lambda file: file.update(version=2), "format version 1"),
             (lambda file: file.update(version=True), "format version 1"),
-            (lambda file: file.update(alithis="proof"), "no signed mint"),
+            (lambda file: file.update(alithis="proof"), "not a signed mint"),
             (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
             (lambda file: file.update(signature="0x"), "a signature is"),
             (lambda file: file.update(signature=7), "a signature is"),
