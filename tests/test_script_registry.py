@@ -323,7 +323,7 @@ class TestReportDisorder:
 
     def test_what_is_no_proof(self, run, lying, registry, tmp_path):
         (tmp_path / "row").write_bytes(b"row")
-        refused(run, registry, "report-disorder", 1, tmp_path / "row", said="is no proof file")
+        refused(run, registry, "report-disorder", 1, tmp_path / "row", said="not a proof file")
 
     def test_leaves_that_ascend(self, run, rows, registry, folder):
         refused(

@@ -113,7 +113,7 @@ class Transcript:
         size = sum(map(len, blocks()))
         leaves = (block.tobytes() for block in blocks())
         return cls(
-            root=merkle.grow(leaves, _ignored).root if size else None,
+            root=merkle.tree(leaves).root if size else None,
             size=size,
             seen=seen,
             unseen=manifest.metadata.size - seen,
@@ -165,10 +165,6 @@ def _ascending(manifest: Manifest) -> Iterator[NDArray[np.bytes_]]:
             )
         before = block[-SIZE:]
         yield leaves
-
-
-def _ignored(_: bytes) -> None:
-    """Take the tiles of a tree of which the root is all that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
