@@ -116,9 +116,18 @@ page-pictures: setup page chromium ## take the pictures in docs/, and more of th
 	cp build/digits/lineage.svg docs/lineage.svg
 	$(BIN)/python tools/page_pictures.py build/pictures build/digits/report.html docs
 
+.PHONY: architecture
+architecture: $(STAMPS)/venv ## draw the packages and their imports into docs/; fails where one runs up
+	@$(BIN)/python tools/architecture.py
+
 .PHONY: contract
 contract: setup ## compile the contract and export it into the library
 	$(BIN)/python tools/export_contract.py
+	$(BIN)/python tools/generate_terms.py
+
+.PHONY: terms
+terms: setup ## write the library's terms and the contract's selectors for the page (web/src/generated)
+	$(BIN)/python tools/generate_terms.py
 
 .PHONY: lock
 lock: node ## renew constraints.txt and package-lock.json

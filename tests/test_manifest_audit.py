@@ -159,7 +159,7 @@ class TestDocument:
 class TestParts:
     @pytest.fixture
     def folder(self, tmp_path, monkeypatch) -> Path:
-        for module in ("spool", "builder", "audit"):
+        for module in ("manifest.sorter", "manifest.builder", "manifest.audit"):
             monkeypatch.setattr(f"alithis.{module}.ROWS", 128)
         monkeypatch.setattr(metadata, "PART", 512)
         made(tmp_path / "m", made_up(1200))

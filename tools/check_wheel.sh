@@ -39,7 +39,7 @@ expect 0 "$bin/alithis" verify data/two --manifest data.alithis
 echo four >four
 expect 1 "$bin/alithis" verify four --manifest data.alithis
 expect 2 "$bin/alithis" verify missing --manifest data.alithis
-for file in web/index.html server/openapi.json; do
+for file in web/index.html server/openapi.json reports/templates/html.j2; do
   expect 0 "$bin/python" -c 'import alithis, pathlib, sys
 sys.exit(not (pathlib.Path(alithis.__file__).parent / sys.argv[1]).is_file())' "$file"
 done

@@ -52,6 +52,6 @@ def one_line(value: object, limit: int = 200) -> str:
     return clipped(" ".join(text.split()), limit)
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: object) -> str:
     """Return the first line of an error's message; libraries add paragraphs of advice."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,37 +1,52 @@
-"""``alithis report``: what a model rests on, and what is not known of it."""
+"""``alithis report``: what a model was made from, known problems, and what is not known."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from alithis.cli.options import ANY, chain_options, gateway_option, say, store_option
+from alithis.cli.options import (
+    ANY,
+    REFERENCE,
+    open_reference,
+    reference_options,
+    say,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alithis.manifest.reader import Manifest
     from alithis.reports.gather import Report
+    from alithis.verify.reference import Resolver
 
-_ENDINGS = {
-    **dict.fromkeys((".md", ".markdown", ".txt"), "markdown"),
-    **dict.fromkeys((".html", ".htm"), "html"),
+Form = Literal["markdown", "html", "json"]
+
+_ENDINGS: dict[str, Form] = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".txt": "markdown",
+    ".html": "html",
+    ".htm": "html",
     ".json": "json",
 }
 
 
 @click.command()
-@click.argument("subject", metavar="TOKEN|MANIFEST")
+@click.argument("subject", metavar=REFERENCE)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["markdown", "html", "json"]),
     help="How to write it  [default: by the ending of --out: .md, .html, .json; or markdown].",
 )
-@click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
+@click.option(
+    "-o", "--out", type=ANY, help="The file to write; - is standard output  [default: -]."
+)
 @click.option(
     "--template",
     type=click.Choice(["eu-training-summary"]),
@@ -41,32 +56,26 @@ _ENDINGS = {
     "--manifest",
     "places",
     multiple=True,
-    metavar="DIR|URL",
-    help="A manifest at hand, here or at a URL; repeatable.",
+    metavar=REFERENCE,
+    help="The manifest of something the model was made from; repeatable.",
 )
-@gateway_option
-@chain_options()
-@store_option
+@reference_options()
 def report(
     subject: str,
-    form: str | None,
+    form: Form | None,
     out: Path | None,
     template: str | None,
     places: tuple[str, ...],
-    gateways: tuple[str, ...],
-    rpc: str | None,
-    registry: str | None,
-    chain: int | None,
-    store_folder: Path | None,
+    references: Resolver,
 ) -> None:
-    """Report what a model rests on, and what is not known of it.
+    """Report what a model was made from, known problems, and what is not known.
 
-    The report gives the data it was trained on, with sizes, licences and whether it may be
-    mined; how much of each dataset was fed; which test data was trained on, counted wherever
-    both manifests are at hand; the models it came from; what the chain says against any of
-    these; how far each link is evidenced; and what none of this tells.
+    The report shows the training data, with sizes, licences and whether it may be mined; how
+    much of each dataset was fed; which test data was also trained on, counted where both
+    manifests are available; the parent models; known problems; the evidence for each link; and
+    what is not known.
 
-    Without --rpc and --registry it rests on MANIFEST alone. Other manifests are looked for at
+    Without --rpc and --registry it is based on MANIFEST alone. Other manifests are looked for at
     --manifest, in the local store, and through the gateways.
 
     \b
@@ -76,77 +85,62 @@ def report(
       alithis report digits.alithis --template eu-training-summary -o summary.md
       alithis report 7 --rpc URL --registry 0x… --gateway https://ipfs.io --format json
     """
-    from alithis.chain.registry import Registry
-    from alithis.chain.rpc import HttpTransport
     from alithis.reports.gather import report as gather
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.store import Store
     from alithis.verify.library import Shelf
 
-    if bool(rpc) != bool(registry):
-        raise click.UsageError("--rpc and --registry go together")
     form = form or _form_of(out)
-    reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
-    asked = _subject(subject)
-    shelf = Shelf(Store(store_folder), _at_hand(places), Gateways.named(gateways))
-    found = gather(asked, shelf, reader)
+    asked = subject_of(references, subject)
+    shelf = Shelf(references.store, _opened(references, places), references.gateways)
+    found = gather(asked, shelf, references.registry)
     text = _written(found, form, template)
-    if out is None:
-        click.echo(text, nl=False)
-        return
-    _write(out, text)
-    sources = len(found.sources)
-    say(f"{out}: {sources} source{'s'[: sources != 1]}, not known: {len(found.unknown)}")
+    if write_output(out, [text.encode()]):
+        sources = len(found.sources)
+        say(f"{out}: {sources} source{'s'[: sources != 1]}, not known: {len(found.unknown)}")
 
 
-def _subject(text: str) -> int | Manifest:
-    from alithis.storage.http_manifest import open_manifest
+def subject_of(references: Resolver, text: str) -> int | Manifest:
+    """Return what a report is about: a token's number, or a manifest."""
+    from alithis.verify.reference import Reference
 
-    if text.isdecimal() and len(text) < 16 and not Path(text).exists():
-        return int(text)
-    return open_manifest(text)
+    reference = Reference.parse(text)
+    if reference.kind == "token":
+        return references.record(reference).id
+    return references.open(reference).manifest
 
 
-def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
-    """Open manifests; one that cannot be is told, and does not end it."""
+def _opened(references: Resolver, places: tuple[str, ...]) -> Iterator[Manifest]:
+    """Open manifests. One that cannot be opened is reported, and the others are still used."""
     from alithis.errors import AlithisError
-    from alithis.storage.http_manifest import open_manifest
+    from alithis.verify.reference import Reference
 
     for place in places:
+        reference = Reference.parse(place)
+        if reference.kind == "token":
+            references.record(reference)  # a mistyped token, or none of any registry, is an error
         try:
-            yield open_manifest(place)
+            yield open_reference(references, place).manifest
         except AlithisError as error:
             say(f"alithis: {error}", err=True)
 
 
-def _form_of(out: Path | None) -> str:
-    """Tell by a file's ending how to write it; without one, it is Markdown."""
+def _form_of(out: Path | None) -> Form:
+    """Choose the format by a file's ending. Without one it is Markdown."""
     _, dot, ending = out.name.lower().rpartition(".") if out else ("", "", "")
     if not dot:
         return "markdown"
     if dot + ending not in _ENDINGS:
         known = ", ".join(_ENDINGS)
-        raise click.UsageError(f"{out}: does not end in one of {known}; --format says what it is")
+        raise click.UsageError(
+            f"{out}: does not end in one of {known}. Name the format with --format"
+        )
     return _ENDINGS[dot + ending]
 
 
-def _written(found: Report, form: str, template: str | None) -> str:
-    from alithis.reports import document, eu_summary, model_report
+def _written(found: Report, form: Form, template: str | None) -> str:
+    from alithis.reports import eu_summary, model_report
     from alithis.reports.gather import as_object
 
     if form == "json":
-        value = document.as_object(eu_summary.compose(found)) if template else as_object(found)
+        value = eu_summary.as_object(found) if template else as_object(found)
         return json.dumps(value, indent=1) + "\n"
-    composed = eu_summary.compose(found) if template else model_report.compose(found)
-    return document.html(composed) if form == "html" else document.markdown(composed)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    from alithis.base.files import write_atomic
-    from alithis.errors import SourceError
-
-    try:
-        write_atomic(path, text.encode())
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be written: {error.strerror}") from error
+    return eu_summary.write(found, form) if template else model_report.write(found, form)

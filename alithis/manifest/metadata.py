@@ -23,14 +23,11 @@ from alithis.errors import FormatError, VersionError
 from alithis.forms.form import FORMS, Form
 from alithis.forms.hashing import SIZE, of_bytes
 from alithis.manifest import vocabulary
+from alithis.manifest.terms import MAX_FILES, MAX_METADATA_BYTES, MAX_NAME, MAX_SIZE, Kind, Scheme
 
 FILE = "metadata.json"
 VERSION = 1
-MAX_BYTES = 256 * 1024
-"""A raw IPFS block is no larger, so the CID of a larger document would not be its SHA-256."""
-
-KINDS = ("dataset", "model")
-SCHEMES = ("sha256", "keyed")
+MAX_BYTES = MAX_METADATA_BYTES
 
 ITEMS, LEAVES = "items.parquet", "leaves"
 PART = 1 << 24
@@ -40,8 +37,6 @@ MAX_PARTS = 256
 
 _ITEMS = re.compile(r"items(-\d{5})?\.parquet")
 _NAMES = re.compile(rf"leaves|{_ITEMS.pattern}|tiles/[1-6]")
-_MAX_FILES = MAX_PARTS + 44
-_MAX_SIZE = 1 << 48
 
 _CROISSANT = "http://mlcommons.org/croissant/1.1"
 _PARQUET = "application/x-parquet"
@@ -263,20 +258,20 @@ def load(data: bytes) -> Metadata:
     _check_length(data)
     document = JsonObject(parse(data, FILE), FILE)
     ours = document.object("alithis")
-    version = ours.integer("version", 1, _MAX_SIZE)
+    version = ours.integer("version", 1, MAX_SIZE)
     if version != VERSION:
         raise VersionError(
             f"{FILE}: format version {version}; this release reads version {VERSION}: "
             "upgrade alithis, or check where the file comes from"
         )
-    size = ours.integer("size", 1, _MAX_SIZE)
-    items = ours.integer("items", size, _MAX_SIZE)  # several items may have one leaf
-    frontier = ours.sha256_list("frontier", _MAX_SIZE.bit_length())
+    size = ours.integer("size", 1, MAX_SIZE)
+    items = ours.integer("items", size, MAX_SIZE)  # several items may have one leaf
+    frontier = ours.sha256_list("frontier", MAX_SIZE.bit_length())
     if len(frontier) != size.bit_count():
         ours.fail("frontier", f"has {len(frontier)} hashes; size {size} needs {size.bit_count()}")
-    scheme = ours.one_of("scheme", SCHEMES)
+    scheme = ours.one_of("scheme", tuple(Scheme))
     return Metadata(
-        kind=ours.one_of("kind", KINDS),
+        kind=ours.one_of("kind", tuple(Kind)),
         name=_checked_name(document.text("name")),
         form=_form(ours.object("form")),
         scheme=scheme,
@@ -434,7 +429,7 @@ def _form_object(form: Form) -> dict[str, Any]:
 
 def _form(value: JsonObject) -> Form:
     name = value.one_of("name", FORMS)
-    version = value.integer("version", 1, _MAX_SIZE)
+    version = value.integer("version", 1, MAX_SIZE)
     if version != 1:
         raise VersionError(
             f"{FILE}: canonical form {name} has version {version}; this release reads version 1: "
@@ -442,7 +437,7 @@ def _form(value: JsonObject) -> Form:
         )
     mode = value.text("mode") if "mode" in value.values else None
     width, height = (
-        value.integer(key, 1, _MAX_SIZE) if key in value.values else None
+        value.integer(key, 1, MAX_SIZE) if key in value.values else None
         for key in ("width", "height")
     )
     columns = tuple(value.list("columns", MAX_BYTES)) if "columns" in value.values else None
@@ -452,7 +447,7 @@ def _form(value: JsonObject) -> Form:
 
 
 def _files(document: JsonObject) -> tuple[FileEntry, ...]:
-    listed = document.list("distribution", _MAX_FILES)
+    listed = document.list("distribution", MAX_FILES)
     if not all(isinstance(each, dict) for each in listed):
         document.fail("distribution", "must be a list of objects")
     # A file set, which loaders of Croissant use, is a pattern over the files listed beside it.
@@ -485,6 +480,6 @@ def _check_length(data: bytes) -> None:
 
 
 def _checked_name(name: str) -> str:
-    if not 0 < len(name) <= 200 or not name.isprintable():
-        raise FormatError(f"{FILE}: name must be 1 to 200 printable characters, on one line")
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise FormatError(f"{FILE}: name must be 1 to {MAX_NAME} printable characters, on one line")
     return name

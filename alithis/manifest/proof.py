@@ -17,10 +17,10 @@ from alithis.base.untrusted_json import JsonObject, parse
 from alithis.errors import FormatError, ProofError, VersionError
 from alithis.forms import keyed
 from alithis.manifest import merkle
+from alithis.manifest.terms import MAX_NAME, MAX_PATH, MAX_PROOF_BYTES
 
 VERSION = 1
-MAX_BYTES = 64 * 1024
-_MAX_PATH = 64
+MAX_BYTES = MAX_PROOF_BYTES
 _MAX_NUMBER = (1 << 64) - 1
 _ADDRESS = "0x[0-9a-fA-F]{40}"
 
@@ -226,7 +226,7 @@ def _neighbour(absence: JsonObject, side: str, index: int) -> Inclusion | None:
 
 
 def _path(value: JsonObject) -> tuple[bytes, ...]:
-    return value.sha256_list("path", _MAX_PATH)
+    return value.sha256_list("path", MAX_PATH)
 
 
 def _subject(document: JsonObject) -> Subject:
@@ -237,7 +237,7 @@ def _subject(document: JsonObject) -> Subject:
     if name and not name.isprintable():
         about.fail("name", "holds characters that cannot be printed")
     return Subject(
-        name=name[:200] if name else None,
+        name=name[:MAX_NAME] if name else None,
         metadata=about.sha256("metadata") if "metadata" in about else None,
         chain=_number(about, "chain"),
         registry=about.text("registry", _ADDRESS, "an address, 0x and 40 hexadecimal digits")

@@ -14,20 +14,15 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from alithis.errors import AlithisError, ChangedError, MissingExtraError, SourceError
+from alithis.base.remote_files import open_file_system, shown_url
+from alithis.base.text import first_line
+from alithis.errors import AlithisError, ChangedError, SourceError
 from alithis.forms.form import BYTES, Form
 from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
 from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
 
-_EXTRAS = {
-    "http": ("aiohttp", "http"),
-    "https": ("aiohttp", "http"),
-    "s3": ("s3fs", "s3"),
-    "s3a": ("s3fs", "s3"),
-    "hf": ("huggingface_hub", "hf"),
-}
 _BLOCK = 1 << 22
 _MAX_DECODED = 1 << 30
 _BATCH = 256
@@ -89,33 +84,14 @@ def found(url: str) -> tuple[list[RemoteFile], bool, Skips]:
         MissingExtraError: the library for URLs of this kind is not installed.
         SourceError: nothing is there, or it cannot be reached.
     """
-    where = _shown(url)
+    where = shown_url(url)
     with _reachable(where):
-        system, path = _system(url, where)
+        system, path = open_file_system(url)
         if _is_folder(system, path, url):
             files, skipped = _listed(system, path, where)
             return files, True, skipped
         stamp = _stamp(system.info(path))
         return [RemoteFile(system, path, where, where.rpartition("/")[2], stamp)], False, Skips()
-
-
-def _shown(url: str) -> str:
-    """Return a URL without what may be secret in it: a password, a signature."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _system(url: str, where: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        protocol = url.partition("://")[0]
-        if protocol in _EXTRAS:
-            raise MissingExtraError(*_EXTRAS[protocol]) from error
-        raise SourceError(f"{where}: cannot be opened: {error}") from error
-    return system, path
 
 
 def _is_folder(system: Any, path: str, url: str) -> bool:
@@ -173,7 +149,7 @@ def _reachable(where: str) -> Iterator[None]:
     except FileNotFoundError as error:
         cause = error.__cause__  # fsspec says "not found" of a host that it does not reach, too
         known = cause is None or isinstance(cause, FileNotFoundError)
-        reason = "not found" if known else str(cause).splitlines()[0]
+        reason = "not found" if known else first_line(cause)
         raise SourceError(f"{where}: cannot be read: {reason}") from error
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]

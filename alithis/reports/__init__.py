@@ -1,1 +1,1 @@
-"""What a model rests on, for people and for other standards."""
+"""What a model was made from, for people and for other tools."""
