@@ -1,9 +1,9 @@
 """Mutation testing of ``contracts/MerkleTree.sol``: whether its tests notice when it is wrong.
 
 One operator, bound, constant or statement is changed at a time, the contract is compiled with
-it, and ``tests/chain/test_contract_merkle.py`` must fail, or a limit of ``test_contract_gas.py``. Those
-few mutants that behave the same wherever they can run are named below with the reason, and
-everything else must be killed.
+it, and ``tests/chain/test_contract_merkle.py`` must fail, or a limit of
+``test_contract_gas.py``. Those few mutants that behave the same wherever they can run are named
+below with the reason, and everything else must be killed.
 
 Usage: python tools/mutants.py [--jobs N] [--list] [--only TEXT]   (`make mutants`)
 """

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from alithis.base.files import check_unchanged, open_regular
-from alithis.errors import FormatError, IntegrityError, SourceError
+from alithis.base.files import check_unchanged, read_at, regular_file
+from alithis.errors import FormatError, IntegrityError
 from alithis.ipfs.cid import CHUNK_SIZE, DAG_PB, MAX_LINKS, Cid, DagNode, join
 
 MAX_BLOCK = 2 << 20
@@ -115,21 +115,15 @@ def outline(path: str | os.PathLike[str]) -> Outline:
         SourceError: the file cannot be read, or is not a regular one.
         ChangedError: it changed while it was read.
     """
-    handle, before = open_regular(path)
-    try:
+    with regular_file(path) as (handle, before):
         leaves = _leaves(handle, before.st_size, os.fspath(path))
         check_unchanged(os.fspath(path), before, os.fstat(handle), before.st_size)
-    finally:
-        os.close(handle)
     return Outline(leaves, before.st_size)
 
 
 def _leaves(handle: int, size: int, name: str) -> bytes:
     def digest(offset: int) -> bytes:
-        try:
-            return hashlib.sha256(os.pread(handle, CHUNK_SIZE, offset)).digest()
-        except OSError as error:
-            raise SourceError(f"{name}: cannot be read: {error.strerror or error}") from error
+        return hashlib.sha256(read_at(handle, offset, CHUNK_SIZE, name)).digest()
 
     offsets = range(0, max(size, 1), CHUNK_SIZE)
     if len(offsets) == 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from alithis.base.progress import Progress
+from alithis.base.text import first_line
 from alithis.errors import AlithisError
 from alithis.forms.form import Form
 from alithis.forms.hashing import SIZE
@@ -128,7 +129,7 @@ def _audit_leaves(directory: Path, data: Metadata, progress: Progress) -> Iterat
     with ExitStack() as stack:
         leaves = stack.enter_context((directory / LEAVES).open("rb"))
         first = stack.enter_context(_Comparison(directory / "tiles" / "1"))
-        tree = merkle.grow(_advancing(order.watched(_blocks(leaves)), progress), first.take)
+        tree = merkle.tree(_advancing(order.watched(_blocks(leaves)), progress), first.take)
         tiled = first.same() and _same_tiles(directory, data, tree)
     yield order.step()
     yield _same("root", data.root.hex(), tree.root.hex())
@@ -147,13 +148,13 @@ def _advancing(blocks: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
         progress.advance(len(block) // SIZE)
 
 
-def _same_tiles(directory: Path, data: Metadata, tree: merkle.Top) -> bool:
+def _same_tiles(directory: Path, data: Metadata, tree: merkle.Tree) -> bool:
     """Compare the levels from 2 on, and which levels there are."""
     named = sorted(entry.name for entry in data.files if entry.name.startswith("tiles/"))
-    levels = len(tree.tiles) + 1 if tree.size >= merkle.TILE else 0
+    levels = len(tree.upper_tiles) + 1 if tree.size >= merkle.TILE else 0
     return named == [f"tiles/{level}" for level in range(1, levels + 1)] and all(
         (directory / "tiles" / str(level)).read_bytes() == tile
-        for level, tile in enumerate(tree.tiles, start=2)
+        for level, tile in enumerate(tree.upper_tiles, start=2)
     )
 
 
@@ -266,7 +267,7 @@ def _items_problem(
                     or rows.problem(file, progress)
                 )
         except (pa.ArrowException, OSError) as error:
-            problem = str(error).splitlines()[0]
+            problem = first_line(error)
         if problem:
             return f"{directory / name}: {problem}"
         left -= part

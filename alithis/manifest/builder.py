@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,9 +10,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from alithis.base.files import sync, write_errors, write_new
+from alithis.base.files import flush, write_errors, write_new
 from alithis.base.progress import Progress
 from alithis.forms.form import Form
 from alithis.forms.hashing import SIZE
@@ -186,7 +185,7 @@ def _write_items(target: Path, collected: Collected, progress: Progress) -> dict
                 leaves.write(rows[firsts(rows, before)].tobytes())
                 before = rows[-1].tobytes()
                 progress.advance(len(table))
-        _flush(leaves)
+        flush(leaves)
     return {name: _data_type(arrow) for name, arrow in collected.columns.items()}
 
 
@@ -196,20 +195,23 @@ def _through(path: Path, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
     first = next(tables)
     names = first.column_names
-    with pq.ParquetWriter(
-        path,
-        first.schema,
-        compression={name: "none" if name == "leaf" else "snappy" for name in names},
-        use_dictionary=[name for name in names if name not in ("leaf", "path")],
-        sorting_columns=pq.SortingColumn.from_ordering(
-            first.schema, [("leaf", "ascending"), ("path", "ascending")]
-        ),
-        write_page_index=True,
-    ) as writer:
-        for table in chain([first], tables):
-            writer.write_table(table, row_group_size=len(table))
-            yield table
-    sync(path)
+    with path.open("xb") as file:
+        with pq.ParquetWriter(
+            file,
+            first.schema,
+            # Digests do not compress. Leaves and paths differ from row to row, so that a
+            # dictionary would only double them.
+            compression={name: "none" if name == "leaf" else "snappy" for name in names},
+            use_dictionary=[name for name in names if name not in ("leaf", "path")],
+            sorting_columns=pq.SortingColumn.from_ordering(
+                first.schema, [("leaf", "ascending"), ("path", "ascending")]
+            ),
+            write_page_index=True,
+        ) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table, row_group_size=len(table))
+                yield table
+        flush(file)
 
 
 def _data_type(arrow: pa.DataType) -> str:
@@ -218,19 +220,19 @@ def _data_type(arrow: pa.DataType) -> str:
     return "sc:Integer" if pa.types.is_integer(arrow) else "sc:Text"
 
 
-def _write_tree(target: Path, progress: Progress) -> merkle.Top:
+def _write_tree(target: Path, progress: Progress) -> merkle.Tree:
     size = (target / LEAVES).stat().st_size // SIZE
     progress.phase("hashing the tree", size, unit="leaves")
     if size < merkle.TILE:
-        return merkle.grow(_leaf_blocks(target, progress), lambda _: None)
+        return merkle.tree(_leaf_blocks(target, progress))
     tiles = target / "tiles"
     tiles.mkdir()
     with (tiles / "1").open("xb") as file:
-        top = merkle.grow(_leaf_blocks(target, progress), file.write)
-        _flush(file)
-    for level, tile in enumerate(top.tiles, start=2):
+        tree = merkle.tree(_leaf_blocks(target, progress), file.write)
+        flush(file)
+    for level, tile in enumerate(tree.upper_tiles, start=2):
         write_new(tiles / str(level), tile)
-    return top
+    return tree
 
 
 def _leaf_blocks(target: Path, progress: Progress) -> Iterator[bytes]:
@@ -238,11 +240,6 @@ def _leaf_blocks(target: Path, progress: Progress) -> Iterator[bytes]:
         while block := file.read(_BLOCK):
             yield block
             progress.advance(len(block) // SIZE)
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _entries(target: Path) -> list[FileEntry]:

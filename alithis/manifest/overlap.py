@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alithis.base.text import first_line
 from alithis.errors import FormatError, IntegrityError, SourceError
 from alithis.forms.form import Form
 from alithis.forms.hashing import SIZE
@@ -121,7 +122,7 @@ class _Blocks:
         self._name = manifest.metadata.name
         self._stated = manifest.metadata.file(LEAVES).sha256
         self._root = manifest.metadata.root
-        self._tree = None if (self._stated, self._root) in _PROVED else merkle.Growing()
+        self._tree = None if (self._stated, self._root) in _PROVED else merkle.TreeHasher()
         self._source = manifest.blocks()
         self._hasher = hashlib.sha256()
         self._before = b""
@@ -167,7 +168,7 @@ class _Blocks:
                 expected=self._stated,
                 found=self._hasher.digest(),
             )
-        if self._tree and (found := self._tree.root()) != self._root:
+        if self._tree and (found := self._tree.finish().root) != self._root:
             raise IntegrityError(
                 f"{self._name}: root of {LEAVES}", expected=self._root, found=found
             )
@@ -178,7 +179,7 @@ class _Blocks:
 
         self._hasher.update(block)
         if self._tree:
-            self._tree.add(block)
+            self._tree.update(block)
         self.rows = np.frombuffer(block, np.uint8).reshape(-1, SIZE)
         self.keys = np.ascontiguousarray(self.rows[:, :8]).view(">u8").ravel().astype(np.uint64)
         if len(self.rows):
@@ -276,4 +277,4 @@ def _batches(files: Iterable[Path]) -> Iterator[tuple[pa.Array, pa.Array]]:
                     if len(batch):
                         yield batch["leaf"], batch["path"]
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise SourceError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+            raise SourceError(f"{path}: cannot be read: {first_line(error)}") from error

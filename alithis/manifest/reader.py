@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
-from alithis.base.files import open_regular
+from alithis.base.files import open_regular, read_at
 from alithis.errors import FormatError, IntegrityError, RootMismatchError, SourceError, StorageError
 from alithis.forms.hashing import SIZE
 from alithis.manifest import merkle, metadata
@@ -300,9 +300,9 @@ class FileReader:
             StorageError: they cannot be read.
         """
         try:
-            return os.pread(self._handle, length, offset)
-        except OSError as error:
-            raise StorageError(f"{self._path}: cannot be read: {error.strerror}") from error
+            return read_at(self._handle, offset, length, self._path)
+        except SourceError as error:
+            raise StorageError(str(error)) from error
 
 
 def _read_metadata(directory: Path) -> bytes:

@@ -21,8 +21,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from alithis.base.files import sync, write_errors, write_new
+from alithis.base.files import flush, sync_folder, write_errors, write_new
 from alithis.base.progress import Progress
+from alithis.base.text import first_line
 from alithis.errors import SourceError
 from alithis.forms.hashing import SIZE
 from alithis.manifest.metadata import ITEMS
@@ -418,11 +419,10 @@ def _write_chunk(folder: Path, number: int, table: pa.Table) -> _Chunk:
         hashing = _Hashing(file)
         with pa.ipc.new_stream(hashing, table.schema) as writer:
             writer.write_table(table, max_chunksize=ROWS)
-        file.flush()
-        os.fsync(file.fileno())
+        flush(file)
     sha256 = hashing.sha256.hexdigest()
     path = partial.rename(folder / f"{number:06}-{len(table)}-{sha256}.arrow")
-    sync(folder)
+    sync_folder(folder)
     return _Chunk(path, number, len(table), sha256)
 
 
@@ -579,7 +579,7 @@ def connected(scratch: Path, what: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             database.execute("SET enable_progress_bar = false")  # it goes to the standard output
             yield database
     except duckdb.Error as error:
-        raise SourceError(f"{what}: cannot be sorted: {str(error).splitlines()[0]}") from error
+        raise SourceError(f"{what}: cannot be sorted: {first_line(error)}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

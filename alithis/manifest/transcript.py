@@ -124,7 +124,7 @@ class Transcript:
         size = sum(map(len, blocks()))
         leaves = (block.tobytes() for block in blocks())
         return cls(
-            root=merkle.grow(leaves, _discard).root if size else None,
+            root=merkle.tree(leaves).root if size else None,
             size=size,
             seen=seen,
             unseen=manifest.metadata.size - seen,
@@ -176,10 +176,6 @@ def _ascending(manifest: Manifest) -> Iterator[NDArray[np.bytes_]]:
             )
         before = block[-SIZE:]
         yield leaves
-
-
-def _discard(_: bytes) -> None:
-    """Take the tiles of a tree of which only the root is needed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from alithis.base.text import first_line
 from alithis.errors import SourceError
 from alithis.forms import record
 from alithis.forms.form import Form
@@ -194,7 +195,7 @@ def digested(
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
     except (pa.ArrowException, MemoryError) as error:
-        raise SourceError(f"{name}: {str(error).splitlines()[0]}") from error
+        raise SourceError(f"{name}: {first_line(error)}") from error
     columns: dict[str, Any] = {
         as_: _kept(_column(table, each), numbers) for as_, each in choice.keep
     }

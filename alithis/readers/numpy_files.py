@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from alithis.base.text import first_line
 from alithis.errors import ChangedError, SourceError
 from alithis.forms.form import BYTES
 from alithis.forms.pool import Pool
@@ -122,7 +123,7 @@ def _header(where: str, file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, columns_first, dtype = read(file)
     except (ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise SourceError(f"{where}: no array that can be read: {reason}") from error
     check_portable(dtype, where)
     size = dtype.itemsize * math.prod(shape[1:])

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from alithis.base.remote_files import open_file_system, shown_url
+from alithis.base.text import first_line
 from alithis.errors import AlithisError, ChangedError, SourceError
 from alithis.forms.form import BYTES, Form
 from alithis.forms.hashing import of_bytes
@@ -148,7 +149,7 @@ def _reachable(where: str) -> Iterator[None]:
     except FileNotFoundError as error:
         cause = error.__cause__  # fsspec says "not found" of a host that it does not reach, too
         known = cause is None or isinstance(cause, FileNotFoundError)
-        reason = "not found" if known else str(cause).splitlines()[0]
+        reason = "not found" if known else first_line(cause)
         raise SourceError(f"{where}: cannot be read: {reason}") from error
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]

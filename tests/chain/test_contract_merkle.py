@@ -423,7 +423,7 @@ def test_absence_from_small_trees_one_by_one(registry, owner):
 def test_absence_from_large_trees(registry, owner, size):
     rng, tree = random.Random(size), leaves(size)
     joined = b"".join(tree)
-    built = merkle.tree(joined)
+    built = merkle.tree([joined])
 
     @cache
     def path(place):

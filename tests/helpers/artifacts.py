@@ -72,11 +72,18 @@ def rewrite(folder: Path, old: bytes, new: bytes) -> Manifest:
     return Manifest.open(folder)
 
 
+def tree_with_tiles(leaves: bytes) -> tuple[merkle.Tree, list[bytes]]:
+    """The tree over leaves, and all levels of its tiles."""
+    first = bytearray()
+    tree = merkle.tree([leaves], first.extend)
+    return tree, [bytes(first), *tree.upper_tiles] if first else []
+
+
 def build_as_given(out: Path, leaves: Sequence[bytes]) -> Manifest:
     """Writes a dataset's manifest over leaves in the order given: a lying publisher's."""
-    tree = merkle.tree(b"".join(leaves))
+    tree, tiles = tree_with_tiles(b"".join(leaves))
     contents = {"leaves": b"".join(leaves)}
-    contents |= {f"tiles/{level}": tile for level, tile in enumerate(tree.tiles, start=1)}
+    contents |= {f"tiles/{level}": tile for level, tile in enumerate(tiles, start=1)}
     (out / "tiles").mkdir(parents=True)
     entries = []
     for name, content in contents.items():

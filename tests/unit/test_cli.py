@@ -314,7 +314,7 @@ class TestManifest:
 
         said = refused("manifest", photos, "-o", "notes", "--force")
 
-        assert "notes: exists and is no manifest" in said
+        assert "notes: exists and is not a manifest" in said
         assert (place / "notes" / "text").read_text() == "mine"
 
     def test_out_inside_source(self, photos):
@@ -329,7 +329,7 @@ class TestManifest:
 
         said = refused("manifest", hashed / "data", "-o", hashed, "--force")
 
-        assert "photos.alithis: exists and is no manifest" in said
+        assert "photos.alithis: exists and is not a manifest" in said
         assert (hashed / "data" / "precious").exists()
 
     @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ class TestManifest:
             (["photos", "--form", "pixels"], "not an image that can be decoded"),
             (["photos/cats/a", "--type", "idx"], "no IDX file of unsigned bytes"),
             (["photos/cats/a", "--type", "idx", "--form", "pixels"], "as idx, which takes no form"),
-            (["photos", "--name", "two\nlines"], "name is not 1 to 200 printable characters"),
+            (["photos", "--name", "two\nlines"], "name must be 1 to 200 printable characters"),
             (["photos", "--description", "x" * (300 << 10)], "at most 262144 are allowed"),
         ],
     )
@@ -376,7 +376,7 @@ class TestManifest:
         (place / "file").write_text("mine")
         said = refused("manifest", photos, "-o", out)
 
-        assert ("cannot be written" in said) or ("is no manifest" in said)
+        assert ("cannot be written" in said) or ("is not a manifest" in said)
         assert (place / "file").read_text() == "mine"
         assert not [name for name in listing(place) if "partial" in name]
 
@@ -535,7 +535,7 @@ class TestInterruption:
             seen.extend(listing(place))
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(builder, "sync", interrupted)
+        monkeypatch.setattr(builder, "flush", interrupted)
         before = listing(place)
 
         result = run("manifest", photos, "-o", "out", status=130)
@@ -620,7 +620,9 @@ class TestProve:
         run("prove", hashed, LOWEST, "-o", "proof.json")
 
         assert "proof.json is a proof file already" in refused("prove", hashed, "proof.json")
-        assert "registry is no address" in refused("prove", hashed, LOWEST, "--registry", "0x12")
+        assert "registry must be an address" in refused(
+            "prove", hashed, LOWEST, "--registry", "0x12"
+        )
         assert "nowhere: no such file" in refused("prove", hashed, "nowhere")
         said = refused("prove", hashed, LOWEST, "-o", "no/proof.json")
         assert said == "Error: no/proof.json: cannot be written: No such file or directory\n"
@@ -714,7 +716,7 @@ class TestVerifyOffline:
         Path("proof.json").write_text('{"alithis": "proof", "version": 1}')
         said = refused("verify", "proof.json", "--manifest", hashed)
 
-        assert said == "Error: proof: leaf is not 64 lower-case hexadecimal digits\n"
+        assert said == "Error: proof: leaf must be 64 lower-case hexadecimal digits\n"
 
     def test_no_manifest(self, photos):
         said = refused("verify", LOWEST, "--manifest", "photos")
@@ -733,7 +735,9 @@ class TestVerifyOffline:
         path.write_bytes(path.read_bytes().replace(b'"photos"', b'"\\u001b[31m"'))
 
         said = refused("verify", LOWEST, "--manifest", hashed)
-        assert said.endswith(": metadata.json: name is not 1 to 200 printable characters\n")
+        assert said.endswith(
+            ": metadata.json: name must be 1 to 200 printable characters, on one line\n"
+        )
 
     @pytest.mark.parametrize("name", ["-cat", "--help", "-"])
     def test_target_that_looks_like_an_option(self, photos, place, name):

@@ -22,7 +22,7 @@ def swapped(first, second, leaves=LEAVES):
 
 
 def inclusion(leaves, index):
-    tree = merkle.tree(b"".join(leaves))
+    tree = merkle.tree([b"".join(leaves)])
 
     def node(height, position):
         start = position << height

@@ -302,7 +302,7 @@ for _ in range(100):
     notes.note(random.bytes(32 * 100_000), 100_000)
 noted = Noted([notes])
 total = sum(len(block) for block in noted.blocks())
-merkle.grow((block.tobytes() for block in noted.blocks()), lambda _: None)
+merkle.tree(block.tobytes() for block in noted.blocks())
 print(total, noted.given, (peak() - before) // 1024)
 """
         done = subprocess.run(

@@ -63,7 +63,7 @@ class TestScheme:
         if vector["holds"]:
             loaded.check(root, len(leaves))
         else:
-            with pytest.raises(ProofError, match="the item key opens leaf"):
+            with pytest.raises(ProofError, match="the item key and digest give leaf"):
                 loaded.check(root, len(leaves))
 
     @given(key=keys, values=st.lists(digests, max_size=20))
@@ -143,7 +143,7 @@ class TestKeyFile:
         (tmp_path / "key").chmod(mode)
 
         for read in (read_key, obtain_key):
-            with pytest.raises(SourceError, match=rf"others may read \(mode {mode:o}\): chmod 600"):
+            with pytest.raises(SourceError, match=rf"may read this key \(mode {mode:o}\)"):
                 read(tmp_path / "key")
 
     @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ class TestKeyFile:
         (tmp_path / "key").write_bytes(content)
         (tmp_path / "key").chmod(0o600)
 
-        with pytest.raises(SourceError, match="does not hold 64 hexadecimal digits") as caught:
+        with pytest.raises(SourceError, match="must hold 64 hexadecimal digits") as caught:
             read_key(tmp_path / "key")
         if content:
             assert content.decode() not in str(caught.value).replace(str(tmp_path), "")
@@ -187,7 +187,7 @@ class TestOpening:
         opening = Opening(digest, key.item_key(digest))
         opening.check(key.leaf(digest))
         if other != key.leaf(digest):
-            with pytest.raises(ProofError, match="the item key opens leaf"):
+            with pytest.raises(ProofError, match="the item key and digest give leaf"):
                 opening.check(other)
 
     @given(key=keys, digest=digests, bit=st.integers(0, 511))
@@ -201,17 +201,17 @@ class TestOpening:
         leaf = KEY.leaf(bytes(SIZE))
         root = merkle.root(leaf)
         Inclusion(leaf, 0, (), Opening(bytes(SIZE), KEY.item_key(bytes(SIZE)))).check(root, 1)
-        with pytest.raises(ProofError, match="the item key opens leaf"):
+        with pytest.raises(ProofError, match="the item key and digest give leaf"):
             Inclusion(leaf, 0, (), Opening(bytes(SIZE), bytes(SIZE))).check(root, 1)
 
     @pytest.mark.parametrize(
         ("opening", "said"),
         [
-            ([], "opening is no object"),
-            ({}, "digest is not 64"),
-            ({"digest": "00" * SIZE}, "key is not 64"),
-            ({"digest": "00" * SIZE, "key": "AA" * SIZE}, "key is not 64"),
-            ({"digest": "00" * 31, "key": "00" * SIZE}, "digest is not 64"),
+            ([], "opening must be an object"),
+            ({}, "digest must be 64"),
+            ({"digest": "00" * SIZE}, "key must be 64"),
+            ({"digest": "00" * SIZE, "key": "AA" * SIZE}, "key must be 64"),
+            ({"digest": "00" * 31, "key": "00" * SIZE}, "digest must be 64"),
         ],
     )
     def test_malformed(self, opening, said):
@@ -224,7 +224,7 @@ class TestOpening:
         found = Manifest.open(dataset).prove(KEY.leaf(of_bytes(b"nobody")))
         document = json.loads(proof.dump(found, proof.Subject()))
         document["opening"] = {"digest": "00" * SIZE, "key": "00" * SIZE}
-        with pytest.raises(FormatError, match="opening goes with inclusion"):
+        with pytest.raises(FormatError, match="opening is allowed with inclusion only"):
             proof.load(json.dumps(document).encode())
 
 
@@ -273,7 +273,7 @@ class TestManifest:
     def test_without_a_key_check_is_refused(self, dataset, value):
         document = json.loads((dataset / "metadata.json").read_text())
         document["alithis"]["keyCheck"] = value
-        with pytest.raises(FormatError, match="keyCheck is not 64"):
+        with pytest.raises(FormatError, match="keyCheck must be 64"):
             metadata.load(json.dumps(document).encode())
 
     def test_plain_leaves_have_no_key_check(self, tmp_path):
@@ -354,7 +354,7 @@ class TestProofs:
         ):
             result = verify_manifest(target, dataset)
             assert result.verdict == UNVERIFIABLE
-            assert leaf_step(result).startswith("the item key opens leaf")
+            assert leaf_step(result).startswith("the item key and digest give leaf")
 
     def test_that_does_not_open_its_leaf_takes_the_publishers_key(self, dataset, tmp_path):
         found = Manifest.open(dataset).prove(KEY.leaf(of_bytes(ROWS[7])))
@@ -509,7 +509,7 @@ class TestCommands:
             ["prove", "patients.alithis", "patients/7", "--key-file", "key"],
             ["verify", "patients/7", "--manifest", "patients.alithis", "--key-file", "key"],
         ):
-            assert "others may read (mode 644): chmod 600" in refused(*words)
+            assert "may read this key (mode 644). Run chmod 600 on it" in refused(*words)
         assert not Path("b").exists()
 
     def test_no_key_is_made_to_read_with(self, patients):

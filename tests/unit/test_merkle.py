@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from alithis.errors import ProofError, RootMismatchError
 from alithis.manifest import merkle
 from helpers import reference
+from helpers.artifacts import tree_with_tiles
 from helpers.paths import VECTOR_FILES
 from helpers.strategies import digests, leaf_sets
 
@@ -41,7 +42,7 @@ class TestTree:
     @pytest.mark.parametrize("vector", VECTORS["trees"], ids=lambda vector: str(vector["size"]))
     def test_vectors(self, vector):
         leaves = sample(vector["size"])
-        tree = merkle.tree(b"".join(leaves))
+        tree = merkle.tree([b"".join(leaves)])
         assert reference.mth(leaves).hex() == tree.root.hex() == vector["root"]
         assert [node.hex() for node in tree.frontier] == vector["frontier"]
         for path in vector["paths"]:
@@ -52,10 +53,10 @@ class TestTree:
     @pytest.mark.parametrize("size", [1, 2, 3, 255, 256, 257, 511, 512, 513, 65535, 65536, 65537])
     def test_tiles_are_the_hashes_of_complete_subtrees(self, size):
         leaves = sample(size)
-        tree = merkle.tree(b"".join(leaves))
+        tree, tiles = tree_with_tiles(b"".join(leaves))
         assert tree.size == size
-        assert len(tree.tiles) == sum(256**level <= size for level in range(1, 4))
-        for level, tile in enumerate(tree.tiles, start=1):
+        assert len(tiles) == sum(256**level <= size for level in range(1, 4))
+        for level, tile in enumerate(tiles, start=1):
             width = 256**level
             assert tile == b"".join(
                 reference.mth(leaves[start : start + width])
@@ -69,7 +70,7 @@ class TestTree:
             if len(leaves) >> bit & 1:
                 expected.append(reference.mth(leaves[start : start + (1 << bit)]))
                 start += 1 << bit
-        tree = merkle.tree(b"".join(leaves))
+        tree = merkle.tree([b"".join(leaves)])
         assert list(tree.frontier) == expected
         assert merkle.fold(tree.frontier) == tree.root
 
@@ -81,28 +82,19 @@ class TestTree:
             size //= 64
         leaves, first = np.random.default_rng(size).bytes(size * 32), bytearray()
         blocks = (leaves[start : start + step] for start in range(0, len(leaves), step))
-        top, tree = merkle.grow(blocks, first.extend), merkle.tree(leaves)
-        assert (top.size, top.root, top.frontier) == (size, tree.root, tree.frontier)
-        assert (bytes(first), *top.tiles) == tree.tiles
-        growing = merkle.Growing()
-        for start in range(0, len(leaves), step):
-            growing.add(leaves[start : start + step])
-        assert growing.root() == tree.root
+        streamed, (tree, tiles) = merkle.tree(blocks, first.extend), tree_with_tiles(leaves)
+        assert streamed == tree
+        assert (tree.size, tree.root) == (size, merkle.root(leaves))
+        assert first == tiles[0]
 
     @pytest.mark.parametrize("blocks", [[], [b""], [b"", b""]])
     def test_stream_without_leaves_is_refused(self, blocks):
-        with pytest.raises(ProofError, match="an empty tree has no root"):
-            merkle.grow(blocks, bytearray().extend)
-        with pytest.raises(ProofError):
-            merkle.Growing().root()
+        with pytest.raises(ProofError, match="at least one; not 0 bytes"):
+            merkle.tree(blocks)
 
     def test_stream_that_ends_within_a_leaf_is_refused(self):
         with pytest.raises(ProofError, match="not 33 bytes"):
-            merkle.grow([bytes(32), bytes(1)], bytearray().extend)
-        growing = merkle.Growing()
-        growing.add(bytes(33))
-        with pytest.raises(ProofError, match="not 33 bytes"):
-            growing.root()
+            merkle.tree([bytes(32), bytes(1)])
 
     @given(rows=st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=70))
     def test_many_hashes_at_once_are_those_of_hashlib(self, rows):
@@ -113,7 +105,7 @@ class TestTree:
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
     def test_any_buffer_will_do(self, kind):
         leaves = sample(300)
-        assert merkle.tree(kind(b"".join(leaves))).root == reference.mth(leaves)
+        assert merkle.root(kind(b"".join(leaves))) == reference.mth(leaves)
 
     def test_array_of_rows_will_do(self):
         leaves = sample(300)
@@ -123,7 +115,7 @@ class TestTree:
     @pytest.mark.parametrize("length", [0, 1, 31, 33, 63])
     def test_what_is_no_rows_of_32_bytes_is_refused(self, length):
         with pytest.raises(ProofError, match=f"not {length} bytes"):
-            merkle.tree(bytes(length))
+            merkle.root(bytes(length))
 
     def test_empty_frontier_has_no_root(self):
         with pytest.raises(ProofError, match="empty frontier"):
@@ -195,7 +187,7 @@ class TestInclusion:
     @given(leaves=leaf_sets(max_size=300), data=st.data())
     def test_only_complete_nodes_are_asked_for(self, leaves, data):
         index = data.draw(st.integers(0, len(leaves) - 1))
-        tree, asked = merkle.tree(b"".join(leaves)), []
+        tree, asked = merkle.tree([b"".join(leaves)]), []
 
         def node(height, position):
             asked.append((height, position))

@@ -296,7 +296,7 @@ class TestMalformed:
     @pytest.mark.parametrize("number", [b"9" * 4000, b"1e400", b"3e0", b"-0"])
     def test_numbers_that_only_json_can_say(self, number):
         data = composed().replace(b'"size": 3,', b'"size": ' + number + b",")
-        with pytest.raises(FormatError, match=r"size is|a number of 4000|no double") as caught:
+        with pytest.raises(FormatError, match=r"size must be|4000 digits|a double") as caught:
             metadata.load(data)
         assert len(str(caught.value)) < 300
 
@@ -322,10 +322,10 @@ class TestMalformed:
             (b"null", "not a JSON object"),
             (b'"' + b"\xff" + b'"', "not JSON"),
             ("\ufeff{}".encode(), "not JSON"),
-            (b'{"name": "a", "name": "b"}', "twice"),
-            (b'{"a": {"b": 1, "b": 1}}', "twice"),
-            (b'{"name": NaN}', "NaN is no JSON number"),
-            (b'{"name": -Infinity}', "-Infinity is no JSON number"),
+            (b'{"name": "a", "name": "b"}', "repeated"),
+            (b'{"a": {"b": 1, "b": 1}}', "repeated"),
+            (b'{"name": NaN}', "NaN is not a JSON number"),
+            (b'{"name": -Infinity}', "-Infinity is not a JSON number"),
             (b"[" * 100_000, "nested"),
             (b'{"a":' * 30_000, "nested"),
             (b'{"size": ' + b"9" * 10_000 + b"}", "not JSON"),
@@ -358,7 +358,7 @@ class TestMalformed:
 class TestRefusedWhenWritten:
     @pytest.mark.parametrize("name", ["", "x" * 201, "two\nlines", "\x1b[31m", "\udcff"])
     def test_name_before_anything_is_hashed(self, name):
-        with pytest.raises(FormatError, match="name is not 1 to 200 printable characters"):
+        with pytest.raises(FormatError, match="name must be 1 to 200 printable characters"):
             Description(name)
 
     def test_text_that_is_not_utf8_before_anything_is_hashed(self):
@@ -394,15 +394,3 @@ class TestRefusedWhenWritten:
         data = composed(description=Description("s", description="x" * (room + 1)))
         assert len(data) == metadata.MAX_BYTES
         assert Cid.raw(metadata.load(data).digest) == Cid.raw(hashlib.sha256(data).digest())
-
-    @pytest.mark.parametrize(
-        "changes", [{"size": 0}, {"items": 1}, {"frontier": []}, {"files": []}]
-    )
-    def test_commitment_that_cannot_be(self, changes):
-        with pytest.raises(FormatError, match=next(iter(changes)).replace("files", "distribution")):
-            composed(**changes)
-
-    @pytest.mark.parametrize("kind", ["", "datasets"])
-    def test_unknown_kind(self, kind):
-        with pytest.raises(FormatError, match="kind"):
-            composed(kind=kind)

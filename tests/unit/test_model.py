@@ -331,7 +331,7 @@ class TestHostileSafetensors:
                 json.dumps({"t": F4}).encode()[:-1] + b', "t": ' + json.dumps(F4).encode() + b"}"
             )
             path = safetensors_file(tmp_path, header, bytes(4))
-            with pytest.raises(FormatError, match="a key stands twice"):
+            with pytest.raises(FormatError, match="a key is repeated"):
                 build_model([path], tmp_path / "out", description=Description("m"))
             return  # the library takes the last one
         self.refused(safetensors_file(tmp_path, header, b""), "JSON")
@@ -1302,7 +1302,7 @@ class TestCommand:
             (["--params", "large.json"], "large.json: more than 262144 bytes"),
             (["--run", "odd.json"], "odd.json: parameters is no JSON object"),
             (["--run", "inputs.json"], "inputs.json states malformed inputs"),
-            (["--force", "-o", "base.safetensors"], "exists and is no manifest"),
+            (["--force", "-o", "base.safetensors"], "exists and is not a manifest"),
         ],
     )
     def test_refused(self, given, said):

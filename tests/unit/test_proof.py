@@ -164,14 +164,17 @@ BAD_PATHS = [None, {}, "00" * 32, [1], ["00"], [None], ["00" * 32] * 65, [["00" 
             ("leaf", written(ABSENT, absence={"right": SIDE | {"leaf": value}}))
             for value in BAD_HASHES
         ],
-        *[("neighbour", written(ABSENT, absence={"left": value})) for value in (1, "x", [], True)],
-        ("is no proof file", written(alithis="manifest")),
-        ("is no proof file", written(alithis=None)),
-        ("neither", written(inclusion=None)),
-        ("neither", written(inclusion=[])),
-        ("both", written(absence={"left": SIDE, "right": SIDE})),
-        ("both", written(ABSENT, inclusion={"path": []})),
-        ("neither", written(ABSENT, absence=[])),
+        *[
+            ("left must be an object", written(ABSENT, absence={"left": value}))
+            for value in (1, "x", [], True)
+        ],
+        ("not a proof file", written(alithis="manifest")),
+        ("not a proof file", written(alithis=None)),
+        ("inclusion or absence", written(inclusion=None)),
+        ("inclusion must be an object", written(inclusion=[])),
+        ("not both", written(absence={"left": SIDE, "right": SIDE})),
+        ("not both", written(ABSENT, inclusion={"path": []})),
+        ("absence must be an object", written(ABSENT, absence=[])),
         ("about", written(about=[])),
         ("name", written(about={"name": 1})),
         ("name", written(about={"name": "two\nlines"})),
@@ -184,7 +187,7 @@ BAD_PATHS = [None, {}, "00" * 32, [1], ["00"], [None], ["00" * 32] * 65, [["00" 
         ("not JSON", b"\xff"),
         ("not JSON", b"{"),
         ("not a JSON object", b"[]"),
-        ("twice", b'{"alithis": "proof", "alithis": "proof"}'),
+        ("repeated", b'{"alithis": "proof", "alithis": "proof"}'),
         ("NaN", b'{"alithis": NaN}'),
         ("deep", b'{"a":' + b"[" * 10000),
         ("not JSON", b'{"index": ' + b"9" * 10000 + b"}"),

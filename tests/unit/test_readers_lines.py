@@ -101,9 +101,9 @@ class TestJsonl:
         [
             ("[1]", "not a JSON object"),
             ('{"a":1', "not JSON"),
-            ('{"a":1,"a":2}', "a key stands twice"),
-            ('{"a":NaN}', "NaN is no JSON number"),
-            ('{"a":1e400}', "no double holds the number 1e400"),
+            ('{"a":1,"a":2}', "a key is repeated"),
+            ('{"a":NaN}', "NaN is not a JSON number"),
+            ('{"a":1e400}', "the number 1e400 is too large for a double"),
             ('{"a":"\\ud800"}', "no canonical JSON"),
             ("[" * 100_000, "nested more than 32 deep"),
             (b'{"a":"\xff"}', "not JSON"),

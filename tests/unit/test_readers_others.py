@@ -315,7 +315,7 @@ class TestLists:
     def test_file_that_stands_twice(self, tmp_path):
         path = tmp_path / "list.json"
         path.write_text(f'{{"image_sha256_hashes":{{"a":"{HASH[0]}","a":"{HASH[1]}"}}}}')
-        with pytest.raises(SourceError, match="a key stands twice"):
+        with pytest.raises(SourceError, match="a key is repeated"):
             open_source(path)
 
     def test_manifest_of_it(self, tmp_path):

@@ -25,9 +25,10 @@ from alithis.errors import (
 from alithis.forms.form import BYTES
 from alithis.ipfs import cid as cids
 from alithis.ipfs.cid import Cid
-from alithis.manifest import merkle, metadata
+from alithis.manifest import metadata
 from alithis.manifest.metadata import Description, FileEntry
 from alithis.storage.store import Store, StoredManifest
+from helpers.artifacts import tree_with_tiles
 
 LIMIT = 1 << 20
 HELLO = Cid.raw(hashlib.sha256(b"hello").digest())
@@ -52,9 +53,9 @@ def make_manifest(folder, *, name="sample", count=600, kind="dataset", entries=N
     """Write a manifest of the digests of 0, 1, 2, …; `entries` changes what metadata.json names."""
     rows = sorted(hashlib.sha256(str(number).encode()).digest() for number in range(count))
     leaves = b"".join(rows)
-    tree = merkle.tree(leaves)
+    tree, tiles = tree_with_tiles(leaves)
     contents = {"items.parquet": b"PAR1 of " + name.encode(), "leaves": leaves}
-    contents |= {f"tiles/{level}": tile for level, tile in enumerate(tree.tiles, 1)}
+    contents |= {f"tiles/{level}": tile for level, tile in enumerate(tiles, 1)}
     (folder / "tiles").mkdir(parents=True)
     files = []
     for file, content in contents.items():
