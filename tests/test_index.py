@@ -369,7 +369,7 @@ class TestMistrust:
 
     def test_of_another_release(self, index, reader, tmp_path):
         index._database.execute("UPDATE about SET version = 2")
-        with pytest.raises(FormatError, match="of format 2.*delete it"):
+        with pytest.raises(FormatError, match=r"of format 2.*delete it"):
             Index(tmp_path / "index.sqlite", reader)
 
     def test_where_nothing_can_be_written(self, reader, tmp_path):
