@@ -17,6 +17,8 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
+from alithis.base import http
+from alithis.base.http import RetryPolicy
 from alithis.base.progress import Progress
 from alithis.errors import ChangedError, IntegrityError, NotStoredError, StorageError
 from alithis.ipfs import car, cid
@@ -42,7 +44,7 @@ KINDS = ["kubo", "lighthouse", "pinata"]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Waits are short; nothing is asked but what a test starts."""
-    monkeypatch.setattr(host_module.HttpHost, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     for name in ("LIGHTHOUSE_API_KEY", "PINATA_JWT", "ALITHIS_KUBO"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"{name}_FILE", raising=False)
@@ -174,7 +176,7 @@ class TestHosts:
     def test_a_host_that_asks_to_wait_for_long_is_not_waited_for(self, kind, to, host, small):
         host.always = hosts.status(429, Retry_After="3600")
 
-        assert "answers HTTP 429, and asks to wait 3,600 s" in error_of([small], to(kind))
+        assert "answers HTTP 429 and asks us to wait 3,600 s" in error_of([small], to(kind))
         assert sum("pin/ls" not in path and "cid=" not in path for path in host.asked) == 1
 
     @pytest.mark.parametrize("seconds", ["9" * 5000, "1e9", "-1", ""])
@@ -188,11 +190,11 @@ class TestHosts:
     def test_a_retry_after_in_the_far_future(self, kind, to, host, small):
         host.always = hosts.status(503, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT")
 
-        assert "asks to wait" in error_of([small], to(kind))
+        assert "asks us to wait" in error_of([small], to(kind))
 
     def test_a_slow_host_is_named(self, kind, to, host, small, monkeypatch):
         monkeypatch.setattr(host_module.HttpHost, "TIMEOUT", 0.2)
-        monkeypatch.setattr(host_module.HttpHost, "ATTEMPTS", 2)
+        monkeypatch.setattr(host_module.HttpHost, "RETRIES", RetryPolicy(2))
         host.always = hosts.hang
 
         assert "gives no answer within 0.2 s" in error_of([small], to(kind))
@@ -273,11 +275,13 @@ class TestHosts:
         assert min(counts) < 0
 
     def test_giving_up_ends_what_is_under_way(self, kind, to, host, small, monkeypatch):
-        monkeypatch.setattr(host_module.HttpHost, "FIRST_WAIT", 60)
+        monkeypatch.setattr(http, "FIRST_WAIT", 60)
         backend = to(kind)
         host.always = lambda handler: (hosts.status(503)(handler), backend.stop())
 
-        assert "HTTP 503" in error_of([small], backend)
+        error = error_of([small], backend)  # it comes before or during the wait
+
+        assert "HTTP 503" in error or "stopped" in error
 
 
 def test_a_refused_key_names_its_variable(to, host, small, monkeypatch):

@@ -8,6 +8,7 @@ import random
 import pytest
 from test_gateways import corrupted, laid_out, on_all, on_ranges, reply, whole
 
+from alithis.base import http
 from alithis.errors import FormatError, StorageError
 from alithis.ipfs import cid, unixfs
 from alithis.ipfs.cid import CHUNK_SIZE
@@ -15,7 +16,6 @@ from alithis.manifest import metadata
 from alithis.manifest.reader import Manifest
 from alithis.storage.availability import MISSING, THERE, UNKNOWN, WRONG, GatewayHost, check
 from alithis.storage.gateway import Gateway
-from alithis.storage.hosts import host as host_module
 from alithis.storage.hosts import lighthouse as lighthouse_module
 from alithis.storage.hosts.lighthouse import Deal, Lighthouse
 from alithis.storage.hosts.pinata import Pinata
@@ -58,7 +58,7 @@ def server(content):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALITHIS_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(host_module.HttpHost, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
     for variable in ("LIGHTHOUSE_API_KEY", "PINATA_JWT", "ALITHIS_RPC", "ALITHIS_REGISTRY"):
         monkeypatch.delenv(variable, raising=False)
 
