@@ -26,3 +26,8 @@ def printable(text: str) -> str:
         char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; libraries add paragraphs of advice."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
