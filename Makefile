@@ -123,6 +123,11 @@ architecture: $(STAMPS)/venv ## draw the packages and their imports into docs/; 
 .PHONY: contract
 contract: setup ## compile the contract and export it into the library
 	$(BIN)/python tools/export_contract.py
+	$(BIN)/python tools/generate_terms.py
+
+.PHONY: terms
+terms: setup ## write the library's terms and the contract's selectors for the page (web/src/generated)
+	$(BIN)/python tools/generate_terms.py
 
 .PHONY: lock
 lock: node ## renew constraints.txt and package-lock.json

@@ -15,9 +15,11 @@
     ├── RegistryError          a chain, or a registry on it, that gives no usable answer
     │   ├── TransportError     no answer from the RPC endpoint, or none of use
     │   │   └── RpcError       … but an error
+    │   │       └── RefusedError … the contract's own: it refuses the transaction
     │   ├── ChainError         another chain than the one expected
     │   ├── NoRegistryError    no Alithis registry at the address
     │   └── NoTokenError       no such token
+    ├── MintError              a token that cannot be minted as asked
     └── MissingExtraError      an optional library is not installed
 
 Every message is one line that says what is wrong, where, and, where it helps, what to do.
@@ -122,6 +124,10 @@ class RpcError(TransportError):
         self.data = data
 
 
+class RefusedError(RpcError):
+    """The contract refuses a transaction; the message has its error and the error's values."""
+
+
 class ChainError(RegistryError):
     """The RPC endpoint serves another chain than the one expected."""
 
@@ -132,6 +138,10 @@ class NoRegistryError(RegistryError):
 
 class NoTokenError(RegistryError):
     """The registry holds no such token."""
+
+
+class MintError(AlithisError):
+    """A token cannot be minted as asked: a link, a signature or the balance is at fault."""
 
 
 class MissingExtraError(AlithisError):

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts import _common, _links, _mint
+from alithis_ape import links as links_module
+from alithis_ape import minting
+from alithis_ape.command import CommandError
+from alithis_ape.contract import container, read_registry
 
 if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
     from ape.contracts import ContractInstance
 
+    from alithis.chain.records import Link
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
     from alithis.reports.gather import Report
@@ -74,12 +78,12 @@ def local(network: NetworkAPI) -> Iterator[None]:
     """Runs an example with Ape quiet.
 
     Raises:
-        ScriptError: The network is a live one.
+        CommandError: The network is a live one.
     """
     from ape.logging import LogLevel, logger
 
     if not network.is_dev:
-        raise _common.ScriptError(f"the example mints on local chains, not on {network.choice}")
+        raise CommandError(f"the example mints on local chains, not on {network.choice}")
     with logger.at_level(LogLevel.WARNING):
         yield
 
@@ -119,32 +123,32 @@ def mint(members: Sequence[Member], store_folder: Path) -> Minted:
     """Stores and mints the members on a registry of their own."""
     from ape import accounts
 
+    from alithis.chain.records import Link
+    from alithis.manifest.terms import Relation
     from alithis.storage.store import Store
     from alithis.verify.library import Shelf
 
     store = Store(store_folder)
-    contract = accounts.test_accounts[0].deploy(_common.container())
-    registry = _mint.read_registry(contract)
+    contract = accounts.test_accounts[0].deploy(container())
+    registry = read_registry(contract)
     tokens: list[int] = []
     for member in members:
-        manifest = _mint.open_sound(member.folder, None)
+        manifest = minting.open_sound(member.folder, None)
         store.put_manifest(member.folder)
-        given = [(tokens[position], relation) for relation, position in member.links]
+        given = [Link(tokens[at], Relation(relation)) for relation, at in member.links]
         links = list(dict.fromkeys([*_inputs(registry, manifest, given), *given]))
         account = accounts.test_accounts[member.publisher]
-        tokens.append(_mint.mint(contract, manifest, links, account).token)
-        made = ", ".join(f"{relation} token {token}" for token, relation in links) or "no links"
+        tokens.append(minting.mint(contract, manifest, links, account).token)
+        made = ", ".join(f"{link.relation} token {link.target}" for link in links) or "no links"
         say(f"token {tokens[-1]}: {manifest.metadata.kind} {manifest.metadata.name}, {made}")
-        for warning in _links.warnings(registry, links, store):
+        for warning in links_module.warnings(registry, links, store):
             say(f"warning: {warning}")
     return Minted(contract, registry, tokens, Shelf(store))
 
 
-def _inputs(
-    registry: Registry, manifest: Manifest, given: Sequence[_links.Link]
-) -> list[_links.Link]:
+def _inputs(registry: Registry, manifest: Manifest, given: Sequence[Link]) -> list[Link]:
     is_model = manifest.metadata.kind == "model"
-    return _links.input_links(registry, manifest, given) if is_model else []
+    return links_module.input_links(registry, manifest, given) if is_model else []
 
 
 def countersign(minted: Minted) -> None:
@@ -166,20 +170,22 @@ def lineage(minted: Minted, tokens: Sequence[int], folder: Path) -> None:
     """Draws what tokens came from and what came from them, as text and as a picture."""
     from alithis.chain.index import Index
     from alithis.lineage.drawing import Drawing
+    from alithis.lineage.svg import svg
+    from alithis.lineage.text import tree
 
-    with Index.beneath(folder / "index", minted.registry) as index:
+    with Index.in_folder(folder / "index", minted.registry) as index:
         index.sync()
         found = index.lineage(tokens)
     drawing = Drawing.of(found, minted.shelf)
-    click.echo(drawing.tree())
-    _write(folder / "lineage.svg", drawing.svg())
+    click.echo(tree(drawing))
+    _write(folder / "lineage.svg", svg(drawing))
 
 
 def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
     """Names what a fine-tune has from its parent, as `alithis overlap --list` does.
 
     Raises:
-        ScriptError: That is not what was frozen.
+        CommandError: That is not what was frozen.
     """
     from alithis.manifest import overlap
     from alithis.manifest.reader import Manifest
@@ -190,7 +196,7 @@ def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
     side = overlap.Side(child, overlap.Paths.at(tuned, child.metadata))
     names = sorted(name for paths in side.paths_of(leaves) for name in paths)
     if names != sorted(frozen):
-        raise _common.ScriptError(f"expected to share {sorted(frozen)}, found {names}")
+        raise CommandError(f"expected to share {sorted(frozen)}, found {names}")
     for name in names:
         say(name)
 
@@ -235,7 +241,8 @@ def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
     Returns:
         For each such model its token, and how well the way to it is evidenced.
     """
-    from alithis.chain.index import DERIVES, Index
+    from alithis.chain.index import Index
+    from alithis.chain.queries import DERIVES
     from alithis.lineage.drawing import Drawing
     from alithis.verify import tokens as tokens_module
     from alithis.verify import verdict
@@ -248,8 +255,8 @@ def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
             click.echo(verdict.as_text(result))
             included.append(result.token)
     if not included:
-        raise _common.ScriptError(f"{example}: is in none of the chain's datasets")
-    with Index.beneath(folder / "index", minted.registry) as index:
+        raise CommandError(f"{example}: is in none of the chain's datasets")
+    with Index.in_folder(folder / "index", minted.registry) as index:
         index.sync()
         found = index.lineage(included, DERIVES, up=False)
     drawing = Drawing.of(found, minted.shelf)

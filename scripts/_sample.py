@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts._common import ScriptError
+from alithis_ape.command import CommandError
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -22,11 +22,11 @@ def files(part: str) -> tuple[Path, Path]:
         part: ``train`` or ``test``.
 
     Raises:
-        ScriptError: They are not there.
+        CommandError: They are not there.
     """
     images, labels, _ = _FILES[part]
     if not (_DATA / images).is_file():
-        raise ScriptError(f"the sample is not at {_DATA}: 'make setup' fetches it")
+        raise CommandError(f"the sample is not at {_DATA}: 'make setup' fetches it")
     return _DATA / images, _DATA / labels
 
 

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts import _common, _links, _mint, _sample
+from alithis_ape import links as links_module
+from alithis_ape import minting
+from alithis_ape.command import CommandError, ConnectedCommand
+from alithis_ape.contract import container, read_registry
+from scripts import _sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +32,8 @@ _FOLDER = _sample.BUILD / "demo"
 _EPOCHS, _BATCH, _RATE, _SEED = 8, 256, 0.5, 0
 
 
-@click.command(cls=_common.ScriptCommand)
-@_mint.store_option
+@click.command(cls=ConnectedCommand)
+@minting.store_option
 def cli(network: NetworkAPI, store_folder: Path | None) -> None:
     """Run the main job on MNIST: hash, store, deploy, mint, train, mint, verify.
 
@@ -45,7 +49,7 @@ def cli(network: NetworkAPI, store_folder: Path | None) -> None:
     from alithis.storage.store import Store
 
     if not network.is_dev:
-        raise _common.ScriptError(f"the demo mints on local chains, not on {network.choice}")
+        raise CommandError(f"the demo mints on local chains, not on {network.choice}")
     _FOLDER.mkdir(parents=True, exist_ok=True)
     store = Store(store_folder or _FOLDER / "store")
     publisher, builder = accounts.test_accounts[0], accounts.test_accounts[1]
@@ -56,16 +60,16 @@ def cli(network: NetworkAPI, store_folder: Path | None) -> None:
             for folder in folders:
                 _say(f"{folder.name} -> {store.put_manifest(folder)}")
         with _stage(f"Deploy the registry on {network.choice}"):
-            contract = publisher.deploy(_common.container())
+            contract = publisher.deploy(container())
             _say(f"address {contract.address}")
         with _stage("Mint the dataset tokens"):
             for folder in folders:
-                _mint_token(contract, _mint.open_sound(folder, "dataset"), publisher)
+                _mint_token(contract, minting.open_sound(folder, "dataset"), publisher)
         with _stage("Train a classifier, recording what it is fed"):
             model = _train(*folders)
         with _stage("Mint the model token"):
             store.put_manifest(model)
-            _mint_token(contract, _mint.open_sound(model, "model"), builder)
+            _mint_token(contract, minting.open_sound(model, "model"), builder)
         with _stage("Verify a training image and a drawing"):
             _verify(contract, store)
 
@@ -92,13 +96,13 @@ def _hash(part: str) -> Path:
 
 
 def _mint_token(contract: ContractInstance, manifest: Manifest, account: AccountAPI) -> None:
-    links = _links.input_links(_mint.read_registry(contract), manifest)
-    minted = _mint.mint(contract, manifest, links, account)
+    links = links_module.input_links(read_registry(contract), manifest)
+    minted = minting.mint(contract, manifest, links, account)
     _say(f"token {minted.token}: {manifest.metadata.kind} {manifest.metadata.name}")
     _say(f"  publisher {account.address}, {minted.gas:,} gas")
     _say(f"  {minted.uri}")
-    for token, relation in links:
-        _say(f"  {relation} token {token}")
+    for link in links:
+        _say(f"  {link.relation} token {link.target}")
 
 
 # -- The model -----------------------------------------------------------------------------------
@@ -181,14 +185,14 @@ def _verify(contract: ContractInstance, store: Store) -> None:
     """Verifies two PNG files against the dataset tokens, as anybody would who found them.
 
     Raises:
-        ScriptError: A verdict is not what it must be.
+        CommandError: A verdict is not what it must be.
     """
     from alithis.verify import tokens as tokens_module
     from alithis.verify import verdict as verdicts
     from alithis.verify.library import Shelf
     from alithis.verify.target import Target
 
-    registry = _mint.read_registry(contract)
+    registry = read_registry(contract)
     shelf = Shelf(store)
     for path, tokens, verdict in (
         (_training_image(), [1], verdicts.INCLUDED),
@@ -199,7 +203,7 @@ def _verify(contract: ContractInstance, store: Store) -> None:
         for result in tokens_module.verify_tokens(target, registry, shelf, tokens):
             click.echo(verdicts.as_text(result))
             if result.verdict != verdict:
-                raise _common.ScriptError(f"{path}: expected {verdict}, found {result.verdict}")
+                raise CommandError(f"{path}: expected {verdict}, found {result.verdict}")
 
 
 def _training_image() -> Path:
@@ -210,7 +214,7 @@ def _training_image() -> Path:
     for image in images:
         if hashlib.sha256(image.tobytes()).hexdigest() == INCLUDED:
             return _png(image, "training-image.png")
-    raise _common.ScriptError(f"no training image has the digest {INCLUDED}")
+    raise CommandError(f"no training image has the digest {INCLUDED}")
 
 
 def _drawing() -> Path:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts import _chain, _common, _sample
+from alithis_ape.command import ConnectedCommand
+from scripts import _chain, _sample
 from scripts._chain import Member
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _FROZEN = ("hidden.weight", "hidden.bias")
 _LICENSE = "https://creativecommons.org/licenses/by-sa/3.0/"
 
 
-@click.command(cls=_common.ScriptCommand)
+@click.command(cls=ConnectedCommand)
 def cli(network: NetworkAPI) -> None:
     """Run a chain of lineage on MNIST, from images to a fine-tuned model.
 

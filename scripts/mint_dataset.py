@@ -1,40 +1,23 @@
-"""`ape run mint_dataset`: a manifest → a dataset token."""
+"""`ape run mint_dataset`: `ape alithis mint-dataset`, with a sample where no manifest is given."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts import _common, _links, _mint
+from alithis_ape import minting
+from alithis_ape.command import CommandError, ConnectedCommand
 
 if TYPE_CHECKING:
     from ape.api import NetworkAPI
 
 
-@click.command(cls=_common.ScriptCommand)
-@click.argument("manifest_folder", metavar="[MANIFEST]", required=False, type=_mint.MANIFEST)
-@_links.link_option
-@_common.account_option
-@_common.registry_option
-@_mint.store_option
-@_mint.at_option
-@_mint.unpublished_option
-@_common.yes_option
-@_common.json_option
-def cli(
-    network: NetworkAPI,
-    manifest_folder: Path | None,
-    links: tuple[str, ...],
-    alias: str | None,
-    address: str | None,
-    store_folder: Path | None,
-    hosts: tuple[str, ...],
-    unpublished: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
+@click.command(cls=ConnectedCommand)
+@click.argument("manifest", metavar="[MANIFEST]", required=False, type=minting.MANIFEST)
+@minting.mint_options
+def cli(network: NetworkAPI, manifest: Path | None, **options: Any) -> None:
     """Mint a dataset token for MANIFEST; on a local chain, by default for MNIST's training set.
 
     The manifest is audited and copied into the local store first. On a live network a host that
@@ -47,22 +30,10 @@ def cli(
       ape run mint_dataset photos.alithis --at lighthouse --network filecoin:calibration
       ape run mint_dataset photos-v2.alithis --link supersedes=1 --network filecoin:local:node
     """
-    if manifest_folder is None:
+    if manifest is None:
         if not network.is_dev:
-            raise _common.ScriptError(f"which MANIFEST? {network.choice} gets no sample")
+            raise CommandError(f"which MANIFEST? {network.choice} gets no sample")
         from scripts import _sample
 
-        manifest_folder = _sample.manifest("train")
-    _mint.run(
-        network,
-        manifest_folder,
-        "dataset",
-        links,
-        alias=alias,
-        address=address,
-        store_folder=store_folder,
-        hosts=hosts,
-        unpublished=unpublished,
-        yes=yes,
-        as_json=as_json,
-    )
+        manifest = _sample.manifest("train")
+    minting.run(network, manifest, "dataset", **options)

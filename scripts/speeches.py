@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import _chain, _common, _sample
+from alithis_ape.command import CommandError, ConnectedCommand
+from scripts import _chain, _sample
 from scripts._chain import Member
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _EXAMPLE = _sample.ROOT / "examples" / "text_classifier.py"
 _FROZEN = ("party-recent.safetensors#tfidfvectorizer._tfidf.idf_", "vocabulary.txt")
 
 
-@click.command(cls=_common.ScriptCommand)
+@click.command(cls=ConnectedCommand)
 def cli(network: NetworkAPI) -> None:
     """Run a chain of lineage on texts, from a passage to a fine-tuned classifier.
 
@@ -71,13 +72,13 @@ def train(python: Path, speeches: Path, folder: Path) -> None:
         folder: Where the manifests go.
 
     Raises:
-        ScriptError: The interpreter or the texts are not there, or the example fails: it has
+        CommandError: The interpreter or the texts are not there, or the example fails: it has
             said why.
     """
     if not python.is_file():
-        raise _common.ScriptError(f"scikit-learn is not at {python}: 'make examples' installs it")
+        raise CommandError(f"scikit-learn is not at {python}: 'make examples' installs it")
     if not speeches.is_dir():
-        raise _common.ScriptError(f"the speeches are not at {speeches}: 'make setup' fetches them")
+        raise CommandError(f"the speeches are not at {speeches}: 'make setup' fetches them")
     done = subprocess.run([python, _EXAMPLE, speeches, folder], check=False)  # noqa: S603
     if done.returncode:
-        raise _common.ScriptError(f"{_EXAMPLE.name} ended with status {done.returncode}")
+        raise CommandError(f"{_EXAMPLE.name} ended with status {done.returncode}")

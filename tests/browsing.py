@@ -29,7 +29,7 @@ from alithis.ipfs.cid import Cid
 from alithis.manifest import reader as manifests
 from alithis.manifest.disorder import Disorder
 from alithis.training.run import Run
-from scripts._common import container
+from alithis_ape.contract import container
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT = ROOT / "alithis" / "web"

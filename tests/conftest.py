@@ -40,7 +40,8 @@ from chains import (  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 from peers import Peer, run_peer  # noqa: E402
 
-from scripts._common import ProviderTransport, container  # noqa: E402
+from alithis_ape.contract import container  # noqa: E402
+from alithis_ape.transport import ProviderTransport  # noqa: E402
 
 ape.config.DATA_FOLDER = APE_DATA
 

@@ -32,11 +32,12 @@ from solidity import MADE_FROM, digest, refused
 from solidity import Kind as Number
 
 from alithis.chain import abi
-from alithis.chain.index import DERIVES, Index
+from alithis.chain.index import Index
+from alithis.chain.queries import DERIVES
 from alithis.chain.records import Event, Link
 from alithis.chain.registry import Registry
 from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
-from scripts._common import ProviderTransport
+from alithis_ape.transport import ProviderTransport
 
 LEAVES = sorted(digest(f"leaf {number}") for number in range(6))
 TREES = tuple(

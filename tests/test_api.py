@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection
 from serving import free_port, wait_until
 
-from alithis.chain.index import Index, Search, Text
+from alithis.chain.index import Index
+from alithis.chain.queries import ArtifactText, TokenFilter
 from alithis.chain.registry import Registry
 from alithis.chain.rpc import HttpTransport
 from alithis.errors import FormatError, StorageError, TransportError
@@ -69,7 +70,7 @@ def running(reader, store, folder, transport=None) -> Iterator[Client]:
     registry = Registry(transport, reader.address) if transport else reader
 
     def open_index():
-        return Index.beneath(folder, registry)
+        return Index.in_folder(folder, registry)
 
     shown = app_module.Shown("Here", reader.chain_id, "http://127.0.0.1:1", reader.address)
     app = app_module.application(registry, open_index, store, shown, browsing.BUILT)
@@ -344,7 +345,7 @@ class TestVerify:
 
     def test_work_stops_after_some_time_and_says_where(self, client, monkeypatch):
         monkeypatch.setattr(api, "_SECONDS", 1e-9)
-        monkeypatch.setattr(Index, "hurried", lambda index, _: untimed(index))
+        monkeypatch.setattr(Index, "time_limit", lambda index, _: untimed(index))
         found = ask(client, f"/api/verify/{'ab' * 32}", limit=50)
         assert len(found["results"]) == 1
         assert found["next"] == found["results"][0]["token"]
@@ -513,37 +514,39 @@ class TestIndexFile:
             assert client.get("/").status_code == 200  # the page does without
 
     def test_queries_take_bounded_time(self, reader, tmp_path):
-        with Index.beneath(tmp_path, reader) as index:
+        with Index.in_folder(tmp_path, reader) as index:
             index.sync()
-            with pytest.raises(StorageError, match="interrupted"), index.hurried(-1):
+            with pytest.raises(StorageError, match="interrupted"), index.time_limit(-1):
                 index._database.execute(
                     "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
                     "SELECT count(*) FROM n"
                 ).fetchone()
-            assert index.find(Search(), 1)  # and the next ones are not
+            assert index.find_tokens(TokenFilter(), 1)  # and the next ones are not
 
     def test_of_a_release_that_kept_no_texts(self, reader, tmp_path):
-        with Index.beneath(tmp_path, reader) as index:
+        with Index.in_folder(tmp_path, reader) as index:
             index.sync()
         (file,) = tmp_path.glob("*.sqlite")
         with sqlite3.connect(file) as raw:
             raw.execute("DROP TABLE texts")
-        with Index.beneath(tmp_path, reader) as index:
-            assert index.untold()
-            index.tell({each: Text("name", None, None, None) for each in index.untold()})
-            assert index.untold() == []
+        with Index.in_folder(tmp_path, reader) as index:
+            assert index.without_text()
+            index.store_texts(
+                {each: ArtifactText("name", None, None, None) for each in index.without_text()}
+            )
+            assert index.without_text() == []
 
     def test_a_damaged_one_is_said_to_be(self, reader, tmp_path):
-        with Index.beneath(tmp_path, reader) as index:
+        with Index.in_folder(tmp_path, reader) as index:
             index.sync()
         (file,) = tmp_path.glob("*.sqlite")
         file.write_bytes(file.read_bytes()[:4096] + b"\x5a" * 60_000)
         with (
             pytest.raises(FormatError, match="delete it"),
-            Index.beneath(tmp_path, reader) as index,
-            index.hurried(5),
+            Index.in_folder(tmp_path, reader) as index,
+            index.time_limit(5),
         ):
-            index.find(Search(), 100)
+            index.find_tokens(TokenFilter(), 100)
 
 
 def test_who_asks_while_all_are_busy_is_asked_to_come_later(client, monkeypatch):
@@ -555,7 +558,7 @@ def test_who_asks_while_all_are_busy_is_asked_to_come_later(client, monkeypatch)
         go_on.wait(30)
         return []
 
-    monkeypatch.setattr(Index, "find", slow)
+    monkeypatch.setattr(Index, "find_tokens", slow)
     statuses = []
     asking = [
         threading.Thread(target=lambda: statuses.append(client.get("/api/tokens").status_code))

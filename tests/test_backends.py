@@ -507,7 +507,7 @@ class TestCommand:
         run("store", "put", stored, "--to", "lighthouse")
 
         assert len(host.files) == 4
-        assert "no folder, and no CID" in refused("store", "put", "gone")
+        assert "gone: there is no such folder" in refused("store", "put", "gone")
         assert "is not in the store" in refused("store", "put", cid.of_bytes(b"no"))
 
     def test_what_a_folder_withholds_is_not_put_though_the_store_has_it(self, to, host, manifest):

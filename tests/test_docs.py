@@ -12,6 +12,7 @@ import pytest
 from alithis import cli, readers
 from alithis.forms.pool import Pool
 from alithis.manifest import builder, metadata, reader
+from alithis_ape import cli as plugin
 from scripts import demo, deploy, digits, mint_dataset, mint_model, registry, speeches
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,9 @@ def commands():
 def test_each_command_shown_exists_with_the_options_shown(words):
     if words[:2] == ["ape", "run"]:
         command, rest = SCRIPTS[words[2]], words[3:]
+    elif words[0] == "ape":
+        assert words[1] == "alithis"
+        command, rest = plugin.cli, words[2:]
     else:
         command, rest = cli.cli, words[1:]
     while isinstance(command, click.Group):

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alithis.chain.index import Edge, Lineage, Node
-from alithis.lineage.drawing import GRADES, Drawing
-from alithis.manifest.terms import Kind, Relation
-from alithis.manifest.transcript import Input, Transcript
-from alithis.verify.library import Statement
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
+from alithis.lineage.diagrams import mermaid
+from alithis.lineage.drawing import Drawing
+from alithis.lineage.text import listing
+from alithis.manifest.terms import Grade, Kind, Relation, Scheme
+
+GRADES = tuple(Grade)
 
 
-def node(id: int, kind: Kind = Kind.MODEL) -> Node:
-    return Node(id, kind, 1, bytes(32), "0xabc", "0xabc", None, False, False, 0)
+def node(id: int, kind: Kind = Kind.MODEL) -> LineageNode:
+    return LineageNode(
+        id, kind, Scheme.SHA256, 1, bytes(32), bytes(32), "0xabc", "0xabc", None, False, False, 0
+    )
 
 
 def drawing(root: int, links: dict[tuple[int, int], str], kinds=None) -> Drawing:
     ids = sorted({root, *(id for link in links for id in link)})
     nodes = {id: node(id, (kinds or {}).get(id, Kind.MODEL)) for id in ids}
-    edges = [Edge(token, target, Relation.TRAINED_ON, False) for token, target in links]
+    edges = [LineageEdge(token, target, Relation.TRAINED_ON, False) for token, target in links]
     lineage = Lineage((root,), nodes, edges)
-    return Drawing(lineage, {1: "photos"}, lambda edge: links[edge.token, edge.target])
+    grades = {edge: Grade(links[edge.token, edge.target]) for edge in edges}
+    return Drawing(lineage, {1: "photos"}, grades)
 
 
 def ways(links: dict[tuple[int, int], str], start: int, end: int, *, up: bool) -> list[int]:
@@ -73,36 +77,11 @@ class TestEvidence:
             assert found.get(id) == (GRADES[max(tried)] if tried else None)
 
 
-class TestGrade:
-    @pytest.mark.parametrize(
-        ("root", "given_", "grade"),
-        [
-            (b"r" * 32, None, "transcript"),
-            (b"r" * 32, 1, "transcript"),
-            (b"x" * 32, None, "stated"),
-            (b"r" * 32, 0, "stated"),
-        ],
-    )
-    def test_a_transcript_that_cannot_be_is_none(self, root, given_, grade):
-        fed = Transcript(root, 1, 1, 0, 0, given_)
-        told = {
-            b"m" * 32: Statement("m", (Input("trained_on", "d", b"d" * 32, fed),), b"m" * 32),
-            b"d" * 32: Statement("d", (), b"r" * 32),
-        }
-        nodes = {
-            id: Node(id, kind, 1, metadata * 32, "0xabc", "0xabc", None, False, False, 0)
-            for id, kind, metadata in ((1, Kind.DATASET, b"d"), (2, Kind.MODEL, b"m"))
-        }
-        edge = Edge(2, 1, Relation.TRAINED_ON, False)
-        shelf = SimpleNamespace(statement=told.get)
-        assert Drawing.of(Lineage((2,), nodes, [edge]), shelf).grade(edge) == grade
-
-
 class TestMermaid:
     def test_a_name_is_no_directive(self):
         links = {(2, 1): "stated"}
         name = "x%%{init:{'themeCSS':'.node{display:none}'}}%%"
-        drawn = Drawing(drawing(2, links).lineage, {1: name}, lambda _: "stated").mermaid()
+        drawn = mermaid(replace(drawing(2, links), names={1: name}))
         assert not {"%", "{", "}"} & set(drawn)
         assert "x#37;#37;#123;init:" in drawn
 
@@ -112,7 +91,7 @@ class TestListing:
     KINDS = {1: Kind.DATASET, 2: Kind.DATASET}  # noqa: RUF012
 
     def listed(self, *args):
-        return drawing(4, self.LINKS, self.KINDS).listing(*args).splitlines()
+        return listing(drawing(4, self.LINKS, self.KINDS), *args).splitlines()
 
     def test_all(self):
         assert self.listed() == [

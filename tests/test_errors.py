@@ -11,6 +11,7 @@ from alithis.errors import (
     AlithisError,
     IntegrityError,
     MissingExtraError,
+    RefusedError,
     RootMismatchError,
     RpcError,
     SourceError,
@@ -22,6 +23,7 @@ EXAMPLES = [
     RootMismatchError(expected=bytes(32), calculated=b"\1" * 32),
     MissingExtraError("Pillow", "images"),
     RpcError("execution reverted", code=3, data="0x08c379a0"),
+    RefusedError("the contract refuses: FailedCall()", code=3, data="0xd6bda275"),
 ]
 PLAIN = [
     kind("what, where")

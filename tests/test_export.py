@@ -26,7 +26,7 @@ from alithis.forms import form as forms
 from alithis.forms import hashing as hashing_module
 from alithis.forms.keyed import PublisherKey
 from alithis.manifest import builder, croissant, metadata, proof
-from alithis.manifest.items import contents, model_files
+from alithis.manifest.items import item_totals, model_files
 from alithis.manifest.metadata import Description
 from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.transcript import Input
@@ -401,10 +401,10 @@ class TestFilesAndTheirParts:
 
     def test_sizes(self, tmp_path):
         large = [(f"{number}", 1 << 62, "") for number in range(5)]
-        assert contents(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
+        assert item_totals(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
         negative = with_rows(tmp_path / "negative", [("a", -1, ""), ("b", 1, "")], "dataset")
         with pytest.raises(FormatError, match="negative: the size of an item is negative"):
-            contents(negative)
+            item_totals(negative)
 
 
 class TestInToto:
@@ -639,8 +639,8 @@ class TestCommand:
         bill = json.loads(run("export", 4, "--to", "cyclonedx", *options).stdout)
         assert properties(bill["metadata"]["component"])["alithis:token"] == "4"
         assert "is a dataset" in refused("export", 1, "--to", "in-toto", *options)
-        assert "is 3 a manifest?" in refused("export", 3, "--to", "model-signing")
-        assert "Give --rpc and --registry" in refused("export", 3, "--to", "in-toto")
+        assert "3 is a token: give --rpc" in refused("export", 3, "--to", "model-signing")
+        assert "3 is a token: give --rpc" in refused("export", 3, "--to", "in-toto")
 
     def test_by_a_token_whose_manifest_is_not_at_hand(
         self, on_chain, registry, transport, tmp_path, monkeypatch
@@ -662,7 +662,7 @@ class TestCommand:
             ("--rpc and --registry go together", tuned, "--to", "in-toto", "--rpc", "http://x"),
             ("cannot be written", photos, "--to", "proofs", "-o", tmp_path / "no" / "where"),
             ("cannot be read", tmp_path, "--to", "proofs"),
-            ("takes an http or", photos, "--to", "croissant", "--gateway", "javascript:x"),
+            ("is not http://HOST", photos, "--to", "croissant", "--gateway", "javascript:x"),
         ):
             assert said in refused("export", *args)
 

@@ -118,7 +118,7 @@ class TestCommand:
             if each != cid.of_file(folder / "items.parquet")
         }
         result = run("store", "get", name, "-o", "copy", "--gateway", gateway.url)
-        assert result.stdout.endswith("; not in the store: items.parquet\n")
+        assert result.stdout.endswith("; not available: items.parquet\n")
         assert f"note: gateway {gateway.address} has no " in result.stderr
         run("audit", "copy", "--withheld")
 

@@ -17,7 +17,8 @@ from alithis.chain.registry import Registry
 from alithis.errors import RpcError
 from alithis.manifest import merkle
 from alithis.manifest.terms import Kind, Relation
-from scripts._common import ProviderTransport, container, find_registry
+from alithis_ape.contract import container, find_registry
+from alithis_ape.transport import ProviderTransport
 
 DATASET, MODEL = 1, 2
 DERIVED_FROM = Relation.DERIVED_FROM.number

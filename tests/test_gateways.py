@@ -40,7 +40,7 @@ from alithis.verify.reference import open_manifest
 from alithis.verify.steps import verify
 from alithis.verify.target import Target
 from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE, Commitment, as_text
-from scripts._common import container
+from alithis_ape.contract import container
 
 COUNT = 70_000
 MAX_REQUESTS, MAX_BYTES = 8, 64 * 1024
@@ -696,7 +696,7 @@ class TestReferences:
         "path", ["/photos.alithis", "/photos.alithis/", "/photos.alithis/metadata.json", "/a%20b"]
     )
     def test_paths(self, directory, blocks, local, nothing, path):
-        found = open_manifest(f"ipfs://{directory[0]}{path}", blocks, nothing)
+        found = open_manifest(f"ipfs://{directory[0]}{path}", store=nothing, gateways=blocks)
         assert found.metadata.digest == local.metadata.digest
         assert found.prove(of_bytes(b"x")) == local.prove(of_bytes(b"x"))
 
@@ -716,23 +716,23 @@ class TestReferences:
     )
     def test_path_traversal(self, directory, blocks, nothing, path):
         with pytest.raises(FormatError, match="no path into a directory"):
-            open_manifest(f"ipfs://{directory[0]}{path}", blocks, nothing)
+            open_manifest(f"ipfs://{directory[0]}{path}", store=nothing, gateways=blocks)
         assert blocks.each[0].requests == 0
 
     def test_a_path_without_end(self, directory, blocks, nothing):
         with pytest.raises(FormatError, match="no path into a directory"):
-            open_manifest(f"ipfs://{directory[0]}{'/x' * 17}", blocks, nothing)
+            open_manifest(f"ipfs://{directory[0]}{'/x' * 17}", store=nothing, gateways=blocks)
 
     def test_a_path_to_nowhere(self, directory, blocks, nothing):
         with pytest.raises(FormatError, match="'gone' is not in"):
-            open_manifest(f"ipfs://{directory[0]}/gone", blocks, nothing)
+            open_manifest(f"ipfs://{directory[0]}/gone", store=nothing, gateways=blocks)
 
     @pytest.mark.parametrize(
         "name", ["", "x", "../../etc/passwd", "Qm..", "bafkrei%2f", "http://127.0.0.1/", "f" * 73]
     )
     def test_what_is_no_cid(self, blocks, nothing, name):
         with pytest.raises(FormatError):
-            open_manifest(f"ipfs://{name}", blocks, nothing)
+            open_manifest(f"ipfs://{name}", store=nothing, gateways=blocks)
         assert blocks.each[0].requests == 0
 
     def test_a_directory_that_is_altered(self, directory, blocks, nothing):
@@ -740,7 +740,7 @@ class TestReferences:
         other = Cid(1, cid.DAG_PB, of_bytes(b"x"))
         blocks = Gateways([server])
         with pytest.raises(NotStoredError, match="has no"):
-            open_manifest(f"ipfs://{other}/x", blocks, nothing)
+            open_manifest(f"ipfs://{other}/x", store=nothing, gateways=blocks)
 
 
 def directory(entries):

@@ -365,7 +365,9 @@ class TestCommand:
         build(tmp_path / "keyed", [b"7"], key=KEY)
         said = refused("overlap", "train", "keyed", "--fail-over", 0, "--json", "--list")
         assert "different schemes" in said
-        assert "is nothing a manifest?" in refused("overlap", "train", "nothing", "--fail-over", 0)
+        assert "nothing: there is no such folder" in refused(
+            "overlap", "train", "nothing", "--fail-over", 0
+        )
 
     def test_models_share_tensors(self, tmp_path):
         from safetensors.numpy import save_file

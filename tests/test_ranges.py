@@ -17,7 +17,8 @@ from alithis.errors import AlithisError, FormatError, IntegrityError, NotStoredE
 from alithis.forms.hashing import of_bytes
 from alithis.manifest import metadata, proof
 from alithis.manifest.reader import Manifest
-from alithis.storage.http_manifest import RemoteFile, RemoteFolder, is_url, open_manifest
+from alithis.storage.http_manifest import RemoteFile, RemoteFolder
+from alithis.verify.reference import Reference, open_manifest
 from alithis.verify.steps import verify_manifest
 from alithis.verify.target import Target
 from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE
@@ -117,7 +118,7 @@ class TestPlaces:
         ],
     )
     def test_what_is_meant_as_a_url(self, place, url):
-        assert is_url(place) is url
+        assert (Reference.parse(place).kind == "url") is url
 
     @pytest.mark.parametrize("url", ["http://", "https:///x", "http://h:port/"])
     def test_url_that_is_none(self, url):
@@ -476,7 +477,7 @@ class TestCommands:
         ]
         assert results[1]["name"] == "nothing"
         assert results[1]["root"] is None
-        assert "is nothing a manifest?" in results[1]["steps"][0]["detail"]
+        assert "nothing: there is no such folder" in results[1]["steps"][0]["detail"]
         assert "has no metadata.json there" in results[2]["steps"][0]["detail"]
         shown = run("verify", "x", *options, status=2).stdout
         assert "nothing: unverifiable: could not check\n  FAIL manifest" in shown

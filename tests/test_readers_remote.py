@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 from reading import assert_resumes, contents, everything, fill, read, sha256, skipped
 
+from alithis.base import remote_files
 from alithis.errors import ChangedError, MissingExtraError, SourceError
 from alithis.forms.form import Form
-from alithis.readers import open_source, remote
+from alithis.readers import open_source
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +252,7 @@ class TestUrls:
         ],
     )
     def test_secrets_are_not_shown(self, url, shown):
-        assert remote._shown(url) == shown
+        assert remote_files.shown_url(url) == shown
 
     def test_secrets_are_in_no_error(self):
         with pytest.raises(SourceError) as caught:
@@ -263,7 +264,7 @@ class TestUrls:
         monkeypatch.setitem(sys.modules, "s3fs", None)
         monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
         with pytest.raises(MissingExtraError, match=r"s3fs is not installed: pip install"):
-            remote._system("s3://bucket/x", "s3://bucket/x")
+            remote_files.open_file_system("s3://bucket/x")
 
     def test_unknown_protocol(self):
         with pytest.raises(SourceError, match="nonsense://x: cannot be read: Protocol not known"):

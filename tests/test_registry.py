@@ -32,7 +32,7 @@ from alithis.errors import (
 from alithis.forms.hashing import of_bytes
 from alithis.ipfs.cid import Cid
 from alithis.manifest import merkle
-from alithis.manifest.terms import ClaimStatus, Grade, Kind, Relation, Scheme
+from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
 
 CALIBRATION = 314159
 LEAVES = sorted(of_bytes(bytes([number])) for number in range(5))
@@ -223,10 +223,10 @@ class TestEvidence:
         countersigned = Link(1, Relation.VALIDATED_ON, countersigned=True)
         stated = [Link(2, Relation.TRAINED_ON), Link(1, Relation.TESTED_ON)]
         assert reader.links(3) == (stated[0], countersigned, stated[1])
-        assert [link.grade for link in reader.links(3)] == ["stated", "countersigned", "stated"]
+        assert [link.countersigned for link in reader.links(3)] == [False, True, False]
         assert (3, countersigned) in reader.linked_from(1)
         registry.retractCountersignature(3, 1, sender=owner)
-        assert reader.links(3)[1].grade is Grade.STATED
+        assert not reader.links(3)[1].countersigned
 
     def test_attestations(self, reader, registry, accounts):
         for index in range(3):

@@ -36,7 +36,7 @@ from alithis.errors import (
 from alithis.forms import hashing
 from alithis.forms.keyed import PublisherKey
 from alithis.manifest import vocabulary
-from alithis.manifest.items import Contents, ModelFile, contents, model_files
+from alithis.manifest.items import ItemTotals, ModelFile, item_totals, model_files
 from alithis.manifest.metadata import Description
 from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Kind, Scheme
@@ -48,7 +48,7 @@ from alithis.storage.gateway import Gateway
 from alithis.storage.store import Store
 from alithis.training.model import build_model
 from alithis.verify.library import Shelf
-from scripts._common import container
+from alithis_ape.contract import container
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ class TestByManifests:
         recorded = tie_to("trained_on", family.photos, list(images(0, 1).values()))
         twice = [recorded, tie_to("trained_on", family.photos, list(images(2).values()))]
         (told,) = of(model(tmp_path / "o", twice, {"w": 1}), shelf).disagreements
-        assert told == "o: states trained_on photos twice, with two transcripts"
+        assert told == ("o: its transcript of photos is stated more than once, and differently")
         both = [recorded, replace(recorded, transcript=None)]
         for name, inputs in (("m", both), ("n", both[::-1])):
             found = of(model(tmp_path / name, inputs, {"w": 1}), shelf)
@@ -701,7 +701,7 @@ def filled(text: str) -> Report:
         return Artifact(bytes(32), text, record, **more)
 
     made = artifact(5, Kind.MODEL, stated=stated)
-    data = artifact(1, stated=stated, contents=Contents(9, {"png": 3}))
+    data = artifact(1, stated=stated, contents=ItemTotals(9, {"png": 3}))
     parent, missing = artifact(4, Kind.MODEL, stated=stated), artifact(2, problem=text)
     fed = Transcript(bytes(32), 3, 2, 1, 1, 3)
     ties = (
@@ -828,7 +828,7 @@ class TestContents:
         copy = shutil.copytree(family.photos, tmp_path / "photos")
         (copy / "items.parquet").unlink()
         with pytest.raises(NotStoredError, match=r"items\.parquet"):
-            contents(Manifest.open(copy))
+            item_totals(Manifest.open(copy))
 
     def test_not_what_the_metadata_names(self, family, tmp_path):
         import shutil
@@ -838,12 +838,12 @@ class TestContents:
         items[40] ^= 1
         (copy / "items.parquet").write_bytes(items)
         with pytest.raises(IntegrityError, match=r"photos: items\.parquet: SHA-256"):
-            contents(Manifest.open(copy))
+            item_totals(Manifest.open(copy))
 
     def test_too_many(self, family, monkeypatch):
         monkeypatch.setattr("alithis.manifest.items.MAX_BYTES", 100)
         with pytest.raises(StorageError, match="more than 100 bytes"):
-            contents(Manifest.open(family.photos))
+            item_totals(Manifest.open(family.photos))
 
     def test_files_of_a_dataset(self, family):
         with pytest.raises(FormatError, match="photos: is no model"):
@@ -874,7 +874,7 @@ class TestContents:
         lying = with_items(tmp_path, lambda table: table.set_column(2, "size", none))
         with pytest.raises(FormatError, match="the size of 00000 is not known"):
             model_files(lying)
-        assert contents(lying).bytes is None
+        assert item_totals(lying).bytes is None
 
     @pytest.mark.parametrize(
         ("column", "value", "said"),
@@ -911,10 +911,10 @@ class TestContents:
 
         lying = with_items(tmp_path, lambda table: pa.concat_tables([table] * 100))
         with pytest.raises(FormatError, match="more rows than there are items"):
-            contents(lying)
+            item_totals(lying)
         monkeypatch.setattr("alithis.manifest.items.MAX_ROWS", 0)
         with pytest.raises(StorageError, match="more than 0 items"):
-            contents(lying)
+            item_totals(lying)
 
     def test_other_columns(self, tmp_path):
         lying = with_items(tmp_path, lambda table: table.drop_columns(["size"]))
@@ -1024,7 +1024,7 @@ class TestCommand:
         assert "--rpc and --registry go together" in refused(
             "report", family.tuned, "--rpc", "http://127.0.0.1:1"
         )
-        assert "of which registry" in refused("report", 3, *options)
+        assert "3 is a token: give --rpc" in refused("report", 3, *options)
         assert "cannot be reached" in refused(
             "report", 3, "--rpc", "http://127.0.0.1:1", "--registry", "0x" + "00" * 20, *options
         )

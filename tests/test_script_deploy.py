@@ -24,9 +24,14 @@ from chains import (
     run_script,
 )
 
+from alithis.chain.filecoin import filecoin_address
+from alithis.chain.mint import Call
 from alithis.chain.registry import Registry
 from alithis.chain.rpc import HttpTransport
-from scripts._common import ScriptError, approve, filecoin_address, find_registry, unsent
+from alithis.errors import RefusedError, RegistryError
+from alithis_ape.command import CommandError
+from alithis_ape.contract import find_registry
+from alithis_ape.sending import approve, unsent
 
 
 @pytest.fixture
@@ -91,14 +96,14 @@ def test_last_deployment_is_the_registry_that_is_found(deployed, live, networks)
 
 def test_deployment_that_the_chain_does_not_know_is_not_found(deployed, networks):
     with run_anvil() as other, networks.parse_network_choice(other.choice) as provider:
-        with pytest.raises(ScriptError, match="no registry is known on filecoin:calibration"):
+        with pytest.raises(CommandError, match="no registry is known on filecoin:calibration"):
             find_registry(None, provider.network)
-        with pytest.raises(ScriptError, match="there is no contract at 0x"):
+        with pytest.raises(CommandError, match="there is no contract at 0x"):
             find_registry(deployed["registry"], provider.network)
 
 
 def test_what_is_no_address_is_not_looked_for(networks):
-    with pytest.raises(ScriptError, match="'f410f' is not an address"):
+    with pytest.raises(RegistryError, match="'f410f' is not an address"):
         find_registry("f410f", networks.provider.network)
 
 
@@ -161,9 +166,9 @@ def test_transaction_that_would_fail_is_refused_by_the_contracts_error(deployed,
     with networks.parse_network_choice(live.choice) as provider:
         registry = find_registry(deployed["registry"], provider.network)
         account = ape.accounts.load(RICH)
-        links = [(9, TRAINED_ON)]
-        transaction = unsent(registry.mintModel, COMMITMENT, links, sender=account)
-        with pytest.raises(registry.UnknownTarget):
+        call = Call("mintModel", (COMMITMENT, [(9, TRAINED_ON)]))
+        transaction = unsent(registry, call, account)
+        with pytest.raises(RefusedError, match=r"refuses: UnknownTarget\(position=0, target=9\)"):
             approve(transaction, account, "mint a model", yes=True)
 
 

@@ -22,8 +22,9 @@ from alithis.storage.hosts.lighthouse import Lighthouse
 from alithis.storage.store import Store, parts_of
 from alithis.storage.upload import publish
 from alithis.training import model
+from alithis_ape.contract import container
+from alithis_ape.transport import transport
 from scripts import mint_dataset, mint_model
-from scripts._common import container, transport
 
 LOCAL = ["--network", "filecoin:local:test"]
 
@@ -153,11 +154,21 @@ def test_links_are_given_by_relation_and_token(run, folder, tmp_path, registry):
     assert registry.record(1).supersededBy == 2
 
 
-@pytest.mark.parametrize("text", ["trained_on", "trained_on=x", "likes=1", "trained_on=-1", "=1"])
-def test_a_link_that_is_none_is_one_clear_line(run, folder, text):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("trained_on", "--link: takes RELATION=TOKEN"),
+        ("likes=1", "--link: takes RELATION=TOKEN"),
+        ("=1", "--link: takes RELATION=TOKEN"),
+        ("trained_on=x", "--link trained_on=x: x: there is no such folder"),
+        ("trained_on=-1", "--link trained_on=-1: -1: there is no such folder"),
+        ("trained_on=ipfs://x", "--link trained_on: "),
+    ],
+)
+def test_a_link_that_is_none_is_one_clear_line(run, folder, text, said):
     error = run(mint_dataset, folder, "--link", text, status=2).stderr
 
-    assert error.startswith(f"Error: --link {text}: takes RELATION=TOKEN")
+    assert error.startswith(f"Error: {said}")
     assert error.count("\n") == 1
 
 
@@ -203,12 +214,12 @@ def test_an_input_that_several_publishers_minted_is_for_the_user_to_choose(
 
 
 @pytest.mark.parametrize(
-    ("command", "other"), [(mint_model, "mint_dataset"), (mint_dataset, "mint_model")]
+    ("command", "other"), [(mint_model, "mint-dataset"), (mint_dataset, "mint-model")]
 )
 def test_each_command_takes_its_own_kind(run, folder, tmp_path, command, other):
     given = folder if command is mint_model else write_model(tmp_path / "model.alithis")
 
-    assert f"use {other}" in run(command, given, status=2).stderr
+    assert f"use 'ape alithis {other}'" in run(command, given, status=2).stderr
 
 
 def test_an_address_without_a_contract_is_refused(run, folder):
@@ -260,7 +271,7 @@ class TestPublished:
 
         error = run(mint_dataset, folder, "--at", "lighthouse", status=2).stderr
 
-        assert "lighthouse has not leaves (`alithis store put" in error
+        assert "lighthouse does not have leaves (`alithis store put" in error
         assert registry.totalSupply() == 0
 
     def test_one_of_several_hosts_is_enough(self, run, folder, host, registry):

@@ -13,18 +13,20 @@ from eth_account import Account
 from relaying import FIELDS, MINT_FIELDS, sign
 from solidity import Kind, Relation, helper, mint
 
+from alithis.chain import mint as signed_mint
 from alithis.forms.hashing import of_bytes
 from alithis.manifest import proof
 from alithis.manifest.proof import Subject
 from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
+from alithis_ape.contract import container
+from alithis_ape.signed_mints import signable
 from scripts import registry as commands
-from scripts._common import container
 
 LOCAL = ["--network", "filecoin:local:test"]
 ROWS = [b"row %d" % number for number in range(300)]
 LEAVES = sorted(map(of_bytes, ROWS))
-LINK, LINK_300 = {"target": 1, "relation": 0}, {"target": 1, "relation": 300}
+LINK = {"target": 1, "relation": 0}
 FOURTH = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
 """Address of TEST::3."""
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -392,10 +394,8 @@ class TestSignedMints:
         run("sign", folder, "-o", out, "--publisher", accounts[3].address, "--unsigned")
         refused(run, registry, "relay", out, said="is not signed: --signature takes the wallet's")
 
-        from scripts import _relay
-
-        mint_, _ = _relay.load(out)
-        signature = accounts[3].sign_message(mint_.signable()).encode_rsv().hex()
+        request, _ = signed_mint.load(out.read_bytes(), "mint.json")
+        signature = accounts[3].sign_message(signable(request)).encode_rsv().hex()
         run("relay", out, "--signature", f"0x{signature.removeprefix('0x')}")
         assert registry.record(1).publisher == accounts[3]
 
@@ -510,40 +510,21 @@ class TestSignedMints:
         ("change", "said"),
         [
             (lambda file: file["typedData"]["message"].update(nonce=True), "is not a mint"),
-            (lambda file: file["typedData"]["message"].update(extra=1), "other types or fields"),
             (lambda file: file["typedData"]["domain"].update(name="Other"), "other types"),
             (lambda file: file["typedData"]["domain"].update(chainId=314), "on chain 314"),
-            (lambda file: file["typedData"]["types"].pop("Link"), "other types or fields"),
-            (lambda file: file["typedData"].update(primaryType="Permit"), "is not a mint"),
             (lambda file: file["typedData"]["message"].update(deadline=6), "has expired"),
             (lambda file: file["typedData"]["message"].update(deadline=2**40), "no signature by"),
-            (lambda file: file["typedData"]["message"].update(links=[[1, 2]]), "is not a mint"),
-            (lambda file: file.update(typedData=[]), "typedData is no object"),
-            (lambda file: file.update(version=2), "format version 1"),
-            (lambda file: file.update(version=True), "format version 1"),
-            (
-                lambda file: file["typedData"]["message"]["commitment"].update(size=2**64),
-                "is not a mint",
-            ),
-            (
-                lambda file: file["typedData"]["message"]["commitment"].update(scheme=300),
-                "is not a mint",
-            ),
-            (lambda file: file["typedData"]["message"].update(links=[LINK_300]), "is not a mint"),
             (lambda file: file["typedData"]["message"].update(links=[LINK] * 3000), "no signature"),
-            (lambda file: file["typedData"]["message"].update(nonce=2**256), "is not a mint"),
+            (lambda file: file.update(version=2), "format version 1"),
             (lambda file: file.update(signature="0x" + "00" * 65), "is no signature by"),
             (lambda file: file.update(signature="0x" + "11" * 8192), "is no signature by"),
             (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
             (lambda file: file.update(signature=malleable(file["signature"])), "InvalidSignature"),
             (lambda file: file.update(signature=file["signature"][:-2] + "1d"), "is no signature"),
-            (lambda file: file.update(alithis="proof"), "no signed mint"),
-            (lambda file: file.update(signature="0x"), "a signature is"),
-            (lambda file: file.update(signature=7), "a signature is"),
             (lambda file: file.update(signature="0x" + "11" * 65), "is no signature by"),
             (lambda file: file.update(signature="0x11"), "is no signature by"),
         ],
-        ids=range(27),
+        ids=range(14),
     )
     def test_a_file_that_was_changed(self, run, registry, folder, tmp_path, change, said):
         out = tmp_path / "mint.json"
@@ -554,7 +535,7 @@ class TestSignedMints:
         stderr = refused(run, registry, "relay", out, said=said)
         assert "typed data" not in stderr or f"{out}: the typed data" in stderr
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"x" * 300_000])
+    @pytest.mark.parametrize("content", [b"{", b"x" * 300_000])
     def test_what_is_no_such_file(self, run, registry, tmp_path, content):
         (tmp_path / "mint.json").write_bytes(content)
         refused(run, registry, "relay", tmp_path / "mint.json", said="mint.json")

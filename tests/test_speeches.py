@@ -7,8 +7,8 @@ import pytest
 from chains import ROOT, run_script
 from test_report import Page
 
+from alithis_ape.command import CommandError
 from scripts import _chain, speeches
-from scripts._common import ScriptError
 
 FOLDER = ROOT / "build" / "speeches"
 
@@ -91,17 +91,17 @@ def place(tmp_path):
 
 
 def test_without_the_frameworks_it_says_what_installs_them(place):
-    with pytest.raises(ScriptError, match=r"not at .*/python: 'make examples' installs it"):
+    with pytest.raises(CommandError, match=r"not at .*/python: 'make examples' installs it"):
         speeches.train(place / "python", place / "data", place / "out")
 
 
 def test_without_the_speeches_it_says_what_fetches_them(place):
-    with pytest.raises(ScriptError, match=r"speeches are not at .*: 'make setup' fetches them"):
+    with pytest.raises(CommandError, match=r"speeches are not at .*: 'make setup' fetches them"):
         speeches.train(speeches.FRAMEWORKS, place / "nowhere", place / "out")
 
 
 def test_a_training_that_fails_stops_the_example(place, capfd):
-    with pytest.raises(ScriptError, match=r"text_classifier\.py ended with status 1"):
+    with pytest.raises(CommandError, match=r"text_classifier\.py ended with status 1"):
         speeches.train(speeches.FRAMEWORKS, place / "data", place / "out")
     assert "no speeches" in capfd.readouterr().err
 
@@ -109,7 +109,7 @@ def test_a_training_that_fails_stops_the_example(place, capfd):
 def test_nothing_is_minted_on_a_live_network():
     live = SimpleNamespace(is_dev=False, choice="filecoin:calibration")
     with (
-        pytest.raises(ScriptError, match="on local chains, not on filecoin:calibration"),
+        pytest.raises(CommandError, match="on local chains, not on filecoin:calibration"),
         _chain.local(live),
     ):
         pytest.fail("it goes on")

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 import ape_geth
 from alithis.chain.registry import RpcError
 from alithis.errors import TransportError
-from scripts._common import ProviderTransport, container, filecoin_address
+from alithis_ape.contract import container
+from alithis_ape.transport import ProviderTransport
 from tools import install_solc
 
 TOTAL_SUPPLY = "0x" + keccak(text="totalSupply()")[:4].hex()
@@ -88,26 +89,6 @@ def test_tests_run_on_the_embedded_chain_and_keep_off_the_users_data(networks):
     assert networks.provider.network_choice == "filecoin:local:test"
     assert str(ape.config.DATA_FOLDER) == os.environ["APE_DATA_FOLDER"]
     assert not ape.config.DATA_FOLDER.is_relative_to(Path.home() / ".ape")
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        # From go-address and from the Filecoin clients that share its vectors.
-        (
-            "0xd388ab098ed3e84c0d808776440b48f685198498",
-            "410f2oekwcmo2pueydmaq53eic2i62crtbeyuzx2gmy",
-        ),
-        (
-            "0x8dbd6c7ede90646a61bbc649831b7c298bfd37a0",
-            "410frw6wy7w6sbsguyn3yzeygg34fgf72n5ao5sxyky",
-        ),
-    ],
-)
-def test_filecoin_address(address, expected):
-    assert filecoin_address(address, 314) == f"f{expected}"
-    assert filecoin_address(address, 314159) == f"t{expected}"
-    assert filecoin_address(address, 1337) is None
 
 
 def test_receipt_waits_for_a_nonce_that_a_node_shows_late(registry, owner, networks, monkeypatch):

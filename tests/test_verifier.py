@@ -413,7 +413,7 @@ class Counting:
 
 class TestEmptyRegistry:
     def test_nothing_to_verify_against(self, transport, owner, registry, shelf):
-        from scripts._common import container
+        from alithis_ape.contract import container
 
         empty = Registry(transport, owner.deploy(container()).address)
         assert ask(empty, shelf, hashed(LOWEST)) == []

@@ -26,7 +26,7 @@ from alithis.storage.hosts import lighthouse as lighthouse_module
 from alithis.storage.hosts.lighthouse import Deal, Lighthouse
 from alithis.storage.hosts.pinata import Pinata
 from alithis.storage.store import Store
-from scripts._common import container
+from alithis_ape.contract import container
 
 COUNT = 70_000
 GONE = "http://127.0.0.1:9"
@@ -242,7 +242,9 @@ class TestUnknown:
         refused("store", "check", reference, "--gateway", server.url)
 
     def test_a_token_takes_a_chain(self, server):
-        assert "a token takes --rpc" in refused("store", "check", "1", "--gateway", server.url)
+        assert "1 is a token: give --rpc and --registry" in refused(
+            "store", "check", "1", "--gateway", server.url
+        )
 
 
 class TestHosts:

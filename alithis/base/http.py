@@ -8,6 +8,8 @@ the caller's to follow.
 from __future__ import annotations
 
 import io
+import ipaddress
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -240,6 +242,25 @@ def _session() -> requests.Session:
             return None
 
     return Session()
+
+
+def is_private(host: str) -> bool:
+    """Tell whether a host is this machine, or in a network that others do not reach.
+
+    Judged by the name alone: a public name may still lead to a private address.
+
+    Args:
+        host: a name or an address as `urlsplit` gives it, without brackets.
+    """
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        name = host.rstrip(".").lower()
+        if "." not in name or name.endswith((".local", ".localhost", ".internal", ".lan")):
+            return True
+        # No public name ends in a number. Resolvers read such a name as an IPv4 address in a
+        # spelling of their own: 127.1 and 0x7f.0.0.1 are this machine.
+        return bool(re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2]))
 
 
 def describe_status(status: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -70,6 +71,12 @@ class Interface:
             for entry in abi
             if entry["type"] == "event"
         }
+        # An error's selector is made as a function's is (Solidity's ABI specification, "Errors").
+        self._errors = {
+            function_abi_to_4byte_selector({**entry, "type": "function"}): entry  # type: ignore[arg-type]
+            for entry in abi
+            if entry["type"] == "error"
+        }
 
     def topics(self, name: str | None, indexed: Mapping[str, Any]) -> list[Any]:
         """Write a log query's topics."""
@@ -91,6 +98,46 @@ class Interface:
         values = iter(_decode(indexed, b"".join(hash_of(topic) for topic in topics[1:]), name))
         rest = iter(_decode(others, data, name))
         return name, {param["name"]: next(values if param["indexed"] else rest) for param in inputs}
+
+    def refusal(self, data: str | None) -> str | None:
+        """Say which of the contract's own errors a call reverted with.
+
+        Args:
+            data: what it reverted with, in hexadecimal.
+
+        Returns:
+            None where that is no error of the contract's, such as a string.
+        """
+        try:
+            raw = bytes.fromhex((data or "").removeprefix("0x"))
+            entry = self._errors[raw[:4]]
+            values = _decode(entry["inputs"], raw[4:], entry["name"])
+        except (KeyError, ValueError, RegistryError):
+            return None
+        names = (param["name"] for param in entry["inputs"])
+        return _refusal(entry["name"], dict(zip(names, values, strict=True)))
+
+    def refusal_of(self, name: str, values: Mapping[str, Any]) -> str:
+        """Say the same of an error that another library decoded, with numbers for enums."""
+        params = {
+            param["name"]: param
+            for entry in self._errors.values()
+            for param in entry["inputs"]
+            if entry["name"] == name
+        }
+        worded = dict(values)
+        for key in params.keys() & values.keys():
+            with suppress(RegistryError):  # a number that no enum has stays a number
+                worded[key] = _typed(params[key], values[key])
+        return _refusal(name, worded)
+
+
+def _refusal(name: str, values: Mapping[str, Any]) -> str:
+    words = (
+        f"{key}={value.hex() if isinstance(value, bytes) else value}"
+        for key, value in values.items()
+    )
+    return f"the contract refuses: {name}({', '.join(words)})"
 
 
 @cache

@@ -1,62 +1,41 @@
-"""The registry's events in a local database, and what they say of where artifacts came from.
+"""The index of a registry: its events, kept in a local database.
 
-Every event becomes a row of its own, with its block: nothing is ever updated, so that blocks
-which a reorganisation took back are taken back here by deleting their rows. What a token's state
-is (superseded, countersigned, …) the queries read off the rows.
+Every event becomes a row of its own, with its block. Nothing is ever updated, so blocks that a
+reorganisation removes from the chain are removed here by deleting their rows. Questions to the
+index are in `alithis.chain.queries`.
 
-Public nodes serve the events of recent blocks only. Where the ones since the last time are too
-old, the tokens' present state is read instead, and put down as if it had come about in one block;
-what came before it (attestations, the texts of claims) the index then lacks.
+Why there are two ways to read the chain: a sync by events costs what is new, but public nodes
+serve the events of recent blocks only. Where the ones since the last sync are too old, the present
+state of all tokens is read instead, a hundred tokens a request, and stored as if it had come about
+in one block. What only events have (attestations, the texts of claims) the index then lacks.
+Reading the state each time would cost a request for every hundred tokens of the whole registry.
 
-Blocks come in windows, one transaction each: an interrupted run goes on behind the last whole
-one. The hash of each window's last block tells whether the chain still has it.
+Blocks are read in windows, one transaction each: an interrupted sync is resumed after the last
+complete window. The hash of each window's last block shows whether the chain still has it.
 
-Sources: the events of `contracts/IAlithis.sol`; SQLite's documentation on recursive queries.
+Source: the events of `contracts/IAlithis.sol`.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from alithis.chain.queries import CONTRADICTORY, ArtifactText, IndexStatus, Queries
 from alithis.chain.records import Event, Record
 from alithis.chain.registry import Registry
-from alithis.errors import (
-    ChainError,
-    FormatError,
-    NoTokenError,
-    RegistryError,
-    RpcError,
-    StorageError,
-)
-from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
+from alithis.errors import ChainError, FormatError, RegistryError, RpcError
+from alithis.manifest.terms import ClaimStatus
 
 VERSION = 1
 WINDOW = 2_000
 """Blocks in a transaction, and in one query of a node's events at most."""
 CONFIRMED = 900
-"""Blocks behind the chain's last that can no longer be taken back: Filecoin's finality."""
-MAX_TOKENS = 10_000
-"""Tokens in a lineage at most."""
+"""Blocks behind the chain's last that can no longer be reorganised: Filecoin's finality."""
 MAX_CLAIMS = 100_000
-"""Claims that are read one by one at most, where their events are not to be had."""
-MAX_WORDS = 8
-"""Words of a search that are looked for; the ones after them are not."""
-_PATIENCE = 30.0  # seconds that one process waits for another's transaction
-_OPERATIONS = 10_000  # of SQLite, between two looks at the clock
-
-DERIVES = (
-    Relation.DERIVED_FROM,
-    Relation.TRAINED_ON,
-    Relation.FINE_TUNED_FROM,
-    Relation.DISTILLED_FROM,
-)
-"""Relations by which an artifact was made out of an older one, as the contract counts them."""
+"""Claims that are read one by one at most, where the node does not serve their events."""
 
 _SCHEMA = """
 CREATE TABLE about (version INTEGER, chain INTEGER, registry TEXT, first INTEGER);
@@ -89,7 +68,7 @@ CREATE TABLE answers (
     token INTEGER {tokens}, number INTEGER, block INTEGER, log INTEGER, answer TEXT, uri TEXT,
     PRIMARY KEY (token, number, block, log)) WITHOUT ROWID
 """.replace("{tokens}", "REFERENCES tokens DEFERRABLE INITIALLY DEFERRED")
-# Under the digest of what they are out of, so that they stay true whatever the chain takes back.
+# Keyed by the digest of the metadata.json they come from, so no reorganisation makes them wrong.
 _TEXTS = """
 CREATE TABLE IF NOT EXISTS texts (
     metadata BLOB PRIMARY KEY, name TEXT NOT NULL, description TEXT, license TEXT, form TEXT,
@@ -101,202 +80,10 @@ _TABLES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an index has come.
-
-    Attributes:
-        block: the last block it knows.
-        head: the chain's last block; None where it was not asked.
-        tokens: how many tokens it knows.
-        undone: blocks that were taken back, because the chain had taken them back.
-    """
-
-    block: int
-    head: int | None
-    tokens: int
-    undone: int = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether it knows all that the chain had when it was asked."""
-        return self.head is not None and self.block >= self.head
+_Rows = Iterator[tuple[str, tuple[Any, ...]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A token in a lineage.
-
-    Attributes:
-        id: the token.
-        kind: dataset or model.
-        size: number of leaves.
-        metadata: SHA-256 of its metadata.json, 32 bytes.
-        publisher: address of who minted it.
-        owner: address of who owns it.
-        superseded_by: the token that replaces it, or None.
-        withdrawn: whether it was withdrawn.
-        disordered: whether its leaves were proved not to ascend.
-        open_claims: how many claims against it are unanswered.
-    """
-
-    id: int
-    kind: Kind
-    size: int
-    metadata: bytes
-    publisher: str
-    owner: str
-    superseded_by: int | None
-    withdrawn: bool
-    disordered: bool
-    open_claims: int
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """What the chain says against it, in words."""
-        marks = {
-            "withdrawn": self.withdrawn,
-            "disordered": self.disordered,
-            f"superseded by {self.superseded_by}": self.superseded_by,
-            f"open claims: {self.open_claims}": self.open_claims,
-        }
-        return tuple(words for words, holds in marks.items() if holds)
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """What the publisher says of an artifact, as lists show it.
-
-    Attributes:
-        name: its name.
-        description: what it is.
-        license: under what licence it is.
-        form: the canonical form of its data points.
-    """
-
-    name: str
-    description: str | None
-    license: str | None
-    form: str | None
-
-    @property
-    def words(self) -> str:
-        """What a search looks through."""
-        return " ".join(filter(None, (self.name, self.description, self.license))).casefold()
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A token in a list.
-
-    Attributes:
-        record: what the chain holds of it; attestations are those since the index began.
-        owner: address of who owns it.
-        text: what its publisher says, where its metadata was at hand.
-    """
-
-    record: Record
-    owner: str
-    text: Text | None
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What tokens a list is to have.
-
-    Attributes:
-        words: all of which a token has in its text, its publisher's or owner's address, its kind
-            or, with #, its number.
-        kind: dataset or model.
-        scheme: how leaves are made.
-        account: address of its publisher or owner.
-        current: whether to leave out what is withdrawn, superseded or disordered.
-        claimed: whether to leave out what has no unanswered claim.
-        before: only tokens with smaller ids.
-    """
-
-    words: tuple[str, ...] = ()
-    kind: Kind | None = None
-    scheme: Scheme | None = None
-    account: str | None = None
-    current: bool = False
-    claimed: bool = False
-    before: int | None = None
-
-    def conditions(self) -> list[tuple[str, list[Any]]]:
-        """Return it in SQL over `_ENTRIES`, each condition with its values."""
-        words = [word.casefold() for word in self.words[:MAX_WORDS]]
-        account = (self.account or "").lower()
-        given: list[tuple[Any, str, list[Any]]] = [
-            *((word, "instr(haystack, ?)", [word]) for word in words),
-            (self.kind, "kind = ?", [self.kind]),
-            (self.scheme, "scheme = ?", [self.scheme]),
-            (account, "(lower(publisher) = ? OR lower(owner) = ?)", [account, account]),
-            (self.current, "by IS NULL AND NOT withdrawn AND NOT disordered", []),
-            (self.claimed, "open", []),
-            (self.before, "id < ?", [self.before]),
-        ]
-        return [(condition, values) for asked, condition, values in given if asked]
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A claim, with what was said, where its event was to be had.
-
-    Attributes:
-        number: the claim's, among those of the token, from 1.
-        leaf: the data point's leaf, 32 bytes.
-        claimant: address of who filed it.
-        time: when, in seconds since 1970.
-        uri: where it is set out.
-        status: how it was answered.
-        answer: where the answer is set out.
-    """
-
-    number: int
-    leaf: bytes
-    claimant: str
-    time: int
-    uri: str | None
-    status: ClaimStatus
-    answer: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """A link in a lineage.
-
-    Attributes:
-        token: the newer token, which has the link.
-        target: the older one.
-        relation: how the newer came from the older.
-        countersigned: whether the target's owner confirmed it.
-    """
-
-    token: int
-    target: int
-    relation: Relation
-    countersigned: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """What tokens came from, or what came from them, or both.
-
-    Attributes:
-        roots: where it begins.
-        nodes: the tokens, by their ids, the roots among them.
-        edges: the links between them, by token and position.
-        truncated: whether there are more than was asked for.
-    """
-
-    roots: tuple[int, ...]
-    nodes: Mapping[int, Node]
-    edges: Sequence[Edge]
-    truncated: bool = False
-
-
-class Index:
+class Index(Queries):
     """A registry's events in a SQLite file; a context manager, or `close` it."""
 
     def __init__(self, path: Path, registry: Registry) -> None:
@@ -308,43 +95,21 @@ class Index:
 
         Raises:
             ChainError: the index is of another registry or chain.
-            FormatError: the file is no index, or of another release.
+            FormatError: the file is not an index, or of another release.
             StorageError: it cannot be opened.
         """
-        self._path = path
+        super().__init__(path)
         self._registry = registry
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Whoever has several threads lends it to one at a time.
-            self._database = sqlite3.connect(
-                path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
-            )
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA foreign_keys = ON")
-            self._begin()
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
-        except sqlite3.DatabaseError as error:
-            raise _unusable(path, error) from error
+        with self._translated_errors():
+            self._create_tables()
+        self._check_registry()
 
     @classmethod
-    def beneath(cls, folder: Path, registry: Registry) -> Self:
-        """Open the index of a registry in a folder, named for its chain and address."""
+    def in_folder(cls, folder: Path, registry: Registry) -> Self:
+        """Open the index of a registry in a folder, named after its chain and address."""
         return cls(folder / f"{registry.chain_id}-{registry.address.lower()}.sqlite", registry)
 
-    def __enter__(self) -> Self:
-        """Return the index."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-    def _begin(self) -> None:
+    def _create_tables(self) -> None:
         registry = self._registry
         with self._transaction():
             if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
@@ -353,70 +118,72 @@ class Index:
                 about = (VERSION, registry.chain_id, registry.address, registry.deployment_block())
                 self._database.execute("INSERT INTO about VALUES (?, ?, ?, ?)", about)
             self._database.execute(_TEXTS)
-        self._check()
 
-    def _check(self) -> None:
-        (version,) = self._one("SELECT version FROM about")
+    def _check_registry(self) -> None:
+        with self._translated_errors():
+            version, chain, address, self._first = self._one("SELECT * FROM about")
         if version != VERSION:
-            raise FormatError(f"{self._path}: an index of format {version}; delete it")
-        _, chain, address, self._first = self._one("SELECT * FROM about")
+            raise FormatError(
+                f"{self._path}: an index of format {version}, this release has {VERSION}: delete "
+                "it; it is then built again"
+            )
         if (chain, address) != (self._registry.chain_id, self._registry.address):
             raise ChainError(
                 f"{self._path}: indexes registry {address} on chain {chain}, not "
                 f"{self._registry.address} on {self._registry.chain_id}"
             )
 
-    # -- Reading the chain -----------------------------------------------------------------------
+    def status(self) -> IndexStatus:
+        """Return how far the index has come, without asking the chain."""
+        return self._status(None, 0)
 
     def sync(
-        self, *, windows: int | None = None, report: Callable[[Progress], None] = lambda _: None
-    ) -> Progress:
-        """Read the events since the last time, after taking back what the chain took back.
+        self, *, windows: int | None = None, report: Callable[[IndexStatus], None] = lambda _: None
+    ) -> IndexStatus:
+        """Read the events since the last sync, after deleting what the chain no longer has.
 
         Args:
             windows: how many windows of `WINDOW` blocks to read at most; by default all.
-            report: is told how far it has come after each window.
+            report: is called after each window.
 
         Raises:
             RegistryError: the node gives no usable answer, none for so old blocks, or events
                 that cannot be a registry's.
             StorageError: the file cannot be written.
         """
-        with self._translated():
+        with self._translated_errors():
             head = self._registry.last_block()
-            undone = self._take_back(head)
-            progress = self._progress(head, undone)
-            while not progress.complete and windows != 0:
-                self._advance(progress.block + 1, head)
+            undone = self._undo_reorganised(head)
+            status = self._status(head, undone)
+            while not status.complete and windows != 0:
+                self._read_next(status.block + 1, head)
                 windows = None if windows is None else windows - 1
-                progress = self._progress(head, undone)
-                report(progress)
-            return progress
+                status = self._status(head, undone)
+                report(status)
+            return status
 
-    def _progress(self, head: int | None, undone: int) -> Progress:
-        (tokens,) = self._one("SELECT count(*) FROM tokens")
-        return Progress(self._last(), head, tokens, undone)
+    def _status(self, head: int | None, undone: int) -> IndexStatus:
+        return IndexStatus(self._last_block(), head, self._count(), undone)
 
-    def _last(self) -> int:
+    def _last_block(self) -> int:
         (last,) = self._one("SELECT max(last) FROM windows")
         return self._first - 1 if last is None else int(last)
 
-    def _take_back(self, head: int) -> int:
+    def _undo_reorganised(self, head: int) -> int:
         """Delete the windows that the chain no longer has; return how many blocks they were."""
-        before = self._last()
+        before = self._last_block()
         windows = "SELECT last, hash FROM windows ORDER BY last DESC"
         for last, stored in self._database.execute(windows).fetchall():
-            if self._stands(last, stored, head):
+            if self._is_on_chain(last, stored, head):
                 break
             with self._transaction():
                 self._database.execute("DELETE FROM windows WHERE last = ?", [last])
+                kept = self._last_block()
                 for table in _TABLES:
-                    kept = self._last()
                     self._database.execute(f"DELETE FROM {table} WHERE block > ?", [kept])  # noqa: S608
-        return before - self._last()
+        return before - self._last_block()
 
-    def _stands(self, block: int, stored: bytes, head: int) -> bool:
-        """Tell whether the chain still has a block."""
+    def _is_on_chain(self, block: int, stored: bytes, head: int) -> bool:
         try:
             return self._registry.block_hash(block) == stored
         except RpcError:  # too old for the node
@@ -424,48 +191,16 @@ class Index:
                 raise
             return True
 
-    def _advance(self, first: int, head: int) -> None:
-        """Read a window, or all at once where its events are too old for the node."""
+    def _read_next(self, first: int, head: int) -> None:
+        """Read a window; or the whole state, where its events are too old for the node."""
         try:
-            self._read(first, min(first + WINDOW - 1, head))
+            self._read_window(first, min(first + WINDOW - 1, head))
         except RpcError:
             if head - first < CONFIRMED:
                 raise
             self._read_state(head)
 
-    def _read_state(self, block: int) -> None:
-        """Read what all tokens are after a block, in place of how they came to be so."""
-        state = self._registry.pinned(block)
-        before = self._registry.block_hash(block)
-        with self._transaction():
-            for table in ("windows", *_TABLES):
-                self._database.execute(f"DELETE FROM {table}")  # noqa: S608
-            unread = MAX_CLAIMS
-            for record in state.tokens():
-                self._put(_token_rows(record, block))
-                unread -= record.claims
-                if unread < 0:
-                    raise RegistryError(f"more than {MAX_CLAIMS} claims are too many to read")
-                if record.claims:
-                    self._put(_claim_rows(state, record.id, block))
-            for id, owner in state.owners(range(1, self._count() + 1)):
-                self._put([("transfers", (id, block, 0, owner))])
-            for id, links in state.all_links():
-                for position, link in enumerate(links):
-                    self._put([("links", (id, position, link.target, link.relation, block))])
-                    if link.countersigned:
-                        signed = (id, position, block, 0, 1, None)
-                        self._put([("countersignatures", signed)])
-            if before is None or self._registry.block_hash(block) != before:
-                raise RegistryError(f"block {block} changed while it was read: run it again")
-            self._database.execute("INSERT INTO windows VALUES (?, ?)", [block, before])
-
-    def _put(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
-        for table, row in rows:
-            places = ", ".join("?" * len(row))
-            self._database.execute(f"INSERT INTO {table} VALUES ({places})", row)  # noqa: S608
-
-    def _read(self, first: int, last: int) -> None:
+    def _read_window(self, first: int, last: int) -> None:
         """Read a window, if the chain is the same before and after."""
         before = self._registry.block_hash(last)
         events = list(self._registry.events(from_block=first, to_block=last))
@@ -473,31 +208,43 @@ class Index:
         if before is None or before != after:
             raise RegistryError(f"block {last} changed while it was read: run it again")
         if any(event.block == last and event.block_hash != after for event in events):
-            raise RegistryError(f"block {last} has two hashes: run it again, or ask another node")
+            raise RegistryError(
+                f"the node gives two hashes of block {last}: run it again, or use another endpoint"
+            )
         with self._transaction():
-            if self._last() != first - 1:  # another process was faster
+            if self._last_block() != first - 1:  # another process was faster
                 return
-            for event in events:
-                self._insert(event)
+            self._insert(row for event in events for row in _event_rows(event))
             if self._one("SELECT count(*) <> ifnull(max(id), 0) FROM tokens")[0]:
-                raise RegistryError(f"{_UNFIT}: a token is missing before block {last}")
+                raise RegistryError(f"{CONTRADICTORY} (a token is missing before block {last})")
             self._database.execute("INSERT INTO windows VALUES (?, ?)", [last, after])
-            # Between windows that are final, blocks cannot be taken back one by one.
+            # Only windows that a reorganisation can still reach are needed one by one; of the
+            # final ones the last will do.
             self._database.execute(
                 "DELETE FROM windows WHERE last < ? AND last < "
                 "(SELECT max(last) FROM windows WHERE last <= ?)",
                 [last - CONFIRMED, last - CONFIRMED],
             )
 
-    def _insert(self, event: Event) -> None:
-        if event.name in _ROWS:
-            statement, row = _ROWS[event.name]
-            self._database.execute(statement, row(event, event.args))
+    def _read_state(self, block: int) -> None:
+        """Replace all events by the state of all tokens after a block."""
+        state = self._registry.pinned(block)
+        before = self._registry.block_hash(block)
+        with self._transaction():
+            for table in ("windows", *_TABLES):
+                self._database.execute(f"DELETE FROM {table}")  # noqa: S608
+            self._insert(_state_rows(state, block))
+            if before is None or self._registry.block_hash(block) != before:
+                raise RegistryError(f"block {block} changed while it was read: run it again")
+            self._database.execute("INSERT INTO windows VALUES (?, ?)", [block, before])
 
-    # -- What publishers say -----------------------------------------------------------------------
+    def _insert(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        for table, row in rows:
+            values = ", ".join("?" * len(row))
+            self._database.execute(f"INSERT INTO {table} VALUES ({values})", row)  # noqa: S608
 
-    def untold(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
-        """Return digests of metadata whose text is not known yet, ascending.
+    def without_text(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
+        """Return the digests of metadata whose text the index does not have, ascending.
 
         Args:
             after: only digests greater than this one.
@@ -510,14 +257,14 @@ class Index:
             "SELECT DISTINCT metadata FROM tokens WHERE metadata > ? AND NOT EXISTS "
             "(SELECT 1 FROM texts WHERE texts.metadata = tokens.metadata) ORDER BY metadata LIMIT ?"
         )
-        with self._translated():
+        with self._translated_errors():
             return [digest for (digest,) in self._database.execute(query, [after, limit])]
 
-    def tell(self, texts: Mapping[bytes, Text]) -> None:
-        """Keep what publishers say, for lists and searches.
+    def store_texts(self, texts: Mapping[bytes, ArtifactText]) -> None:
+        """Keep what metadata says, for lists and searches.
 
         Args:
-            texts: by the SHA-256 of the metadata.json that says it.
+            texts: by the SHA-256 of the metadata.json.
 
         Raises:
             StorageError: the file cannot be written.
@@ -526,201 +273,10 @@ class Index:
             (digest, text.name, text.description, text.license, text.form, text.words)
             for digest, text in texts.items()
         ]
-        with self._translated(), self._transaction():
+        with self._translated_errors(), self._transaction():
             self._database.executemany(
                 "INSERT OR REPLACE INTO texts VALUES (?, ?, ?, ?, ?, ?)", rows
             )
-
-    # -- Answers -----------------------------------------------------------------------------------
-
-    @contextmanager
-    def hurried(self, seconds: float) -> Iterator[Self]:
-        """Bound the time that queries take while the block lasts; use one thread only.
-
-        Raises:
-            StorageError: they took longer, or the file cannot be read.
-            FormatError: the file is damaged.
-        """
-        end = time.monotonic() + seconds
-        self._database.set_progress_handler(lambda: time.monotonic() > end, _OPERATIONS)
-        try:
-            with self._translated():
-                yield self
-        finally:
-            self._database.set_progress_handler(None, 0)
-
-    def progress(self) -> Progress:
-        """Return how far the index has come, without asking the chain."""
-        return self._progress(None, 0)
-
-    def find(self, search: Search, limit: int) -> list[Entry]:
-        """Return tokens, the newest first.
-
-        Args:
-            search: which ones.
-            limit: how many at most.
-        """
-        conditions = [("1", []), *search.conditions()]
-        where = " AND ".join(condition for condition, _ in conditions)
-        values = [value for _, each in conditions for value in each]
-        # The conditions are texts of this module; what is asked for is bound.
-        query = f"SELECT * FROM ({_ENTRIES}) WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
-        rows = self._database.execute(query, [*values, limit])
-        return [_entry(*row) for row in rows]
-
-    def entry(self, token: int) -> Entry:
-        """Return a token.
-
-        Raises:
-            NoTokenError: the index knows no such token.
-        """
-        for entry in self.find(Search(before=token + 1), 1):
-            if entry.record.id == token:
-                return entry
-        raise self._unknown(token)
-
-    def names(self, tokens: Iterable[int]) -> dict[int, str]:
-        """Return the names of tokens, by their ids, where they are known."""
-        query = (
-            "SELECT tokens.id, name FROM chosen CROSS JOIN tokens ON tokens.id = chosen.id "
-            "JOIN texts ON texts.metadata = tokens.metadata"
-        )
-        with self._chosen(list(tokens)):
-            return dict(self._database.execute(query).fetchall())
-
-    def claims(self, token: int, limit: int) -> list[Claimed]:
-        """Return claims against a token, the first ones, in their order."""
-        rows = self._database.execute(_CLAIMS, [token, limit])
-        return [
-            Claimed(number, leaf, claimant, time, uri, ClaimStatus(status or "open"), answer)
-            for number, leaf, claimant, time, uri, status, answer in rows
-        ]
-
-    def node(self, token: int) -> Node:
-        """Return a token.
-
-        Raises:
-            NoTokenError: the index knows no such token.
-        """
-        for node in self._nodes([token]):
-            return node
-        raise self._unknown(token)
-
-    def _unknown(self, token: int) -> NoTokenError:
-        known = self._count()
-        return NoTokenError(f"the index knows no token {token}: it knows {known} of them")
-
-    def tokens_of(self, metadata: bytes) -> list[int]:
-        """Return the tokens that commit to the metadata.json with a SHA-256."""
-        rows = self._database.execute(
-            "SELECT id FROM tokens WHERE metadata = ? ORDER BY id", [metadata]
-        )
-        return [id for (id,) in rows]
-
-    def claimed_leaf(self, token: int, number: int) -> bytes:
-        """Return the leaf that a claim against a token is about, which is proved to be in it.
-
-        Raises:
-            NoTokenError: the index knows no such claim.
-        """
-        rows = self._database.execute(
-            "SELECT leaf FROM claims WHERE token = ? AND number = ?", [token, number]
-        )
-        for (leaf,) in rows:
-            return bytes(leaf)
-        raise NoTokenError(f"the index knows no claim {number} against token {token}")
-
-    def lineage(
-        self,
-        tokens: Sequence[int],
-        relations: Iterable[Relation] = Relation,
-        *,
-        up: bool = True,
-        down: bool = True,
-        depth: int | None = None,
-        limit: int = MAX_TOKENS,
-    ) -> Lineage:
-        """Return what tokens came from, and what came from them, however indirectly.
-
-        Args:
-            tokens: where to begin.
-            relations: which links to follow.
-            up: whether to follow links to older tokens.
-            down: whether to follow links from newer tokens.
-            depth: how many links away at most.
-            limit: how many tokens at most.
-
-        Raises:
-            NoTokenError: the index knows no such token.
-        """
-        for token in tokens:
-            self.node(token)
-        names = sorted(set(relations))
-        ways = [_UP] * up + [_DOWN] * down
-        reached = dict.fromkeys(
-            id for way in ways for id in self._reach(tokens, way, names, depth, limit + 1)
-        )
-        ids = list(reached)[:limit]
-        nodes = {node.id: node for node in self._nodes(ids)}
-        edges = [
-            edge for edge in self._edges(ids) if edge.target in nodes and edge.relation in names
-        ]
-        return Lineage(tuple(tokens), nodes, edges, truncated=len(reached) > limit)
-
-    def _reach(
-        self,
-        tokens: Sequence[int],
-        way: str,
-        relations: Sequence[str],
-        depth: int | None,
-        limit: int,
-    ) -> list[int]:
-        """Follow links one step after the other, breadth first."""
-        seen = dict.fromkeys(tokens)
-        frontier = list(seen)
-        query = way.format(", ".join("?" * len(relations)))
-        while frontier and depth != 0 and len(seen) < limit:
-            with self._chosen(frontier):
-                found = self._database.execute(query, relations).fetchall()
-            frontier = [id for (id,) in found if id not in seen]
-            seen |= dict.fromkeys(frontier)
-            depth = None if depth is None else depth - 1
-        return list(seen)[:limit]
-
-    def _nodes(self, ids: Sequence[int]) -> list[Node]:
-        with self._chosen(ids):
-            rows = self._database.execute(_NODES).fetchall()
-        return [
-            Node(id, Kind(kind), size, metadata, publisher, owner, by, bool(out), bool(bad), claims)
-            for id, kind, size, metadata, publisher, owner, by, out, bad, claims in rows
-        ]
-
-    def _edges(self, ids: Sequence[int]) -> list[Edge]:
-        with self._chosen(ids):
-            rows = self._database.execute(_EDGES).fetchall()
-        return [
-            Edge(token, target, _RELATIONS[relation], bool(countersigned))
-            for token, target, relation, countersigned in rows
-        ]
-
-    @contextmanager
-    def _chosen(self, ids: Sequence[int]) -> Iterator[None]:
-        """Put ids into the temporary table ``chosen``."""
-        self._database.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (id INTEGER PRIMARY KEY)")
-        self._database.execute("BEGIN")  # or each id would be a transaction of its own
-        self._database.executemany("INSERT INTO chosen VALUES (?)", [(id,) for id in ids])
-        self._database.execute("COMMIT")
-        try:
-            yield
-        finally:
-            self._database.execute("DELETE FROM chosen")
-
-    def _count(self) -> int:
-        return int(self._one("SELECT count(*) FROM tokens")[0])
-
-    def _one(self, query: str) -> tuple[Any, ...]:
-        row: tuple[Any, ...] = self._database.execute(query).fetchone()
-        return row
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -732,18 +288,31 @@ class Index:
             raise
         self._database.execute("COMMIT")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.IntegrityError, OverflowError) as error:
-            raise RegistryError(f"{_UNFIT} ({error})") from error
-        except sqlite3.DatabaseError as error:
-            raise _unusable(self._path, error) from error
+
+def _state_rows(state: Registry, block: int) -> _Rows:
+    """Give the rows that the events of all tokens would have left, had all been in one block."""
+    count = unread = 0
+    for record in state.tokens():
+        count += 1
+        yield from _record_rows(record, block)
+        unread += record.claims
+        if unread > MAX_CLAIMS:
+            raise RegistryError(
+                f"the registry has more than {MAX_CLAIMS:,} claims, too many to read one by one: "
+                "use an RPC endpoint that serves all events"
+            )
+        if record.claims:
+            yield from _claim_rows(state, record.id, block)
+    for id, owner in state.owners(range(1, count + 1)):
+        yield "transfers", (id, block, 0, owner)
+    for id, links in state.all_links():
+        for position, link in enumerate(links):
+            yield "links", (id, position, link.target, link.relation, block)
+            if link.countersigned:
+                yield "countersignatures", (id, position, block, 0, 1, None)
 
 
-def _token_rows(record: Record, block: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Write a token's record down as its events would be."""
+def _record_rows(record: Record, block: int) -> _Rows:
     yield (
         "tokens",
         (
@@ -759,9 +328,7 @@ def _token_rows(record: Record, block: int) -> Iterator[tuple[str, tuple[Any, ..
         yield "disordered", (record.id, block)
 
 
-def _claim_rows(
-    registry: Registry, token: int, block: int
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _claim_rows(registry: Registry, token: int, block: int) -> _Rows:
     for claim in registry.claims(token):
         row = (token, claim.number, claim.leaf, claim.claimant, claim.time, None, block)
         yield "claims", row
@@ -769,162 +336,39 @@ def _claim_rows(
             yield "answers", (token, claim.number, block, 0, claim.status, None)
 
 
-def _entry(
-    id: int,
-    kind: str,
-    scheme: str,
-    size: int,
-    root: bytes,
-    digest: bytes,
-    publisher: str,
-    time: int,
-    by: int | None,
-    withdrawn: int,
-    disordered: int,
-    attestations: int,
-    claims: int,
-    unanswered: int,
-    owner: str,
-    name: str | None,
-    *text: str | None,
-) -> Entry:
-    """Read a row of `_ENTRIES`."""
-    record = Record(
-        id,
-        Kind(kind),
-        Scheme(scheme),
-        size,
-        root,
-        digest,
-        publisher,
-        time,
-        by,
-        bool(withdrawn),
-        bool(disordered),
-        attestations,
-        claims,
-        unanswered,
-    )
-    return Entry(record, owner, None if name is None else Text(name, *text[:3]))
+def _event_rows(event: Event) -> _Rows:
+    """Give an event's row; approvals and nonces say nothing about where artifacts came from."""
+    args, at = event.args, (event.block, event.index)
+    match event.name:
+        case "Minted":
+            yield (
+                "tokens",
+                (
+                    *_values(args, "id kind scheme size root metadataDigest publisher time"),
+                    event.block,
+                ),
+            )
+        case "Linked":
+            yield "links", (*_values(args, "id position target relation"), event.block)
+        case "Transfer":
+            yield "transfers", (args["tokenId"], *at, args["to"])
+        case "Countersigned" | "CountersignatureRetracted":
+            given = event.name == "Countersigned"
+            row = (args["id"], args["position"], *at, int(given), args["owner"])
+            yield "countersignatures", row
+        case "Superseded":
+            yield "superseded", (args["id"], args["by"], event.block)
+        case "Withdrawn":
+            yield "withdrawn", (args["id"], args["uri"], event.block)
+        case "Disordered":
+            yield "disordered", (args["id"], event.block)
+        case "Attested":
+            yield "attestations", (args["id"], *at, args["leaf"], args["attester"])
+        case "Claimed":
+            yield "claims", (*_values(args, "id number leaf claimant time uri"), event.block)
+        case "ClaimAnswered":
+            yield "answers", (args["id"], args["number"], *at, args["answer"], args["uri"])
 
 
-def _unusable(path: Path, error: sqlite3.DatabaseError) -> StorageError | FormatError:
-    if isinstance(error, sqlite3.OperationalError):  # locked, full, read-only
-        return StorageError(f"{path}: {error}")
-    return FormatError(f"{path}: is no index, or damaged ({error}): delete it, and it is read anew")
-
-
-_UNFIT = "the node's events do not fit together: ask another node"
-_NODES = """
-SELECT tokens.id, kind, size, metadata, publisher,
-    (SELECT owner FROM transfers WHERE token = tokens.id ORDER BY block DESC, log DESC LIMIT 1),
-    (SELECT by FROM superseded WHERE token = tokens.id),
-    EXISTS (SELECT 1 FROM withdrawn WHERE token = tokens.id),
-    EXISTS (SELECT 1 FROM disordered WHERE token = tokens.id),
-    (SELECT count(*) FROM claims WHERE token = tokens.id AND NOT EXISTS (
-        SELECT 1 FROM answers WHERE token = claims.token AND number = claims.number))
-FROM chosen CROSS JOIN tokens ON tokens.id = chosen.id ORDER BY tokens.id
-"""
-_ENTRIES = """
-SELECT id, kind, scheme, size, root, tokens.metadata AS digest, publisher, time,
-    (SELECT by FROM superseded WHERE token = id) AS by,
-    EXISTS (SELECT 1 FROM withdrawn WHERE token = id) AS withdrawn,
-    EXISTS (SELECT 1 FROM disordered WHERE token = id) AS disordered,
-    (SELECT count(*) FROM attestations WHERE token = id) AS attested,
-    (SELECT count(*) FROM claims WHERE token = id) AS claimed,
-    (SELECT count(*) FROM claims WHERE token = id AND NOT EXISTS (
-        SELECT 1 FROM answers WHERE token = claims.token AND number = claims.number)) AS open,
-    (SELECT owner FROM transfers WHERE token = id ORDER BY block DESC, log DESC LIMIT 1) AS owner,
-    name, description, license, form,
-    ifnull(words, '') || ' ' || lower(publisher) || ' ' || kind || ' #' || id || ' ' AS haystack
-FROM tokens LEFT JOIN texts ON texts.metadata = tokens.metadata
-"""
-_CLAIMS = """
-SELECT number, leaf, claimant, time, uri, answered.answer, answered.said FROM claims LEFT JOIN (
-    SELECT token AS of, number AS which, answer, uri AS said,
-        row_number() OVER (PARTITION BY number ORDER BY block DESC, log DESC) AS latest
-    FROM answers WHERE token = ?1
-) AS answered ON latest = 1 AND which = number
-WHERE token = ?1 ORDER BY number LIMIT ?2
-"""
-_UP = """
-SELECT DISTINCT target FROM chosen CROSS JOIN links ON links.token = chosen.id
-WHERE relation IN ({}) ORDER BY target
-"""
-_DOWN = """
-SELECT DISTINCT token FROM chosen CROSS JOIN links ON links.target = chosen.id
-WHERE relation IN ({}) ORDER BY token
-"""
-_EDGES = """
-SELECT links.token, target, relation,
-    (SELECT given FROM countersignatures WHERE token = links.token
-        AND position = links.position ORDER BY block DESC, log DESC LIMIT 1)
-FROM chosen CROSS JOIN links ON links.token = chosen.id
-WHERE target IN (SELECT id FROM chosen) ORDER BY links.token, links.position
-"""
-
-_RELATIONS = {relation.value: relation for relation in Relation}
-_Args = Mapping[str, Any]
-_ROWS: dict[str, tuple[str, Callable[[Event, _Args], tuple[Any, ...]]]] = {
-    "Minted": (
-        "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        lambda event, args: (
-            *(args["id"], args["kind"], args["scheme"], args["size"], args["root"]),
-            *(args["metadataDigest"], args["publisher"], args["time"], event.block),
-        ),
-    ),
-    "Linked": (
-        "INSERT INTO links VALUES (?, ?, ?, ?, ?)",
-        lambda event, args: (
-            *(args["id"], args["position"], args["target"], args["relation"], event.block),
-        ),
-    ),
-    "Transfer": (
-        "INSERT INTO transfers VALUES (?, ?, ?, ?)",
-        lambda event, args: (args["tokenId"], event.block, event.index, args["to"]),
-    ),
-    "Countersigned": (
-        "INSERT INTO countersignatures VALUES (?, ?, ?, ?, 1, ?)",
-        lambda event, args: (
-            *(args["id"], args["position"], event.block, event.index, args["owner"]),
-        ),
-    ),
-    "CountersignatureRetracted": (
-        "INSERT INTO countersignatures VALUES (?, ?, ?, ?, 0, ?)",
-        lambda event, args: (
-            *(args["id"], args["position"], event.block, event.index, args["owner"]),
-        ),
-    ),
-    "Superseded": (
-        "INSERT INTO superseded VALUES (?, ?, ?)",
-        lambda event, args: (args["id"], args["by"], event.block),
-    ),
-    "Withdrawn": (
-        "INSERT INTO withdrawn VALUES (?, ?, ?)",
-        lambda event, args: (args["id"], args["uri"], event.block),
-    ),
-    "Disordered": (
-        "INSERT INTO disordered VALUES (?, ?)",
-        lambda event, args: (args["id"], event.block),
-    ),
-    "Attested": (
-        "INSERT INTO attestations VALUES (?, ?, ?, ?, ?)",
-        lambda event, args: (
-            *(args["id"], event.block, event.index, args["leaf"], args["attester"]),
-        ),
-    ),
-    "Claimed": (
-        "INSERT INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)",
-        lambda event, args: (
-            *(args["id"], args["number"], args["leaf"], args["claimant"], args["time"]),
-            *(args["uri"], event.block),
-        ),
-    ),
-    "ClaimAnswered": (
-        "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)",
-        lambda event, args: (
-            *(args["id"], args["number"], event.block, event.index, args["answer"], args["uri"]),
-        ),
-    ),
-}
-"""What becomes of each event; approvals and nonces say nothing of where artifacts came from."""
+def _values(args: Mapping[str, Any], names: str) -> Iterator[Any]:
+    return (args[name] for name in names.split())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alithis.ipfs.cid import Cid
-from alithis.manifest.terms import ClaimStatus, Grade, Kind, Relation, Scheme
+from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,6 @@ class Link:
     target: int
     relation: Relation
     countersigned: bool = False
-
-    @property
-    def grade(self) -> Grade:
-        """How far it is evidenced by the chain."""
-        return Grade.COUNTERSIGNED if self.countersigned else Grade.STATED
 
 
 @dataclass(frozen=True, slots=True)

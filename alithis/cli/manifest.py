@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from alithis.cli.options import ANY, EXISTING, json_option, say
+from alithis.cli.options import ANY, EXISTING, json_option, refuse_standard_output, say
 from alithis.cli.source import READING, SourceType, open_source, source_options, stream
 from alithis.manifest.vocabulary import DATA_MINING
 
@@ -162,6 +162,7 @@ def manifest(
             "--engine ray goes without --key-file, since the key must not leave this machine, and "
             "without --restart, since it begins anew always"
         )
+    refuse_standard_output(out, "a folder")
     check_target(target, replace=force)
     _description({"name": _stem(source)}, **others)  # says what is wrong before anything is read
     key = _publishers_key(key_file, source, target) if key_file else None

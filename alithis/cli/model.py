@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.options import ANY, EXISTING, json_option, say
+from alithis.cli.options import (
+    ANY,
+    EXISTING,
+    REFERENCE,
+    json_option,
+    open_reference,
+    reference_options,
+    refuse_standard_output,
+    say,
+)
 
 if TYPE_CHECKING:
     from alithis.manifest.reader import Manifest
     from alithis.manifest.transcript import Input
     from alithis.readers import Skips
     from alithis.training.model import Facts
+    from alithis.verify.reference import Resolver
 
 _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
 
@@ -37,8 +47,9 @@ _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
     "--input",
     "inputs",
     multiple=True,
-    metavar="RELATION=MANIFEST",
-    help="What it was made from: trained_on=DIR or URL, fine_tuned_from=…; may be repeated.",
+    metavar=f"RELATION={REFERENCE}",
+    help="What it was made from, such as trained_on=train.alithis or fine_tuned_from=7; "
+    "may be repeated.",
 )
 @click.option("--run", type=EXISTING, metavar="FILE", help="The record of a Run (.run.json).")
 @click.option(
@@ -66,6 +77,7 @@ _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
     "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
+@reference_options()
 @json_option
 def model(
     weights: tuple[Path, ...],
@@ -73,6 +85,7 @@ def model(
     name: str | None,
     workers: int | None,
     force: bool,
+    references: Resolver,
     as_json: bool,
     **stated: Any,
 ) -> None:
@@ -98,10 +111,11 @@ def model(
 
     first = weights[0].resolve().name or "model"
     target = out or Path(first + ".alithis")
+    refuse_standard_output(out, "a folder")
     check_target(target, replace=force)
     words = ("description", "license", "creators", "url", "version")
     description = Description(name or first, **{word: stated.pop(word) for word in words})
-    facts = _facts(**stated)
+    facts = _facts(references, **stated)
     found = Weights.of(weights)
     with terminal.shown() as progress:
         built = build_model(
@@ -117,6 +131,7 @@ def model(
 
 
 def _facts(
+    references: Resolver,
     *,
     inputs: Sequence[str],
     run: Path | None,
@@ -138,7 +153,7 @@ def _facts(
     if run is not None and "complete" not in recorded:
         raise click.UsageError(f"--run {run}: is no record of a Run (.run.json)")
     made_from = inputs_of(recorded.get("inputs", []), str(run))
-    for given in map(_input, inputs):
+    for given in (_input(references, text) for text in inputs):
         if not any(_same_input(given, each) for each in made_from):
             made_from.append(given)
     return Facts(
@@ -216,21 +231,20 @@ def _code(text: str) -> dict[str, Any]:
     return {"repository": shown, "commit": commit}
 
 
-def _input(text: str) -> Input:
-    """Open what RELATION=MANIFEST names, for its name and metadata digest."""
+def _input(references: Resolver, text: str) -> Input:
+    """Open what RELATION=REFERENCE names, for its name and metadata digest."""
     from alithis.manifest.transcript import RELATIONS, TRANSCRIBED, Input
-    from alithis.storage.http_manifest import open_manifest
 
     relation, equals, place = text.partition("=")
     if not (equals and place) or relation not in RELATIONS:
         raise click.UsageError(
-            f"--input {text}: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
+            f"--input: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
         )
-    data = open_manifest(place).metadata
+    data = open_reference(references, place).manifest.metadata
     wanted = "dataset" if relation in TRANSCRIBED else "model"
     if data.kind != wanted:
         raise click.UsageError(
-            f"--input {text}: {data.name} is a {data.kind}, and {relation} names a {wanted}"
+            f"--input {relation}: {data.name} is a {data.kind}, and {relation} names a {wanted}"
         )
     return Input(relation, data.name, data.digest)
 

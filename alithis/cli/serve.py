@@ -113,9 +113,9 @@ def serve(
         name or f"Chain {found.chain_id}", found.chain_id, page_rpc or rpc, found.address, gateways
     )
     folder = index_place or index_folder()
-    Index.beneath(folder, found).close()  # what is wrong with it is said now
+    Index.in_folder(folder, found).close()  # what is wrong with it is said now
     app = app_module.application(
-        found, lambda: Index.beneath(folder, found), Store(store_folder), shown, page
+        found, lambda: Index.in_folder(folder, found), Store(store_folder), shown, page
     )
     listener = app_module.listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"

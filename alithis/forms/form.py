@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMS = ("bytes", "pixels", "text", "record", "sample")
 """The canonical forms' names."""
-_MODES = ("L", "RGB", "RGBA")
+MODES = ("L", "RGB", "RGBA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class Form:
             raise FormatError(f"canonical form {self.name!r}: this release knows {known}")
         if self.name != "pixels" and (self.mode, self.width, self.height) != (None, None, None):
             raise FormatError(f"canonical form {self.name}: has no mode, width or height")
-        if self.name == "pixels" and self.mode not in _MODES:
+        if self.name == "pixels" and self.mode not in MODES:
             raise FormatError(
-                f"canonical form pixels: mode {self.mode!r} is none of {', '.join(_MODES)}"
+                f"canonical form pixels: mode {self.mode!r} is none of {', '.join(MODES)}"
             )
         if self.columns is not None:
             self._check_columns(self.columns)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from alithis.base.files import Buffer
 from alithis.errors import ProofError, RootMismatchError
 from alithis.forms.hashing import SIZE
+from alithis.manifest.terms import MAX_SIZE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +31,6 @@ TILE_HEIGHT = 8
 
 TILE = 1 << TILE_HEIGHT
 """Hashes in a tile."""
-
-MAX_SIZE = 1 << 48
-"""More leaves than this no commitment holds; it bounds what untrusted sizes can ask for."""
 
 _RUN_HEIGHT = 14
 _RUN = 1 << _RUN_HEIGHT  # leaves hashed at a time: their levels stay in the processor's cache

@@ -23,14 +23,11 @@ from alithis.errors import FormatError, VersionError
 from alithis.forms.form import FORMS, Form
 from alithis.forms.hashing import SIZE, of_bytes
 from alithis.manifest import vocabulary
+from alithis.manifest.terms import MAX_FILES, MAX_METADATA_BYTES, MAX_NAME, MAX_SIZE, Kind, Scheme
 
 FILE = "metadata.json"
 VERSION = 1
-MAX_BYTES = 256 * 1024
-"""A raw IPFS block is no larger, so the CID of a larger document would not be its SHA-256."""
-
-KINDS = ("dataset", "model")
-SCHEMES = ("sha256", "keyed")
+MAX_BYTES = MAX_METADATA_BYTES
 
 ITEMS, LEAVES = "items.parquet", "leaves"
 PART = 1 << 24
@@ -40,8 +37,6 @@ MAX_PARTS = 256
 
 _ITEMS = re.compile(r"items(-\d{5})?\.parquet")
 _NAMES = re.compile(rf"leaves|{_ITEMS.pattern}|tiles/[1-6]")
-_MAX_FILES = MAX_PARTS + 44
-_MAX_SIZE = 1 << 48
 
 _CROISSANT = "http://mlcommons.org/croissant/1.1"
 _PARQUET = "application/x-parquet"
@@ -276,9 +271,9 @@ def load(data: bytes) -> Metadata:
     frontier = _get(ours, "frontier", list)
     if len(frontier) != size.bit_count():
         _fail("frontier", f"has {len(frontier)} hashes, size {size} takes {size.bit_count()}")
-    scheme = _one_of(ours, "scheme", SCHEMES)
+    scheme = _one_of(ours, "scheme", tuple(Scheme))
     return Metadata(
-        kind=_one_of(ours, "kind", KINDS),
+        kind=_one_of(ours, "kind", tuple(Kind)),
         name=_name(document),
         form=_form(_get(ours, "form", dict)),
         scheme=scheme,
@@ -448,8 +443,8 @@ def _form(value: Mapping[str, Any]) -> Form:
 
 
 def _files(values: list[Any]) -> tuple[FileEntry, ...]:
-    if len(values) > _MAX_FILES:
-        _fail("distribution", f"names {len(values)} files; at most {_MAX_FILES} are allowed")
+    if len(values) > MAX_FILES:
+        _fail("distribution", f"names {len(values)} files; at most {MAX_FILES} are allowed")
     files = tuple(_file(value) for value in values if not _is_file_set(value))
     names = [entry.name for entry in files]
     if len(set(names)) != len(names):
@@ -493,8 +488,8 @@ def _check_length(data: bytes) -> None:
 
 
 def _check_name(name: str) -> None:
-    if not 0 < len(name) <= 200 or not name.isprintable():
-        _fail("name", "is not 1 to 200 printable characters")
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        _fail("name", f"is not 1 to {MAX_NAME} printable characters")
 
 
 def _get(value: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
@@ -506,7 +501,7 @@ def _get(value: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
 
 def _count(value: Mapping[str, Any], key: str) -> int:
     found: int = _get(value, key, int)
-    if not 0 < found <= _MAX_SIZE:
+    if not 0 < found <= MAX_SIZE:
         _fail(key, "is not 1 to 2^48")
     return found
 

@@ -18,10 +18,10 @@ from alithis.errors import FormatError, ProofError, VersionError
 from alithis.forms import keyed
 from alithis.forms.hashing import SIZE
 from alithis.manifest import merkle
+from alithis.manifest.terms import MAX_NAME, MAX_PATH, MAX_PROOF_BYTES
 
 VERSION = 1
-MAX_BYTES = 64 * 1024
-_MAX_PATH = 64
+MAX_BYTES = MAX_PROOF_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +228,8 @@ def _neighbour(value: Any, index: int) -> Inclusion | None:
 
 def _path(value: Mapping[str, Any]) -> tuple[bytes, ...]:
     nodes = value.get("path")
-    if not isinstance(nodes, list) or len(nodes) > _MAX_PATH:
-        _fail(f"path is no list of at most {_MAX_PATH} hashes")
+    if not isinstance(nodes, list) or len(nodes) > MAX_PATH:
+        _fail(f"path is no list of at most {MAX_PATH} hashes")
     return tuple(_hash(node, "path") for node in nodes)
 
 
@@ -242,7 +242,7 @@ def _subject(about: Any) -> Subject:
     if registry is not None and not _matches(registry, r"0x[0-9a-fA-F]{40}"):
         _fail("registry is no address 0x…")
     return Subject(
-        name=name[:200] if name else None,
+        name=name[:MAX_NAME] if name else None,
         metadata=None if metadata is None else _hash(metadata, "metadata"),
         chain=_optional(about.get("chain"), "chain"),
         registry=registry,

@@ -82,6 +82,7 @@ class Manifest:
 
     Attributes:
         metadata: its metadata, checked; whether it is what a chain pins is the verifier's to say.
+        data: the bytes of metadata.json.
         origin: the host that gave the metadata, where it was one: ``gateway ipfs.io``.
         notes: what there is to say of hosts that were asked and were of no use.
     """
@@ -98,7 +99,7 @@ class Manifest:
         Raises:
             FormatError: the metadata is not well-formed, or its frontier is not of its root.
         """
-        self.metadata = metadata.load(data)
+        self.metadata, self.data = metadata.load(data), data
         self._open_file = open_file
         self.notes: list[str] = []
         self._readers: dict[str, RangeReader] = {}

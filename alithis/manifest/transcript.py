@@ -16,17 +16,23 @@ from alithis.forms.hashing import SIZE
 from alithis.manifest import merkle
 from alithis.manifest.metadata import Metadata
 from alithis.manifest.reader import Manifest
+from alithis.manifest.terms import MAX_LINKS, MAX_SIZE, Relation
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TRANSCRIBED = ("trained_on", "validated_on", "tested_on")
-"""Relations to datasets, of which a transcript can be made."""
-RELATIONS = (*TRANSCRIBED, "fine_tuned_from", "distilled_from", "supersedes")
+TRANSCRIBED = (Relation.TRAINED_ON, Relation.VALIDATED_ON, Relation.TESTED_ON)
+"""Relations of a model to a dataset, which can have a transcript."""
+RELATIONS = (
+    *TRANSCRIBED,
+    Relation.FINE_TUNED_FROM,
+    Relation.DISTILLED_FROM,
+    Relation.SUPERSEDES,
+)
+"""Relations that an input of a model can have."""
 
 _KEY = f"S{SIZE}"
-_MAX_INPUTS = 256  # as many as a token has links
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +228,7 @@ def inputs_of(stated: Any, where: str) -> list[Input]:
         FormatError: they are stated wrongly.
     """
     try:
-        if len(stated) > _MAX_INPUTS:
+        if len(stated) > MAX_LINKS:
             raise ValueError(f"{len(stated)} of them")
         return [_input(**each) for each in stated]
     except (TypeError, ValueError, FormatError) as error:
@@ -248,7 +254,7 @@ def _transcript(
     **_: object,
 ) -> Transcript:
     counts = (size, seen, unseen, foreign, *(() if given is None else (given,)))
-    if any(type(count) is not int or not 0 <= count < 1 << 48 for count in counts):
+    if any(type(count) is not int or not 0 <= count < MAX_SIZE for count in counts):
         raise ValueError(counts)
     return Transcript(None if root is None else _hash(root), *counts)
 

@@ -14,8 +14,9 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from alithis.base.remote_files import open_file_system, shown_url
 from alithis.base.text import first_line
-from alithis.errors import AlithisError, ChangedError, MissingExtraError, SourceError
+from alithis.errors import AlithisError, ChangedError, SourceError
 from alithis.forms.form import BYTES, Form
 from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
@@ -23,13 +24,6 @@ from alithis.manifest.reader import DataPoints
 from alithis.readers.data_file import identity_of
 from alithis.readers.source import Skips, Source, folder_columns, split_evenly
 
-_EXTRAS = {
-    "http": ("aiohttp", "http"),
-    "https": ("aiohttp", "http"),
-    "s3": ("s3fs", "s3"),
-    "s3a": ("s3fs", "s3"),
-    "hf": ("huggingface_hub", "hf"),
-}
 _BLOCK = 1 << 22
 _MAX_DECODED = 1 << 30
 _BATCH = 256  # files
@@ -93,9 +87,9 @@ def list_url(url: str) -> tuple[list[RemoteDataFile], bool, Skips]:
         MissingExtraError: the library for URLs of this kind is not installed.
         SourceError: there is nothing at the URL, or it cannot be reached.
     """
-    where = _shown(url)
+    where = shown_url(url)
     with _reachable(where):
-        system, path = _system(url, where)
+        system, path = open_file_system(url)
         if _is_folder(system, path, url):
             files, skipped = _listed(system, path, where)
             return files, True, skipped
@@ -105,25 +99,6 @@ def list_url(url: str) -> tuple[list[RemoteDataFile], bool, Skips]:
             False,
             Skips(),
         )
-
-
-def _shown(url: str) -> str:
-    """Return a URL without what may be secret in it: a password, a signature."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _system(url: str, where: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        protocol = url.partition("://")[0]
-        if protocol in _EXTRAS:
-            raise MissingExtraError(*_EXTRAS[protocol]) from error
-        raise SourceError(f"{where}: cannot be opened: {error}") from error
-    return system, path
 
 
 def _is_folder(system: Any, path: str, url: str) -> bool:

@@ -11,11 +11,11 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from alithis.chain.records import Record
+from alithis.chain.records import Link, Record
 from alithis.chain.registry import Registry
 from alithis.errors import (
     AlithisError,
@@ -31,8 +31,9 @@ from alithis.manifest.items import ItemTotals, ModelFile, item_totals, model_fil
 from alithis.manifest.metadata import Metadata
 from alithis.manifest.overlap import shared
 from alithis.manifest.reader import Manifest
-from alithis.manifest.terms import Relation
-from alithis.manifest.transcript import TRANSCRIBED, Input, Transcript, stated_inputs
+from alithis.manifest.terms import Grade, Relation
+from alithis.manifest.transcript import TRANSCRIBED, Input, Transcript
+from alithis.verify.grade import Endpoint, Statement, evidence
 from alithis.verify.library import Shelf
 from alithis.verify.tokens import marks
 
@@ -184,6 +185,13 @@ class Artifact:
         return self.stated.root if self.stated else None
 
     @property
+    def endpoint(self) -> Endpoint:
+        """What the grade of its links depends on, likewise."""
+        if self.record is not None:
+            return Endpoint.of_record(self.record)
+        return Endpoint.of_metadata(self.stated) if self.stated else Endpoint(self.metadata)
+
+    @property
     def words(self) -> Words:
         """What its publisher says of it."""
         return Words.of(self.stated.document) if self.stated else Words()
@@ -211,7 +219,7 @@ class Tie:
     source: Artifact
     target: Artifact
     relation: str
-    grade: str
+    grade: Grade
     linked: bool | None
     transcript: Transcript | None
     depth: int
@@ -412,10 +420,9 @@ class _Gathering:
         given = self._inputs(source)
         named = {(each.relation, each.metadata): each for each in given}
         if source.record is None or self._registry is None:
-            linked = None if self._registry is None else False
             for each in given:
                 target = self._of_metadata(each.metadata, each.name)
-                yield self._tie(source, target, each.relation, each.transcript, linked, depth)
+                yield self._tie(source, target, each.relation, depth)
             return
         for link in self._registry.links(source.record.id):
             target = self._of_token(link.target)
@@ -426,55 +433,49 @@ class _Gathering:
                     f"{source.name}: its token has the link {relation} {target.name}, which its "
                     "metadata does not name"
                 )
-            recorded = stated.transcript if stated else None
-            tie = self._tie(source, target, relation, recorded, True, depth)
-            yield replace(tie, grade="countersigned") if link.countersigned else tie
+            yield self._tie(source, target, relation, depth, link)
         for each in named.values():
             self.disagreements.append(
                 f"{source.name}: its metadata states {each.relation} {_short(each.name)}, for "
                 "which its token has no link"
             )
             target = self._of_metadata(each.metadata, each.name)
-            yield self._tie(source, target, each.relation, each.transcript, False, depth)
+            yield self._tie(source, target, each.relation, depth)
 
     def _tie(
         self,
         source: Artifact,
         target: Artifact,
         relation: str,
-        recorded: Transcript | None,
-        linked: bool | None,
         depth: int,
+        link: Link | None = None,
     ) -> Tie:
-        if recorded and (problem := recorded.contradiction(target.size, target.root)):
-            self.disagreements.append(f"{source.name}: its transcript of {target.name} {problem}")
-            recorded = None
+        statement = Statement.of(source.stated) if source.stated else Statement()
+        countersigned = link is not None and link.countersigned
+        found = evidence(
+            relation, source.endpoint, target.endpoint, statement, countersigned=countersigned
+        )
+        if found.problem:
+            self.disagreements.append(
+                f"{source.name}: its transcript of {target.name} {found.problem}"
+            )
         if wrong := _wrong_kind(relation, target):
             self.disagreements.append(
                 f"{source.name}: states that it is {relation} {target.name}, a {wrong}"
             )
-        grade = "transcript" if recorded else "stated"
-        return Tie(source, target, relation, grade, linked, recorded, depth)
+        linked = None if self._registry is None else link is not None
+        return Tie(source, target, relation, found.grade, linked, found.transcript, depth)
 
     def _inputs(self, source: Artifact) -> list[Input]:
-        if source.stated is None or source.stated.kind != "model":
+        """Return what its metadata states, each relation to an artifact once."""
+        if source.stated is None:
             return []
-        try:
-            stated = stated_inputs(source.stated)
-        except FormatError as error:
-            self.disagreements.append(str(error))
-            return []
+        statement = Statement.of(source.stated)
+        if statement.problem:
+            self.disagreements.append(statement.problem)
         found = dict[tuple[str, bytes], Input]()
-        for each in stated:
-            key = each.relation, each.metadata
-            before = found.get(key)
-            if before is None or before.transcript is None:
-                found[key] = each
-            elif each.transcript not in (None, before.transcript):
-                self.disagreements.append(
-                    f"{source.name}: states {each.relation} {_short(each.name)} twice, with two "
-                    "transcripts"
-                )
+        for each in statement.inputs:
+            found.setdefault((each.relation, each.metadata), each)
         return list(found.values())
 
     def _of_token(self, token: int) -> Artifact:
@@ -562,7 +563,8 @@ class _Gathering:
 
 def _wrong_kind(relation: str, target: Artifact) -> str | None:
     """Return what an artifact is, where a model has no such relation to it."""
-    wanted = {**dict.fromkeys(TRANSCRIBED, "dataset"), **dict.fromkeys(PARENTS, "model")}
+    wanted = dict[str, str](dict.fromkeys(TRANSCRIBED, "dataset"))
+    wanted |= dict.fromkeys(PARENTS, "model")
     return target.kind if target.kind not in (None, wanted.get(relation, target.kind)) else None
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alithis.chain.index import Edge, Lineage, Node
+from alithis.chain.queries import Lineage, LineageEdge, LineageNode
 from alithis.chain.records import Record
 from alithis.lineage.drawing import Drawing
+from alithis.lineage.svg import svg
 from alithis.manifest.terms import Relation
 from alithis.manifest.transcript import TRANSCRIBED, Transcript
 from alithis.reports.gather import (
@@ -264,22 +265,21 @@ def _picture(found: Report) -> Markup | None:
     if not 1 < len(nodes) <= _MAX_DRAWN or found.model.record is None:
         return None
     edges = [
-        Edge(source, target, Relation(relation), tie.grade == "countersigned")
+        LineageEdge(source, target, Relation(relation), tie.grade == "countersigned")
         for (source, target, relation), tie in ties.items()
     ]
-    drawing = Drawing(
-        Lineage((found.model.record.id,), dict(sorted(nodes.items())), edges),
-        names,
-        lambda edge: ties[edge.token, edge.target, edge.relation.value].grade,
-    )
-    return Markup(drawing.svg())  # noqa: S704 -- it escapes the names
+    grades = {edge: tie.grade for edge, tie in zip(edges, ties.values(), strict=True)}
+    lineage = Lineage((found.model.record.id,), dict(sorted(nodes.items())), edges)
+    return Markup(svg(Drawing(lineage, names, grades)))  # noqa: S704 -- it escapes the names
 
 
-def _node(record: Record) -> Node:
-    return Node(
+def _node(record: Record) -> LineageNode:
+    return LineageNode(
         id=record.id,
         kind=record.kind,
+        scheme=record.scheme,
         size=record.size,
+        root=record.root,
         metadata=record.metadata_digest,
         publisher=record.publisher,
         owner=record.publisher,  # the picture does not show who owns it now

@@ -26,7 +26,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from alithis.chain.index import DERIVES, Claimed, Edge, Entry, Index, Search
+from alithis.chain.index import Index
+from alithis.chain.queries import DERIVES, ClaimDetails, ListedToken, TokenFilter
 from alithis.chain.registry import Registry
 from alithis.errors import AlithisError, FormatError, NoTokenError, StorageError
 from alithis.ipfs.cid import Cid
@@ -172,7 +173,7 @@ class Api:
         query: Query,
     ) -> dict[str, Any]:
         try:
-            with self._borrowed() as index, index.hurried(_SECONDS):
+            with self._borrowed() as index, index.time_limit(_SECONDS):
                 return work(index, path, query) | {"asOf": self._as_of(index)}
         except NoTokenError as error:
             raise RefusedError(404, str(error)) from error
@@ -197,7 +198,7 @@ class Api:
         self._idle.put(index)
 
     def _as_of(self, index: Index) -> dict[str, Any]:
-        known = index.progress()
+        known = index.status()
         return {
             "chain": self._registry.chain_id,
             "registry": self._registry.address,
@@ -209,7 +210,7 @@ class Api:
 
     def tokens(self, index: Index, _: Mapping[str, str], query: Query) -> dict[str, Any]:
         """List tokens, the newest first."""
-        search = Search(
+        wanted = TokenFilter(
             words=tuple(query.text("search").split()),
             kind=query.term("kind", Kind),
             scheme=query.term("scheme", Scheme),
@@ -219,7 +220,7 @@ class Api:
             before=query.number("before", 1, _MAX_ID),
         )
         limit = query.number("limit", 1, MAX_TOKENS) or 50
-        found = index.find(search, limit + 1)
+        found = index.find_tokens(wanted, limit + 1)
         return {
             "tokens": [self._entry(entry) for entry in found[:limit]],
             "next": found[limit - 1].record.id if len(found) > limit else None,
@@ -227,7 +228,7 @@ class Api:
 
     def token(self, index: Index, path: Mapping[str, str], _: Query) -> dict[str, Any]:
         """Tell all there is about a token."""
-        entry = index.entry(_token(path["id"]))
+        entry = index.listed(_token(path["id"]))
         around = index.lineage([entry.record.id], depth=1, limit=MAX_TOKENS)
         drawing = self._drawing(index, around)
         links = [
@@ -263,9 +264,9 @@ class Api:
         """Look a digest up in tokens, the newest first, and prove what is found."""
         target = Target(path["sha256"], digest=_digest(path["sha256"]))
         only = query.number("token", 1, _MAX_ID)
-        search = Search(before=query.number("before", 1, _MAX_ID))
+        wanted = TokenFilter(before=query.number("before", 1, _MAX_ID))
         limit = query.number("limit", 1, MAX_VERIFIED) or 20
-        entries = [index.entry(only)] if only else index.find(search, limit + 1)
+        entries = [index.listed(only)] if only else index.find_tokens(wanted, limit + 1)
         results, end = [], time.monotonic() + _SECONDS / 2
         for entry in entries[:limit]:
             results.append(self._verified(index, target, entry))
@@ -276,7 +277,7 @@ class Api:
 
     # -- What is answered --------------------------------------------------------------------------
 
-    def _entry(self, entry: Entry) -> dict[str, Any]:
+    def _entry(self, entry: ListedToken) -> dict[str, Any]:
         record, text = entry.record, entry.text
         return {
             "token": record.id,
@@ -301,7 +302,7 @@ class Api:
         except StorageError:
             return False
 
-    def _document(self, entry: Entry) -> Mapping[str, Any] | None:
+    def _document(self, entry: ListedToken) -> Mapping[str, Any] | None:
         stated = self._stated(entry.record.metadata_digest)
         return stated.document if stated else None
 
@@ -313,20 +314,9 @@ class Api:
 
     def _drawing(self, index: Index, found: Any) -> dict[str, Any]:
         shelf = Shelf(self._store)  # anew: what is put into the store later is then seen
-        names = index.names(found.nodes)
+        return Drawing.of(found, shelf, index.names(found.nodes)).as_object()
 
-        def grade(edge: Edge) -> str:
-            if edge.countersigned:
-                return "countersigned"
-            stated = shelf.statement(found.nodes[edge.token].metadata)
-            target = found.nodes[edge.target]
-            root = shelf.statement(target.metadata).root
-            recorded = stated.transcript(edge.relation.value, target.metadata, target.size, root)
-            return "transcript" if recorded else "stated"
-
-        return Drawing(found, names, grade).as_json()
-
-    def _verified(self, index: Index, target: Target, entry: Entry) -> dict[str, Any]:
+    def _verified(self, index: Index, target: Target, entry: ListedToken) -> dict[str, Any]:
         shelf, record = Shelf(self._store), entry.record
         result = tokens_module.verify_token(target, self._registry, shelf, record)
         said = {
@@ -388,7 +378,7 @@ def description() -> bytes:
     return (files("alithis.server") / "openapi.json").read_bytes()
 
 
-def _claim(claim: Claimed) -> dict[str, Any]:
+def _claim(claim: ClaimDetails) -> dict[str, Any]:
     return asdict(claim) | {"leaf": claim.leaf.hex(), "status": claim.status.value}
 
 

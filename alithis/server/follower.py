@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from alithis.chain.index import Index, Text
+from alithis.chain.index import Index
+from alithis.chain.queries import ArtifactText
 from alithis.errors import AlithisError
 from alithis.manifest.metadata import Metadata
 from alithis.storage.store import Store
@@ -110,15 +111,15 @@ class Follower:
 
     def _learn(self, index: Index) -> bool:
         """Read some metadata that the index lacks the text of; tell whether there may be more."""
-        digests = index.untold(self._after, _TEXTS)
+        digests = index.without_text(self._after, _TEXTS)
         texts = {digest: text for digest in digests if (text := self._text(digest))}
         if texts:
-            index.tell(texts)
+            index.store_texts(texts)
         # What is not at hand is looked for again in the next round.
         self._after = digests[-1] if len(digests) == _TEXTS else b""
         return bool(self._after)
 
-    def _text(self, digest: bytes) -> Text | None:
+    def _text(self, digest: bytes) -> ArtifactText | None:
         try:
             return text_of(self._shelf.open(digest).metadata)
         except AlithisError:
@@ -137,7 +138,7 @@ class Follower:
         return min(_SLOWEST, self._poll * (1 << min(self._failures - 1, 10)))
 
 
-def text_of(stated: Metadata) -> Text:
+def text_of(stated: Metadata) -> ArtifactText:
     """Return what a list shows of metadata."""
 
     def term(name: str) -> str | None:
@@ -146,4 +147,4 @@ def text_of(stated: Metadata) -> Text:
             return None
         return value[:_LONGEST].encode(errors="replace").decode()  # a lone surrogate is no text
 
-    return Text(stated.name, term("description"), term("license"), stated.form.name)
+    return ArtifactText(stated.name, term("description"), term("license"), stated.form.name)

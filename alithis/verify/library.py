@@ -4,65 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-from alithis.errors import (
-    AlithisError,
-    FormatError,
-    NotStoredError,
-)
+from alithis.errors import AlithisError, NotStoredError
 from alithis.ipfs.cid import Cid
-from alithis.manifest.metadata import Metadata
 from alithis.manifest.reader import Manifest
-from alithis.manifest.transcript import Input, Transcript, stated_inputs
 from alithis.storage.fallback import Gateways
 from alithis.storage.store import Store
+from alithis.verify.grade import Statement
 
 _PATIENCE = 30.0  # seconds that are waited in vain for what artifacts state
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What a model's metadata states.
-
-    Attributes:
-        name: its name; None where the metadata is not at hand.
-        inputs: what it was made from; none where that is stated wrongly.
-        root: the root of its own tree, 32 bytes; None where the metadata is not at hand.
-    """
-
-    name: str | None = None
-    inputs: tuple[Input, ...] = ()
-    root: bytes | None = None
-
-    @classmethod
-    def of(cls, stated: Metadata) -> Self:
-        """Take it out of metadata."""
-        try:
-            return cls(stated.name, tuple(stated_inputs(stated)), stated.root)
-        except FormatError:
-            return cls(stated.name, root=stated.root)
-
-    def transcript(
-        self, relation: str, metadata: bytes, size: int, root: bytes | None = None
-    ) -> Transcript | None:
-        """Return what it states to have been fed of a dataset, unless that cannot be.
-
-        Args:
-            relation: of the model to the dataset.
-            metadata: SHA-256 of the dataset's metadata.json, 32 bytes.
-            size: the dataset's number of leaves.
-            root: the root of its tree, 32 bytes; None where that is not known.
-        """
-        for given in self.inputs:
-            recorded = given.transcript
-            if (given.relation, given.metadata) != (relation, metadata) or recorded is None:
-                continue
-            if not recorded.contradiction(size, root):
-                return recorded
-        return None
 
 
 class Shelf:

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from alithis.chain.records import Link, Record
 from alithis.chain.registry import Registry
-from alithis.errors import (
-    NoTokenError,
-)
+from alithis.errors import NoTokenError
 from alithis.manifest.proof import Subject
 from alithis.manifest.terms import Kind
+from alithis.verify.grade import Endpoint, evidence
 from alithis.verify.library import Shelf
 from alithis.verify.steps import verify
 from alithis.verify.target import Target
@@ -129,14 +128,13 @@ def _models(
 
 def _linked_model(shelf: Shelf, record: Record, link: Link, dataset: Record) -> LinkedModel:
     statement = shelf.statement(record.metadata_digest)
-    relation, committed = link.relation.value, dataset.metadata_digest
-    transcript = statement.transcript(relation, committed, dataset.size, dataset.root)
-    grade = "transcript" if transcript and not link.countersigned else link.grade.value
+    source, target = Endpoint.of_record(record), Endpoint.of_record(dataset)
+    found = evidence(link.relation, source, target, statement, countersigned=link.countersigned)
     return LinkedModel(
         token=record.id,
         name=statement.name,
-        relation=relation,
-        grade=grade,
+        relation=link.relation.value,
+        grade=found.grade,
         publisher=record.publisher,
-        transcript=transcript,
+        transcript=found.transcript,
     )

@@ -60,7 +60,7 @@ class LinkedModel:
     token: int
     name: str | None
     relation: str
-    grade: str
+    grade: Grade
     publisher: str
     transcript: Transcript | None = None
 

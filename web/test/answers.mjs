@@ -1,12 +1,11 @@
 /** Answers questions for the tests: one JSON object a line in, one out. */
 
 import { createInterface } from "node:readline";
-import { ERRORS, INTERFACE, SELECTORS, TOPICS } from "../src/chain/abi.js";
 import { madeFrom } from "../src/chain/lineage.js";
 import { fromHex, rows, toHex } from "../src/core/bytes.js";
 import { rawCid } from "../src/core/cid.js";
 import { AlithisError } from "../src/core/errors.js";
-import { transcriptOf } from "../src/core/inputs.js";
+import { evidence } from "../src/core/grade.js";
 import { keyedLeaf } from "../src/core/keyed.js";
 import { Lookup } from "../src/core/manifest.js";
 import {
@@ -25,7 +24,6 @@ const list = (hashes) => hashes.map(fromHex);
 const side = (neighbour) => neighbour && { leaf: fromHex(neighbour.leaf), path: list(neighbour.path) };
 
 const ANSWERS = {
-  abi: () => ({ selectors: SELECTORS, errors: ERRORS, topics: TOPICS, interface: INTERFACE }),
   cid: ({ digest }) => rawCid(fromHex(digest)),
   leaf: ({ key, digest }) => toHex(keyedLeaf(fromHex(key), fromHex(digest))),
   digest: async ({ data, form }) => toHex((await decodedDigest(fromHex(data), form)).digest),
@@ -50,10 +48,15 @@ const ANSWERS = {
     for (const [source, target, relation] of links) tokens[source - 1].links.push({ source, target, relation });
     return madeFrom(tokens, id).map((reached) => [reached.token.id, reached.links.map((link) => link.relation)]);
   },
-  /** What a model states to have been fed of a dataset. */
-  transcript: ({ inputs, digest, root, size }) => {
-    const dataset = { metadataDigest: fromHex(digest), root: fromHex(root), size };
-    return transcriptOf({ document: { alithis: { inputs } } }, "trained_on", dataset);
+  /** How far a link is evidenced; the model's metadata is hexadecimal, or null. */
+  grade: ({ link, source, target, metadata }) => {
+    const end = ({ root, metadata, ...facts }) => ({
+      ...facts,
+      root: fromHex(root),
+      metadataDigest: fromHex(metadata),
+    });
+    const { grade, transcript } = evidence(link, end(source), end(target), metadata && loadMetadata(fromHex(metadata)));
+    return { grade, transcript: transcript && { ...transcript, root: transcript.root && toHex(transcript.root) } };
   },
   /** Read a proof file, check it, and write it again. */
   proof: ({ data, root, size }) => {

@@ -126,17 +126,10 @@ function apart(edge, drawn) {
  */
 function edge({ link, d, x, y }, tokens, session) {
   const words = RELATION[link.relation].replace("was ", "");
-  const drawn = s(
-    "g",
-    { class: link.countersigned ? "edge" : "edge stated" },
-    s("path", { d }),
-    s("text", { x, y, "text-anchor": "middle" }, words),
-  );
-  if (!link.countersigned) {
-    session.transcript(link, tokens).then((transcript) => {
-      if (transcript) drawn.setAttribute("class", "edge transcript");
-    });
-  }
+  const drawn = s("g", {}, s("path", { d }), s("text", { x, y, "text-anchor": "middle" }, words));
+  session.graded(link, tokens, ({ grade }) => {
+    drawn.setAttribute("class", `edge ${grade}`);
+  });
   return drawn;
 }
 

@@ -220,11 +220,7 @@ function model({ token, links }, chain, session) {
  */
 function step(link, at, dataset, { tokens }, session) {
   const target = tokens[link.target - 1];
-  const grade = h(
-    "span.grade",
-    { "data-grade": link.countersigned ? "countersigned" : "stated" },
-    gradeWords(link, target, null),
-  );
+  const grade = h("span.grade", {});
   const fed = h("span.faint", {});
   const other = h("span", {}, "this dataset");
   if (target && target.id !== dataset) {
@@ -233,10 +229,11 @@ function step(link, at, dataset, { tokens }, session) {
       other.textContent = nameOf(target, metadata);
     });
   }
-  session.transcript(link, tokens).then((transcript) => {
+  session.graded(link, tokens, (found) => {
+    grade.dataset.grade = found.grade;
+    grade.textContent = gradeWords(found, target);
+    const { transcript } = found;
     if (!transcript) return;
-    grade.textContent = gradeWords(link, target, transcript);
-    if (!link.countersigned) grade.dataset.grade = "transcript";
     const all = transcript.seen + transcript.unseen;
     fed.textContent = `The run was fed ${number(transcript.seen)} of its ${number(all)} entries and ${number(transcript.foreign)} others.`;
   });

@@ -5,11 +5,12 @@ import { readHints } from "../chain/hints.js";
 import { Registry } from "../chain/registry.js";
 import { Rpc } from "../chain/rpc.js";
 import { toHex } from "../core/bytes.js";
-import { transcriptOf } from "../core/inputs.js";
+import { evidence } from "../core/grade.js";
 
 /** @import {Config} from "./config.js" */
 /** @import {Hint} from "../chain/hints.js" */
 /** @import {Link, Token} from "../chain/registry.js" */
+/** @import {Evidence} from "../core/grade.js" */
 /** @import {Metadata} from "../core/metadata.js" */
 /** @import {Hasher} from "../work/hasher.js" */
 
@@ -87,14 +88,18 @@ export class Session {
   }
 
   /**
-   * What was recorded of a training run that fed a link's target.
+   * How far a link is evidenced: as the chain alone shows it, and again with the metadata of the
+   * newer artifact once a gateway has answered.
    * @param {Link} link
    * @param {readonly Token[]} tokens
+   * @param {(found: Evidence) => void} show
    */
-  async transcript(link, tokens) {
-    const [model, dataset] = [tokens[link.source - 1], tokens[link.target - 1]];
-    const stated = model && (await this.metadata(model));
-    return stated && dataset ? transcriptOf(stated, link.relation, dataset) : null;
+  async graded(link, tokens, show) {
+    // The registry gives tokens 1 to n and links between them only.
+    const source = /** @type {Token} */ (tokens[link.source - 1]);
+    const target = /** @type {Token} */ (tokens[link.target - 1]);
+    show(evidence(link, source, target, null));
+    show(evidence(link, source, target, await this.metadata(source)));
   }
 }
 

@@ -201,15 +201,10 @@ function linkItem(link, { tokens }, session, outgoing) {
     title.textContent = nameOf(other, metadata);
   });
   const target = tokens[link.target - 1];
-  const grade = h(
-    "span.grade",
-    { "data-grade": link.countersigned ? "countersigned" : "stated" },
-    gradeWords(link, target, null),
-  );
-  session.transcript(link, tokens).then((transcript) => {
-    if (!transcript) return;
-    grade.textContent = gradeWords(link, target, transcript);
-    if (!link.countersigned) grade.dataset.grade = "transcript";
+  const grade = h("span.grade", {});
+  session.graded(link, tokens, (found) => {
+    grade.dataset.grade = found.grade;
+    grade.textContent = gradeWords(found, target);
   });
   const words = RELATION[link.relation];
   return h(

@@ -1,8 +1,8 @@
 /** Numbers, times and the contract's terms as a person reads them. */
 
 /** @import {Form, Metadata} from "../core/metadata.js" */
-/** @import {Link, Relation, Token} from "../chain/registry.js" */
-/** @import {Transcript} from "../core/inputs.js" */
+/** @import {Relation, Token} from "../chain/registry.js" */
+/** @import {Evidence, Grade} from "../core/grade.js" */
 
 const NUMBER = new Intl.NumberFormat("en");
 const DATE = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
@@ -46,7 +46,6 @@ export const RELATION = {
   supersedes: "replaces",
 };
 
-/** @typedef {"stated" | "countersigned" | "transcript"} Grade */
 /** @type {Record<Grade, string>} */
 export const GRADE = {
   stated: "the publisher states",
@@ -56,13 +55,12 @@ export const GRADE = {
 
 /**
  * How far a link is evidenced.
- * @param {Link} link
+ * @param {Evidence} evidence
  * @param {Token | undefined} target
- * @param {Transcript | null} transcript
  */
-export function gradeWords(link, target, transcript) {
+export function gradeWords({ grade, transcript }, target) {
   const words = [];
-  if (link.countersigned) words.push(`confirmed by the ${target?.kind ?? "dataset"}'s owner`);
+  if (grade === "countersigned") words.push(`confirmed by the ${target?.kind ?? "dataset"}'s owner`);
   if (transcript) words.push(GRADE.transcript);
   if (!words.length) words.push(GRADE.stated);
   return words.join(", ");

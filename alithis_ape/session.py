@@ -1,4 +1,4 @@
-"""Who acts on which registry: how the commands of `ape run registry` send and show."""
+"""Who acts on which registry: how the commands of `ape alithis registry` send and show."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alithis.chain.mint import Call, rehearse
 from alithis.errors import AlithisError
-from scripts import _common, _mint
+from alithis_ape import command
+from alithis_ape.accounts import signer
+from alithis_ape.contract import find_registry, read_registry
+from alithis_ape.sending import approve, message, submit, unsent
+from alithis_ape.transport import transport
 
 if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI, ReceiptAPI
@@ -36,36 +41,35 @@ class Session:
         """Unlocks the account and finds the registry.
 
         Raises:
-            ScriptError: There is no such account or registry.
+            CommandError: There is no such account or registry.
         """
-        account = _common.signer(alias, network)
-        contract = _common.find_registry(address, network)
-        return cls(account, contract, _mint.read_registry(contract), yes, as_json)
+        account = signer(alias, network)
+        contract = find_registry(address, network)
+        return cls(account, contract, read_registry(contract), yes, as_json)
 
-    def send(self, action: str, says: Sequence[str], method: str, *arguments: Any) -> ReceiptAPI:
+    def send(self, action: str, says: Sequence[str], call: Call) -> ReceiptAPI:
         """Rehearses a call of the contract, says what it will do, asks, sends it, and waits.
 
         Args:
             action: What it does, as in "attest".
             says: What will change, in lines.
-            method: The contract's method.
-            *arguments: Its arguments.
+            call: The call.
 
         Raises:
-            ApeException: The contract refuses it; its error says why.
-            ScriptError: The account cannot pay, or nobody can be asked.
+            RefusedError: The contract refuses it.
+            MintError: The account cannot pay.
+            CommandError: Nobody can be asked, or it failed once it was sent.
         """
-        call = getattr(self.contract, method)
-        transaction = _common.unsent(call, *arguments, sender=self.account)
-        _common.rehearse(transaction, self.account.address)
+        transaction = unsent(self.contract, call, self.account)
+        rehearse(transport(), message(transaction, self.account.address))
         where = f"registry {self.contract.address}, chain {self.reader.chain_id}"
         for line in (f"{action}, as {self.account.address}, {where}", *says):
-            _common.say(line, err=True)
-        _common.approve(transaction, self.account, action, yes=self.yes)
-        return _common.submit(transaction, self.account)
+            command.say(line, err=True)
+        approve(transaction, self.account, action, yes=self.yes)
+        return submit(transaction, self.account)
 
     def read(self, ask: Callable[[], int]) -> int | None:
-        """Reads what is worth knowing beside a transaction that is done, and so must be shown.
+        """Reads a number to show beside a transaction, which is done and shown in any case.
 
         Returns:
             None where the node does not say.
@@ -101,3 +105,31 @@ def _worded(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {each}" for name, each in value.items())
     return "unknown: the node does not answer any more" if value is None else str(value)
+
+
+def session_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command that sends a transaction: it gets a session in place of the shared options."""
+
+    def wrap(function: Callable[..., None]) -> click.Command:
+        def callback(
+            network: NetworkAPI,
+            alias: str | None,
+            address: str | None,
+            yes: bool,
+            as_json: bool,
+            **options: Any,
+        ) -> None:
+            function(Session.open(network, alias, address, yes, as_json), **options)
+
+        callback.__doc__ = function.__doc__
+        callback.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        for option in (
+            command.json_option,
+            command.yes_option,
+            command.registry_option,
+            command.account_option,
+        ):
+            option(callback)
+        return click.command(name, cls=command.ConnectedCommand)(callback)
+
+    return wrap

@@ -1,37 +1,33 @@
-"""What minting a dataset and minting a model share."""
+"""Minting a manifest's token: `ape alithis mint-dataset` and `ape alithis mint-model`."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from alithis.base.text import printable
-from scripts import _links
-from scripts._common import (
-    ScriptError,
-    approve,
-    find_registry,
-    number_in,
-    say,
-    signer,
-    submit,
-    transport,
-    unsent,
-)
+from alithis.chain.mint import Commitment, mint_call, minted_before
+from alithis.manifest.terms import Kind, Scheme
+from alithis_ape import command
+from alithis_ape import links as links_module
+from alithis_ape.accounts import signer
+from alithis_ape.command import CommandError, ConnectedCommand, say
+from alithis_ape.contract import find_registry, read_registry
+from alithis_ape.sending import approve, number_in, submit, unsent
 
 if TYPE_CHECKING:
     from ape.api import AccountAPI, NetworkAPI
     from ape.contracts import ContractInstance
 
+    from alithis.chain.records import Link
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
-    from scripts._links import Link
 
 MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -43,9 +39,7 @@ store_option = click.option(
     show_envvar=True,
     help="The local store's folder.  [default: under the user's data directory]",
 )
-
-
-at_option = click.option(
+_at_option = click.option(
     "--at",
     "hosts",
     multiple=True,
@@ -53,9 +47,63 @@ at_option = click.option(
     help="Where others can read the manifest, which is asked for it: lighthouse, pinata, kubo=URL; "
     "may be repeated.  [needed on a live network]",
 )
-unpublished_option = click.option(
+_unpublished_option = click.option(
     "--unpublished", is_flag=True, help="Mint on a live network though nobody else has it."
 )
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def mint_options(function: _Function) -> _Function:
+    """The options of the commands that mint: the keywords of `run`."""
+    for option in (
+        command.json_option,
+        command.yes_option,
+        _unpublished_option,
+        _at_option,
+        store_option,
+        command.registry_option,
+        command.account_option,
+        links_module.link_option,
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("mint-dataset", cls=ConnectedCommand)
+@click.argument("manifest", metavar="MANIFEST", type=MANIFEST)
+@mint_options
+def mint_dataset(network: NetworkAPI, manifest: Path, **options: Any) -> None:
+    """Mint a dataset token for MANIFEST.
+
+    The manifest is audited and copied into the local store first. On a live network a host that
+    others can read must have it (alithis store put MANIFEST --to HOST). A local chain without a
+    registry gets one.
+
+    \b
+    Examples:
+      ape alithis mint-dataset photos.alithis --network filecoin
+      ape alithis mint-dataset photos.alithis --at lighthouse --network filecoin:calibration
+      ape alithis mint-dataset photos-v2.alithis --link supersedes=1 --network filecoin:calibration
+    """
+    run(network, manifest, "dataset", **options)
+
+
+@click.command("mint-model", cls=ConnectedCommand)
+@click.argument("manifest", metavar="MANIFEST", type=MANIFEST)
+@mint_options
+def mint_model(network: NetworkAPI, manifest: Path, **options: Any) -> None:
+    """Mint a model token for MANIFEST.
+
+    What its metadata names as inputs is looked up in the registry by metadata digest and linked;
+    --link adds to that. On a live network a host that others can read must have the manifest.
+
+    \b
+    Examples:
+      ape alithis mint-model digits.alithis --at lighthouse --network filecoin:calibration
+      ape alithis mint-model digits.alithis --link fine_tuned_from=7 --network filecoin:local:node
+    """
+    run(network, manifest, "model", **options)
 
 
 @dataclass(frozen=True)
@@ -68,23 +116,12 @@ class Minted:
     uri: str
 
 
-def read_registry(contract: ContractInstance) -> Registry:
-    """The library's view of a registry, through Ape's provider.
-
-    Raises:
-        RegistryError: There is no registry at the address.
-    """
-    from alithis.chain.registry import Registry
-
-    return Registry(transport(), contract.address)
-
-
 def run(
     network: NetworkAPI,
     folder: Path,
     kind: str,
-    links: Sequence[str],
     *,
+    links: Sequence[str],
     alias: str | None,
     address: str | None,
     store_folder: Path | None,
@@ -93,10 +130,11 @@ def run(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """What the commands mint_dataset and mint_model do; their options are its arguments.
+    """What the commands that mint do; their options are its arguments.
 
     Raises:
-        ScriptError: The manifest, the account, the registry or the balance is not fit for it.
+        CommandError: The manifest, the account or the registry cannot be used.
+        MintError: A link or the balance is at fault.
     """
     from alithis.storage.store import Store
 
@@ -106,17 +144,17 @@ def run(
     account = signer(alias, network)
     contract = find_registry(address, network, account)
     registry = read_registry(contract)
-    tokens = _links.of_model(registry, manifest, links)
+    found = links_module.of_model(registry, manifest, links)
     check_again(registry, manifest, account.address, yes=yes)
     store = Store(store_folder)
     store.put_manifest(folder)
-    for warning in _links.warnings(registry, tokens, store):
+    for warning in links_module.warnings(registry, found, store):
         say(f"warning: {warning}", err=True)
     if not as_json:
-        announce(manifest, contract, tokens)
-    minted = mint(contract, manifest, tokens, account, yes=yes)
+        _announce(manifest, contract, found)
+    minted = mint(contract, manifest, found, account, yes=yes)
     if as_json:
-        click.echo(json.dumps(as_object(minted, contract), indent=1))
+        click.echo(json.dumps(_as_object(minted, contract), indent=1))
         return
     click.echo(f"token {minted.token}")
     click.echo(f"  transaction {minted.transaction}")
@@ -132,19 +170,18 @@ def open_sound(folder: Path, kind: str | None) -> Manifest:
         kind: What it must be: ``dataset``, ``model``, or None for either.
 
     Raises:
-        ScriptError: The audit fails, or it is of the other kind.
+        CommandError: The audit fails, or it is of the other kind.
     """
     from alithis.manifest.audit import audit
     from alithis.manifest.reader import Manifest
 
     for step in audit(folder):
         if not step.ok:
-            raise ScriptError(f"{folder} is broken and was not minted: {step.step}: {step.detail}")
+            raise CommandError(f"{folder} is broken and was not minted: {step.step}: {step.detail}")
     manifest = Manifest.open(folder)
     if kind not in (None, manifest.metadata.kind):
-        raise ScriptError(
-            f"{folder} is a {manifest.metadata.kind}: use mint_{manifest.metadata.kind}"
-        )
+        found = manifest.metadata.kind
+        raise CommandError(f"{folder} is a {found}: use 'ape alithis mint-{found}'")
     return manifest
 
 
@@ -152,7 +189,7 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
     """Asks the hosts for a manifest: one that others can read must have all of it.
 
     Raises:
-        ScriptError: None has, or none of them is one that others can read.
+        CommandError: None has, or none of them is one that others can read.
         StorageError: A host is not known, or its key is missing.
     """
     from alithis.errors import StorageError
@@ -162,7 +199,9 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
 
     remedy = f"`alithis store put {folder} --to lighthouse` puts it there; --unpublished mints it"
     if not hosts:
-        raise ScriptError(f"{folder} would be on this machine alone: name a host --at … ({remedy})")
+        raise CommandError(
+            f"{folder} would be on this machine alone: name a host --at … ({remedy})"
+        )
     said = []
     for host in open_backends(hosts):
         if not host.public:
@@ -175,31 +214,30 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
             continue
         if not lacking:
             return
-        said.append(f"{host.name} has not {', '.join(lacking)}")
-    raise ScriptError(f"{'; '.join(said)} ({remedy})")
+        said.append(f"{host.name} does not have {', '.join(lacking)}")
+    raise CommandError(f"{'; '.join(said)} ({remedy})")
 
 
 def check_again(registry: Registry, manifest: Manifest, publisher: str, *, yes: bool) -> None:
     """Asks before the same publisher mints the same data points a second time.
 
     Raises:
-        ScriptError: It was minted before, and nobody can be asked.
-        click.Abort: The user thinks better of it.
+        CommandError: It was minted before, and nobody can be asked.
+        click.Abort: The user declines.
     """
     data = manifest.metadata
-    for record in registry.tokens():
-        minted = (record.publisher, record.kind, record.root, record.size)
-        if minted != (publisher, data.kind, data.root, data.size):
-            continue
-        same = "" if record.metadata_digest == data.digest else ", with other metadata"
-        said = f"{data.name} is token {record.id} already, by the same publisher{same}"
-        if yes:
-            say(f"{said}; minting it again", err=True)
-        elif not sys.stdin.isatty():
-            raise ScriptError(f"{said}: --yes mints it again")
-        else:
-            click.confirm(printable(f"{said}. Mint it again?"), abort=True, err=True)
+    records = registry.tokens()
+    record = minted_before(records, publisher, kind(manifest), commitment(manifest))
+    if record is None:
         return
+    same = "" if record.metadata_digest == data.digest else ", with other metadata"
+    said = f"{data.name} is token {record.id} already, by the same publisher{same}"
+    if yes:
+        say(f"{said}; minting it again", err=True)
+    elif not sys.stdin.isatty():
+        raise CommandError(f"{said}: --yes mints it again")
+    else:
+        click.confirm(printable(f"{said}. Mint it again?"), abort=True, err=True)
 
 
 def mint(
@@ -225,9 +263,8 @@ def mint(
     from alithis.ipfs.cid import Cid
 
     data = manifest.metadata
-    send = contract.mintDataset if data.kind == "dataset" else contract.mintModel
-    arguments = commitment(manifest), _links.numbered(links)
-    transaction = unsent(send, *arguments, sender=account)
+    call = mint_call(kind(manifest), commitment(manifest), links)
+    transaction = unsent(contract, call, account)
     approve(transaction, account, f"mint {data.name}", yes=yes)
     receipt = submit(transaction, account)
     return Minted(
@@ -238,15 +275,18 @@ def mint(
     )
 
 
-def commitment(manifest: Manifest) -> tuple[bytes, int, int, bytes]:
-    """What a token holds of a manifest: root, size, scheme's number, metadata digest."""
-    from alithis.manifest.terms import Scheme
+def kind(manifest: Manifest) -> Kind:
+    """What a token of a manifest stands for."""
+    return Kind(manifest.metadata.kind)
 
+
+def commitment(manifest: Manifest) -> Commitment:
+    """What a token commits to of a manifest."""
     data = manifest.metadata
-    return data.root, data.size, Scheme(data.scheme).number, data.digest
+    return Commitment(data.root, data.size, Scheme(data.scheme), data.digest)
 
 
-def announce(manifest: Manifest, contract: ContractInstance, links: Sequence[Link]) -> None:
+def _announce(manifest: Manifest, contract: ContractInstance, links: Sequence[Link]) -> None:
     """Says what a transaction is about to do."""
     from ape import networks
 
@@ -256,11 +296,11 @@ def announce(manifest: Manifest, contract: ContractInstance, links: Sequence[Lin
     click.echo(f"  root      {data.root.hex()}")
     click.echo(f"  size      {data.size:,} leaves, {data.items:,} data points")
     click.echo(f"  metadata  {data.digest.hex()}")
-    for token, relation in links:
-        click.echo(f"  link      {relation} token {token}")
+    for link in links:
+        click.echo(f"  link      {link.relation} token {link.target}")
 
 
-def as_object(minted: Minted, contract: ContractInstance) -> dict[str, Any]:
+def _as_object(minted: Minted, contract: ContractInstance) -> dict[str, Any]:
     """What --json prints."""
     return {
         "registry": contract.address,

@@ -1,0 +1,535 @@
+"""Minting: what a token commits to, what its publisher signs, and the checks before sending.
+
+Nothing here signs or sends: that takes a key, which a wallet or the Ape plugin (``alithis_ape``)
+holds. Everything is computed from plain values (root, size, scheme, metadata digest, links), so
+that minting needs no manifest files.
+
+Sources: EIP-712, `docs/format.md` ("Signed mints"), `contracts/IAlithis.sol`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
+
+from alithis.base.untrusted_json import parse
+from alithis.chain.abi import interface
+from alithis.chain.filecoin import format_fil
+from alithis.chain.records import Link, Record
+from alithis.chain.registry import Registry
+from alithis.chain.rpc import WORD, Transport, quantity
+from alithis.errors import FormatError, MintError, RefusedError, RpcError, TransportError
+from alithis.manifest.terms import Kind, Relation, Scheme
+
+VERSION = 1
+"""Version of the format of a signed mint's file."""
+MAX_BYTES = 256 * 1024
+"""Bytes of such a file at most."""
+MAX_SIGNATURE = 8192
+"""Bytes of a signature: that of an ERC-1271 wallet may hold those of many signers."""
+
+_PRIMARY = {Kind.DATASET: "MintDataset", Kind.MODEL: "MintModel"}
+_DOMAIN = {
+    "name": "string",
+    "version": "string",
+    "chainId": "uint256",
+    "verifyingContract": "address",
+}
+_COMMITMENT = {"root": "bytes32", "size": "uint64", "scheme": "uint8", "metadataDigest": "bytes32"}
+_LINK = {"target": "uint256", "relation": "uint8"}
+_MINT = {
+    "publisher": "address",
+    "commitment": "Commitment",
+    "links": "Link[]",
+    "nonce": "uint256",
+    "deadline": "uint256",
+}
+
+
+class Call(NamedTuple):
+    """A call of the contract: the method's name and its arguments, as the ABI takes them."""
+
+    method: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What a token commits to.
+
+    Attributes:
+        root: tree hash over the leaves, 32 bytes.
+        size: number of leaves.
+        scheme: how the leaves are made.
+        metadata_digest: SHA-256 of metadata.json, 32 bytes.
+    """
+
+    root: bytes
+    size: int
+    scheme: Scheme
+    metadata_digest: bytes
+
+    def encoded(self) -> tuple[bytes, int, int, bytes]:
+        """Return it as the contract takes it."""
+        return self.root, self.size, self.scheme.number, self.metadata_digest
+
+
+def mint_call(kind: Kind, commitment: Commitment, links: Iterable[Link]) -> Call:
+    """Return the call with which a publisher mints a token itself."""
+    return Call(_method(kind), (commitment.encoded(), _encoded(links)))
+
+
+def _method(kind: Kind) -> str:
+    return {Kind.DATASET: "mintDataset", Kind.MODEL: "mintModel"}[kind]
+
+
+def _encoded(links: Iterable[Link]) -> list[tuple[int, int]]:
+    return [(link.target, link.relation.number) for link in links]
+
+
+# -- Which tokens it is linked to ----------------------------------------------------------------
+
+
+class StatedInput(Protocol):
+    """An input as a model's metadata names it; `alithis.manifest.transcript.Input` is one."""
+
+    @property
+    def relation(self) -> str:
+        """How the model came from it."""
+
+    @property
+    def name(self) -> str:
+        """What its publisher calls it."""
+
+    @property
+    def metadata(self) -> bytes:
+        """SHA-256 of its metadata.json, 32 bytes."""
+
+
+def input_links(
+    registry: Registry, inputs: Sequence[StatedInput], chosen: Iterable[Link] = ()
+) -> list[Link]:
+    """Find the tokens of a model's inputs: for each input the oldest of its publisher.
+
+    Args:
+        registry: where they are looked up, by metadata digest.
+        inputs: what the model's metadata states.
+        chosen: links that the user gave: one to a token of an input decides for that input.
+
+    Raises:
+        MintError: an input has no token in the registry, or several publishers minted it.
+    """
+    tokens: dict[bytes, list[Record]] = {}
+    for record in registry.tokens():
+        if not record.withdrawn and not record.disordered:
+            tokens.setdefault(record.metadata_digest, []).append(record)
+    given = {(link.target, link.relation) for link in chosen}
+    links = []
+    for stated in inputs:
+        relation, records = Relation(stated.relation), tokens.get(stated.metadata, [])
+        if not {(record.id, relation) for record in records} & given:
+            links.append(Link(_only(records, stated, registry), relation))
+    return links
+
+
+def _only(records: Sequence[Record], stated: StatedInput, registry: Registry) -> int:
+    """Choose the token of an input, unless it may be a copier's: anybody can mint what is public.
+
+    Raises:
+        MintError: there is none, or tokens of several publishers.
+    """
+    if not records:
+        raise MintError(
+            f"{stated.relation} {stated.name}: no token of registry {registry.address} has the "
+            f"metadata {stated.metadata.hex()}; mint that first"
+        )
+    if len({record.publisher for record in records}) > 1:
+        raise MintError(
+            f"{stated.name} was minted by several publishers (token {_listed(records)}): "
+            f"choose with --link {stated.relation}=TOKEN"
+        )
+    return records[0].id
+
+
+def check_inputs(inputs: Iterable[StatedInput], links: Iterable[Link]) -> None:
+    """Check that links name a token for each input: offline, none can be looked up.
+
+    Raises:
+        MintError: an input is left without a link.
+    """
+    left = [link.relation for link in links]
+    for stated in inputs:
+        relation = Relation(stated.relation)
+        if relation not in left:
+            raise MintError(
+                f"which token is {stated.name}? Give --link {relation}=TOKEN, "
+                "or sign where the registry can be read"
+            )
+        left.remove(relation)
+
+
+def find_token(registry: Registry, root: bytes, metadata_digest: bytes, name: str) -> int:
+    """Find the one token that commits to a manifest.
+
+    Args:
+        registry: where to look.
+        root: the manifest's root, 32 bytes.
+        metadata_digest: SHA-256 of its metadata.json, 32 bytes.
+        name: what the error calls it.
+
+    Raises:
+        MintError: there is no such token, or there are several.
+    """
+    found = [
+        record
+        for record in registry.tokens()
+        if (record.metadata_digest, record.root) == (metadata_digest, root)
+    ]
+    if not found:
+        raise MintError(
+            f"no token of registry {registry.address} commits to {name}; mint that first"
+        )
+    if len(found) > 1:
+        raise MintError(f"several tokens commit to {name}: {_listed(found)}")
+    return found[0].id
+
+
+def _listed(records: Iterable[Record]) -> str:
+    return ", ".join(f"{record.id} by {record.publisher}" for record in records)
+
+
+def target_warnings(links: Iterable[Link], records: Mapping[int, Record]) -> Iterator[str]:
+    """Yield the known problems of the tokens that links lead to.
+
+    Args:
+        links: the links.
+        records: the record of each target.
+    """
+    for link in links:
+        record = records[link.target]
+        marks = {
+            "was withdrawn": record.withdrawn,
+            "was proved not to be in order": record.disordered,
+            f"is superseded by token {record.superseded_by}": record.superseded_by,
+            f"has {record.open_claims} open claims": record.open_claims,
+        }
+        for mark, holds in marks.items():
+            if holds:
+                yield f"{link.relation} {link.target}: the token {mark}"
+
+
+def minted_before(
+    records: Iterable[Record], publisher: str, kind: Kind, commitment: Commitment
+) -> Record | None:
+    """Return the first token of the same publisher over the same leaves, if there is one."""
+    wanted = (publisher, kind, commitment.root, commitment.size)
+    return next(
+        (
+            record
+            for record in records
+            if (record.publisher, record.kind, record.root, record.size) == wanted
+        ),
+        None,
+    )
+
+
+# -- A mint that its publisher signs and somebody else sends -------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MintRequest:
+    """What a publisher signs, for somebody else to send and pay for.
+
+    Attributes:
+        kind: dataset or model.
+        publisher: the address in whose name it is minted.
+        commitment: what the token commits to.
+        links: the older tokens it was made from.
+        nonce: the publisher's next at the registry.
+        deadline: until when it may be sent, in seconds since 1970.
+        chain: the chain's id.
+        registry: the registry's address.
+    """
+
+    kind: Kind
+    publisher: str
+    commitment: Commitment
+    links: tuple[Link, ...]
+    nonce: int
+    deadline: int
+    chain: int
+    registry: str
+
+    def own_call(self) -> Call:
+        """Return the call with which the publisher would mint it itself, without a signature."""
+        return mint_call(self.kind, self.commitment, self.links)
+
+    def relay_call(self, signature: bytes) -> Call:
+        """Return the call with which anybody can send it, once it is signed."""
+        commitment, links = self.commitment.encoded(), _encoded(self.links)
+        arguments = (self.publisher, commitment, links, self.deadline, signature)
+        return Call(f"{_method(self.kind)}For", arguments)
+
+    def typed_data(self) -> dict[str, Any]:
+        """Return the EIP-712 typed data, as a wallet's eth_signTypedData_v4 takes it."""
+        primary = _PRIMARY[self.kind]
+        root, size, scheme, digest = self.commitment.encoded()
+        types = {"EIP712Domain": _DOMAIN, primary: _MINT, "Commitment": _COMMITMENT, "Link": _LINK}
+        return {
+            "types": {name: _fields(fields) for name, fields in types.items()},
+            "primaryType": primary,
+            "domain": {
+                "name": "Alithis",
+                "version": "1",
+                "chainId": self.chain,
+                "verifyingContract": self.registry,
+            },
+            "message": {
+                "publisher": self.publisher,
+                "commitment": {
+                    "root": f"0x{root.hex()}",
+                    "size": size,
+                    "scheme": scheme,
+                    "metadataDigest": f"0x{digest.hex()}",
+                },
+                "links": [dict(zip(_LINK, link, strict=True)) for link in _encoded(self.links)],
+                "nonce": self.nonce,
+                "deadline": self.deadline,
+            },
+        }
+
+    @classmethod
+    def of(cls, typed_data: Mapping[str, Any], where: str) -> Self:
+        """Read untrusted typed data.
+
+        The values are taken out and written down afresh. Data that then differs has other types
+        or more fields than a mint has: a wallet would have signed something else.
+
+        Args:
+            typed_data: as JSON has it.
+            where: the file it is from, for the error.
+
+        Raises:
+            FormatError: it is not exactly what `typed_data` returns for some mint.
+        """
+        try:
+            request = cls._of(typed_data)
+            same = request.typed_data() == typed_data
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise FormatError(
+                f"{where}: the typed data is not a mint of an Alithis registry"
+            ) from error
+        if not same:
+            raise FormatError(f"{where}: the typed data has other types or fields than a mint has")
+        return request
+
+    @classmethod
+    def _of(cls, typed_data: Mapping[str, Any]) -> Self:
+        from eth_utils.address import to_checksum_address
+
+        (kind,) = (kind for kind, name in _PRIMARY.items() if name == typed_data["primaryType"])
+        domain, message = typed_data["domain"], typed_data["message"]
+        committed = message["commitment"]
+        return cls(
+            kind=kind,
+            publisher=to_checksum_address(message["publisher"]),
+            commitment=Commitment(
+                root=_bytes32(committed["root"]),
+                size=_number(committed["size"], 64),
+                scheme=list(Scheme)[_number(committed["scheme"], 8)],
+                metadata_digest=_bytes32(committed["metadataDigest"]),
+            ),
+            links=tuple(
+                Link(_number(link["target"]), list(Relation)[_number(link["relation"], 8)])
+                for link in message["links"]
+            ),
+            nonce=_number(message["nonce"]),
+            deadline=_number(message["deadline"]),
+            chain=_number(domain["chainId"]),
+            registry=to_checksum_address(domain["verifyingContract"]),
+        )
+
+    def check(self, registry: Registry, now: int) -> None:
+        """Check what the contract would refuse, to say why in plain words.
+
+        Args:
+            registry: where it is about to be sent.
+            now: time of the chain's last block, in seconds since 1970.
+
+        Raises:
+            MintError: it is for another registry, was sent already, is not due, or has expired.
+        """
+        if (self.chain, self.registry) != (registry.chain_id, registry.address):
+            raise MintError(
+                f"signed for registry {self.registry} on chain {self.chain}, "
+                f"not for {registry.address} on {registry.chain_id}"
+            )
+        nonce = registry.nonce(self.publisher)
+        if self.nonce != nonce:
+            when = "was used up" if self.nonce < nonce else "is not due yet"
+            raise MintError(f"nonce {self.nonce} of {self.publisher} {when}: the next is {nonce}")
+        if self.deadline < now:
+            raise MintError("the signature has expired: have it signed again")
+
+
+def _fields(fields: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "type": kind} for name, kind in fields.items()]
+
+
+def _number(value: Any, bits: int = 256) -> int:
+    if type(value) is not int or not 0 <= value < 1 << bits:
+        raise ValueError(value)
+    return value
+
+
+def _bytes32(text: str) -> bytes:
+    data = bytes.fromhex(text.removeprefix("0x"))
+    if len(data) != WORD:
+        raise ValueError(text)
+    return data
+
+
+def dump(request: MintRequest, signature: bytes | None) -> bytes:
+    """Write a mint's file, signed or still to be signed by a wallet."""
+    document = {
+        "alithis": "mint",
+        "version": VERSION,
+        "typedData": request.typed_data(),
+        "signature": f"0x{signature.hex()}" if signature else None,
+    }
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def load(data: bytes, where: str) -> tuple[MintRequest, bytes | None]:
+    """Read an untrusted mint's file.
+
+    Args:
+        data: its content.
+        where: its name, for errors.
+
+    Returns:
+        The mint, and its signature if it is signed; neither is checked against the other.
+
+    Raises:
+        FormatError: it is not such a file.
+    """
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"{where}: more than {MAX_BYTES} bytes")
+    document = parse(data, where)
+    version = document.get("version")
+    if document.get("alithis") != "mint" or type(version) is not int or version != VERSION:
+        raise FormatError(f"{where}: is no signed mint of format version {VERSION}")
+    typed, signature = document.get("typedData"), document.get("signature")
+    if not isinstance(typed, dict):
+        raise FormatError(f"{where}: typedData is no object")
+    return MintRequest.of(typed, where), None if signature is None else parse_signature(signature)
+
+
+def parse_signature(text: Any) -> bytes:
+    """Read a signature: 0x and hexadecimal digits.
+
+    Raises:
+        FormatError: it is none.
+    """
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except (AttributeError, ValueError):
+        data = b""
+    if not 0 < len(data) <= MAX_SIGNATURE:
+        raise FormatError(f"a signature is 0x and 1 to {MAX_SIGNATURE} bytes in hexadecimal")
+    return data
+
+
+# -- Before it is sent ---------------------------------------------------------------------------
+
+
+class Message(NamedTuple):
+    """A transaction as a node rehearses it.
+
+    It states no price: a node compares the balance only with a stated one, and would refuse a
+    poor sender before the contract could say what else is wrong. `check_balance` compares it.
+
+    Attributes:
+        sender: the address that is to send it.
+        data: the encoded call, or what creates a contract.
+        to: the contract's address; None to create one.
+    """
+
+    sender: str
+    data: bytes
+    to: str | None
+
+    def as_json(self) -> dict[str, str]:
+        """Return the transaction object of eth_call and eth_estimateGas."""
+        to = {"to": self.to} if self.to else {}
+        return {"from": self.sender, "data": f"0x{self.data.hex()}", **to}
+
+
+def rehearse(transport: Transport, message: Message) -> None:
+    """Have the node carry a transaction out without keeping what it does.
+
+    Raises:
+        RefusedError: the contract refuses it.
+        TransportError: it fails otherwise, or the node gives no usable answer.
+    """
+    _ask(transport, "eth_call", message, "latest")
+
+
+def estimate_gas(transport: Transport, message: Message) -> int:
+    """Ask the node how much gas a transaction takes.
+
+    Raises:
+        RefusedError: the contract refuses it.
+        TransportError: it fails otherwise, or the node gives no usable answer.
+    """
+    return quantity(_ask(transport, "eth_estimateGas", message), "eth_estimateGas")
+
+
+def _ask(transport: Transport, method: str, message: Message, *block: str) -> Any:
+    try:
+        return transport.request(method, [message.as_json(), *block])
+    except RpcError as error:
+        refusal = interface().refusal(error.data)
+        if refusal is None:
+            raise
+        raise RefusedError(refusal, code=error.code, data=error.data) from error
+
+
+def highest_fee(gas: int, max_fee: int, max_priority_fee: int) -> int:
+    """Return the most that a transaction can cost, in attoFIL.
+
+    Args:
+        gas: its gas limit.
+        max_fee: the most it pays for a unit of gas, in attoFIL.
+        max_priority_fee: what of it may go to the block's producer.
+
+    Raises:
+        TransportError: the node suggested fees below zero.
+    """
+    if min(max_fee, max_priority_fee) < 0:
+        raise TransportError("the node answers what cannot be used: fees below zero")
+    return gas * max_fee
+
+
+def check_balance(account: str, balance: int, fee: int, network: str, chain: int) -> None:
+    """Check that an account can pay.
+
+    Args:
+        account: its address.
+        balance: what it holds, in attoFIL.
+        fee: the most that the transaction can cost, in attoFIL; 0 while that is not known.
+        network: the network's name.
+        chain: the chain's id.
+
+    Raises:
+        MintError: it holds nothing, or less than the fee.
+    """
+    if balance == 0:
+        raise MintError(f"{account} holds nothing on {network}: send it some FIL first")
+    if fee > balance:
+        raise MintError(
+            f"{account} holds {format_fil(balance, chain)} on {network}, "
+            f"and it may cost {format_fil(fee, chain)}"
+        )

@@ -1,0 +1,132 @@
+"""What a token is linked to: as --link says, and as a model's metadata names its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from alithis.chain import mint
+from alithis.chain.records import Link
+from alithis.errors import AlithisError
+from alithis.manifest.terms import Relation
+from alithis_ape.command import CommandError
+
+if TYPE_CHECKING:
+    from alithis.chain.records import Record
+    from alithis.chain.registry import Registry
+    from alithis.manifest.reader import Manifest
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
+
+link_option = click.option(
+    "--link",
+    "links",
+    multiple=True,
+    metavar="RELATION=TOKEN|DIR|URL|CID",
+    help="An older token it was made from, such as trained_on=1, or its manifest, which is looked "
+    "up in the registry; may be repeated.",
+)
+
+
+def of_model(registry: Registry, manifest: Manifest, texts: Sequence[str]) -> list[Link]:
+    """The links of a token: those of its metadata's inputs, and those that are given.
+
+    Raises:
+        CommandError: A link cannot be read, or no token, or several, are what it means.
+        MintError: An input has no token, or tokens of several publishers.
+    """
+    given = parse(texts, registry)
+    return list(dict.fromkeys([*input_links(registry, manifest, given), *given]))
+
+
+def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] = ()) -> list[Link]:
+    """The links of a model to the tokens of its stated inputs; a dataset states none.
+
+    Raises:
+        MintError: An input has no token, or tokens of several publishers.
+    """
+    from alithis.manifest.transcript import stated_inputs
+
+    return mint.input_links(registry, stated_inputs(manifest.metadata), chosen)
+
+
+def parse(texts: Sequence[str], registry: Registry | None) -> list[Link]:
+    """Reads --link options.
+
+    Args:
+        texts: RELATION=TOKEN, or RELATION=MANIFEST.
+        registry: Where manifests are looked up; None if offline.
+
+    Raises:
+        CommandError: One is neither; or no token, or several, have the manifest.
+    """
+    links = []
+    for text in texts:
+        relation, _, target = text.partition("=")
+        if not target or relation not in {known.value for known in Relation}:
+            relations = ", ".join(known.value for known in Relation)
+            raise CommandError(
+                "--link: takes RELATION=TOKEN or RELATION=MANIFEST, the relation one of "
+                f"{relations}"
+            )
+        links.append(Link(_target(relation, target, registry), Relation(relation)))
+    return links
+
+
+def _target(relation: str, text: str, registry: Registry | None) -> int:
+    """The token that a reference means: of a manifest, the one with its root and metadata."""
+    from alithis.verify.reference import Reference, Resolver
+
+    option = f"--link {relation}"
+    try:
+        reference = Reference.parse(text)
+        if reference.kind == "token":
+            return int(reference.address)
+        option = f"--link {relation}={reference}"
+        if registry is None:
+            raise CommandError(f"{option}: name the token; offline no manifest can be looked up")
+        data = Resolver().open(reference).manifest.metadata
+        return mint.find_token(registry, data.root, data.digest, data.name)
+    except AlithisError as error:
+        raise CommandError(f"{option}: {error}") from error
+
+
+def warnings(registry: Registry, links: Sequence[Link], store: Store) -> Iterator[str]:
+    """Known problems of links: marks of their targets, and test data that was trained on.
+
+    The latter is found where the store has both manifests; where it has not, that is said.
+    """
+    from alithis.verify.library import Shelf
+
+    targets = {link.target for link in links}
+    records = {record.id: record for record in registry.records(targets)}
+    yield from mint.target_warnings(links, records)
+    shelf = Shelf(store)
+    for trained in _related(links, "trained_on"):
+        for tested in _related(links, "tested_on", "validated_on"):
+            yield from _shared(shelf, records[trained], records[tested])
+
+
+def _related(links: Sequence[Link], *relations: str) -> list[int]:
+    return [link.target for link in links if link.relation in relations]
+
+
+def _shared(shelf: Shelf, trained: Record, tested: Record) -> Iterator[str]:
+    from alithis.manifest.overlap import shared
+
+    try:
+        left, right = (shelf.open(each.metadata_digest) for each in (trained, tested))
+        count = sum(len(leaves) // 32 for leaves in shared(left, right))
+    except AlithisError as error:  # one is not available, or the two cannot be compared
+        yield (
+            f"whether token {tested.id}, which is no training data, shares any with token "
+            f"{trained.id} was not checked: {error}"
+        )
+        return
+    if count:
+        yield (
+            f"{right.metadata.name} (token {tested.id}) shares {count:,} data points with "
+            f"{left.metadata.name} (token {trained.id}), which the model was trained on"
+        )

@@ -1,0 +1,287 @@
+"""Mints that their publisher signs and somebody else sends: `ape alithis registry sign | relay`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from alithis.chain import mint
+from alithis.chain.rpc import checksummed
+from alithis_ape import command, minting
+from alithis_ape import links as links_module
+from alithis_ape.accounts import signer
+from alithis_ape.command import CommandError
+from alithis_ape.contract import container, find_registry, read_registry
+from alithis_ape.sending import message, number_in, unsent
+from alithis_ape.session import Session, session_command
+from alithis_ape.transport import transport
+
+if TYPE_CHECKING:
+    from ape.api import AccountAPI, NetworkAPI
+    from eth_account.messages import SignableMessage
+
+    from alithis.chain.records import Link
+    from alithis.chain.registry import Registry
+    from alithis.manifest.reader import Manifest
+
+_MAX_UINT64 = (1 << 64) - 1
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OUT = click.Path(dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a signature is to hold.
+
+    Attributes:
+        registry: The registry's address.
+        chain: The chain's id.
+        nonce: The publisher's next there.
+        reader: The registry, if it can be read; None offline.
+    """
+
+    registry: str
+    chain: int
+    nonce: int
+    reader: Registry | None = None
+
+
+@click.command("sign", cls=command.ConnectedCommand)
+@click.argument("manifest_folder", metavar="MANIFEST", type=minting.MANIFEST)
+@click.option("-o", "--out", type=_OUT, required=True, help="The file to write.")
+@links_module.link_option
+@click.option("--publisher", help="In whose name.  [default: the account that signs]")
+@click.option("--unsigned", is_flag=True, help="Leave the signature to --publisher's wallet.")
+@click.option(
+    "--days", type=click.IntRange(1, 36500), default=30, show_default=True, help="Valid for."
+)
+@click.option(
+    "--chain",
+    type=click.IntRange(1, _MAX_UINT64),
+    help="Sign offline, for the chain with this id.",
+)
+@click.option("--nonce", type=click.IntRange(0, _MAX_UINT64), help="Sign offline, with this nonce.")
+@command.account_option
+@command.registry_option
+@command.yes_option
+@command.json_option
+def sign(
+    network: NetworkAPI,
+    manifest_folder: Path,
+    out: Path,
+    links: tuple[str, ...],
+    publisher: str | None,
+    unsigned: bool,
+    days: int,
+    chain: int | None,
+    nonce: int | None,
+    alias: str | None,
+    address: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Write the mint of MANIFEST as EIP-712 typed data, signed, for somebody else to send.
+
+    Nothing is sent, and no gas is needed. With --chain, --nonce and --registry nothing is read
+    from a chain either: links then come from --link alone. With --unsigned a wallet signs the
+    file's typedData (eth_signTypedData_v4), and relay takes its --signature.
+
+    \b
+    Examples:
+      ape alithis registry sign photos.alithis -o mint.json --network filecoin:calibration
+      ape alithis registry sign photos.alithis -o mint.json --chain 314 --nonce 0 --registry 0x…
+      ape alithis registry sign photos.alithis -o mint.json --publisher 0x… --unsigned
+    """
+    is_online = chain is None and nonce is None
+    offline = None if is_online else _offline(chain, nonce, address)
+    account = None if unsigned else signer(alias, network, chain)
+    if publisher is not None:
+        name = checksummed(publisher)
+    elif account is not None:
+        name = str(account.address)
+    else:
+        raise CommandError("--unsigned takes --publisher: in whose name?")
+    destination = offline or _online(network, address, name)
+    manifest = minting.open_sound(manifest_folder, None)
+    request = mint.MintRequest(
+        kind=minting.kind(manifest),
+        publisher=name,
+        commitment=minting.commitment(manifest),
+        links=tuple(_links(destination, manifest, name, links, yes=yes)),
+        nonce=destination.nonce,
+        deadline=int(time.time()) + days * 86_400,
+        chain=destination.chain,
+        registry=destination.registry,
+    )
+    signed = account.sign_message(signable(request)) if account else None
+    signature = signed.encode_rsv() if signed else None
+    if destination.reader is not None:
+        _rehearse(request, signature, account)
+    _write(out, mint.dump(request, signature))
+    _show(request, out, manifest.metadata.name, signed=signature is not None, as_json=as_json)
+
+
+def _online(network: NetworkAPI, address: str | None, publisher: str) -> Destination:
+    reader = read_registry(find_registry(address, network))
+    return Destination(reader.address, reader.chain_id, reader.nonce(publisher), reader)
+
+
+def _offline(chain: int | None, nonce: int | None, address: str | None) -> Destination:
+    if chain is None or nonce is None or address is None:
+        raise CommandError("to sign offline give all of --chain, --nonce and --registry")
+    return Destination(checksummed(address), chain, nonce)
+
+
+def _links(
+    destination: Destination, manifest: Manifest, publisher: str, texts: Sequence[str], *, yes: bool
+) -> list[Link]:
+    """The links of the mint; offline, the user must name a token for each input."""
+    from alithis.manifest.transcript import stated_inputs
+
+    if destination.reader is not None:
+        minting.check_again(destination.reader, manifest, publisher, yes=yes)
+        return links_module.of_model(destination.reader, manifest, texts)
+    given = links_module.parse(texts, None)
+    mint.check_inputs(stated_inputs(manifest.metadata), given)
+    return given
+
+
+def signable(request: mint.MintRequest) -> SignableMessage:
+    """What eth-account, and so an Ape account, signs."""
+    from eth_account.messages import encode_typed_data
+
+    return encode_typed_data(full_message=request.typed_data())
+
+
+def _rehearse(
+    request: mint.MintRequest, signature: bytes | None, account: AccountAPI | None
+) -> None:
+    """Finds out now that the contract would refuse a mint, and not when somebody pays for it."""
+    sender = str(account.address) if account else request.publisher
+    call = request.relay_call(signature) if signature else request.own_call()
+    transaction = unsent(container().at(request.registry), call, sender)
+    mint.rehearse(transport(), message(transaction, sender))
+
+
+def _write(out: Path, data: bytes) -> None:
+    from alithis.base.files import write_atomic
+
+    try:
+        write_atomic(out, data)
+    except OSError as error:
+        raise CommandError(f"{out}: cannot be written: {error.strerror}") from error
+
+
+def _show(request: mint.MintRequest, out: Path, name: str, *, signed: bool, as_json: bool) -> None:
+    about = {
+        "action": "sign",
+        "file": str(out),
+        "signed": signed,
+        "kind": request.kind,
+        "name": name,
+        "publisher": request.publisher,
+        "registry": request.registry,
+        "chain": request.chain,
+        "nonce": request.nonce,
+        "deadline": request.deadline,
+        "links": [[link.target, link.relation.number] for link in request.links],
+    }
+    if as_json:
+        click.echo(json.dumps(about, indent=1))
+        return
+    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(request.deadline))
+    state = "signed" if signed else "unsigned"
+    command.say(f"{out}: the mint of the {request.kind} {name}, {state}")
+    click.echo(f"  publisher {request.publisher}, nonce {request.nonce}")
+    click.echo(f"  registry  {request.registry}, chain {request.chain}")
+    click.echo(f"  until     {until}")
+    for link in request.links:
+        click.echo(f"  link      {link.relation} token {link.target}")
+
+
+@session_command("relay")
+@click.argument("mint_file", metavar="MINT", type=_FILE)
+@click.option("--signature", help="A wallet's signature of the file's typedData, 0x….")
+def relay(session: Session, mint_file: Path, signature: str | None) -> None:
+    """Send the mint that somebody signed: you pay, the token and its authorship are theirs.
+
+    \b
+    Examples:
+      ape alithis registry relay mint.json --account bob
+      ape alithis registry relay mint.json --signature 0x… --account bob
+    """
+    from alithis.ipfs.cid import Cid
+
+    request, signed = mint.load(_read(mint_file), str(mint_file))
+    if signature is not None:
+        signed = mint.parse_signature(signature)
+    if signed is None:
+        raise CommandError(f"{mint_file}: is not signed: --signature takes the wallet's")
+    _check(session, request, signed)
+    committed = request.commitment
+    says = [
+        f"  mints a {request.kind} token for its publisher {request.publisher}, who will own it",
+        f"  root {committed.root.hex()}, size {committed.size:,}",
+        *(f"  link {link.relation} token {link.target}" for link in request.links),
+    ]
+    receipt = session.send(f"relay a {request.kind}'s mint", says, request.relay_call(signed))
+    id = number_in(receipt, session.contract.Minted, "id")
+    outcome = {"token": id, "publisher": request.publisher, "nonce": request.nonce}
+    uri = "ipfs://" + Cid.raw(committed.metadata_digest).base16
+    session.show("relay", receipt, **outcome, uri=uri)
+
+
+def _read(path: Path) -> bytes:
+    """Reads a file, of one that is too long a byte more than is allowed: it is then refused."""
+    try:
+        with path.open("rb") as file:
+            return file.read(mint.MAX_BYTES + 1)
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _check(session: Session, request: mint.MintRequest, signature: bytes) -> None:
+    """Checks here what the contract would refuse, to say why in plain words.
+
+    Raises:
+        MintError: It is for another registry, used up or expired.
+        CommandError: It was signed by somebody else.
+    """
+    provider = session.account.provider
+    request.check(session.reader, provider.get_block("latest").timestamp)
+    # A contract's signature is for the contract to judge (ERC-1271): the rehearsal asks it.
+    is_contract = bool(provider.get_code(request.publisher))
+    if not is_contract and _signed_by(request, signature) != request.publisher:
+        raise CommandError(f"that is no signature by {request.publisher}")
+
+
+def _signed_by(request: mint.MintRequest, signature: bytes) -> str | None:
+    """Address of the key that made a signature, if it is a key's."""
+    from eth_account import Account
+    from eth_keys.exceptions import BadSignature
+    from eth_utils.exceptions import ValidationError
+
+    try:
+        return str(Account.recover_message(signable(request), signature=signature))
+    except (BadSignature, ValidationError, ValueError):
+        return None
+
+
+@session_command("revoke-nonce")
+def revoke_nonce(session: Session) -> None:
+    """Use up your next nonce, so that a mint you signed with it can no longer be sent.
+
+    \b
+    Example:
+      ape alithis registry revoke-nonce --account alice
+    """
+    nonce = session.reader.nonce(session.account.address)
+    says = [f"  voids every mint that {session.account.address} signed with nonce {nonce}"]
+    receipt = session.send("revoke a nonce", says, mint.Call("revokeNonce", ()))
+    session.show("revoke-nonce", receipt, nonce=nonce)
