@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from alithis.forms.pool import Pool
-from alithis.readers import places
+from alithis.readers import data_file
 
 
 def sha256(data: bytes) -> bytes:
@@ -21,7 +21,7 @@ def everything(source, first=0, workers=1):
 
 
 def rows(source, pool, first=0):
-    with mock.patch.multiple(places, _HASHED=0, _PARSED=0):  # workers, however small the source
+    with mock.patch.multiple(data_file, _HASHED=0, _PARSED=0):  # workers, however small the source
         batches = list(source.digested(pool, first))
     assert all(len(values) == len(b.paths) for b in batches for values in b.columns.values())
     assert all(len(b.digests) == 32 * len(b.paths) == 32 * len(b.sizes) for b in batches)

@@ -335,7 +335,7 @@ class TestManifest:
     @pytest.mark.parametrize(
         ("make", "said"),
         [
-            (lambda path: path.mkdir(), "source: no files in it"),
+            (lambda path: path.mkdir(), "source: contains no files"),
             (lambda path: path.write_bytes(b"text"), "source: of no known kind; --type says"),
             (lambda path: path.write_bytes(idx(np.zeros((2, 2)))[:-1]), "cut short or damaged"),
             (lambda path: path.write_bytes(b"\x1f\x8bgzip"), "damaged gzip data"),
@@ -356,11 +356,17 @@ class TestManifest:
     @pytest.mark.parametrize(
         ("args", "said"),
         [
-            (["photos", "--labels", "photos/cats/a"], "read as folder, which takes no labels"),
+            (
+                ["photos", "--labels", "photos/cats/a"],
+                "the option labels does not apply to the type folder",
+            ),
             (["photos/cats/a", "--label-from-folder"], "of no known kind"),
             (["photos", "--form", "pixels"], "not an image that can be decoded"),
             (["photos/cats/a", "--type", "idx"], "no IDX file of unsigned bytes"),
-            (["photos/cats/a", "--type", "idx", "--form", "pixels"], "as idx, which takes no form"),
+            (
+                ["photos/cats/a", "--type", "idx", "--form", "pixels"],
+                "the option form does not apply to the type idx",
+            ),
             (["photos", "--name", "two\nlines"], "name must be 1 to 200 printable characters"),
             (["photos", "--description", "x" * (300 << 10)], "at most 262144 are allowed"),
         ],

@@ -25,7 +25,7 @@ from alithis.manifest.builder import build
 from alithis.manifest.metadata import Description
 from alithis.manifest.sorter import Presorted
 from alithis.readers import open_source
-from alithis.readers.source import shares
+from alithis.readers.source import split_evenly
 from helpers import commands
 from helpers.reading import fill
 
@@ -312,7 +312,7 @@ class TestPresorted:
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 100])
 def test_shares(count):
     things = list(range(10))
-    found = shares(things, count)
+    found = split_evenly(things, count)
     assert [each for share in found for each in share] == things
     assert len(found) <= count
     assert all(found)

@@ -128,7 +128,7 @@ class TestFolder:
     def test_folder_without_files(self, tmp_path, inside):
         for name in inside:
             (tmp_path / name).mkdir(parents=True)
-        with pytest.raises(SourceError, match="no files in it"):
+        with pytest.raises(SourceError, match="contains no files"):
             folder(tmp_path)
 
     def test_missing_folder(self, tmp_path):
@@ -164,7 +164,9 @@ class TestFolder:
         assert all(columns["label"] == name[0] for name, (_, _, columns) in found.items())
 
     def test_file_without_a_label(self, tmp_path):
-        with pytest.raises(SourceError, match="stray: lies in no folder that could be its label"):
+        with pytest.raises(
+            SourceError, match="stray: is in no folder whose name could be its label"
+        ):
             folder(fill(tmp_path, "cat/1", "stray"), label_from_folder=True)
 
     def test_pixels(self, tmp_path):
@@ -183,7 +185,9 @@ class TestFolder:
     def test_split_is_the_first_folder(self, tmp_path):
         source = folder(fill(tmp_path, "train/cat/1", "test/2"), split_from_folder=True)
         assert [columns["split"] for _, _, columns in read(source).values()] == ["test", "train"]
-        with pytest.raises(SourceError, match="stray: lies in no folder that could be its split"):
+        with pytest.raises(
+            SourceError, match="stray: is in no folder whose name could be its split"
+        ):
             folder(fill(tmp_path, "stray"), split_from_folder=True)
 
     @pytest.mark.parametrize(
@@ -273,10 +277,10 @@ class TestIdx:
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            (header(2) + b"ab", r"labels.*: labels of shape \(2,\) for 3 rows"),
-            (header(3, 1) + b"abc", r"labels of shape \(3, 1\) for 3 rows"),
-            (header(3) + b"ab", "labels.*: the header says 3 bytes follow, there are 2"),
-            (b"cat,dog", "labels.*: no IDX file"),
+            (header(2) + b"ab", r"labels.*: labels of shape \(2,\) do not fit 3 rows"),
+            (header(3, 1) + b"abc", r"labels of shape \(3, 1\) do not fit 3 rows"),
+            (header(3) + b"ab", "labels.*: the header states 3 bytes, there are 2"),
+            (b"cat,dog", "labels.*: not an IDX file"),
         ],
     )
     def test_labels_that_do_not_fit(self, write, labels, message):
@@ -287,7 +291,7 @@ class TestIdx:
     @pytest.mark.parametrize("missing", [1, 59, 60])
     def test_truncated(self, write, missing):
         path = write("x", (header(5, 3, 4) + bytes(60))[:-missing])
-        message = f"the header says 60 bytes follow, there are {60 - missing}: cut short"
+        message = f"the header states 60 bytes, there are {60 - missing}: cut short"
         with pytest.raises(SourceError, match=message):
             read(idx(path))
         with pytest.raises(SourceError, match=message):
@@ -300,12 +304,14 @@ class TestIdx:
 
     @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 15])
     def test_truncated_in_its_header(self, write, size):
-        with pytest.raises(SourceError, match=r"no IDX file|an IDX header of 3 axes, or one cut"):
+        with pytest.raises(
+            SourceError, match=r"not an IDX file|an IDX header of 3 axes, or one that is cut"
+        ):
             idx(write("x", header(5, 3, 4)[:size]))
 
     def test_extended(self, write):
         path = write("x", header(5, 3, 4) + bytes(61))
-        with pytest.raises(SourceError, match="more than the 60 bytes follow"):
+        with pytest.raises(SourceError, match="more than the 60 bytes"):
             read(idx(path))
 
     @pytest.mark.parametrize(
@@ -319,7 +325,9 @@ class TestIdx:
         ],
     )
     def test_wrong_magic(self, write, data):
-        with pytest.raises(SourceError, match=r"no IDX file of unsigned bytes|an IDX header of"):
+        with pytest.raises(
+            SourceError, match=r"not an IDX file of unsigned bytes|an IDX header of"
+        ):
             idx(write("x", data))
 
     @pytest.mark.parametrize("shape", [(0, 28, 28), (5, 0, 28), (5, 3, 0), (0,)])
@@ -529,8 +537,8 @@ class TestArrays:
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            ([1], r"labels of shape \(1,\) for 2 rows"),
-            ([], r"labels of shape \(0,\) for 2 rows"),
+            ([1], r"labels of shape \(1,\) do not fit 2 rows"),
+            ([], r"labels of shape \(0,\) do not fit 2 rows"),
             ([[1], [2]], r"labels of shape \(2, 1\)"),
             ([1.5, 2.5], "integers or strings, not float64"),
             ([True, False], "integers or strings, not bool"),
@@ -554,7 +562,7 @@ class TestArrays:
         ids=lambda data: str(data.shape),
     )
     def test_no_rows(self, data):
-        with pytest.raises(SourceError, match="sample: no rows in an array of shape"):
+        with pytest.raises(SourceError, match="sample: an array of shape"):
             arrays(data, name="sample")
 
     @pytest.mark.parametrize(
@@ -570,7 +578,7 @@ class TestArrays:
         ids=lambda data: str(data.dtype),
     )
     def test_rows_without_bytes_of_their_own(self, data):
-        with pytest.raises(SourceError, match=r"sample: .*no bytes that are the same on every"):
+        with pytest.raises(SourceError, match=r"sample: .*do not have the same bytes on every"):
             arrays(data, name="sample")
         with pytest.raises(SourceError, match="array: "):
             readers.of_array(data)

@@ -69,7 +69,7 @@ class TestText:
         pq.write_table(TABLE, "x.parquet")
         made = hashed("x.parquet", "--column", "text", "--split", "set")
         assert made["form"] == {"name": "text", "version": 1}
-        assert made["skipped"] == {"count": 1, "names": [["x.parquet#2", "null in text"]]}
+        assert made["skipped"] == {"count": 1, "names": [["x.parquet#2", "text is null"]]}
         assert [row["split"] for row in rows()] == ["x", "x"]
         verdict("cafe\u0301", "included")
         verdict("\ufeffcaf\u00e9", "included")

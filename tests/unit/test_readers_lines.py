@@ -117,7 +117,7 @@ class TestJsonl:
 
     @pytest.mark.parametrize("value", ["1", "true", "[]", "{}"])
     def test_member_that_is_no_text(self, write, value):
-        with pytest.raises(SourceError, match="line 1: t is no text: take it as a record"):
+        with pytest.raises(SourceError, match="line 1: t is not text: read it as a record"):
             read(open_source(write("x.jsonl", f'{{"t":{value}}}'), column="t"))
 
     @pytest.mark.parametrize("ending", ["", ".gz"])
@@ -144,7 +144,7 @@ class TestJsonl:
         write("README", "")
         source = open_source(tmp_path, kind="jsonl", split_from_folder=True)
         assert columns(source) == [{"split": "test"}, {"split": "train"}]
-        assert skipped(source) == {"README": "not jsonl, by the ending of its name"}
+        assert skipped(source) == {"README": "its extension is not one of jsonl"}
 
 
 def as_csv(rows, **options) -> str:
@@ -209,10 +209,10 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            ("", "no header: the file is empty"),
-            ("a,a\n1,2\n", "two columns have one name"),
-            ("a,b\n1,2\n3\n", "row 1: 1 values, where the header has 2"),
-            ("a,b\n1,2,3\n", "row 0: 3 values, where the header has 2"),
+            ("", "the file is empty; a header is expected"),
+            ("a,a\n1,2\n", "two columns have the same name"),
+            ("a,b\n1,2\n3\n", "row 1: 1 values; the header has 2"),
+            ("a,b\n1,2,3\n", "row 0: 3 values; the header has 2"),
             ('a,b\n"1,2\n3,4\n', "line 3: unexpected end of data"),
             ('a,b\n"1"x,2\n', "line 2: ',' expected after"),
             ("a\n1\r2\n", "line 2: new-line character seen in unquoted field"),
@@ -227,7 +227,7 @@ class TestCsv:
 
     @pytest.mark.parametrize("options", [{"column": "x"}, {"columns": ("a", "x")}, {"label": "x"}])
     def test_column_that_is_not_there(self, write, options):
-        with pytest.raises(SourceError, match=r"x\.csv: no column x; there are a, b"):
+        with pytest.raises(SourceError, match=r"x\.csv: no column x; the columns are a, b"):
             read(open_source(write("x.csv", "a,b\n1,2\n"), **options))
 
     def test_row_without_end_takes_no_memory(self, write, monkeypatch):

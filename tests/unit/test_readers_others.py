@@ -71,11 +71,11 @@ class TestNumpy:
     def test_which_array(self, tmp_path):
         np.savez(tmp_path / "x.npz", a=np.arange(3), b=np.arange(3), c=np.arange(4))
         path = tmp_path / "x.npz"
-        with pytest.raises(SourceError, match="holds a, b, c: --column names the array"):
+        with pytest.raises(SourceError, match="contains a, b, c; choose one with --column"):
             open_source(path)
-        with pytest.raises(SourceError, match="no array x; there are a, b, c"):
+        with pytest.raises(SourceError, match="no array x; the arrays are a, b, c"):
             open_source(path, column="x")
-        with pytest.raises(SourceError, match=r"c: labels of shape \(4,\) for 3 rows"):
+        with pytest.raises(SourceError, match=r"c: labels of shape \(4,\) do not fit 3 rows"):
             open_source(path, column="a", label="c")
         assert len(read(open_source(path, column="c"))) == 4
 
@@ -84,17 +84,17 @@ class TestNumpy:
         np.save(tmp_path / "y.npy", np.array(["a", "b", "c"]))
         source = open_source(tmp_path / "x.npy", labels=tmp_path / "y.npy")
         assert columns(source) == [{"label": label} for label in "abc"]
-        with pytest.raises(SourceError, match="holds one array, without a name"):
+        with pytest.raises(SourceError, match="contains one array, without a name"):
             open_source(tmp_path / "x.npy", column="x")
 
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            (np.array([None, 1]), "no bytes that are the same on every machine"),
+            (np.array([None, 1]), "do not have the same bytes on every machine"),
             (np.array(5), "no rows"),
             (np.empty((0, 3)), "no rows"),
             (np.empty((3, 0)), "no rows"),
-            (np.asfortranarray(np.ones((3, 2))), "stored column by column"),
+            (np.asfortranarray(np.ones((3, 2))), "stored in Fortran order"),
         ],
         ids=str,
     )
@@ -109,7 +109,7 @@ class TestNumpy:
                 return os.mkdir, (str(tmp_path / "sprung"),)
 
         np.save(tmp_path / "x.npy", np.array([Trap()]), allow_pickle=True)
-        with pytest.raises(SourceError, match="no bytes that are the same"):
+        with pytest.raises(SourceError, match="do not have the same bytes"):
             open_source(tmp_path / "x.npy")
         assert not (tmp_path / "sprung").exists()
 
@@ -117,11 +117,11 @@ class TestNumpy:
         ("bend", "message"),
         [
             (lambda data: data[:-1], "cut short at row 2 of 3"),
-            (lambda data: data + b"x", "more follows after the 3 rows"),
-            (lambda data: data[:20], "no array that can be read"),
+            (lambda data: data + b"x", "has more than the 3 rows"),
+            (lambda data: data[:20], "not a readable array"),
             (lambda data: data.replace(b"(3, 2)", b"(9, 2)"), "cut short at row 3 of 9"),
-            (lambda data: data.replace(b"'<i8'", b"xxxxx"), "no array that can be read"),
-            (lambda data: data[:6] + b"\x09" + data[7:], "no array that can be read"),
+            (lambda data: data.replace(b"'<i8'", b"xxxxx"), "not a readable array"),
+            (lambda data: data[:6] + b"\x09" + data[7:], "not a readable array"),
         ],
     )
     def test_damaged(self, tmp_path, bend, message):
@@ -132,7 +132,7 @@ class TestNumpy:
 
     def test_no_npz(self, tmp_path):
         (tmp_path / "x.npz").write_bytes(b"PK\3\4 no zip")
-        with pytest.raises(SourceError, match=r"x\.npz: no \.npy or \.npz file, or damaged"):
+        with pytest.raises(SourceError, match=r"x\.npz: not a \.npy or \.npz file, or damaged"):
             open_source(tmp_path / "x.npz")
 
     def test_changed(self, tmp_path):
@@ -226,11 +226,11 @@ class TestHuggingFace:
 
     @pytest.mark.parametrize("data", [[], {"a": 1}, "x"])
     def test_no_dataset(self, data):
-        with pytest.raises(SourceError, match="is no Dataset or DatasetDict"):
+        with pytest.raises(SourceError, match="is not a Dataset or DatasetDict"):
             readers.dataset(data)
 
     def test_empty(self):
-        with pytest.raises(SourceError, match="no rows in it"):
+        with pytest.raises(SourceError, match="contains no rows"):
             readers.dataset(datasets.Dataset.from_dict({"x": []}))
 
     def test_missing_library(self, monkeypatch, photos):
@@ -248,14 +248,16 @@ class TestHuggingFace:
         photos["train"].save_to_disk(tmp_path / "x")
         state = {"_data_files": [{"filename": name}]}
         (tmp_path / "x" / "state.json").write_text(json.dumps(state))
-        with pytest.raises(SourceError, match=r"which is no file in it|not a regular file"):
+        with pytest.raises(
+            SourceError, match=r"which is not a file in this folder|not a regular file"
+        ):
             open_source(tmp_path / "x")
 
     @pytest.mark.parametrize("state", ["", "[]", "{}", '{"_data_files": []}', "[" * 100_000])
     def test_damaged_state(self, tmp_path, photos, state):
         photos["train"].save_to_disk(tmp_path / "x")
         (tmp_path / "x" / "state.json").write_text(state)
-        with pytest.raises(SourceError, match=r"not (a )?JSON|JSON nested|no data files|names no"):
+        with pytest.raises(SourceError, match=r"not (a )?JSON|JSON nested|no data files|lists no"):
             open_source(tmp_path / "x")
 
 
@@ -296,15 +298,15 @@ class TestLists:
     @pytest.mark.parametrize(
         ("hashes", "message"),
         [
-            ({}, "no digests in its image_sha256_hashes"),
+            ({}, "its image_sha256_hashes contains no digests"),
             ({"cat": []}, "no digests"),
-            ([], "its image_sha256_hashes is no object"),
-            (None, "no list of digests"),
+            ([], "its image_sha256_hashes is not an object"),
+            (None, "not a list of digests"),
             ({"a": HASH[0], "b": [HASH[1]]}, "neither digests nor lists"),
             ({"a": 5}, "neither digests nor lists"),
-            ({"a": HASH[0][1:]}, "'a': no SHA-256"),
-            ({"a": "0x" + HASH[0]}, "'a': no SHA-256"),
-            ({"cat": [HASH[0], None]}, "'cat#1': no SHA-256"),
+            ({"a": HASH[0][1:]}, "'a': not a SHA-256"),
+            ({"a": "0x" + HASH[0]}, "'a': not a SHA-256"),
+            ({"cat": [HASH[0], None]}, "'cat#1': not a SHA-256"),
             ({"\ud800": HASH[0]}, "half of a surrogate pair"),
         ],
     )
@@ -392,38 +394,58 @@ class TestOpenSource:
 
     def test_unknown(self, tmp_path):
         (tmp_path / "x").write_bytes(b"what?")
-        with pytest.raises(SourceError, match="x: of no known kind; --type says what it is"):
+        with pytest.raises(SourceError, match="x: unknown type of file; name it with --type"):
             open_source(tmp_path / "x")
-        with pytest.raises(SourceError, match="type 'nonsense' is none of folder, archive"):
+        with pytest.raises(
+            SourceError, match="unknown type 'nonsense'; the types are folder, archive"
+        ):
             open_source(tmp_path / "x", kind="nonsense")
         with pytest.raises(SourceError, match="gone: cannot be read: No such file"):
             open_source(tmp_path / "gone")
 
     def test_folder_without_files_of_the_kind(self, tmp_path):
-        with pytest.raises(SourceError, match=r"no files in it end with \.parquet or \.parq"):
+        with pytest.raises(
+            SourceError, match=r"contains no files with the extension \.parquet or \.parq"
+        ):
             open_source(fill(tmp_path, "x"), kind="parquet")
-        with pytest.raises(SourceError, match="of numpy one file is read at a time"):
+        with pytest.raises(SourceError, match="only one file of the type numpy"):
             open_source(fill(tmp_path, "a.npy", "b.npy"), kind="numpy")
 
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [
-            ("", {"labels": Path("x")}, "read as folder, which takes no labels"),
-            ("", {"column": "x"}, "read as folder, which takes no column"),
-            ("x.csv", {"label_from_folder": True}, "read as csv, which takes no label-from-folder"),
-            ("x.csv", {"per_sample": True}, "read as csv, which takes no per-sample"),
-            ("x.csv", {"form": TEXT}, "the form of rows is record; for text, name a column"),
+            ("", {"labels": Path("x")}, "the option labels does not apply to the type folder"),
+            ("", {"column": "x"}, "the option column does not apply to the type folder"),
+            (
+                "x.csv",
+                {"label_from_folder": True},
+                "the option label-from-folder does not apply to the type csv",
+            ),
+            ("x.csv", {"per_sample": True}, "the option per-sample does not apply to the type csv"),
+            (
+                "x.csv",
+                {"form": TEXT},
+                "the form of rows is record; choose a column to read as text",
+            ),
             ("x.csv", {"form": RECORD, "column": "a"}, "the form of a column is text, bytes or"),
-            ("x.csv", {"column": "a", "columns": ("a",)}, "not both"),
-            ("x.csv", {"split": "a", "split_from_folder": True}, "not both"),
-            ("x.csv", {"keep": ("a", "a")}, "keep a, a: twice"),
+            ("x.csv", {"column": "a", "columns": ("a",)}, "choose either"),
+            ("x.csv", {"split": "a", "split_from_folder": True}, "choose either"),
+            ("x.csv", {"keep": ("a", "a")}, "keep a, a: a column is named twice"),
             ("x.csv", {"keep": ("leaf",)}, "keep leaf"),
-            ("x.txt", {"keep": ("a",)}, "read as text, which takes no keep"),
-            ("x.idx", {"form": Form("pixels", "L")}, "read as idx, which takes no form"),
+            ("x.txt", {"keep": ("a",)}, "the option keep does not apply to the type text"),
+            (
+                "x.idx",
+                {"form": Form("pixels", "L")},
+                "the option form does not apply to the type idx",
+            ),
             ("x.tar", {"label": "cls"}, "a column or label of an archive is a file of a sample"),
-            ("x.tar", {"column": "a", "per_sample": False}, "take samples"),
-            ("x.tar", {"per_sample": True, "form": TEXT}, "a sample has one form, not text"),
-            ("x.csv", {"kind": "folder"}, "is no folder"),
+            ("x.tar", {"column": "a", "per_sample": False}, "choose --per sample"),
+            (
+                "x.tar",
+                {"per_sample": True, "form": TEXT},
+                "a whole sample cannot have the form text",
+            ),
+            ("x.csv", {"kind": "folder"}, "not a local folder"),
         ],
     )
     def test_options_that_have_no_use(self, tmp_path, name, options, message):

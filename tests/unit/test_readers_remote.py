@@ -207,7 +207,7 @@ class TestFolder:
         monkeypatch.setattr(
             type(memory), "find", lambda *_, **__: {"/data/a/../x": {"size": 1, "type": "file"}}
         )
-        with pytest.raises(SourceError, match="a name that leads out of the folder"):
+        with pytest.raises(SourceError, match="leads out of the folder"):
             open_source("memory://data")
 
 
@@ -224,7 +224,7 @@ class TestChanges:
         memory.pipe("/data/some/x", b"long")
         source = open_source("memory://data/some")
         memory.pipe("/data/some/x", b"no")
-        with pytest.raises(ChangedError, match="some/x: 2 bytes came, 4 were announced"):
+        with pytest.raises(ChangedError, match="some/x: 2 bytes were received, but its size is 4"):
             everything(source)
 
     def test_large_file_is_fetched_in_pieces(self, http):
@@ -271,5 +271,5 @@ class TestUrls:
             open_source("nonsense://x")
 
     def test_saved_dataset_elsewhere(self, memory):
-        with pytest.raises(SourceError, match="is no folder on this machine"):
+        with pytest.raises(SourceError, match="not a local folder"):
             open_source("memory://data/photos", kind="huggingface")
