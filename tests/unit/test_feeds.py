@@ -120,7 +120,7 @@ class TestForms:
     def test_sample(self):
         value = {"__key__": "one", "jpg": b"picture", "cls": b"3"}
         expected = {name: hashlib.sha256(value[name]).hexdigest() for name in ("jpg", "cls")}
-        assert Digester(SAMPLE).item(value) == of_bytes(records.sample(expected))
+        assert Digester(SAMPLE).item(value) == of_bytes(canonical.sample(expected))
         with pytest.raises(SourceError, match="bytes by extension"):
             Digester(SAMPLE).item({"jpg": self.PICTURE})
 
@@ -688,8 +688,8 @@ class TestHuggingFace:
         ("point", "said"),
         [
             (None, "point= names the column with the data points .text.; there are id, text"),
-            ("body", "no column body; there are id, text"),
-            ("id", "column id is int64, neither bytes nor text"),
+            ("body", "no column body; the columns are id, text"),
+            ("id", "column id has the type int64, neither bytes nor text"),
             (0, "point= names a column here"),
         ],
     )
@@ -961,7 +961,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
     @pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
     def test_what_is_no_manifest_is_not_replaced(self, tmp_path, make):
         make(tmp_path / "out")
-        with pytest.raises(SourceError, match="is no manifest"), Run("r", out=tmp_path / "out"):
+        with pytest.raises(SourceError, match="is not a manifest"), Run("r", out=tmp_path / "out"):
             pytest.fail("it did begin")
 
     def test_the_manifest_of_a_dataset_is_not_replaced(self, tmp_path):

@@ -669,7 +669,7 @@ class TestPublisher:
         path.write_text(text.replace(f"ipfs://{place}", url))
         laid_out(tmp_path / "m", tmp_path / "content")
         with serving(tmp_path / "content") as server:
-            with pytest.raises(FormatError, match="no ipfs:// contentUrl"):
+            with pytest.raises(FormatError, match="contentUrl must be an ipfs:// URL"):
                 Gateways([Gateway(server.url)]).open(cid.of_file(path), nothing)
             assert len(server.asked) == 1
 
