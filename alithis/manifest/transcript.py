@@ -17,7 +17,7 @@ from alithis.forms.hashing import SIZE
 from alithis.manifest import merkle
 from alithis.manifest.metadata import Metadata
 from alithis.manifest.reader import Manifest
-from alithis.manifest.terms import MAX_LINKS, MAX_SIZE, Relation
+from alithis.manifest.terms import MAX_LINKS, MAX_SIZE, Kind, Relation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,6 +193,19 @@ class Input:
     name: str
     metadata: bytes
     transcript: Transcript | None = None
+
+    @classmethod
+    def of(cls, relation: str, stated: Metadata) -> Self:
+        """Name an artifact by its metadata.
+
+        Raises:
+            FormatError: there is no such relation, or it does not fit the artifact's kind.
+        """
+        found = cls(relation, stated.name, stated.digest)
+        wanted = Kind.DATASET if relation in TRANSCRIBED else Kind.MODEL
+        if stated.kind != wanted:
+            raise FormatError(f"{stated.name} is a {stated.kind}, and {relation} names a {wanted}")
+        return found
 
     def __post_init__(self) -> None:
         """Refuse an unknown relation."""
