@@ -705,7 +705,7 @@ class TestRun:
         run = Run("r")
         out = build_as_given(tmp_path / "lies", [leaves[1], leaves[0], *leaves[2:]])
         run.use([b"text 1"], out)[0]
-        with pytest.raises(IntegrityError, match=r"its leaves .* expected ascending"):
+        with pytest.raises(IntegrityError, match=r"leaves .* expected ascending"):
             run.inputs()
 
     @pytest.mark.parametrize("size", [1, 2, 7, 12])
@@ -961,7 +961,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
     @pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
     def test_what_is_no_manifest_is_not_replaced(self, tmp_path, make):
         make(tmp_path / "out")
-        with pytest.raises(SourceError, match="is no manifest"), Run("r", out=tmp_path / "out"):
+        with pytest.raises(SourceError, match="is not a manifest"), Run("r", out=tmp_path / "out"):
             pytest.fail("it did begin")
 
     def test_the_manifest_of_a_dataset_is_not_replaced(self, tmp_path):

@@ -221,7 +221,9 @@ class TestChain:
         monkeypatch.setenv("ALITHIS_GATEWAYS", f"http://127.0.0.1:9 {ipfs_peer.url}")
         (result,) = run_json("verify", "7", *minted)["results"]
         assert result["verdict"] == INCLUDED
-        assert result["notes"] == ["gateway 127.0.0.1:9 cannot be reached, or broke off"]
+        assert result["notes"] == [
+            "gateway 127.0.0.1:9 cannot be reached, or closed the connection"
+        ]
 
     def test_none_asks_nobody(self, minted):
         (result,) = run_json("verify", "x", *minted, "--gateway", "none", status=2)["results"]
@@ -393,8 +395,8 @@ class TestFaults:
         holds(on_all(changed(lambda data: data[:-1])), "SHA-256: expected")
 
     def test_cut_connections(self, holds):
-        holds(on_ranges(hang_up), "cannot be reached, or broke off")
-        holds(on_all(hang_up), "cannot be reached, or broke off")
+        holds(on_ranges(hang_up), "cannot be reached, or closed the connection")
+        holds(on_all(hang_up), "cannot be reached, or closed the connection")
 
     def test_server_errors(self, holds):
         for status in (500, 502, 503):
@@ -479,7 +481,7 @@ class TestFaults:
 
         result = ask(nothing, local, of_bytes(b"x"), Gone, honest)
         assert result.verdict == ABSENT
-        assert result.notes == ("gateway 127.0.0.1:9 cannot be reached, or broke off",)
+        assert result.notes == ("gateway 127.0.0.1:9 cannot be reached, or closed the connection",)
 
     def test_one_that_has_it_not_is_no_fault(self, faulty, honest, nothing, local):
         for status in (404, 410, 504):

@@ -523,7 +523,7 @@ class TestCommands:
         told = run("prove", "patients.alithis", *words, "-o", "8.json")
         assert told.stdout.startswith("8.json: proof of absence, leaf ")
         assert told.stderr == (
-            "note: that it is this data point's leaf shows the publisher's key alone\n"
+            "note: only the publisher's key shows that this is the data point's leaf\n"
         )
         verify = ["verify", "8", "--proof", "8.json", "--manifest", "patients.alithis"]
         assert "absent" in run(*verify, "--key-file", "key", status=1).stdout
@@ -661,7 +661,7 @@ class TestWarning:
             assert "No space left" in run("manifest", folder, "--force", status=2).stderr
         resumed = run("manifest", folder, "--force").stderr
 
-        assert "going on after 20 data points" in resumed
+        assert "resuming after 20 data points" in resumed
         assert resumed.endswith(expected)
         assert "20 of 20 data points have at most 64 bytes" in expected
 
