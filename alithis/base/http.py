@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import math
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,9 +25,42 @@ from alithis.errors import AlithisError
 # requests takes a quarter of a second to load: it is imported where it is used.
 if TYPE_CHECKING:
     import requests
+    import tenacity
 
 _PIECE = 1 << 16
 _SLOWEST = 1 << 14  # bytes a second that a long answer must bring on average
+
+FIRST_WAIT = 1.0
+"""Seconds that the second attempt waits at most; each further one waits up to twice as long."""
+TRANSIENT = frozenset((408, 429, 500, 502, 503, 504))
+"""Statuses after which the same request may succeed (RFC 9110, sections 15.5 and 15.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a request is sent again.
+
+    Attributes:
+        attempts: how often it is sent at most.
+        longest_wait: seconds that a server may ask us to wait (Retry-After); if it asks for more,
+            the request fails at once.
+        patience: seconds after which no further attempt begins: a server that used up its time
+            without an answer gets no second one.
+        statuses: those that are repeated, beside connections that fail or break off.
+    """
+
+    attempts: int
+    longest_wait: float = 10.0
+    patience: float = math.inf
+    statuses: frozenset[int] = TRANSIENT
+
+
+ONCE = RetryPolicy(1)
+"""For one of several servers: another one is asked instead."""
+READS = RetryPolicy(3, patience=20.0)
+"""For a read that somebody waits for."""
+UPLOADS = RetryPolicy(5, longest_wait=60.0)
+"""For long work that would be expensive to begin again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +95,27 @@ class Client:
 
     Attributes:
         timeout: seconds for a response.
+        stopped: once it is set, by another thread, nothing is waited for or sent again.
     """
 
-    def __init__(self, called: str, error: type[AlithisError], timeout: float) -> None:
+    def __init__(
+        self,
+        called: str,
+        error: type[AlithisError],
+        timeout: float,
+        retries: RetryPolicy = ONCE,
+    ) -> None:
         """Set how errors name the server; nothing is sent yet.
 
         Args:
             called: what errors call the server: ``RPC endpoint``.
             error: the type of the errors.
             timeout: seconds for a response.
+            retries: when a request is sent again.
         """
         self._called, self._error, self.timeout = called, error, timeout
+        self._retries = retries
+        self.stopped = threading.Event()
         self._session: requests.Session | None = None
 
     def host(self, url: str) -> str:
@@ -101,8 +146,11 @@ class Client:
         headers: Mapping[str, str] | None = None,
         limit: int,
         only: int | None = None,
+        idempotent: bool = True,
     ) -> Response:
-        """Send a request, and return the response. Redirects are not followed.
+        """Send a request, again as the policy allows, and return the last response.
+
+        Redirects are not followed.
 
         Args:
             url: where to send it.
@@ -112,13 +160,76 @@ class Client:
             headers: further headers.
             limit: bytes of the body that are read.
             only: the only status whose body is read; None for any.
+            idempotent: whether sending it twice has the effect of sending it once; if not, it is
+                never repeated, as a lost response does not show whether it was carried out.
 
         Raises:
             AlithisError: of the client's own type: there is no response, it is too slow, or it is
-                compressed.
+                compressed; or the server asks us to wait for too long.
         """
         with self.errors(url) as session:
-            return self._exchange(session, url, (json, content), headers or {}, limit, only)
+
+            def send() -> Response:
+                return self._exchange(session, url, (json, content), headers or {}, limit, only)
+
+            if self._retries.attempts == 1 or not idempotent:
+                return send()
+            return self._retrying(url)(send)
+
+    def _retrying(self, url: str) -> tenacity.Retrying:
+        """Return what repeats a request.
+
+        tenacity, and not urllib3's Retry in the session: that one sleeps where nothing can wake
+        it, so that a stopped upload would wait on, obeys any Retry-After, and does not see an
+        answer that breaks off in its body.
+        """
+        import tenacity
+
+        policy = self._retries
+        # At random up to the limit ("full jitter"): clients that failed together because a server
+        # is overloaded do not come back together.
+        backoff = tenacity.wait_random_exponential(FIRST_WAIT, max=policy.longest_wait)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            assert state.outcome is not None
+            if state.outcome.failed:
+                return backoff(state)
+            return max(backoff(state), self._asked_to_wait(url, state.outcome.result()))
+
+        def sleep(seconds: float) -> None:
+            if self.stopped.wait(seconds):
+                raise self.failure(url, "was not asked again: stopped")
+
+        def last(state: tenacity.RetryCallState) -> Response:
+            assert state.outcome is not None
+            return cast(Response, state.outcome.result())  # or raise its error
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_any(
+                tenacity.retry_if_exception(_is_transient),
+                tenacity.retry_if_result(lambda answer: answer.status in policy.statuses),
+            ),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(policy.attempts),
+                tenacity.stop_after_delay(policy.patience),
+                tenacity.stop_when_event_set(self.stopped),
+            ),
+            wait=wait,
+            sleep=sleep,
+            retry_error_callback=last,
+        )
+
+    def _asked_to_wait(self, url: str, answer: Response) -> float:
+        """Return the seconds that a server asks us to wait.
+
+        Raises:
+            AlithisError: of the client's own type: they are more than the policy allows.
+        """
+        seconds = retry_after(answer)
+        if seconds > self._retries.longest_wait:
+            what = f"answers HTTP {answer.status} and asks us to wait {seconds:,.0f} s"
+            raise self.failure(url, f"{what}: try again then")
+        return seconds
 
     @contextmanager
     def stream(
@@ -267,6 +378,15 @@ def is_private(host: str) -> bool:
         # No public name ends in a number. Resolvers read such a name as an IPv4 address in a
         # spelling of their own: 127.1 and 0x7f.0.0.1 are this machine.
         return bool(re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2]))
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Tell whether an exchange failed in a way that the next one may not."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    broken = isinstance(error, requests.ConnectionError | requests.Timeout | HTTPError)
+    return broken and not isinstance(error, requests.exceptions.SSLError)
 
 
 def describe_status(status: int) -> str:

@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from alithis.base.untrusted_json import JsonObject, parse
 from alithis.errors import FormatError, VersionError
@@ -84,6 +84,25 @@ class Description:
     data_mining: str | None = None
     data_mining_policy: str | None = None
     base: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def composed(
+        cls, given: Mapping[str, Any], base: Mapping[str, Any], source: Mapping[str, str]
+    ) -> Self:
+        """Put together what is said of an artifact: by its publisher, a document, its source.
+
+        Args:
+            given: what its publisher says now, by the names of the attributes.
+            base: a Croissant document, whose words count where nothing is given.
+            source: what the source says of itself: ``name``, and perhaps ``url``; the last resort.
+        """
+        words = {term: source[term] for term in ("name", "url") if source.get(term)}
+        kept = vocabulary.kept_terms(base)
+        if "url" in base:
+            words.pop("url", None)  # kept with the rest of the document
+        if "name" in base:
+            words["name"] = kept.get("name", source["name"])
+        return cls(**words | dict(given), base=base)
 
     def __post_init__(self) -> None:
         """Refuse early, before data points are hashed, what no document can hold."""
