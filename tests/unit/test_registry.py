@@ -1007,7 +1007,10 @@ BAD_ANSWERS = {
     "unended text": (send(b"{" * 40 + b'\\"' * 1_000_000), "not JSON-RPC"),
     "deep": (send(b"[" * 1_000_000), "not JSON-RPC"),
     "cut": (send(b'{"id":1,', Content_Length="100"), "cannot be reached, or closed the connection"),
-    "compressed": (send(gzip.compress(bytes(1 << 20)), Content_Encoding="gzip"), "compressed"),
+    "compressed": (
+        send(gzip.compress(bytes(1 << 20)), Content_Encoding="gzip"),
+        "unexpected Content-Encoding",
+    ),
     "not found": (send(b"<html>Not found</html>", 404), "HTTP 404"),
     "forbidden": (send(b"{}", 403), "HTTP 403"),
     "broken": (send(b"", 500), "HTTP 500"),
