@@ -336,7 +336,7 @@ class TestManifest:
         ("make", "said"),
         [
             (lambda path: path.mkdir(), "source: contains no files"),
-            (lambda path: path.write_bytes(b"text"), "source: of no known kind; --type says"),
+            (lambda path: path.write_bytes(b"text"), "source: unknown type of file; name it with --type"),
             (lambda path: path.write_bytes(idx(np.zeros((2, 2)))[:-1]), "cut short or damaged"),
             (lambda path: path.write_bytes(b"\x1f\x8bgzip"), "damaged gzip data"),
             (lambda path: loop(path), "leads back to a folder above it"),
@@ -360,9 +360,9 @@ class TestManifest:
                 ["photos", "--labels", "photos/cats/a"],
                 "the option labels does not apply to the type folder",
             ),
-            (["photos/cats/a", "--label-from-folder"], "of no known kind"),
+            (["photos/cats/a", "--label-from-folder"], "unknown type of file"),
             (["photos", "--form", "pixels"], "not an image that can be decoded"),
-            (["photos/cats/a", "--type", "idx"], "no IDX file of unsigned bytes"),
+            (["photos/cats/a", "--type", "idx"], "not an IDX file of unsigned bytes"),
             (
                 ["photos/cats/a", "--type", "idx", "--form", "pixels"],
                 "the option form does not apply to the type idx",

@@ -688,8 +688,8 @@ class TestHuggingFace:
         ("point", "said"),
         [
             (None, "point= names the column with the data points .text.; there are id, text"),
-            ("body", "no column body; there are id, text"),
-            ("id", "column id is int64, neither bytes nor text"),
+            ("body", "no column body; the columns are id, text"),
+            ("id", "column id has the type int64, neither bytes nor text"),
             (0, "point= names a column here"),
         ],
     )

@@ -26,7 +26,7 @@ def test_an_address_as_filecoin_writes_it(address, expected):
 
 
 @pytest.mark.parametrize(
-    ("amount", "chain", "text"),
+    ("amount", "chain_id", "text"),
     [
         (0, 314, "0.000000 FIL"),
         (1, 314, "0.000000000000000001 FIL"),
@@ -34,5 +34,5 @@ def test_an_address_as_filecoin_writes_it(address, expected):
         (1234 * 10**18, 314, "1,234.000000 FIL"),
     ],
 )
-def test_amounts_are_shown_in_fil(amount, chain, text):
-    assert format_fil(amount, chain) == text
+def test_amounts_are_shown_in_fil(amount, chain_id, text):
+    assert format_fil(amount, chain_id) == text

@@ -525,7 +525,7 @@ class TestCommand:
 
     def test_unknown(self, run, tmp_path):
         assert "has no token 3" in run(3, status=2).stderr
-        assert "no such file" in run("nowhere", status=2).stderr
+        assert "there is no such folder" in run("nowhere", status=2).stderr
         build(tmp_path / "unminted", [b"x"])
         assert "no token of registry" in run(tmp_path / "unminted", status=2).stderr
 

@@ -247,7 +247,7 @@ class TestWeights:
             ([], "a model without weights"),
             (["missing"], "missing: cannot be read: No such file"),
             (["."], "two files|the name is not UTF-8"),
-            (["empty"], "empty: no files in it"),
+            (["empty"], "empty: contains no files"),
             (["a", "b"], "two files of this name"),
             (["hidden"], "a model without weights"),
             (["/dev/null"], "not a regular file"),
