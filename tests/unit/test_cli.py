@@ -336,7 +336,10 @@ class TestManifest:
         ("make", "said"),
         [
             (lambda path: path.mkdir(), "source: contains no files"),
-            (lambda path: path.write_bytes(b"text"), "source: unknown type of file; name it with --type"),
+            (
+                lambda path: path.write_bytes(b"text"),
+                "source: unknown type of file; name it with --type",
+            ),
             (lambda path: path.write_bytes(idx(np.zeros((2, 2)))[:-1]), "cut short or damaged"),
             (lambda path: path.write_bytes(b"\x1f\x8bgzip"), "damaged gzip data"),
             (lambda path: loop(path), "leads back to a folder above it"),
