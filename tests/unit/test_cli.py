@@ -635,7 +635,7 @@ class TestProve:
         assert "nowhere: no such file" in refused("prove", hashed, "nowhere")
         said = refused("prove", hashed, LOWEST, "-o", "no/proof.json")
         assert said == "Error: no/proof.json: cannot be written: No such file or directory\n"
-        assert "is photos a manifest?" in refused("prove", "photos", LOWEST)
+        assert "check that photos is a manifest" in refused("prove", "photos", LOWEST)
 
     def test_altered_leaves(self, hashed):
         (hashed / "leaves").write_bytes(bytes(96))
@@ -730,7 +730,7 @@ class TestVerifyOffline:
     def test_no_manifest(self, photos):
         said = refused("verify", LOWEST, "--manifest", "photos")
 
-        assert said.endswith("No such file or directory; is photos a manifest?\n")
+        assert said.endswith("No such file or directory; check that photos is a manifest\n")
 
     def test_unknown_format_version(self, hashed):
         path = hashed / "metadata.json"
@@ -971,7 +971,10 @@ class TestVerifyOnChain:
             port = unused.getsockname()[1]
             url = f"http://127.0.0.1:{port}/?key=0123456789abcdef"
             said = refused("verify", LOWEST, "--rpc", url, "--registry", on_chain.address)
-        assert said == f"Error: RPC endpoint 127.0.0.1:{port} cannot be reached, or broke off\n"
+        assert (
+            said
+            == f"Error: RPC endpoint 127.0.0.1:{port} cannot be reached, or closed the connection\n"
+        )
 
     def test_no_url(self, on_chain):
         said = refused("verify", LOWEST, "--rpc", "nonsense", "--registry", on_chain.address)
@@ -1017,7 +1020,7 @@ class TestGoingOn:
             context.setattr(hashing, "_of_run", interrupted)
             result = run("manifest", photos, "-o", "out", *ALONE, status=130)
         assert result.stderr.splitlines() == [
-            "2 data points are kept; the same command goes on from there",
+            "2 data points are kept; run the same command to resume",
             "Error: interrupted",
         ]
         assert listed() == [".out.work", "photos"]
@@ -1025,7 +1028,7 @@ class TestGoingOn:
 
     def test_the_same_command_goes_on(self, broken_off):
         result = run("manifest", broken_off, "-o", "out", *ALONE)
-        said = "going on after 2 data points of a run that was broken off"
+        said = "resuming after 2 data points of an interrupted run"
         assert result.stderr.splitlines()[0] == said
         run("manifest", broken_off, "-o", "whole", *ALONE)
         for name in ("leaves", "items.parquet"):
@@ -1040,7 +1043,7 @@ class TestGoingOn:
     def test_source_that_changed(self, broken_off):
         (broken_off / "more").write_bytes(b"more")
         result = run("manifest", broken_off, "-o", "out", *ALONE)
-        assert "has another source, form, option or version: starting anew" in result.stderr
+        assert "has another source, form, option or version: starting again" in result.stderr
         assert Manifest.open(Path("out")).metadata.items == 4
 
 
@@ -1112,7 +1115,7 @@ class TestAudit:
         assert "sound" in run("audit", hashed, "--withheld").stdout
 
     def test_no_manifest(self, photos):
-        assert "is photos a manifest?" in run("audit", "photos", status=2).stdout
+        assert "check that photos is a manifest" in run("audit", "photos", status=2).stdout
         assert "photos/cats/a: is a file; give the folder" in refused("audit", "photos/cats/a")
 
 

@@ -705,7 +705,7 @@ class TestRun:
         run = Run("r")
         out = build_as_given(tmp_path / "lies", [leaves[1], leaves[0], *leaves[2:]])
         run.use([b"text 1"], out)[0]
-        with pytest.raises(IntegrityError, match=r"its leaves .* expected ascending"):
+        with pytest.raises(IntegrityError, match=r"leaves .* expected ascending"):
             run.inputs()
 
     @pytest.mark.parametrize("size", [1, 2, 7, 12])

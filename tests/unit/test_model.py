@@ -1292,7 +1292,7 @@ class TestCommand:
             (["--metric", "x=NaN"], "metrics.x: nan is no JSON number"),
             (["--code", "x"], "--code x: write URL@COMMIT"),
             (["--input", "made_of=base"], "the relation one of trained_on"),
-            (["--input", "trained_on=."], "is . a manifest?"),
+            (["--input", "trained_on=."], "check that . is a manifest"),
             (["--input", "trained_on=m"], "m is a model, and trained_on names a dataset"),
             (["--input", "fine_tuned_from=d"], "d is a dataset, and fine_tuned_from names a model"),
             (["--code", "https://u:p/w@x.org/y@abc"], "the URL may hold a password"),
