@@ -208,7 +208,8 @@ def _code(text: str) -> dict[str, Any]:
 
 def _input(references: Resolver, text: str) -> Input:
     """Open what RELATION=REFERENCE names, for its name and metadata digest."""
-    from alithis.manifest.transcript import RELATIONS, TRANSCRIBED, Input
+    from alithis.errors import FormatError
+    from alithis.manifest.transcript import RELATIONS, Input
 
     relation, equals, place = text.partition("=")
     if not (equals and place) or relation not in RELATIONS:
@@ -216,9 +217,7 @@ def _input(references: Resolver, text: str) -> Input:
             f"--input: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
         )
     data = open_reference(references, place).manifest.metadata
-    wanted = "dataset" if relation in TRANSCRIBED else "model"
-    if data.kind != wanted:
-        raise click.UsageError(
-            f"--input {relation}: {data.name} is a {data.kind}, and {relation} names a {wanted}"
-        )
-    return Input(relation, data.name, data.digest)
+    try:
+        return Input.of(relation, data)
+    except FormatError as error:
+        raise click.UsageError(f"--input: {error}") from error
