@@ -261,7 +261,7 @@ def test_the_table_has_every_command_that_takes_a_manifest():
     }
 
 
-# -- What is read -----------------------------------------------------------------------------------
+# -- What is read ---------------------------------------------------------------------------------
 
 
 class TestToken:
@@ -283,7 +283,7 @@ class TestToken:
 
     def test_a_proof_names_the_token(self, minted, family, place):
         options = ["--store", family.store.root, "--rpc", "http://node", "--registry", minted]
-        found = json.loads(run("prove", 1, "door.png", *options).stdout)["subject"]
+        found = json.loads(run("prove", 1, "door.png", *options).stdout)["about"]
         assert (found["token"], found["registry"], found["name"]) == (1, minted, "photos")
 
 
