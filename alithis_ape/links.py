@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from alithis.chain import mint
 from alithis.chain.records import Link
-from alithis.errors import AlithisError, MintError
+from alithis.errors import AlithisError
 from alithis.manifest.terms import Relation
 from alithis_ape.command import CommandError
 
@@ -20,25 +19,28 @@ if TYPE_CHECKING:
     from alithis.manifest.reader import Manifest
     from alithis.storage.store import Store
     from alithis.verify.library import Shelf
+    from alithis.verify.reference import Resolver
 
 link_option = click.option(
     "--link",
     "links",
     multiple=True,
-    metavar="RELATION=TOKEN|MANIFEST",
-    help="An older token it was made from, such as trained_on=1, or its manifest, a folder or "
-    "URL, which is looked up in the registry; may be repeated.",
+    metavar="RELATION=TOKEN|DIR|URL|CID",
+    help="An older token it was made from, such as trained_on=1, or its manifest, which is looked "
+    "up in the registry; may be repeated.",
 )
 
 
-def of_model(registry: Registry, manifest: Manifest, texts: Sequence[str]) -> list[Link]:
+def of_model(
+    registry: Registry, manifest: Manifest, texts: Sequence[str], resolver: Resolver
+) -> list[Link]:
     """The links of a token: those of its metadata's inputs, and those that are given.
 
     Raises:
         CommandError: A link cannot be read, or no token, or several, are what it means.
         MintError: An input has no token, or tokens of several publishers.
     """
-    given = parse(texts, registry)
+    given = parse(texts, registry, resolver)
     return list(dict.fromkeys([*input_links(registry, manifest, given), *given]))
 
 
@@ -53,12 +55,13 @@ def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] =
     return mint.input_links(registry, stated_inputs(manifest.metadata), chosen)
 
 
-def parse(texts: Sequence[str], registry: Registry | None) -> list[Link]:
+def parse(texts: Sequence[str], registry: Registry | None, resolver: Resolver) -> list[Link]:
     """Reads --link options.
 
     Args:
         texts: RELATION=TOKEN, or RELATION=MANIFEST.
-        registry: Where manifests are looked up; None if offline.
+        registry: Where the tokens of manifests are looked up; None if offline.
+        resolver: Opens the manifests.
 
     Raises:
         CommandError: One is neither; or no token, or several, have the manifest.
@@ -69,39 +72,30 @@ def parse(texts: Sequence[str], registry: Registry | None) -> list[Link]:
         if not target or relation not in {known.value for known in Relation}:
             relations = ", ".join(known.value for known in Relation)
             raise CommandError(
-                f"--link {text}: takes RELATION=TOKEN or RELATION=MANIFEST, the relation one of "
+                "--link: takes RELATION=TOKEN or RELATION=MANIFEST, the relation one of "
                 f"{relations}"
             )
-        token = _numbered(text, target) or _token(text, target, registry)
+        token = _target(relation, target, registry, resolver)
         links.append(Link(token, Relation(relation)))
     return links
 
 
-def _numbered(text: str, target: str) -> int | None:
-    """A token by its number, if it is one: a folder of such a name is given as ./1."""
-    if not re.fullmatch("[0-9]+", target):
-        return None
-    if not 1 <= int(target[:20]) < 1 << 48:
-        raise CommandError(f"--link {text}: tokens are numbered from 1, in at most 48 bits")
-    return int(target)
+def _target(relation: str, text: str, registry: Registry | None, resolver: Resolver) -> int:
+    """The token that a reference means: of a manifest, the one with its root and metadata."""
+    from alithis.verify.reference import Reference
 
-
-def _token(text: str, reference: str, registry: Registry | None) -> int:
-    """The token of a manifest: the same root and the same metadata."""
-    from alithis.storage.http_manifest import open_manifest
-
-    if registry is None:
-        raise CommandError(f"--link {text}: name the token; offline no manifest can be looked up")
+    option = f"--link {relation}"
     try:
-        data = open_manifest(reference).metadata
-    except AlithisError as error:
-        raise CommandError(
-            f"--link {text}: takes RELATION=TOKEN or RELATION=MANIFEST: {error}"
-        ) from error
-    try:
+        reference = Reference.parse(text)
+        if reference.kind == "token":
+            return int(reference.address)
+        option = f"--link {relation}={reference}"
+        if registry is None:
+            raise CommandError(f"{option}: name the token; offline no manifest can be looked up")
+        data = resolver.open(reference).manifest.metadata
         return mint.find_token(registry, data.root, data.digest, data.name)
-    except MintError as error:
-        raise CommandError(f"--link {text}: {error}") from error
+    except AlithisError as error:
+        raise CommandError(f"{option}: {error}") from error
 
 
 def warnings(registry: Registry, links: Sequence[Link], store: Store) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "architecture.svg"
-OUTSIDE = "scripts"
+OUTSIDE = "alithis_ape"
 """The package beside the library that uses Ape."""
 
 
@@ -39,7 +39,7 @@ class Box:
 
 BOXES: Mapping[str, Box] = {
     "cli": Box(0, 1.5, "the alithis command"),
-    OUTSIDE: Box(0, 3, "ape run: signs, sends"),
+    OUTSIDE: Box(0, 3, "with Ape: signs, sends"),
     "integrations": Box(1, 0.5, "frameworks, Ray"),
     "alithis": Box(1, 1.5, "the public names"),
     "server": Box(1, 2.5, "page, gateway, API"),

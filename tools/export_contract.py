@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ethpm_types import Compiler, ContractType
 
 ROOT = Path(__file__).resolve().parents[1]
-ARTIFACT = ROOT / "alithis" / "contract" / "Alithis.json"
+ARTIFACT = ROOT / "alithis" / "chain" / "contract" / "Alithis.json"
 NAME = "Alithis"
 INTERFACE = "IAlithis"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from alithis.base.text import one_line
 from alithis.chain.contract import artifact
 from alithis.chain.records import Record
-from alithis.chain.rpc import WORD, checksummed, hash_of, one_line, preview, to_hex
+from alithis.chain.rpc import WORD, checksummed, hash_of, preview, to_hex
 from alithis.errors import (
     RegistryError,
 )
@@ -118,17 +120,17 @@ class Interface:
 
     def refusal_of(self, name: str, values: Mapping[str, Any]) -> str:
         """Say the same of an error that another library decoded, with numbers for enums."""
-        kinds = {
+        params = {
             param["name"]: param
             for entry in self._errors.values()
             for param in entry["inputs"]
             if entry["name"] == name
         }
-        typed = {
-            key: _typed(kinds[key], value) if key in kinds else value
-            for key, value in values.items()
-        }
-        return _refusal(name, typed)
+        worded = dict(values)
+        for key in params.keys() & values.keys():
+            with suppress(RegistryError):  # a number that no enum has stays a number
+                worded[key] = _typed(params[key], values[key])
+        return _refusal(name, worded)
 
 
 def _refusal(name: str, values: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 
 from alithis.base.http import READS, Client, describe_status
+from alithis.base.text import one_line
 from alithis.base.untrusted_json import parse
 from alithis.errors import (
     AlithisError,
@@ -228,12 +229,3 @@ def _hex_in_lotus(message: str) -> str | None:
 def preview(data: bytes) -> str:
     """Say what a node answered where that does not decode."""
     return f"{len(data)} bytes that do not decode" if data else "nothing"
-
-
-def one_line(value: Any) -> str:
-    """Show foreign text on one line, without what a terminal would obey."""
-    if isinstance(value, list | Mapping):
-        return f"a {type(value).__name__} of {len(value)}"
-    text = "".join(c if c.isprintable() else " " for c in str(value)[:1000])
-    text = " ".join(text.split())
-    return text if len(text) <= 200 else f"{text[:199]}…"

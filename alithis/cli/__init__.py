@@ -1,4 +1,4 @@
-"""The ``alithis`` command: it works on files and reads chains; `ape run` sends transactions.
+"""The ``alithis`` command: it works on files and reads chains; `ape alithis` sends transactions.
 
 Exit status of every command: 0 done, 2 an error, said in one line. ``verify`` exits with 0 for
 included, 1 for absent and 2 for could not check, ``overlap`` with 1 for more than is allowed.

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.options import MANIFEST, json_option, key_option, read_key, say, was_typed
-from alithis.cli.source import READING, SourceType, open_source, source_options, stream
+from alithis.cli.options import (
+    REFERENCE,
+    json_option,
+    key_option,
+    read_key,
+    reference_options,
+    say,
+    was_typed,
+)
+from alithis.cli.source import READING, SourceType, open_source, source_options
 
 if TYPE_CHECKING:
     from alithis.forms.keyed import PublisherKey
     from alithis.manifest.reader import Step
     from alithis.readers import Source
+    from alithis.verify.reference import Resolver
 
 
 @click.command()
-@click.argument("manifest_folder", metavar="MANIFEST", type=MANIFEST)
+@click.argument("place", metavar=REFERENCE)
 @click.option("--withheld", is_flag=True, help="Accept that the items were kept back.")
 @click.option(
     "--source",
@@ -31,17 +41,19 @@ if TYPE_CHECKING:
 )
 @key_option
 @click.option("--croissant", is_flag=True, help="Have mlcroissant judge the metadata too.")
+@reference_options()
 @json_option
 @click.pass_context
 def audit(
     ctx: click.Context,
     /,
-    manifest_folder: Path,
+    place: str,
     withheld: bool,
     source: Path | str | None,
     workers: int | None,
     key_file: Path | None,
     croissant: bool,
+    references: Resolver,
     as_json: bool,
     **reading: Any,
 ) -> None:
@@ -51,6 +63,9 @@ def audit(
     lacks, has beyond the manifest, or has otherwise is counted and named. Give the options that
     the manifest was made with; for keyed leaves, the publisher's key.
 
+    A manifest at a URL, on IPFS or of a token is copied to a temporary folder first; from IPFS it
+    goes through the local store, as with `alithis store get`. A token takes --rpc and --registry.
+
     Exit status: 0 all holds, 2 something does not.
 
     \b
@@ -59,16 +74,24 @@ def audit(
       alithis audit photos.alithis --source photos/ --label-from-folder
       alithis audit corpus.alithis --source corpus.jsonl --column text
       alithis audit patients.alithis --source patients/ --key-file patients.key
+      alithis audit https://example.org/photos.alithis
+      alithis audit 7 --rpc URL --registry 0x…
     """
     from alithis.cli import terminal
     from alithis.forms.pool import Pool
     from alithis.manifest.audit import audit as recompute
+    from alithis.readers.stream import stream
+    from alithis.verify.reference import Reference
 
-    key = _audited_key(manifest_folder, key_file) if source else None
-    with Pool(workers) as pool, terminal.shown() as progress:
-        opened = _audited_source(manifest_folder, source, reading)
+    reference = Reference.parse(place)
+    with ExitStack() as stack:
+        pool = stack.enter_context(Pool(workers))
+        progress = stack.enter_context(terminal.shown())
+        folder = stack.enter_context(references.local(reference, progress))
+        key = _audited_key(folder, key_file) if source else None
+        opened = _audited_source(folder, source, reading)
         steps = recompute(
-            manifest_folder,
+            folder,
             withheld=withheld,
             source=stream(opened, pool, key) if opened else None,
             form=opened.form if opened else None,
@@ -80,7 +103,7 @@ def audit(
     if as_json:
         say(json.dumps({"ok": ok, "steps": [_step(step) for step in steps]}, indent=1))
     else:
-        say(f"{manifest_folder}: {'sound' if ok else 'BROKEN'}")
+        say(f"{reference}: {'sound' if ok else 'BROKEN'}")
         for step in steps:
             say(f"  {'ok  ' if step.ok else 'FAIL'} {step.step:13} {step.detail}")
     ctx.exit(0 if ok else 2)

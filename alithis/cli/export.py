@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.options import ANY, CHAIN, say, store_option
+from alithis.cli.options import (
+    ANY,
+    REFERENCE,
+    open_reference,
+    reference_options,
+    say,
+    was_typed,
+    write_output,
+)
+from alithis.cli.report import subject_of
 
 if TYPE_CHECKING:
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
     from alithis.verify.library import Shelf
+    from alithis.verify.reference import Resolver
 
 FORMATS = ("croissant", "cyclonedx", "in-toto", "model-signing", "proofs")
 _OF_REPORTS = ("cyclonedx", "in-toto")
@@ -22,7 +32,7 @@ _OF_MODELS = (*_OF_REPORTS, "model-signing")
 
 
 @click.command()
-@click.argument("place", metavar="TOKEN|MANIFEST|URL")
+@click.argument("place", metavar=REFERENCE)
 @click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="Which standard.")
 @click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
 @click.option(
@@ -38,21 +48,10 @@ _OF_MODELS = (*_OF_REPORTS, "model-signing")
     "--manifest",
     "places",
     multiple=True,
-    metavar="DIR|URL",
-    help="A manifest at hand of what the model was made from; repeatable.",
+    metavar=REFERENCE,
+    help="The manifest of something the model was made from; repeatable.",
 )
-@click.option(
-    "--gateway",
-    "gateways",
-    multiple=True,
-    metavar="URL",
-    help="An IPFS gateway to read manifests from  [default: as with `alithis verify`]; for "
-    "croissant, to name the files by.",
-)
-@click.option("--rpc", metavar="URL", help="The chain, for publishers, grades and marks.")
-@click.option("--registry", metavar="ADDRESS", help="The registry on the chain.")
-@click.option("--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve.")
-@store_option
+@reference_options()
 def export(
     place: str,
     form: str,
@@ -60,26 +59,19 @@ def export(
     check: bool,
     key: Path | None,
     places: tuple[str, ...],
-    gateways: tuple[str, ...],
-    rpc: str | None,
-    registry: str | None,
-    chain: int | None,
-    store_folder: Path | None,
+    references: Resolver,
 ) -> None:
-    """Write a manifest down in the words of another standard.
-
-    A model may be named by its TOKEN with cyclonedx and in-toto; its manifest is then looked for
-    as those of its datasets are.
+    """Write a manifest in the format of another standard.
 
     \b
-    croissant      a dataset's Croissant document; --gateway makes its files loadable
+    croissant      a dataset's Croissant document; with --gateway, links to its files there
     cyclonedx      a model's bill of materials (CycloneDX 1.6), with model card and datasets
     in-toto        a model's SLSA provenance, its datasets as resolved dependencies
     model-signing  what OpenSSF model-signing signs; with --key, the signature
     proofs         a proof of each data point, a line each
 
-    What a model was made from is described as far as its manifests are at hand, as with
-    `alithis report`; with --rpc and --registry also by the chain.
+    What a model was made from is described as far as its manifests are available, as with
+    `alithis report`. With --rpc and --registry, publishers, grades and marks come from the chain.
 
     \b
     Examples:
@@ -90,43 +82,31 @@ def export(
       alithis export photos.alithis --to proofs -o photos.proofs.jsonl
     """
     from alithis.base.text import is_url
-    from alithis.chain.registry import Registry
-    from alithis.chain.rpc import HttpTransport
+    from alithis.storage.fallback import NONE
 
     if key and form != "model-signing":
         raise click.UsageError("--key goes with --to model-signing")
     if check and form not in ("croissant", "cyclonedx"):
         raise click.UsageError("--check goes with --to croissant and --to cyclonedx")
-    if bool(rpc) != bool(registry):
-        raise click.UsageError("--rpc and --registry go together")
-    if form == "croissant" and gateways and not is_url(gateways[0]):
-        raise click.UsageError(f"--gateway {gateways[0]}: takes an http or https URL")
+    given = click.get_current_context().params["gateways"] if was_typed("gateways") else ()
+    linked = given[0] if form == "croissant" and given and given != (NONE,) else None
+    if linked and not is_url(linked):
+        raise click.UsageError(f"--gateway {linked}: takes an http or https URL")
     if form in _OF_REPORTS:
-        shelf = _shelf(places, gateways, store_folder)
-        reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
-        _put(out, [_json(_reported(_subject(place, form), shelf, reader, form, check))])
+        subject = subject_of(references, place)
+        if not isinstance(subject, int):
+            _check_kind(subject, form)
+        shelf = _shelf(references, places)
+        _put(out, [_json(_reported(subject, shelf, references.registry, form, check))])
         return
-    manifest = _opened(place, form)
+    manifest = open_reference(references, place).manifest
+    _check_kind(manifest, form)
     if form == "croissant":
-        _put(out, [_json(_croissant(manifest, gateways, check))])
+        _put(out, [_json(_croissant(manifest, linked, check))])
     elif form == "proofs":
         _put(out, _proofs(manifest))
     else:
         _put(out, [_signing(manifest, key)])
-
-
-def _subject(place: str, form: str) -> int | Manifest:
-    if place.isdecimal() and len(place) < 16 and not Path(place).exists():
-        return int(place)
-    return _opened(place, form)
-
-
-def _opened(place: str, form: str) -> Manifest:
-    from alithis.storage.http_manifest import open_manifest
-
-    manifest = open_manifest(place)
-    _check_kind(manifest, form)
-    return manifest
 
 
 def _check_kind(manifest: Manifest, form: str) -> None:
@@ -141,17 +121,11 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"  # ASCII: a terminal may read it
 
 
-def _shelf(places: Iterable[str], gateways: tuple[str, ...], store_folder: Path | None) -> Shelf:
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.http_manifest import open_manifest
-    from alithis.storage.store import Store
+def _shelf(references: Resolver, places: Iterable[str]) -> Shelf:
     from alithis.verify.library import Shelf
 
-    return Shelf(
-        Store(store_folder),
-        [open_manifest(place) for place in places],
-        Gateways.named(gateways) if gateways else Gateways.usual(),
-    )
+    opened = [open_reference(references, place).manifest for place in places]
+    return Shelf(references.store, opened, references.gateways)
 
 
 def _reported(
@@ -181,13 +155,13 @@ def _signing(manifest: Manifest, key: Path | None) -> bytes:
     return _json(stated) if key is None else model_signing.signed(stated, key)
 
 
-def _croissant(manifest: Manifest, gateways: tuple[str, ...], check: bool) -> dict[str, Any]:
+def _croissant(manifest: Manifest, gateway: str | None, check: bool) -> dict[str, Any]:
     from alithis.errors import FormatError
     from alithis.manifest import croissant
 
     if check and (wrong := croissant.judged(manifest.metadata)):
         raise FormatError(f"{manifest.metadata.name}: {wrong[0]}")
-    return croissant.through(manifest.metadata, gateways[0] if gateways else None)
+    return croissant.through(manifest.metadata, gateway)
 
 
 def _proofs(manifest: Manifest) -> Iterator[bytes]:
@@ -204,14 +178,5 @@ def _proofs(manifest: Manifest) -> Iterator[bytes]:
 
 
 def _put(out: Path | None, parts: Iterable[bytes]) -> None:
-    """Print the parts, or write them to a file that appears whole or not at all."""
-    from alithis.base.files import atomic_file, write_errors
-
-    if out is None:
-        for part in parts:
-            click.echo(part, nl=False)
-        return
-    with write_errors(out), atomic_file(out) as file:
-        for part in parts:
-            file.write(part)
-    say(f"{out}: written")
+    if write_output(out, parts):
+        say(f"{out}: written")

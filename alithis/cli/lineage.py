@@ -12,12 +12,11 @@ import click
 
 from alithis.cli.options import (
     ANY,
-    MANIFEST,
-    chain_options,
-    gateway_option,
+    REFERENCE,
     index_folder,
+    open_reference,
+    reference_options,
     say,
-    store_option,
 )
 
 if TYPE_CHECKING:
@@ -25,12 +24,13 @@ if TYPE_CHECKING:
     from alithis.chain.queries import IndexStatus
     from alithis.chain.registry import Registry
     from alithis.verify.library import Shelf
+    from alithis.verify.reference import Resolver
     from alithis.verify.target import Target
     from alithis.verify.verdict import Result
 
 
 @click.command()
-@click.argument("subject", metavar="TOKEN|MANIFEST|FILE|HASH|TOKEN#CLAIM")
+@click.argument("subject", metavar="TOKEN|DIR|URL|CID|FILE|HASH|TOKEN#CLAIM")
 @click.option(
     "--up/--down", "upward", default=None, help="Only what it came from, or what came from it."
 )
@@ -46,11 +46,14 @@ if TYPE_CHECKING:
 @click.option(
     "--grade",
     type=click.Choice(["stated", "transcript", "countersigned"]),
-    help="List those alone whose best way here has this as its weakest link.",
+    help="List only those whose strongest path has this grade.",
 )
-@chain_options(required=True)
 @click.option(
-    "--manifest", "manifests", type=MANIFEST, multiple=True, help="A manifest at hand, for names."
+    "--manifest",
+    "places",
+    multiple=True,
+    metavar=REFERENCE,
+    help="A manifest, for names and transcripts; repeatable.",
 )
 @click.option(
     "--index",
@@ -59,8 +62,7 @@ if TYPE_CHECKING:
     envvar="ALITHIS_INDEX",
     help="Folder of the index  [default: in the user's cache].",
 )
-@store_option
-@gateway_option
+@reference_options(required=True)
 def lineage(
     subject: str,
     upward: bool | None,
@@ -69,21 +71,17 @@ def lineage(
     form: str | None,
     kind: str | None,
     grade: str | None,
-    rpc: str,
-    registry: str,
-    chain: int | None,
-    manifests: tuple[Path, ...],
+    places: tuple[str, ...],
     index_place: Path | None,
-    store_folder: Path | None,
-    gateways: tuple[str, ...],
+    references: Resolver,
 ) -> None:
     """Show what an artifact came from, and what came from it, however indirectly.
 
-    The registry's events are read into an index, which the next call goes on with. A FILE or
-    HASH stands for the tokens that it is provably in, TOKEN#CLAIM for those with the data point
-    that a claim is about. Each link has its grade: stated by its publisher, recorded in a
-    transcript, or countersigned; a token has the marks against it. A list gives each token the
-    grade of the weakest link on the best way to it.
+    The registry's events are read into an index, which the next call continues. A manifest stands
+    for the tokens that commit to it, a FILE or HASH for the tokens that it is provably in, and
+    TOKEN#CLAIM for those with the data point that a claim is about. Each link has its grade: stated
+    by its publisher, recorded in a transcript, or countersigned; a token has the marks against it.
+    A list gives each token the lowest grade on the strongest path to it.
 
     \b
     Examples:
@@ -98,25 +96,23 @@ def lineage(
     """
     from alithis.chain.index import Index
     from alithis.chain.queries import DERIVES
-    from alithis.chain.registry import Registry
-    from alithis.chain.rpc import HttpTransport
     from alithis.lineage.diagrams import dot, mermaid
     from alithis.lineage.drawing import Drawing
     from alithis.lineage.svg import svg
     from alithis.lineage.text import listing, tree
     from alithis.manifest.terms import Relation
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.store import Store
     from alithis.verify.library import Shelf
 
     if (kind or grade) and form not in (None, "list"):
         raise click.UsageError(f"--kind and --grade go with a list, not with --format {form}")
-    reader = Registry(HttpTransport(rpc), registry, chain)
-    shelf = Shelf(Store(store_folder), manifests, Gateways.named(gateways))
+    reader = references.registry
+    assert reader is not None  # the options are required
+    named = [open_reference(references, place).manifest for place in places]
+    shelf = Shelf(references.store, named, references.gateways)
     with Index.in_folder(index_place or index_folder(), reader) as index:
         _sync(index)
         found = index.lineage(
-            _tokens_with(subject, index, reader, shelf),
+            _tokens_of(subject, index, reader, references, shelf),
             DERIVES if derived else tuple(Relation),
             up=upward is not False,
             down=upward is not True,
@@ -147,22 +143,25 @@ def _sync(index: Index) -> None:
     index.sync(report=report)
 
 
-def _tokens_with(subject: str, index: Index, reader: Registry, shelf: Shelf) -> list[int]:
+def _tokens_of(
+    subject: str, index: Index, reader: Registry, references: Resolver, shelf: Shelf
+) -> list[int]:
     """Find the tokens that are meant."""
     from alithis.errors import NoTokenError
-    from alithis.manifest.reader import Manifest
+    from alithis.verify.reference import Reference
     from alithis.verify.target import Target
     from alithis.verify.verdict import INCLUDED
 
-    if subject.isdecimal() and len(subject) < 16 and not Path(subject).exists():
-        return [int(subject)]
     claim = re.fullmatch(r"([0-9]{1,15})#([0-9]{1,9})", subject)
     if claim and not Path(subject).exists():
         return _claimed(int(claim[1]), int(claim[2]), index, reader, shelf)
-    if Path(subject).is_dir():
-        tokens = index.tokens_with(Manifest.open(Path(subject)).metadata.digest)
+    if not _is_data_point(subject):
+        reference = Reference.parse(subject)
+        if reference.kind == "token":
+            return [int(reference.address)]
+        tokens = index.tokens_with(references.digest(reference))
         if not tokens:
-            raise NoTokenError(f"{subject}: no token of registry {reader.address} commits to it")
+            raise NoTokenError(f"{reference}: no token of registry {reader.address} commits to it")
         return tokens
     results = _verified(Target.parse(subject), reader, shelf)
     tokens = [each.token for each in results if each.verdict == INCLUDED and each.token]
@@ -173,6 +172,19 @@ def _tokens_with(subject: str, index: Index, reader: Registry, shelf: Shelf) -> 
         )
     _say_unknown(unknown, subject)
     return tokens
+
+
+def _is_data_point(subject: str) -> bool:
+    """Tell whether a subject is a data point's file or hash, not a reference to a manifest.
+
+    A number is a token even where a file has it for its name: ./7 is that file.
+    """
+    from alithis.manifest import metadata
+
+    if re.fullmatch("(0x)?[0-9a-fA-F]{64}", subject):
+        return True
+    path = Path(subject)
+    return not subject.isdecimal() and path.name != metadata.FILE and path.is_file()
 
 
 def _verified(asked: Target, reader: Registry, shelf: Shelf) -> list[Result]:

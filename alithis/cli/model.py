@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.options import ANY, EXISTING, json_option, say
+from alithis.cli.options import (
+    ANY,
+    EXISTING,
+    REFERENCE,
+    json_option,
+    open_reference,
+    read_bounded,
+    reference_options,
+    refuse_standard_output,
+    say_built,
+)
 
 if TYPE_CHECKING:
-    from alithis.manifest.reader import Manifest
     from alithis.manifest.transcript import Input
-    from alithis.readers import Skips
     from alithis.training.model import Facts
+    from alithis.verify.reference import Resolver
 
 _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
 
@@ -37,8 +46,9 @@ _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
     "--input",
     "inputs",
     multiple=True,
-    metavar="RELATION=MANIFEST",
-    help="What it was made from: trained_on=DIR or URL, fine_tuned_from=…; may be repeated.",
+    metavar=f"RELATION={REFERENCE}",
+    help="What it was made from, such as trained_on=train.alithis or fine_tuned_from=7; "
+    "may be repeated.",
 )
 @click.option("--run", type=EXISTING, metavar="FILE", help="The record of a Run (.run.json).")
 @click.option(
@@ -66,6 +76,7 @@ _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
     "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
 )
 @click.option("--force", is_flag=True, help="Replace a manifest that exists.")
+@reference_options()
 @json_option
 def model(
     weights: tuple[Path, ...],
@@ -73,6 +84,7 @@ def model(
     name: str | None,
     workers: int | None,
     force: bool,
+    references: Resolver,
     as_json: bool,
     **stated: Any,
 ) -> None:
@@ -98,10 +110,11 @@ def model(
 
     first = weights[0].resolve().name or "model"
     target = out or Path(first + ".alithis")
+    refuse_standard_output(out, "a folder")
     check_target(target, replace=force)
     words = ("description", "license", "creators", "url", "version")
     description = Description(name or first, **{word: stated.pop(word) for word in words})
-    facts = _facts(**stated)
+    facts = _facts(references, **stated)
     found = Weights.of(weights)
     with terminal.shown() as progress:
         built = build_model(
@@ -113,10 +126,17 @@ def model(
             workers=workers,
             progress=progress,
         )
-    _show(built, target, found.skipped, as_json=as_json)
+    data, skipped = built.metadata, found.skipped
+    lines = [f"{target}: {data.items:,} files, tensors and pieces, {data.size:,} of them distinct"]
+    if skipped.count:
+        names = ", ".join(name for name, _ in skipped.names[:3])
+        lines.append(f"  skipped   {skipped.count:,} hidden ({names}{', …' * (skipped.count > 3)})")
+    lines += [f"  {given.relation} {given.name}" for given in facts.inputs]
+    say_built(built, target, skipped, lines, as_json=as_json)
 
 
 def _facts(
+    references: Resolver,
     *,
     inputs: Sequence[str],
     run: Path | None,
@@ -131,37 +151,20 @@ def _facts(
     intended_use: str,
 ) -> Facts:
     """Gather what is said of a model; what is said apart overrides the record of a run."""
-    from alithis.manifest.transcript import inputs_of
     from alithis.training.model import Facts
 
     recorded = _object(run)
     if run is not None and "complete" not in recorded:
         raise click.UsageError(f"--run {run}: is no record of a Run (.run.json)")
-    made_from = inputs_of(recorded.get("inputs", []), str(run))
-    for given in map(_input, inputs):
-        if not any(_same_input(given, each) for each in made_from):
-            made_from.append(given)
-    return Facts(
-        parameters={
-            **_mapping(recorded, "parameters", run),
-            **_object(params),
-            **_pairs("--param", some_params),
-        },
-        metrics={
-            **_mapping(recorded, "metrics", run),
-            **_object(metrics),
-            **_pairs("--metric", some_metrics),
-        },
-        inputs=made_from,
-        environment={
-            **_mapping(recorded, "environment", run),
-            **_pairs("--made-with", environment, text=True),
-        },
-        complete=recorded.get("complete", True) is True,
-        code=_code(code) if code else _mapping(recorded, "code", run),
-        seeds=_mapping(recorded, "seeds", run),
-        seconds=recorded.get("seconds"),
-        hardware=recorded.get("hardware", "") if hardware is None else hardware,
+    return Facts.of_record(
+        recorded,
+        str(run),
+        parameters={**_object(params), **_pairs("--param", some_params)},
+        metrics={**_object(metrics), **_pairs("--metric", some_metrics)},
+        inputs=[_input(references, text) for text in inputs],
+        environment=_pairs("--made-with", environment, text=True),
+        code=_code(code) if code else {},
+        hardware=hardware,
         task=task,
         intended_use=intended_use,
     )
@@ -170,21 +173,8 @@ def _facts(
 def _object(path: Path | None) -> dict[str, Any]:
     """Read a file with a JSON object."""
     from alithis.base.untrusted_json import parse
-    from alithis.manifest.reader import FileReader
 
-    if path is None:
-        return {}
-    data = FileReader(path).read(0, _MAX_JSON + 1)
-    if len(data) > _MAX_JSON:
-        raise click.UsageError(f"{path}: more than {_MAX_JSON} bytes, which metadata may not have")
-    return parse(data, str(path))
-
-
-def _mapping(record: Mapping[str, Any], name: str, path: Path | None) -> Mapping[str, Any]:
-    value = record.get(name, {})
-    if not isinstance(value, dict):
-        raise click.UsageError(f"{path}: {name} is no JSON object")
-    return value
+    return {} if path is None else parse(read_bounded(path, _MAX_JSON), str(path))
 
 
 def _pairs(option: str, texts: Sequence[str], *, text: bool = False) -> dict[str, Any]:
@@ -216,52 +206,18 @@ def _code(text: str) -> dict[str, Any]:
     return {"repository": shown, "commit": commit}
 
 
-def _input(text: str) -> Input:
-    """Open what RELATION=MANIFEST names, for its name and metadata digest."""
-    from alithis.manifest.transcript import RELATIONS, TRANSCRIBED, Input
-    from alithis.storage.http_manifest import open_manifest
+def _input(references: Resolver, text: str) -> Input:
+    """Open what RELATION=REFERENCE names, for its name and metadata digest."""
+    from alithis.errors import FormatError
+    from alithis.manifest.transcript import RELATIONS, Input
 
     relation, equals, place = text.partition("=")
     if not (equals and place) or relation not in RELATIONS:
         raise click.UsageError(
-            f"--input {text}: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
+            f"--input: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
         )
-    data = open_manifest(place).metadata
-    wanted = "dataset" if relation in TRANSCRIBED else "model"
-    if data.kind != wanted:
-        raise click.UsageError(
-            f"--input {text}: {data.name} is a {data.kind}, and {relation} names a {wanted}"
-        )
-    return Input(relation, data.name, data.digest)
-
-
-def _same_input(one: Input, other: Input) -> bool:
-    return (one.relation, one.metadata) == (other.relation, other.metadata)
-
-
-def _show(built: Manifest, target: Path, skipped: Skips, *, as_json: bool) -> None:
-    from alithis.ipfs.cid import Cid
-
-    data = built.metadata
-    facts = {
-        "manifest": str(target),
-        "name": data.name,
-        "items": data.items,
-        "size": data.size,
-        "root": data.root.hex(),
-        "metadata": data.digest.hex(),
-        "uri": "ipfs://" + Cid.raw(data.digest).base16,
-        "skipped": {"count": skipped.count, "names": [list(each) for each in skipped.names]},
-    }
-    if as_json:
-        say(json.dumps(facts, indent=1))
-        return
-    say(f"{target}: {data.items:,} files, tensors and pieces, {data.size:,} of them distinct")
-    if skipped.count:
-        names = ", ".join(name for name, _ in skipped.names[:3])
-        say(f"  skipped   {skipped.count:,} hidden ({names}{', …' * (skipped.count > 3)})")
-    for given in data.document["alithis"]["inputs"]:
-        say(f"  {given['relation']} {given['name']}")
-    say(f"  root      {facts['root']}")
-    say(f"  metadata  {facts['metadata']}")
-    say(f"  token URI {facts['uri']}")
+    data = open_reference(references, place).manifest.metadata
+    try:
+        return Input.of(relation, data)
+    except FormatError as error:
+        raise click.UsageError(f"--input: {error}") from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -15,11 +17,17 @@ from alithis.base.text import printable
 from alithis.errors import AlithisError
 
 if TYPE_CHECKING:
+    from alithis.chain.registry import Registry
     from alithis.forms.keyed import PublisherKey
+    from alithis.manifest.reader import Manifest
+    from alithis.readers import Skips
+    from alithis.verify.reference import Artifact, Resolver
 
 EXISTING = click.Path(exists=True, path_type=Path)
-MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
 ANY = click.Path(path_type=Path)
+STANDARD_OUTPUT = Path("-")
+REFERENCE = "TOKEN|DIR|URL|CID"
+"""How help texts name a manifest; ``Reference.parse`` reads it."""
 CHAIN = click.IntRange(min=0)
 TOKEN = click.IntRange(min=1)
 
@@ -82,6 +90,77 @@ def chain_options(*, required: bool = False) -> Callable[[_Command], _Command]:
     return added
 
 
+def reference_options(*, required: bool = False) -> Callable[[_Command], _Command]:
+    """Add the options by which references are looked up; the command gets ``references``.
+
+    They are --rpc, --registry and --chain for tokens, --store and --gateway for what is on IPFS.
+
+    Args:
+        required: whether the command needs a registry, whatever it is asked about.
+    """
+
+    def added(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def resolving(
+            *args: Any,
+            rpc: str | None,
+            registry: str | None,
+            chain: int | None,
+            store_folder: Path | None,
+            gateways: tuple[str, ...],
+            **others: Any,
+        ) -> Any:
+            if not (rpc and registry) and any(map(was_typed, ("rpc", "registry", "chain"))):
+                raise click.UsageError("--rpc and --registry go together, and --chain with them")
+            found = resolver(rpc, registry, chain, store_folder, gateways)
+            return command(*args, references=found, **others)
+
+        with_chain: Any = chain_options(required=required)(store_option(gateway_option(resolving)))
+        return cast(_Command, with_chain)
+
+    return added
+
+
+def resolver(
+    rpc: str | None,
+    registry: str | None,
+    chain: int | None,
+    store_folder: Path | None,
+    gateways: tuple[str, ...],
+) -> Resolver:
+    """Return what opens references as the options say; nothing is contacted yet."""
+    from alithis.storage.fallback import Gateways
+    from alithis.storage.store import Store
+    from alithis.verify.reference import Resolver
+
+    def connect() -> Registry:
+        from alithis.chain.registry import Registry
+        from alithis.chain.rpc import HttpTransport
+
+        return Registry(HttpTransport(str(rpc)), str(registry), chain)
+
+    return Resolver(
+        Store(store_folder),
+        Gateways.named(gateways) if gateways else None,
+        connect if rpc and registry else None,
+    )
+
+
+def open_reference(references: Resolver, text: str) -> Artifact:
+    """Open the manifest that a reference names, and say what is noted of it."""
+    from alithis.verify.reference import Reference
+
+    found = references.open(Reference.parse(text))
+    say_notes(found.manifest.notes)
+    return found
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Print notes on standard error."""
+    for line in notes:
+        say(f"note: {line}", err=True)
+
+
 class Commands(click.Group):
     """A group whose failures are one line and exit status 2: click's own 1 would say absent."""
 
@@ -132,6 +211,73 @@ def index_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("alithis") / "index"
+
+
+def say_built(
+    built: Manifest, target: Path, skipped: Skips, lines: Iterable[str], *, as_json: bool
+) -> None:
+    """Print what was built: a command's own lines before what tokens commit to; or JSON."""
+    from alithis.ipfs.cid import Cid
+
+    data = built.metadata
+    facts = {
+        "manifest": str(target),
+        "name": data.name,
+        "items": data.items,
+        "size": data.size,
+        "root": data.root.hex(),
+        "metadata": data.digest.hex(),
+        "uri": "ipfs://" + Cid.raw(data.digest).base16,
+        "skipped": {"count": skipped.count, "names": [list(each) for each in skipped.names]},
+    }
+    if as_json:
+        say(json.dumps(facts, indent=1))
+        return
+    for line in lines:
+        say(line)
+    say(f"  root      {facts['root']}")
+    say(f"  metadata  {facts['metadata']}")
+    say(f"  token URI {facts['uri']}")
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a file whose words go into metadata.json.
+
+    Raises:
+        click.UsageError: it has more bytes than that.
+    """
+    from alithis.manifest.reader import FileReader
+
+    data = FileReader(path).read(0, limit + 1)
+    if len(data) > limit:
+        raise click.UsageError(f"{path}: more than {limit} bytes, which metadata may not have")
+    return data
+
+
+def refuse_standard_output(out: Path | None, what: str) -> None:
+    """Refuse ``-o -`` where what is written cannot be printed."""
+    if out == STANDARD_OUTPUT:
+        raise click.UsageError(
+            f"-o -: {what} cannot be printed; name it, or ./- if it is to be called -"
+        )
+
+
+def write_output(out: Path | None, parts: Iterable[bytes]) -> bool:
+    """Print the parts, or write them to a file that appears whole or not at all.
+
+    Returns:
+        Whether a file was written: not where none is named, or ``-``.
+    """
+    from alithis.base.files import atomic_file, write_errors
+
+    if out is None or out == STANDARD_OUTPUT:
+        for part in parts:
+            click.echo(part, nl=False)
+        return False
+    with write_errors(out), atomic_file(out) as file:
+        for part in parts:
+            file.write(part)
+    return True
 
 
 def read_key(path: Path | None) -> PublisherKey | None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alithis.cli.options import json_option, say
+from alithis.cli.options import REFERENCE, json_option, open_reference, reference_options, say
 
 if TYPE_CHECKING:
     from alithis.manifest.overlap import Side
+    from alithis.verify.reference import Resolver
 
 
 @click.command()
-@click.argument("left", metavar="A")
-@click.argument("right", metavar="B")
+@click.argument("left", metavar=f"A:{REFERENCE}")
+@click.argument("right", metavar=f"B:{REFERENCE}")
 @click.option("--list", "listed", is_flag=True, help="List the shared data points.")
 @click.option(
     "--fail-over",
@@ -25,15 +25,24 @@ if TYPE_CHECKING:
     metavar="N",
     help="Exit with status 1 if they share more than N data points.",
 )
+@reference_options()
 @json_option
 @click.pass_context
 def overlap(
-    ctx: click.Context, left: str, right: str, listed: bool, fail_over: int | None, as_json: bool
+    ctx: click.Context,
+    left: str,
+    right: str,
+    listed: bool,
+    fail_over: int | None,
+    references: Resolver,
+    as_json: bool,
 ) -> None:
     """Count the data points that two manifests share, exactly.
 
-    A and B are manifests, of datasets or of models, in folders or at URLs. Their data points must
-    have the same canonical form and, where leaves are keyed, the same publisher's key.
+    A and B are manifests, of datasets or of models: a folder, an http, https or s3 URL, ipfs://CID,
+    or a token, which takes --rpc and --registry. Their data points must have the same canonical
+    form and, where leaves are keyed, the same publisher's key. --list names the data points where
+    the manifest is a folder.
 
     Exit status: 0 done, 1 more than --fail-over allows, 2 could not compare.
 
@@ -42,10 +51,11 @@ def overlap(
       alithis overlap train.alithis test.alithis --fail-over 0
       alithis overlap base.alithis tuned.alithis --list
       alithis overlap train.alithis https://example.org/test.alithis --json
+      alithis overlap 7 ipfs://f01551220… --rpc URL --registry 0x…
     """
     from alithis.manifest.overlap import shared
 
-    sides = _opened(left), _opened(right)
+    sides = _opened(references, left), _opened(references, right)
     found = shared(*(side.manifest for side in sides))
     show = _list_json if as_json else _list_lines
     count = show(found, sides) if listed else sum(len(leaves) // 32 for leaves in found)
@@ -59,12 +69,12 @@ def overlap(
     ctx.exit(1 if fail_over is not None and count > fail_over else 0)
 
 
-def _opened(place: str) -> Side:
+def _opened(references: Resolver, place: str) -> Side:
     from alithis.manifest.overlap import Paths, Side
-    from alithis.storage.http_manifest import is_url, open_manifest
 
-    manifest = open_manifest(place)
-    return Side(manifest, None if is_url(place) else Paths.at(Path(place), manifest.metadata))
+    found = open_reference(references, place)
+    manifest, folder = found.manifest, found.folder
+    return Side(manifest, Paths.at(folder, manifest.metadata) if folder else None)
 
 
 def _side(side: Side) -> dict[str, Any]:

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from alithis.cli.options import ANY, chain_options, gateway_option, say, store_option
+from alithis.cli.options import (
+    ANY,
+    REFERENCE,
+    open_reference,
+    reference_options,
+    say,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alithis.manifest.reader import Manifest
     from alithis.reports.gather import Report
+    from alithis.verify.reference import Resolver
 
 Form = Literal["markdown", "html", "json"]
 
@@ -29,7 +37,7 @@ _ENDINGS: dict[str, Form] = {
 
 
 @click.command()
-@click.argument("subject", metavar="TOKEN|MANIFEST")
+@click.argument("subject", metavar=REFERENCE)
 @click.option(
     "--format",
     "form",
@@ -48,23 +56,17 @@ _ENDINGS: dict[str, Form] = {
     "--manifest",
     "places",
     multiple=True,
-    metavar="DIR|URL",
-    help="A manifest to read as well, a folder or a URL; repeatable.",
+    metavar=REFERENCE,
+    help="The manifest of something the model was made from; repeatable.",
 )
-@gateway_option
-@chain_options()
-@store_option
+@reference_options()
 def report(
     subject: str,
     form: Form | None,
     out: Path | None,
     template: str | None,
     places: tuple[str, ...],
-    gateways: tuple[str, ...],
-    rpc: str | None,
-    registry: str | None,
-    chain: int | None,
-    store_folder: Path | None,
+    references: Resolver,
 ) -> None:
     """Report what a model was made from, known problems, and what is not known.
 
@@ -83,47 +85,40 @@ def report(
       alithis report digits.alithis --template eu-training-summary -o summary.md
       alithis report 7 --rpc URL --registry 0x… --gateway https://ipfs.io --format json
     """
-    from alithis.base.files import write_atomic, write_errors
-    from alithis.chain.registry import Registry
-    from alithis.chain.rpc import HttpTransport
     from alithis.reports.gather import report as gather
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.store import Store
     from alithis.verify.library import Shelf
 
-    if bool(rpc) != bool(registry):
-        raise click.UsageError("--rpc and --registry go together")
     form = form or _form_of(out)
-    reader = Registry(HttpTransport(rpc), registry, chain) if rpc and registry else None
-    asked = _subject(subject)
-    shelf = Shelf(Store(store_folder), _at_hand(places), Gateways.named(gateways))
-    found = gather(asked, shelf, reader)
+    asked = subject_of(references, subject)
+    shelf = Shelf(references.store, _opened(references, places), references.gateways)
+    found = gather(asked, shelf, references.registry)
     text = _written(found, form, template)
-    if out is None or str(out) == "-":
-        click.echo(text, nl=False)
-        return
-    with write_errors(out):
-        write_atomic(out, text.encode())
-    sources = len(found.sources)
-    say(f"{out}: {sources} source{'s'[: sources != 1]}, not known: {len(found.unknown)}")
+    if write_output(out, [text.encode()]):
+        sources = len(found.sources)
+        say(f"{out}: {sources} source{'s'[: sources != 1]}, not known: {len(found.unknown)}")
 
 
-def _subject(text: str) -> int | Manifest:
-    from alithis.storage.http_manifest import open_manifest
+def subject_of(references: Resolver, text: str) -> int | Manifest:
+    """Return what a report is about: a token's number, or a manifest."""
+    from alithis.verify.reference import Reference
 
-    if text.isdecimal() and len(text) < 16 and not Path(text).exists():
-        return int(text)
-    return open_manifest(text)
+    reference = Reference.parse(text)
+    if reference.kind == "token":
+        return references.record(reference).id
+    return references.open(reference).manifest
 
 
-def _at_hand(places: tuple[str, ...]) -> Iterator[Manifest]:
+def _opened(references: Resolver, places: tuple[str, ...]) -> Iterator[Manifest]:
     """Open manifests. One that cannot be opened is reported, and the others are still used."""
     from alithis.errors import AlithisError
-    from alithis.storage.http_manifest import open_manifest
+    from alithis.verify.reference import Reference
 
     for place in places:
+        reference = Reference.parse(place)
+        if reference.kind == "token":
+            references.record(reference)  # a mistyped token, or none of any registry, is an error
         try:
-            yield open_manifest(place)
+            yield open_reference(references, place).manifest
         except AlithisError as error:
             say(f"alithis: {error}", err=True)
 

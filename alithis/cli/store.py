@@ -11,11 +11,13 @@ import click
 
 from alithis.cli.options import (
     ANY,
+    REFERENCE,
     Failure,
-    chain_options,
-    gateway_option,
     json_option,
+    reference_options,
+    refuse_standard_output,
     say,
+    say_notes,
     store_option,
 )
 
@@ -23,11 +25,10 @@ if TYPE_CHECKING:
     from alithis.ipfs.car import Part
     from alithis.ipfs.cid import Cid
     from alithis.storage.availability import Health, Seen
-    from alithis.storage.download import Fetched
-    from alithis.storage.fallback import Gateways
     from alithis.storage.hosts.host import Backend
     from alithis.storage.store import Store, StoredManifest
     from alithis.storage.upload import Placed
+    from alithis.verify.reference import Reference, Resolver
 
 
 @click.group()
@@ -46,7 +47,7 @@ def store() -> None:
 
 
 @store.command("put")
-@click.argument("reference", metavar="MANIFEST|CID")
+@click.argument("place", metavar="TOKEN|DIR|CID")
 @click.option(
     "--to",
     "hosts",
@@ -55,14 +56,13 @@ def store() -> None:
     help="Put it there too: lighthouse, pinata, kubo, kubo=URL or s3://BUCKET/PREFIX; "
     "may be repeated.",
 )
-@store_option
+@reference_options()
 @json_option
-def store_put(
-    reference: str, hosts: tuple[str, ...], store_folder: Path | None, as_json: bool
-) -> None:
+def store_put(place: str, hosts: tuple[str, ...], references: Resolver, as_json: bool) -> None:
     """Copy a manifest's files into the store, each under its CID, and on to hosts.
 
-    What a host has is not sent again; what it says it has must have the CID that it has here.
+    A TOKEN or CID names a manifest that is in the store already. What a host has is not sent
+    again; what it says it has must have the CID that it has here.
     Keys are read from LIGHTHOUSE_API_KEY and PINATA_JWT, or from the files that
     LIGHTHOUSE_API_KEY_FILE and PINATA_JWT_FILE name. Exit status 2 if a host has not all of it.
 
@@ -74,9 +74,12 @@ def store_put(
     from alithis.storage.hosts import open_backends
 
     backends = open_backends(hosts)  # a missing key is said before any work
-    opened = _open_store(store_folder)
-    cid = _put_here(opened, reference)
-    placed = _publish(_parts(opened, cid, Path(reference)), backends)
+    reference = _storable(place)
+    if reference.kind == "folder":
+        cid = references.store.put_manifest(reference.folder())
+    else:
+        cid = references.cid(reference)
+    placed = _publish(_parts(references.store, cid, reference), backends)
     if as_json:
         facts = {"cid": str(cid), "uri": "ipfs://" + cid.base16}
         say(json.dumps({**facts, "hosts": [asdict(each) for each in placed]}, indent=1))
@@ -99,36 +102,28 @@ def _publish(parts: list[Part], backends: list[Backend]) -> list[Placed]:
         return publish(parts, backends, progress)
 
 
-def _parts(opened: Store, cid: Cid, folder: Path) -> list[Part]:
+def _parts(opened: Store, cid: Cid, reference: Reference) -> list[Part]:
     """List what is to be put; what a folder withholds is not, though the store may have it."""
     from alithis.storage.store import parts_of
 
     parts = opened.parts(cid)
-    if not folder.is_dir():
+    if reference.kind != "folder":
         return parts
-    shown = {part.cid for part in parts_of(folder)}
+    shown = {part.cid for part in parts_of(reference.folder())}
     return [part for part in parts if part.cid in shown]
 
 
-def _put_here(opened: Store, reference: str) -> Cid:
-    """Store a folder's manifest, or name one that is stored."""
-    from alithis.errors import FormatError
+def _storable(place: str) -> Reference:
+    """Read a reference to what is on this machine: a folder, or a manifest in the store."""
+    from alithis.verify.reference import Reference
 
-    path = Path(reference)
-    if path.is_dir():
-        return opened.put_manifest(path)
-    try:
-        return _parse_reference(reference)
-    except FormatError as error:
-        raise click.UsageError(f"{reference}: no folder, and no CID") from error
-
-
-def _parse_reference(reference: str) -> Cid:
-    """Read a CID, or the SHA-256 of a metadata.json."""
-    from alithis.ipfs.cid import Cid
-
-    digest = reference.removeprefix("0x")
-    return Cid.parse(f"f01551220{digest.lower()}" if len(digest) == 64 else reference)
+    reference = Reference.parse(place)
+    if reference.kind in ("url", "bucket"):
+        raise click.UsageError(
+            f"{reference}: takes a folder, a token or a CID; "
+            "alithis store get URL -o DIR copies it into a folder"
+        )
+    return reference
 
 
 def _line(placed: Placed) -> str:
@@ -146,75 +141,50 @@ def _open_store(folder: Path | None) -> Store:
 
 
 @store.command("get")
-@click.argument("reference", metavar="CID|DIGEST")
-@click.option("-o", "--out", type=ANY, required=True, help="The directory to write.")
-@store_option
-@gateway_option
+@click.argument("place", metavar="TOKEN|URL|CID")
+@click.option("-o", "--out", type=ANY, metavar="DIR", required=True, help="The folder to write.")
+@reference_options()
 @json_option
-def store_get(
-    reference: str,
-    out: Path,
-    store_folder: Path | None,
-    gateways: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Copy a manifest out of the store; every file is checked against its digests.
+def store_get(place: str, out: Path, references: Resolver, as_json: bool) -> None:
+    """Copy a manifest out of the store, or from elsewhere; every file is checked.
 
-    The reference is the CID of its metadata.json (a token's URI), ipfs://CID/path of it or its
-    directory, or that file's SHA-256. What the store has not comes from gateways, into the store
-    first, each block checked; a run that broke off is gone on with.
+    A CID is that of its metadata.json (a token's URI), ipfs://CID/path of it or its folder, or
+    that file's SHA-256. What the store lacks comes from gateways, into the store first, each block
+    checked; interrupted work is resumed. An http, https or s3 URL is copied from there. A TOKEN
+    takes --rpc and --registry.
 
     \b
     Examples:
       alithis store get ipfs://f01551220… -o photos.alithis
       alithis store get ipfs://bafy…/photos.alithis -o photos.alithis --gateway https://ipfs.io
+      alithis store get 7 -o photos.alithis --rpc URL --registry 0x…
+      alithis store get https://example.org/photos.alithis -o photos.alithis
     """
-    from alithis.storage.fallback import Gateways
-
-    opened, gates = _open_store(store_folder), Gateways.named(gateways)
-    withheld, files = _get(opened, gates, reference, out)
-    if as_json:
-        say(json.dumps({"manifest": str(out), "withheld": withheld, "fetched": files}, indent=1))
-        return
-    came = f", {len(files)} files of it from gateways" if files else ""
-    say(f"{out}: written{came}" + f"; not in the store: {', '.join(withheld)}" * bool(withheld))
-
-
-def _get(
-    opened: Store, gates: Gateways, reference: str, out: Path
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Write a manifest; return what is withheld of it, and which files were fetched for it."""
-    from alithis.errors import IntegrityError, NotStoredError
-    from alithis.manifest.folder import check_target
-
-    notes = list[str]()
-    cid = gates.resolve(reference, notes) if "/" in reference else _parse_reference(reference)
-    try:
-        return opened.get_manifest(cid, out), ()
-    except (NotStoredError, IntegrityError):
-        if not gates.each:
-            raise
-    check_target(out.absolute(), replace=False)  # before much has come
-    found = _fetch(cid, opened, gates)
-    for line in (*notes, *found.notes, *found.withheld.values()):
-        say(f"note: {line}", err=True)
-    return opened.get_manifest(found.cid, out), found.files
-
-
-def _fetch(cid: Cid, opened: Store, gates: Gateways) -> Fetched:
     from alithis.cli.terminal import shown
-    from alithis.storage.download import fetch
+    from alithis.verify.reference import Reference
 
+    refuse_standard_output(out, "a folder")
+    reference = Reference.parse(place)
+    if reference.kind == "folder":
+        raise click.UsageError(f"{reference}: takes a token, a URL or a CID, not a folder")
     with shown() as progress:
-        return fetch(cid, opened, gates, progress)
+        found = references.copy(reference, out, progress)
+    say_notes(found.notes)
+    if as_json:
+        facts = {"manifest": str(out), "withheld": found.withheld, "fetched": found.fetched}
+        say(json.dumps(facts, indent=1))
+        return
+    came = f", {len(found.fetched)} files of it from gateways" if found.fetched else ""
+    lacks = f"; not available: {', '.join(found.withheld)}" if found.withheld else ""
+    say(f"{out}: written{came}{lacks}")
 
 
 @store.command("export")
-@click.argument("reference", metavar="MANIFEST|CID")
-@click.option("-o", "--out", type=ANY, required=True, help="The CAR file to write.")
-@store_option
+@click.argument("place", metavar="TOKEN|DIR|CID")
+@click.option("-o", "--out", type=ANY, metavar="FILE", required=True, help="The CAR file to write.")
+@reference_options()
 @json_option
-def store_export(reference: str, out: Path, store_folder: Path | None, as_json: bool) -> None:
+def store_export(place: str, out: Path, references: Resolver, as_json: bool) -> None:
     """Write a manifest, or a file in the store, as a CAR file (CARv1), which IPFS tools read.
 
     Its roots are metadata.json, and each file that it names, by their CIDs.
@@ -227,8 +197,12 @@ def store_export(reference: str, out: Path, store_folder: Path | None, as_json: 
     from alithis.ipfs import car
     from alithis.storage.store import parts_of
 
-    opened, path = _open_store(store_folder), Path(reference)
-    parts = parts_of(path) if path.is_dir() else opened.parts(_put_here(opened, reference))
+    refuse_standard_output(out, "a CAR file")
+    reference = _storable(place)
+    if reference.kind == "folder":
+        parts = parts_of(reference.folder())
+    else:
+        parts = references.store.parts(references.cid(reference))
     size = car.write(parts, out)
     if as_json:
         roots = {part.name: str(part.cid) for part in parts}
@@ -300,7 +274,7 @@ def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
 
 
 @store.command("check")
-@click.argument("reference", metavar="TOKEN|MANIFEST|CID")
+@click.argument("place", metavar=REFERENCE)
 @click.option(
     "--at",
     "hosts",
@@ -318,25 +292,19 @@ def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
     help="Ranges of each file that are read.",
 )
 @click.option("--withheld", is_flag=True, help="Do not ask for items.parquet: it is withheld.")
-@chain_options()
-@store_option
-@gateway_option
+@reference_options()
 @json_option
 @click.pass_context
 def store_check(
     ctx: click.Context,
-    reference: str,
+    place: str,
     hosts: tuple[str, ...],
     samples: int,
     withheld: bool,
-    rpc: str | None,
-    registry: str | None,
-    chain: int | None,
-    store_folder: Path | None,
-    gateways: tuple[str, ...],
+    references: Resolver,
     as_json: bool,
 ) -> None:
-    """Tell whether a manifest's files are still to be had, from which hosts, and how fast.
+    """Check whether a manifest's files are available, from which hosts, and how fast.
 
     Each gateway, and each host named by --at, is asked for random ranges of every file, which
     are compared with the copy in the folder or the store, or else with the file's CID, its blocks
@@ -353,16 +321,15 @@ def store_check(
       alithis store check 7 --rpc URL --registry 0x…
     """
     from alithis.storage.availability import BackendHost, GatewayHost, Host, check
-    from alithis.storage.fallback import Gateways
     from alithis.storage.hosts import open_backends
+    from alithis.verify.reference import Reference
 
-    gates, backends = Gateways.named(gateways), open_backends(hosts)
-    asked: list[Host] = [GatewayHost(each) for each in gates.each]
+    backends = open_backends(hosts)
+    asked: list[Host] = [GatewayHost(each) for each in references.gateways.each]
     asked += [BackendHost(each) for each in backends]
     if not asked:
         raise click.UsageError("nobody to ask: name a --gateway, or a host with --at")
-    opened = _open_store(store_folder)
-    data, at_hand, kept_back = _known(reference, opened, gates, rpc, registry, chain)
+    data, at_hand, kept_back = _known(references, Reference.parse(place))
     if withheld:
         kept_back = _items_of(data)
     health = check(
@@ -378,55 +345,30 @@ def store_check(
 
 
 def _known(
-    reference: str,
-    opened: Store,
-    gates: Gateways,
-    rpc: str | None,
-    registry: str | None,
-    chain: int | None,
+    references: Resolver, reference: Reference
 ) -> tuple[bytes, dict[str, Path], tuple[str, ...]]:
     """Find a metadata.json, which of its files are here, and which a folder keeps back."""
     from alithis.errors import NotStoredError
     from alithis.manifest import metadata
     from alithis.storage.store import parts_of
 
-    folder = Path(reference)
+    opened = references.store
     try:
-        if folder.is_dir():
+        if reference.kind == "folder":
+            folder = reference.folder()
             here = {part.name: part.path for part in parts_of(folder)}
             data = (folder / metadata.FILE).read_bytes()
             return data, here, tuple(name for name in _items_of(data) if name not in here)
-        notes = list[str]()
-        if reference.isdecimal() and len(reference) < 16:
-            cid = _of_token(int(reference), rpc, registry, chain)
-        else:
-            cid = gates.resolve(reference, notes) if "/" in reference else _named(reference)
+        if reference.kind in ("url", "bucket"):
+            return references.open(reference).manifest.data, {}, ()
+        cid = references.cid(reference)
         here = {part.name: part.path for part in opened.parts(cid)} if opened.has(cid) else {}
         if metadata.FILE in here:
             data = opened.read_bytes(cid, metadata.MAX_BYTES)
             return data, here, tuple(name for name in _items_of(data) if name not in here)
-        return gates.metadata(cid, notes)[0], {}, ()
+        return references.gateways.metadata(cid, [])[0], {}, ()
     except NotStoredError as error:
         raise Failure(f"metadata.json is missing: {error}", 1) from error
-
-
-def _of_token(token: int, rpc: str | None, registry: str | None, chain: int | None) -> Cid:
-    from alithis.chain.registry import Registry
-    from alithis.chain.rpc import HttpTransport
-    from alithis.ipfs.cid import Cid
-
-    if not rpc or not registry:
-        raise click.UsageError("a token takes --rpc and --registry")
-    return Cid.raw(Registry(HttpTransport(rpc), registry, chain).record(token).metadata_digest)
-
-
-def _named(reference: str) -> Cid:
-    from alithis.errors import FormatError
-
-    try:
-        return _parse_reference(reference)
-    except FormatError as error:
-        raise click.UsageError(f"{reference}: no folder, no token and no CID") from error
 
 
 def _items_of(data: bytes) -> tuple[str, ...]:

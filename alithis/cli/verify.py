@@ -12,21 +12,18 @@ import click
 from alithis.cli.options import (
     EXISTING,
     TOKEN,
-    chain_options,
-    gateway_option,
     json_option,
     key_option,
     read_key,
+    reference_options,
     say,
-    store_option,
     was_typed,
 )
 from alithis.errors import AlithisError
 
 if TYPE_CHECKING:
     from alithis.manifest.reader import Manifest
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.store import Store
+    from alithis.verify.reference import Reference, Resolver
     from alithis.verify.target import Target
     from alithis.verify.verdict import Result
 
@@ -38,14 +35,13 @@ if TYPE_CHECKING:
     "places",
     multiple=True,
     metavar="DIR|URL|CID",
-    help="A manifest: a folder, a URL or ipfs://CID; without --rpc, the one to verify against. "
-    "Repeatable.",
+    help="A manifest: a folder, an http, https or s3 URL, or ipfs://CID; without --rpc, the one "
+    "to verify against. Repeatable.",
 )
 @click.option("--proof", "proof_file", type=EXISTING, help="A proof file about FILE.")
 @key_option
 @click.option("--root", metavar="HASH", help="The root that the manifest or proof must have.")
 @click.option("--size", type=click.IntRange(min=1), metavar="N", help="The size, with --root.")
-@chain_options()
 @click.option(
     "--token",
     "tokens",
@@ -54,8 +50,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="A token to verify against; may be repeated  [default: all, or the proof's].",
 )
-@store_option
-@gateway_option
+@reference_options()
 @json_option
 @click.pass_context
 def verify(
@@ -66,12 +61,8 @@ def verify(
     key_file: Path | None,
     root: str | None,
     size: int | None,
-    rpc: str | None,
-    registry: str | None,
-    chain: int | None,
     tokens: tuple[int, ...],
-    store_folder: Path | None,
-    gateways: tuple[str, ...],
+    references: Resolver,
     as_json: bool,
 ) -> None:
     """Verify that a data point is in a dataset, or absent from it.
@@ -97,8 +88,6 @@ def verify(
       alithis verify cat.jpg --proof cat.proof.json --root 4f… --size 60000 --json
       alithis verify scan.png --manifest patients.alithis --key-file patients.key
     """
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.store import Store
     from alithis.verify import target as targets
     from alithis.verify import tokens as tokens_module
     from alithis.verify import verdict
@@ -107,18 +96,13 @@ def verify(
     asked = targets.Target.parse(target, proof_file=proof_file, key=read_key(key_file))
     if (root is None) != (size is None):
         raise click.UsageError("--root and --size go together")
-    gates, store = Gateways.named(gateways), Store(store_folder)
-    found = _opened(places, gates, store)
-    if rpc and registry and root is None:
-        from alithis.chain.registry import Registry
-        from alithis.chain.rpc import HttpTransport
-
-        shelf = Shelf(store, _at_hand(found), gates)
-        opened = Registry(HttpTransport(rpc), registry, chain)
-        results = tokens_module.verify_tokens(asked, opened, shelf, tokens or None)
+    found = _opened(list(map(_reference, places)), references)
+    if root is None and (registry := references.registry):
+        shelf = Shelf(references.store, _at_hand(found), references.gateways)
+        results = tokens_module.verify_tokens(asked, registry, shelf, tokens or None)
     elif any(map(was_typed, ("rpc", "registry", "chain", "tokens"))):
         raise click.UsageError(
-            "--rpc and --registry go together, and without --root; --chain and --token go with them"
+            "--token goes with --rpc and --registry; all of them without --root and --size"
         )
     elif places or root:
         results = _verify_offline(asked, list(found), root, size)
@@ -152,17 +136,27 @@ def _verify_offline(
     return [steps.verify_proof(asked, root=committed, size=size)]
 
 
-def _opened(places: tuple[str, ...], gateways: Gateways, store: Store) -> Iterator[Found]:
-    """Open manifests; where there are several, one that cannot be opened does not end it."""
-    from alithis.verify.reference import open_manifest
+def _reference(text: str) -> Reference:
+    from alithis.verify.reference import Reference
 
+    reference = Reference.parse(text)
+    if reference.kind == "token":
+        raise click.UsageError(
+            f"--manifest {reference}: write --token {reference} to verify against a token, "
+            f"with --rpc and --registry, or --manifest ./{reference} for a folder"
+        )
+    return reference
+
+
+def _opened(places: list[Reference], references: Resolver) -> Iterator[Found]:
+    """Open manifests; where there are several, one that cannot be opened does not stop the rest."""
     for place in places:
         try:
-            yield place, open_manifest(place, gateways, store)
+            yield str(place), references.open(place).manifest
         except AlithisError as error:
             if len(places) == 1:
                 raise
-            yield place, error
+            yield str(place), error
 
 
 def _at_hand(places: Iterable[Found]) -> Iterator[Manifest]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMS = ("bytes", "pixels", "text", "record", "sample")
 """The canonical forms' names."""
-_MODES = ("L", "RGB", "RGBA")
+MODES = ("L", "RGB", "RGBA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,15 @@ class Form:
     columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no canonical form is."""
+        """Refuse values that do not make a canonical form."""
         if self.name not in FORMS:
             known = f"{', '.join(FORMS[:-1])} and {FORMS[-1]}"
             raise FormatError(f"canonical form {self.name!r}: this release knows {known}")
         if self.name != "pixels" and (self.mode, self.width, self.height) != (None, None, None):
             raise FormatError(f"canonical form {self.name}: has no mode, width or height")
-        if self.name == "pixels" and self.mode not in _MODES:
+        if self.name == "pixels" and self.mode not in MODES:
             raise FormatError(
-                f"canonical form pixels: mode {self.mode!r} is none of {', '.join(_MODES)}"
+                f"canonical form pixels: mode {self.mode!r} is none of {', '.join(MODES)}"
             )
         if self.columns is not None:
             self._check_columns(self.columns)
@@ -93,7 +93,7 @@ class Form:
         return record.sample_of(data)
 
     def require(self) -> None:
-        """Check that the libraries this form needs are there.
+        """Check that the libraries that this form needs are installed.
 
         Raises:
             MissingExtraError: Pillow is needed and not installed.

@@ -1,8 +1,28 @@
-"""The terms that manifests and the registry share, each stated once."""
+"""The terms and limits that manifests, the registry and the page share, each stated once.
+
+tools/generate_terms.py writes them for the page, into web/src/generated/terms.js.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+MAX_SIZE = 1 << 48
+"""More leaves than this no commitment holds; it bounds what untrusted sizes can ask for."""
+MAX_METADATA_BYTES = 256 * 1024
+"""A raw IPFS block is no larger, so the CID of a larger document would not be its SHA-256."""
+MAX_PROOF_BYTES = 64 * 1024
+"""Bytes of a proof file."""
+MAX_PATH = 64
+"""Hashes in a path of a proof file; a tree of `MAX_SIZE` leaves needs 48."""
+MAX_FILES = 300
+"""Entries of ``distribution`` in metadata.json: 256 files of items, and room for the others."""
+MAX_NAME = 200
+"""Characters in an artifact's name."""
+MAX_LINKS = 256
+"""Links of a token, by the contract; metadata.json states as many inputs at most."""
+MAX_TEXT_BYTES = 1024
+"""Bytes of a text or URI that goes into an event, by the contract."""
 
 
 class Term(StrEnum):

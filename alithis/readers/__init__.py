@@ -1,8 +1,8 @@
-"""Where data points come from: folders, archives, tables, lines, arrays, here and elsewhere.
+"""Where data points come from: folders, archives, tables, lines and arrays, local or remote.
 
-A reader knows its canonical form and gives batches of digested data points (`manifest.DataPoints`).
-It never drops a data point: what is none is counted and listed (`Source.skipped`), and what cannot
-be read stops it, with the name of what is wrong.
+Each reader returns a `Source`, which hashes data points in batches (`manifest.reader.DataPoints`).
+No data point is dropped silently: an entry that is no data point is counted and listed
+(`Source.skipped`), and a file that cannot be read stops the reader with an error that names it.
 """
 
 from alithis.readers.archive import archives
@@ -13,16 +13,16 @@ from alithis.readers.huggingface import dataset
 from alithis.readers.lines import delimited, jsonl, text_lines
 from alithis.readers.numeric import arrays, idx, idx_array, of_array
 from alithis.readers.numpy_files import numpy_file
-from alithis.readers.opening import KINDS, Options, open_source
+from alithis.readers.opening import KINDS, SourceOptions, open_source
 from alithis.readers.source import Skips, Source
 from alithis.readers.tables import arrow, parquet
 
 __all__ = [
     "KINDS",
     "Choice",
-    "Options",
     "Skips",
     "Source",
+    "SourceOptions",
     "archives",
     "arrays",
     "arrow",

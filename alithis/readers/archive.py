@@ -1,7 +1,8 @@
-"""Archives: tar (packed or not) and zip, and shards of WebDataset.
+"""Archives: tar (compressed or not) and zip, and shards of WebDataset.
 
-A member is read where it lies. What lies in a zip or an unpacked tar is hashed by the workers; a
-packed tar is unpacked and hashed on the way, without ever being held.
+Nothing is extracted to the disk. Members of a zip or an uncompressed tar are hashed by the workers,
+each at its offset. A compressed tar can only be read from start to end, and is hashed while it is
+decompressed, so that memory does not grow with it.
 """
 
 from __future__ import annotations
@@ -25,19 +26,20 @@ from alithis.forms.form import BYTES, Form
 from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
-from alithis.readers.places import MAX_READ, Place, is_packed, readable, unpacked, worth
-from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
+from alithis.readers.compression import decompressed, is_compressed
+from alithis.readers.data_file import MAX_READ, DataFile, identity_of, read_errors, useful_pool
+from alithis.readers.source import Skips, Source, first_folder, parent_folder, split_evenly
 
 MAX_MEMBER = 1 << 36
-"""Bytes in a member, unpacked: 64 GiB."""
+"""Largest member, in decompressed bytes: 64 GiB."""
 
 MAX_DECODED = 1 << 30
-"""Bytes in a member that has to be decoded as a whole: 1 GiB."""
+"""Largest member that is decoded in memory (an image, a text): 1 GiB."""
 
-_MAX_DIRECTORY = 1 << 27  # bytes in a zip's list of members, which is read as a whole
-_MAX_NAME = 1 << 12
+_MAX_DIRECTORY = 1 << 27  # bytes of a zip's central directory, which is read into memory
+_MAX_NAME = 1 << 12  # bytes
 _MAX_PARTS = 1 << 10  # files in a sample
-_MAX_LABEL = 1 << 12
+_MAX_LABEL = 1 << 12  # bytes
 _RUN = 64  # members that a worker hashes at a time
 _BATCH, _BATCH_BYTES = 1 << 12, 1 << 26
 _BLOCK, _TAR_BLOCK = 1 << 20, 512
@@ -53,16 +55,16 @@ _SAMPLE = re.compile(r"((?:.*/)?[^.]+)\.([^/]*)", re.DOTALL)  # WebDataset's key
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ArchiveOptions:
     """How the members of archives become data points.
 
     Attributes:
-        form: their canonical form; of samples, ``sample``, or that of the chosen member.
-        per_sample: whether the members of one key are one data point.
-        column: of a sample, the extension of the member that is the data point.
-        label: of a sample, the extension of the member that is its label, a short text.
+        form: their canonical form; for samples ``sample``, or the form of the chosen member.
+        per_sample: whether consecutive members with the same key are one data point.
+        column: the extension of the member of a sample that is the data point; None for all.
+        label: the extension of the member of a sample that is its label, a short text.
         label_from_folder: whether a member's folder is its label.
-        split_from_folder: whether the first folder on a member's path is its split.
+        split_from_folder: whether the first folder of a member's path is its split.
     """
 
     form: Form = BYTES
@@ -75,7 +77,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A file in an archive: its path, its bytes unpacked, its offset or `ZipInfo`."""
+    """A file in an archive: its path, its size when decompressed, its offset or `ZipInfo`."""
 
     name: str
     size: int
@@ -84,14 +86,14 @@ class _Member:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What is to be found out of a member.
+    """What to compute of a member.
 
     Attributes:
         member: the member.
-        key: of which data point it is a part.
-        extension: which part.
-        hashed: whether its digest is wanted.
-        read: whether its bytes are: a label's.
+        key: the data point that it is part of.
+        extension: which part of it.
+        hashed: whether its digest is needed.
+        read: whether its content is needed: it is a label.
     """
 
     member: _Member
@@ -101,71 +103,73 @@ class _Task:
     read: bool = False
 
 
-_Result = tuple[bytes, bytes]  # a member's digest and its bytes, as far as they were wanted
+_Result = tuple[bytes, bytes]  # a member's digest and content, as far as they are needed
 _Parts = dict[str, tuple[_Task, _Result]]
 _Point = tuple[bytes, str, int, dict[str, str]]  # digest, path, size and columns
 
 
 def archives(
-    places: Sequence[Place], options: Options, *, one_of_several: bool | None = None
+    files: Sequence[DataFile], options: ArchiveOptions, *, one_of_several: bool | None = None
 ) -> Source:
-    """Take the members of tar and zip files as data points, or samples made of them.
+    """Read the members of tar and zip files as data points, or samples that consist of them.
 
-    The paths are those in the archive; where there are several archives, after its name.
+    Paths are those in the archive; of several archives, each path starts with the archive's name.
 
     Args:
-        places: the archives; a tar may be packed by gzip, bzip2, xz or Zstandard.
-        options: what is a data point.
-        one_of_several: whether there are several; by default, whether several are given.
+        files: the archives; a tar may be compressed by gzip, bzip2, xz or Zstandard.
+        options: what a data point is.
+        one_of_several: whether paths start with the archive's name; by default they do if there
+            are several files.
 
     Raises:
-        SourceError: of reading: something is no archive, damaged, cut short or beyond the bounds.
+        SourceError: while reading: a file is no archive, damaged, cut short or exceeds a limit.
     """
     options.form.require()
     skipped = Skips()
-    has_several = len(places) > 1 if one_of_several is None else one_of_several
+    has_several = len(files) > 1 if one_of_several is None else one_of_several
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         skipped.clear()
-        several = worth(pool, places, options.form)
-        for place in places:
-            prefix = f"{place.name}/" if has_several else ""
-            reader = _Reader(place, options, prefix, skipped, first)
+        several = useful_pool(pool, files, options.form)
+        for data_file in files:
+            prefix = f"{data_file.name}/" if has_several else ""
+            reader = _Reader(data_file, options, prefix, skipped, first)
             yield from reader.items(several)
             first = max(0, first - reader.found)
 
     def cut(count: int) -> list[Source]:
         return [
-            archives(part, options, one_of_several=has_several) for part in shares(places, count)
+            archives(part, options, one_of_several=has_several)
+            for part in split_evenly(files, count)
         ]
 
-    facts = fingerprint("archives", [(each.where, each.stamp) for each in places], options)
-    return Source(options.form, None, digested, facts, skipped, cut=cut)
+    identity = identity_of("archives", files, options)
+    return Source(options.form, None, digested, identity, skipped, cut=cut)
 
 
 class _Reader:
-    """One archive, read once."""
+    """Reads one archive, once."""
 
     def __init__(
-        self, place: Place, options: Options, prefix: str, skipped: Skips, first: int
+        self, data_file: DataFile, options: ArchiveOptions, prefix: str, skipped: Skips, first: int
     ) -> None:
-        self._place, self._options, self._prefix = place, options, prefix
+        self._data_file, self._options, self._prefix = data_file, options, prefix
         self._skipped, self._first = skipped, first
         self.found = 0
 
     def items(self, pool: Pool | None) -> Iterator[DataPoints]:
-        """Yield the data points from the first wanted one on."""
+        """Yield the data points from number ``first`` on."""
         file: Any
-        with self._place.open() as file, _readable(self._place):
+        with self._data_file.open() as file, _readable(self._data_file):
             head = file.peek(262)[:262]
-            packed = is_packed(head)
+            compressed = is_compressed(head)
             is_zip = head.startswith(b"PK") and head[257:] != b"ustar"
             if is_zip:
                 members, apart = self._zip_members(file), True
             else:
-                file = _Forward(unpacked(file) if packed else file, packed=packed)
-                members, apart = self._tar_members(file), not packed
-            if apart and pool is not None and self._place.is_local:
+                file = _Forward(decompressed(file) if compressed else file, compressed=compressed)
+                members, apart = self._tar_members(file), not compressed
+            if apart and pool is not None and self._data_file.is_local:
                 results = self._in_workers(pool, self._tasks(members))
             else:
                 results = self._here(file, self._tasks(members))
@@ -176,10 +180,10 @@ class _Reader:
             yield from self._sample_tasks(members)
             return
         for member in members:
-            yield _Task(member, member.name, hashed=self._is_next_wanted())
+            yield _Task(member, member.name, hashed=self._count_next())
 
-    def _is_next_wanted(self) -> bool:
-        """Count a data point, and tell whether it was not digested before."""
+    def _count_next(self) -> bool:
+        """Count a data point, and return whether it is number ``first`` or later."""
         self.found += 1
         return self.found > self._first
 
@@ -189,13 +193,13 @@ class _Reader:
         for member in members:
             match = _SAMPLE.fullmatch(member.name)
             if match is None:
-                self._skip(member.name, "a name without an extension")
+                self._skip(member.name, "its name has no extension")
                 continue
             key, extension = match[1], match[2].lower()
             if column is not None:
-                wanted = extension == column and self._is_next_wanted()
+                wanted = extension == column and self._count_next()
             elif key != before:
-                wanted = self._is_next_wanted()
+                wanted = self._count_next()
             yield _Task(member, key, extension, hashed=wanted, read=extension == label)
             before = key
 
@@ -208,14 +212,17 @@ class _Reader:
         source: Any = file
         archive = tarfile.TarFile(fileobj=source, encoding="utf-8", errors="surrogateescape")
         while (info := archive.next()) is not None:
-            vars(archive)["members"].clear()  # or it would keep all that it has seen
+            vars(archive)["members"].clear()  # otherwise memory grows with the archive
             name = self._checked(info.name, info.size)
             if info.issparse():
-                raise SourceError(f"{self._place.where}: {name}: sparse files are not read")
+                raise SourceError(
+                    f"{self._data_file.where}: {name}: sparse files are not supported; pack it "
+                    "with tar without --sparse"
+                )
             if info.isreg():
                 yield _Member(name, info.size, info.offset_data)
             else:
-                self._skip(name, _KINDS.get(info.type, "of an unknown kind"))
+                self._skip(name, _KINDS.get(info.type, "an entry of an unknown type"))
         file.check_end()
 
     def _zip_members(self, file: BinaryIO) -> Iterator[_Member]:
@@ -228,7 +235,9 @@ class _Reader:
                 elif stat.S_ISLNK(info.external_attr >> 16):
                     self._skip(name, "a symbolic link")
                 elif info.flag_bits & 1:
-                    raise SourceError(f"{self._place.where}: {name}: is encrypted")
+                    raise SourceError(
+                        f"{self._data_file.where}: {name}: is encrypted; pack it without a password"
+                    )
                 else:
                     yield _Member(name, info.file_size, info)
 
@@ -236,29 +245,36 @@ class _Reader:
         """Return a member's name as a relative POSIX path.
 
         Raises:
-            SourceError: it is none, or the member is beyond the bounds.
+            SourceError: it is no such path, or the member is too large.
         """
-        where = self._place.where
+        where = self._data_file.where
         try:
             long = len(name.encode()) > _MAX_NAME
         except UnicodeEncodeError as error:
-            raise SourceError(f"{where}: {name!r}: the name of a member is not UTF-8") from error
+            raise SourceError(
+                f"{where}: {name!r}: the name of a member is not UTF-8; rename it"
+            ) from error
         path = PurePosixPath(name)
         if long or "\0" in name or path.is_absolute() or ".." in path.parts:
-            raise SourceError(f"{where}: {name[:80]!r}: no relative path of at most 4096 bytes")
+            raise SourceError(
+                f"{where}: {name[:80]!r}: the name of a member is not a relative path of at "
+                "most 4096 bytes"
+            )
         if size > MAX_MEMBER:
-            raise SourceError(f"{where}: {name}: {size} bytes; at most {MAX_MEMBER} are read")
+            raise SourceError(
+                f"{where}: {name}: {size} bytes; a member may have at most {MAX_MEMBER}"
+            )
         return path.as_posix()
 
     # -- Hashing -----------------------------------------------------------------------------
 
     def _here(self, file: BinaryIO, tasks: Iterable[_Task]) -> Iterator[tuple[_Task, _Result]]:
         for task in tasks:
-            yield task, _result(file, task, self._options.form, self._place.where)
+            yield task, _result(file, task, self._options.form, self._data_file.where)
 
     def _in_workers(self, pool: Pool, tasks: Iterator[_Task]) -> Iterator[tuple[_Task, _Result]]:
         runs = iter(lambda: list(islice(tasks, _RUN)), [])
-        work = ((self._place, run, self._options.form) for run in runs)
+        work = ((self._data_file, run, self._options.form) for run in runs)
         for done in pool.map(_of_run, work):
             yield from done
 
@@ -275,7 +291,7 @@ class _Reader:
                 yield found, self._prefix + name, task.member.size, self._folders(name)
 
     def _grouped(self, results: Iterable[tuple[_Task, _Result]]) -> Iterator[_Parts]:
-        """Gather the neighbours of one key."""
+        """Group consecutive members that have the same key."""
         parts: _Parts = {}
         key = None
         for task, result in results:
@@ -285,7 +301,7 @@ class _Reader:
             key = task.key
             if task.extension in parts or len(parts) == _MAX_PARTS:
                 raise SourceError(
-                    f"{self._place.where}: {task.member.name}: its sample has this extension "
+                    f"{self._data_file.where}: {task.member.name}: its sample has this extension "
                     f"twice, or more than {_MAX_PARTS} files"
                 )
             parts[task.extension] = (task, result)
@@ -302,7 +318,7 @@ class _Reader:
             chosen = [parts[column]]
             found = chosen[0][1][0]
         else:
-            self._skip(key, f"a sample without {column}")
+            self._skip(key, f"the sample has no {column}")
             return
         if chosen[0][0].hashed:
             size = sum(task.member.size for task, _ in chosen)
@@ -313,11 +329,14 @@ class _Reader:
         if label is None:
             return {}
         if label not in parts:
-            raise SourceError(f"{self._place.where}: {key}: a sample without {label}, its label")
+            raise SourceError(
+                f"{self._data_file.where}: {key}: the sample has no {label}, which is to be its "
+                "label"
+            )
         try:
             return {"label": text.decoded(parts[label][1][1]).strip()}
         except SourceError as error:
-            raise SourceError(f"{self._place.where}: {key}.{label}: {error}") from error
+            raise SourceError(f"{self._data_file.where}: {key}.{label}: {error}") from error
 
     def _folders(self, name: str) -> dict[str, str]:
         columns = {}
@@ -346,10 +365,10 @@ def _items(rows: Sequence[_Point]) -> DataPoints:
     return DataPoints(digests, [row[1] for row in rows], [row[2] for row in rows], columns)
 
 
-def _of_run(run: tuple[Place, Sequence[_Task], Form]) -> list[tuple[_Task, _Result]]:
-    place, tasks, form = run
-    with place.open() as file, _readable(place):
-        return [(task, _result(file, task, form, place.where)) for task in tasks]
+def _of_run(run: tuple[DataFile, Sequence[_Task], Form]) -> list[tuple[_Task, _Result]]:
+    data_file, tasks, form = run
+    with data_file.open() as file, _readable(data_file):
+        return [(task, _result(file, task, form, data_file.where)) for task in tasks]
 
 
 def _result(file: BinaryIO, task: _Task, form: Form, where: str) -> _Result:
@@ -375,7 +394,7 @@ def _opened(file: BinaryIO, member: _Member) -> Any:
     file.seek(member.spot.header_offset)
     head = file.read(30)
     if len(head) < 30 or head[:4] != b"PK\3\4":
-        raise SourceError("no member where the list of members says")
+        raise SourceError("is not where the zip's directory says: damaged. Download it again")
     name, extra = struct.unpack("<HH", head[26:])
     file.seek(name + extra, 1)
     return zipfile.ZipExtFile(file, "r", member.spot)
@@ -390,22 +409,22 @@ def _stream(file: BinaryIO, size: int) -> bytes:
 
 def _whole(file: BinaryIO, size: int, limit: int) -> bytes:
     if size > limit:
-        raise SourceError(f"{size} bytes; at most {limit} are read")
+        raise SourceError(f"{size} bytes; at most {limit} can be read into memory")
     return b"".join(_blocks(file, size))
 
 
 def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Read exactly so many bytes; at the end of a zip's member, its checksum is checked."""
+    """Read exactly ``size`` bytes; at the end of a zip's member, zipfile checks its checksum."""
     left = size
     while block := file.read(min(left, _BLOCK)):
         yield block
         left -= len(block)
     if left:
-        raise SourceError(f"cut short: {left} of {size} bytes are missing")
+        raise SourceError(f"cut short: {left} of {size} bytes are missing. Download it again")
 
 
 class _Bounded:
-    """A file of which no piece is read that is too large to be held."""
+    """A file that refuses to read a piece larger than a limit: zipfile reads a directory whole."""
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file, self._limit = file, limit
@@ -414,15 +433,15 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         data = b"" if size > self._limit else self._file.read(self._limit if size < 0 else size)
         if size > self._limit or len(data) == self._limit:
-            raise SourceError(f"a list of members of {self._limit} bytes or more")
+            raise SourceError(f"its directory has {self._limit} bytes or more: split the archive")
         return data
 
 
 class _Forward:
-    """A tar file, read forward: so that a packed one is unpacked once."""
+    """A tar file that is read forward only: seeking in a compressed one would start it again."""
 
-    def __init__(self, file: BinaryIO, *, packed: bool) -> None:
-        self._file, self._packed, self._at = file, packed, 0
+    def __init__(self, file: BinaryIO, *, compressed: bool) -> None:
+        self._file, self._compressed, self._at = file, compressed, 0
         self._last = b""
 
     def tell(self) -> int:
@@ -430,41 +449,43 @@ class _Forward:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= MAX_READ:
-            raise SourceError(f"a header of {size} bytes; at most {MAX_READ} are read")
+            raise SourceError(f"a header of {size} bytes; at most {MAX_READ} are allowed")
         self._last = self._file.read(size)
         self._at += len(self._last)
         return self._last
 
     def seek(self, position: int) -> None:
-        if not self._packed:
+        if not self._compressed:
             self._at = self._file.seek(position)
             return
         while self._at < position and self.read(min(position - self._at, _BLOCK)):
             pass
 
     def check_end(self) -> None:
-        """Check that what was read last is the end of the archive, and that nothing follows.
+        """Check that the archive ended with its end mark, and that nothing follows.
 
-        `tarfile` takes a damaged header, and the end of the file, for the end too.
+        `tarfile` treats a damaged header, and a file that is cut short, as the end of the archive.
 
         Raises:
-            SourceError: it is not.
+            SourceError: the end mark is missing, or something follows it.
         """
         if len(self._last) < _TAR_BLOCK:
-            raise SourceError("no end of the archive: cut short?")
+            raise SourceError(
+                "the end mark of the archive is missing: cut short. Download it again"
+            )
         while not self._last.strip(b"\0"):
             if not self.read(_BLOCK):
                 return
         raise SourceError(
-            f"damaged, or another archive follows, before byte {self._at}: members would be lost"
+            f"damaged before byte {self._at}, or another archive follows: members would be lost"
         )
 
 
 @contextmanager
-def _readable(place: Place) -> Iterator[None]:
-    """Name the archive in the errors that reading it brings."""
-    with readable(place.where):
+def _readable(data_file: DataFile) -> Iterator[None]:
+    """Turn errors of the archive libraries into ones that name the file."""
+    with read_errors(data_file.where):
         try:
             yield
         except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, struct.error) as error:
-            raise SourceError(f"damaged archive: {error}") from error
+            raise SourceError(f"damaged archive: {error}. Download it again") from error

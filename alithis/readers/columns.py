@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from alithis.base.text import first_line
 from alithis.errors import SourceError
 from alithis.forms import record
 from alithis.forms.form import Form
@@ -31,15 +32,15 @@ _EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What of a row is a data point, and what is carried beside it.
+    """What of a row is a data point, and what is kept with it.
 
     Attributes:
         form: the data points' canonical form; None is ``text`` for a column of strings and
             ``bytes`` for one of bytes, and ``record`` for rows.
-        column: the column that holds the data points; None for rows.
-        columns: of rows, the columns that make up the record; None for all.
-        keep: columns that are carried: what they are called in items.parquet, and here.
-        split_from_folder: whether the first folder on a file's path is the split of its rows.
+        column: the column that contains the data points; None if a data point is a row.
+        columns: the columns of a row that are its record; None for all.
+        keep: columns to keep: their names in items.parquet, and in the table.
+        split_from_folder: whether the first folder of a file's path is the split of its rows.
     """
 
     form: Form | None = None
@@ -49,11 +50,11 @@ class Choice:
     split_from_folder: bool = False
 
     def split_of(self, name: str) -> list[tuple[str, str]]:
-        """Return the column ``split`` of a file's rows, if there is to be one."""
+        """Return the column ``split`` of a file's rows, if it comes from the folder."""
         return [("split", first_folder(name))] if self.split_from_folder else []
 
     def needed(self, names: Sequence[str]) -> list[str] | None:
-        """Return the columns to read of a table of these; None for all of them."""
+        """Return which of a table's columns to read; None for all."""
         if self.column is None and self.columns is None:
             return None
         wanted = [self.column] if self.column is not None else list(self.columns or ())
@@ -62,15 +63,15 @@ class Choice:
 
 
 def _stored(name: str, names: Sequence[str]) -> str:
-    """Return the column that holds a column or, after a dot, a field of it."""
+    """Return the table's column for a name, which may be ``COLUMN.FIELD``."""
     return name if name in names else name.partition(".")[0]
 
 
 def form_of(choice: Choice, schema: pa.Schema, where: str) -> Form:
-    """Return the canonical form that a table's data points have.
+    """Return the canonical form of a table's data points.
 
     Raises:
-        SourceError: there is no such column, or it holds no such data points.
+        SourceError: a column is missing, or its type has no such form.
     """
     import pyarrow as pa
 
@@ -88,34 +89,38 @@ def form_of(choice: Choice, schema: pa.Schema, where: str) -> Form:
     if pa.types.is_null(kind) or _is_bytes(kind):
         return choice.form or Form()
     raise SourceError(
-        f"{where}: column {choice.column} is {kind}, neither bytes nor text: "
-        f"take it as a record (--columns {choice.column})"
+        f"{where}: column {choice.column} has the type {kind}, neither bytes nor text: "
+        f"read it as a record (--columns {choice.column})"
     )
 
 
 def only(forms: Sequence[Form]) -> Form:
-    """Return the form of all files, which is one.
+    """Return the form of all files.
 
     Raises:
-        SourceError: a column holds bytes in one file and text in another.
+        SourceError: a column contains bytes in one file and text in another.
     """
     form, *others = dict.fromkeys(forms)
     if others:
-        raise SourceError(f"the files do not agree: {form.name} and {others[0].name}; give --form")
+        raise SourceError(
+            f"some files contain {form.name} and others {others[0].name}; choose one with --form"
+        )
     form.require()
     return form
 
 
 def _check_schema(schema: pa.Schema, where: str) -> None:
     if len(schema.names) > MAX_COLUMNS:
-        raise SourceError(f"{where}: {len(schema.names)} columns; at most {MAX_COLUMNS} are read")
+        raise SourceError(
+            f"{where}: {len(schema.names)} columns; at most {MAX_COLUMNS} are allowed"
+        )
     if len(set(schema.names)) != len(schema.names):
-        raise SourceError(f"{where}: two columns have one name")
+        raise SourceError(f"{where}: two columns have the same name")
 
 
 def _missing(name: str, schema: pa.Schema, where: str) -> SourceError:
     names = ", ".join(schema.names[:20]) + (", …" if len(schema.names) > 20 else "")
-    return SourceError(f"{where}: no column {name}; there are {names}")
+    return SourceError(f"{where}: no column {name}; the columns are {names}")
 
 
 def _type(schema: pa.Schema, name: str, where: str) -> pa.DataType:
@@ -134,7 +139,7 @@ def _type(schema: pa.Schema, name: str, where: str) -> pa.DataType:
 
 
 def _payload(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the data points in a column: of what Hugging Face makes of a file too."""
+    """Return the type of a column's data points; Hugging Face stores a file as bytes and path."""
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
@@ -165,13 +170,13 @@ def _is_bytes(kind: pa.DataType) -> bool:
 def digested(
     table: pa.RecordBatch, choice: Choice, form: Form, name: str, start: int
 ) -> tuple[DataPoints, Skips]:
-    """Digest the rows of a table.
+    """Hash the rows of a table.
 
     Args:
         table: the rows.
-        choice: what of them is a data point.
+        choice: what of a row is a data point.
         form: the data points' canonical form.
-        name: what their paths begin with: ``name#0``, ….
+        name: what their paths start with: ``name#0``, ….
         start: the first row's number.
 
     Raises:
@@ -188,13 +193,13 @@ def digested(
         else:
             digests, sizes, numbers = _values(_column(table, choice.column), form)
             for at in sorted(set(range(table.num_rows)).difference(numbers)):
-                skipped.add(f"{name}#{start + at}", f"null in {choice.column}")
+                skipped.add(f"{name}#{start + at}", f"{choice.column} is null")
     except _RowError as error:
         raise SourceError(f"{name}#{start + error.row}: {error}") from error
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
     except (pa.ArrowException, MemoryError) as error:
-        raise SourceError(f"{name}: {str(error).splitlines()[0]}") from error
+        raise SourceError(f"{name}: {first_line(error)}") from error
     columns: dict[str, Any] = {
         as_: _kept(_column(table, each), numbers) for as_, each in choice.keep
     }
@@ -204,9 +209,9 @@ def digested(
 
 
 def pieces(table: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Cut a table so that what its dictionaries stand for fits in memory; each with its first row.
+    """Cut a table into parts whose decoded dictionaries fit in memory, each with its first row.
 
-    A dictionary of one large value can stand for any number of copies.
+    A small file can contain a dictionary with one large value, and a million references to it.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -228,12 +233,12 @@ def counted(table: pa.RecordBatch, choice: Choice, name: str, start: int) -> tup
     if choice.column is not None:
         nulls = _inside(_column(table, choice.column)).is_null().to_pylist()
         for at in filter(nulls.__getitem__, range(len(nulls))):
-            skipped.add(f"{name}#{start + at}", f"null in {choice.column}")
+            skipped.add(f"{name}#{start + at}", f"{choice.column} is null")
     return table.num_rows - skipped.count, skipped
 
 
 class _RowError(SourceError):
-    """What is wrong with which row of a batch."""
+    """An error in a row of a batch."""
 
     def __init__(self, row: int, message: str) -> None:
         super().__init__(message)
@@ -249,7 +254,7 @@ def _column(table: pa.RecordBatch, name: str) -> pa.Array:
 
 
 def _plain(array: pa.Array) -> pa.Array:
-    """Return the values of a dictionary, of runs, or of a type of somebody's own."""
+    """Return the values of a dictionary, of run-end encoding, or of an extension type."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -263,7 +268,7 @@ def _plain(array: pa.Array) -> pa.Array:
 
 
 def _values(array: pa.Array, form: Form) -> tuple[list[bytes], list[int], list[int]]:
-    """Digest a column of bytes or text: digests, sizes and numbers of the rows that have one."""
+    """Hash a column of bytes or text: digests, sizes and numbers of the rows that are not null."""
     import pyarrow as pa
 
     array = _inside(array)
@@ -285,10 +290,10 @@ def _values(array: pa.Array, form: Form) -> tuple[list[bytes], list[int], list[i
 
 
 def _inside(array: pa.Array) -> pa.Array:
-    """Return the bytes in a column of what Hugging Face makes of files.
+    """Return the bytes in a column of files, as Hugging Face stores them.
 
     Raises:
-        _RowError: there is but the path of a file elsewhere.
+        _RowError: there is only the path of a file.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -299,12 +304,12 @@ def _inside(array: pa.Array) -> pa.Array:
     if array.type.get_field_index("path") >= 0:
         elsewhere = pc.and_(inside.is_null(), pc.struct_field(array, "path").is_valid())
         if (at := pc.index(elsewhere, True).as_py()) >= 0:
-            raise _RowError(at, "holds the path of a file, not its bytes: embed the files first")
+            raise _RowError(at, "contains the path of a file, not its bytes: embed the files first")
     return inside
 
 
 def _views(array: pa.Array) -> Iterator[memoryview | None]:
-    """Yield the bytes of each value where they lie in memory; None for null."""
+    """Yield the bytes of each value without copying them; None for null."""
     import numpy as np
     import pyarrow as pa
 
@@ -326,7 +331,7 @@ def _is_fixed(array: pa.Array) -> bool:
 
 
 def _kept(array: pa.Array, numbers: Sequence[int]) -> list[str | int | None]:
-    """Return the values to carry: whole numbers and text as they are, others as JSON."""
+    """Return values for items.parquet: integers and text unchanged, others as JSON."""
     import pyarrow as pa
 
     array = _plain(array)
@@ -343,14 +348,14 @@ def records(table: pa.RecordBatch, columns: Sequence[str] | None = None) -> list
 
     Args:
         table: the rows; its columns' names are distinct.
-        columns: the columns that are taken; by default all.
+        columns: the columns to read; by default all.
 
     Raises:
         SourceError: a value has no JSON form.
     """
     names, pattern = record.row_pattern(table.schema.names if columns is None else columns)
     if not names:
-        raise SourceError("a table without columns")
+        raise SourceError("the table has no columns")
     cells = [_fragments(table.column(name), name) for name in names]
     return [(pattern % row).encode() for row in zip(*cells, strict=True)]
 
@@ -426,7 +431,7 @@ def _maps(array: pa.Array, depth: int) -> list[Any]:
 
 
 def _lists(array: pa.Array, inside: list[Any]) -> list[Any]:
-    """Cut the values of all lists into those of each."""
+    """Cut the values of all lists into one list each."""
     import pyarrow.compute as pc
 
     result: list[Any] = []
@@ -439,7 +444,7 @@ def _lists(array: pa.Array, inside: list[Any]) -> list[Any]:
 
 
 def _scalar(kind: pa.DataType) -> tuple[list[pa.DataType], Callable[[Any], Any]] | None:
-    """Return the types to cast a column to, one after the other, and what its values become."""
+    """Return the types to cast a column to, in order, and the function to apply to its values."""
     import pyarrow as pa
 
     types = pa.types

@@ -16,15 +16,14 @@ from alithis.readers.source import (
     Source,
     check_name,
     fingerprint,
-    first_folder,
-    parent_folder,
-    shares,
+    folder_columns,
+    split_evenly,
     stamp,
     utf8,
 )
 
 _MAX_DEPTH = 256
-_MAX_WAYS = 1000  # to one folder, by links
+_MAX_WAYS = 1000  # in which symbolic links may lead to one folder
 
 
 def folder(
@@ -44,23 +43,18 @@ def folder(
         form: the files' canonical form.
         label_from_folder: whether a file's parent folder is its label.
         split_from_folder: whether the first folder on a file's path is its split.
-        found: its files, where they were listed before.
+        found: its files, if they were listed before.
 
     Raises:
-        SourceError: the folder is empty or cannot be listed, links run in a circle, a name is
-            not UTF-8, something is neither file nor folder, or a file lies in no folder that
-            could be its label or split.
+        SourceError: the folder is empty or cannot be listed, links form a loop, a name is not
+            UTF-8, an entry is neither file nor folder, or a file is in no folder that could be
+            its label or split.
     """
     form.require()
     found = listed(path) if found is None else found
     names = [name for name, _ in found]
-    known = dict[str, list[str]]()
-    for column, asked, part in (
-        ("label", label_from_folder, parent_folder),
-        ("split", split_from_folder, first_folder),
-    ):
-        if asked:
-            known[column] = [part(utf8(name)) for name in names]
+    chosen = {"label_from_folder": label_from_folder, "split_from_folder": split_from_folder}
+    known = folder_columns(list(map(utf8, names)), **chosen)
 
     def digested(pool: Pool, first: int = 0) -> Iterator[DataPoints]:
         start = first
@@ -73,22 +67,23 @@ def folder(
 
     def cut(count: int) -> list[Source]:
         absolute = path.resolve()
-        chosen = {"label_from_folder": label_from_folder, "split_from_folder": split_from_folder}
-        return [folder(absolute, form=form, **chosen, found=part) for part in shares(found, count)]
+        return [
+            folder(absolute, form=form, **chosen, found=part) for part in split_evenly(found, count)
+        ]
 
     facts = fingerprint("folder", str(path.resolve()), form, list(known), found)
     return Source(form, len(names), digested, facts, cut=cut)
 
 
 def listed(path: Path) -> list[tuple[str, tuple[int, int]]]:
-    """List the files below a folder, in order: path in it, and stamp.
+    """List the files below a folder, in order: path relative to it, and stamp.
 
     Raises:
-        SourceError: there are none, or as `folder` does.
+        SourceError: there are none, or for the reasons that `folder` names.
     """
     found = sorted(_files(os.fspath(path), "", (), Counter()))
     if not found:
-        raise SourceError(f"{path}: no files in it")
+        raise SourceError(f"{path}: contains no files")
     return found
 
 
@@ -102,9 +97,10 @@ def _files(
 
     Args:
         root: where the listing began.
-        below: the folder's path in it.
-        above: identifies the folders on the way to it.
-        times: how often each folder was listed: links that fan out multiply without a circle.
+        below: the folder's path relative to it.
+        above: device and inode of each folder on the way to it, to find loops.
+        times: how often each folder was listed. Links in n folders, each to the next one twice,
+            form no loop, but 2^n paths.
     """
     here = f"{root}/{below}" if below else root
     try:
@@ -126,7 +122,7 @@ def _files(
                 elif entry.is_file():
                     yield name, stamp(entry.stat())
                 else:
-                    entry.stat()  # raises for a link that leads nowhere
+                    entry.stat()  # raises for a broken link
                     raise SourceError(f"{root}/{name}: not a regular file")
     except OSError as error:
         raise SourceError(f"{error.filename or here}: cannot be read: {error.strerror}") from error

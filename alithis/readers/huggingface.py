@@ -1,4 +1,4 @@
-"""Datasets of Hugging Face's library: as it saves them, and in memory."""
+"""Datasets of the Hugging Face library: saved by ``save_to_disk``, and in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alithis.base import untrusted_json
 from alithis.errors import FormatError, MissingExtraError, SourceError
 from alithis.readers import columns
 from alithis.readers.columns import Choice
-from alithis.readers.places import LocalFile
+from alithis.readers.data_file import LocalDataFile
 from alithis.readers.source import Source
 from alithis.readers.tables import Batch, arrow, of_batches
 
@@ -20,39 +20,39 @@ _ROWS = 1000
 
 
 def is_saved(path: Path) -> bool:
-    """Tell whether a folder is what ``save_to_disk`` writes."""
+    """Tell whether ``save_to_disk`` wrote a folder."""
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
 def saved(path: Path, choice: Choice) -> Source:
-    """Take the rows of a dataset that ``save_to_disk`` wrote as data points.
+    """Read the rows of a dataset that ``save_to_disk`` wrote.
 
     Args:
         path: the folder, of one dataset or of several by split; then ``split`` is a column.
         choice: what of a row is a data point.
 
     Raises:
-        SourceError: a file is missing or damaged, or has no such columns.
+        SourceError: a file is missing or damaged, or lacks a column.
     """
     if not (path / "dataset_dict.json").is_file():
         return arrow(list(_shards(path, "")), choice)
     splits = _strings(_state(path / "dataset_dict.json").get("splits"), path)
-    places = [place for split in splits for place in _shards(path / split, f"{split}/")]
+    files = [data_file for split in splits for data_file in _shards(path / split, f"{split}/")]
     if not any(called == "split" for called, _ in choice.keep):
         choice = replace(choice, split_from_folder=True)
-    return arrow(places, choice)
+    return arrow(files, choice)
 
 
-def _shards(path: Path, prefix: str) -> Iterator[LocalFile]:
+def _shards(path: Path, prefix: str) -> Iterator[LocalDataFile]:
     files = _state(path / "state.json").get("_data_files")
     if not isinstance(files, list) or not all(isinstance(each, dict) for each in files):
-        raise SourceError(f"{path / 'state.json'}: names no data files")
+        raise SourceError(f"{path / 'state.json'}: lists no data files")
     for name in _strings([each.get("filename") for each in files], path):
-        yield LocalFile.at(path / name, prefix + name)
+        yield LocalDataFile.at(path / name, prefix + name)
 
 
 def _state(path: Path) -> dict[str, Any]:
-    with LocalFile.at(path).open() as file:
+    with LocalDataFile.at(path).open() as file:
         data = file.read(_MAX_STATE)
     try:
         return untrusted_json.parse(data, str(path))
@@ -61,28 +61,30 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 def _strings(values: Any, path: Path) -> list[str]:
-    """Return names of files or folders in a folder, of nothing elsewhere."""
+    """Check that names are of files or folders in a folder, not of paths outside it."""
     if not isinstance(values, list) or not values:
-        raise SourceError(f"{path}: its state names no files")
+        raise SourceError(f"{path}: its state lists no files")
     for name in values:
         if not isinstance(name, str) or PurePath(name).name != name or "\0" in name:
-            raise SourceError(f"{path}: its state names {name!r}, which is no file in it")
+            raise SourceError(
+                f"{path}: its state lists {name!r}, which is not a file in this folder"
+            )
     return values
 
 
 def dataset(data: Any, choice: Choice | None = None, *, name: str = "dataset") -> Source:
-    """Take the rows of a ``datasets.Dataset`` or ``DatasetDict`` as data points.
+    """Read the rows of a ``datasets.Dataset`` or ``DatasetDict``.
 
-    Files that the dataset only points to are read and become part of it.
+    Files that the dataset refers to by path are read, and their bytes are part of the rows.
 
     Args:
         data: the dataset, or several by split; then ``split`` is a column.
         choice: what of a row is a data point; by default the whole row.
-        name: what the rows' paths begin with: ``name#0``, or ``split#0``.
+        name: what the rows' paths begin with: ``name#0``, or ``split/name#0``.
 
     Raises:
-        MissingExtraError: Hugging Face's library is not installed.
-        SourceError: this is no such dataset, it is empty, or it has no such columns.
+        MissingExtraError: the library ``datasets`` is not installed.
+        SourceError: ``data`` is no such dataset, is empty, or lacks a column.
     """
     library = _library()
     choice = choice or Choice()
@@ -93,14 +95,14 @@ def dataset(data: Any, choice: Choice | None = None, *, name: str = "dataset") -
     elif isinstance(data, library.Dataset):
         parts = {name: data}
     else:
-        raise SourceError(f"{name}: a {type(data).__name__} is no Dataset or DatasetDict")
+        raise SourceError(f"{name}: a {type(data).__name__} is not a Dataset or DatasetDict")
     if not any(map(len, parts.values())):
-        raise SourceError(f"{name}: no rows in it")
+        raise SourceError(f"{name}: contains no rows")
     schemas = [part.features.arrow_schema for part in parts.values()]
     form = columns.only([columns.form_of(choice, schema, name) for schema in schemas])
     count = sum(map(len, parts.values())) if choice.column is None else None
-    facts = "hf " + " ".join(part._fingerprint for part in parts.values())
-    return of_batches(lambda: _batches(parts), choice, form, facts, count)
+    identity = "hf " + " ".join(part._fingerprint for part in parts.values())
+    return of_batches(lambda: _batches(parts), choice, form, identity, count)
 
 
 def _library() -> Any:

@@ -1,7 +1,8 @@
-"""Lines: JSON Lines, CSV and TSV, plain text; packed or not.
+"""Lines: JSON Lines, CSV and TSV, and plain text; compressed or not.
 
-The file is cut into blocks of whole lines here; the workers parse and hash them. CSV is parsed
-here, since only its parser knows where a row ends.
+This process cuts a file into blocks of whole lines, and the workers parse and hash them. CSV is
+parsed in this process, because a quoted value may contain line ends: only a parser that started at
+the top knows where a row ends.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
 from alithis.readers.columns import MAX_COLUMNS, Choice
-from alithis.readers.places import Place, readable, unpacked, worth
-from alithis.readers.source import Skips, Source, fingerprint, in_pieces, shares
+from alithis.readers.compression import decompressed
+from alithis.readers.data_file import DataFile, identity_of, read_errors, useful_pool
+from alithis.readers.source import Skips, Source, digest_pieces, split_evenly
 
 MAX_LINE = 1 << 26
-"""Bytes in a line, and in a row of CSV: 64 MiB."""
+"""Longest line, and longest row of CSV, in bytes: 64 MiB."""
 
 _BLOCK = 1 << 20
 _ROWS = 1 << 11
@@ -35,9 +37,9 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Lines of a file, or rows of a CSV file with its header: of which file, and from where on."""
+    """Consecutive lines of a file, or rows of a CSV file, from number ``start`` on."""
 
-    place: Place
+    data_file: DataFile
     start: int
     rows: Any
     header: tuple[str, ...] = ()
@@ -46,57 +48,57 @@ class _Piece:
 _Work = Callable[[Choice, Form, bool, _Piece], tuple[DataPoints, Skips]]
 
 
-def jsonl(places: Sequence[Place], choice: Choice) -> Source:
-    """Take the lines of JSON Lines files as records, or one member of each as text.
+def jsonl(files: Sequence[DataFile], choice: Choice) -> Source:
+    """Read the lines of JSON Lines files as records, or one member of each as text.
 
     Args:
-        places: the files, in order, packed or not.
+        files: the files, in order, compressed or not.
         choice: what of a line is a data point. Blank lines are skipped, and lines in which the
             column is null or missing.
 
     Raises:
-        SourceError: of reading: a line is no JSON object, or not UTF-8, or too long.
+        SourceError: while reading: a line is no JSON object, not UTF-8, or too long.
     """
-    return _source("jsonl", places, choice, _line_pieces, _digest_json)
+    return _source("jsonl", files, choice, _line_pieces, _digest_json)
 
 
-def text_lines(places: Sequence[Place], choice: Choice) -> Source:
-    """Take the lines of text files as data points, without the line ends (LF or CR LF).
+def text_lines(files: Sequence[DataFile], choice: Choice) -> Source:
+    """Read the lines of text files as data points, without their line ends (LF or CR LF).
 
     Args:
-        places: the files, in order, packed or not.
+        files: the files, in order, compressed or not.
         choice: the form, ``text`` or ``bytes``. Empty lines are skipped.
 
     Raises:
-        SourceError: of reading: a line is not UTF-8, or too long.
+        SourceError: while reading: a line is not UTF-8, or too long.
     """
     if choice.column or choice.columns or choice.keep:
-        raise SourceError(f"{places[0].where}: lines of text have no columns")
+        raise SourceError(f"{files[0].where}: lines of text have no columns")
     chosen = Choice(choice.form or TEXT)
-    return _source("lines", places, chosen, _line_pieces, _digest_lines)
+    return _source("lines", files, chosen, _line_pieces, _digest_lines)
 
 
-def delimited(places: Sequence[Place], choice: Choice, delimiter: str = ",") -> Source:
-    """Take the rows of CSV files (RFC 4180) with a header as records, or one column as text.
+def delimited(files: Sequence[DataFile], choice: Choice, delimiter: str = ",") -> Source:
+    """Read the rows of CSV files (RFC 4180) with a header as records, or one column as text.
 
     Args:
-        places: the files, in order, packed or not.
-        choice: what of a row is a data point; every value is a string, an empty one too.
-        delimiter: what is between the values: a comma, or a tab.
+        files: the files, in order, compressed or not.
+        choice: what of a row is a data point; every value is a string, also an empty one.
+        delimiter: what separates the values: a comma or a tab.
 
     Raises:
-        SourceError: of reading: a row has more or fewer values than the header, a quote is not
-            closed, something is not UTF-8 or too long, or there is no such column.
+        SourceError: while reading: a row has more or fewer values than the header, a quote is not
+            closed, a line is not UTF-8 or too long, or a column is missing.
     """
     cut = partial(_csv_pieces, delimiter)
-    return _source(f"csv {delimiter}", places, choice, cut, _digest_rows)
+    return _source(f"csv {delimiter}", files, choice, cut, _digest_rows)
 
 
 def _source(
     kind: str,
-    places: Sequence[Place],
+    files: Sequence[DataFile],
     choice: Choice,
-    cut: Callable[[Place, BinaryIO], Iterator[_Piece]],
+    cut: Callable[[DataFile, BinaryIO], Iterator[_Piece]],
     digest: _Work,
 ) -> Source:
     form = choice.form or (TEXT if choice.column else Form("record", columns=choice.columns))
@@ -104,22 +106,21 @@ def _source(
     skipped = Skips()
 
     def pieces() -> Iterator[_Piece]:
-        for place in places:
-            with place.open() as file, readable(place.where):
-                yield from cut(place, unpacked(file))
+        for data_file in files:
+            with data_file.open() as file, read_errors(data_file.where):
+                yield from cut(data_file, decompressed(file))
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         skipped.clear()
         work = partial(digest, choice, form, True)
         count = partial(_count, digest, choice, form)
-        several = worth(pool, places, form)
-        yield from in_pieces(pieces(), work, count, pool=several, first=first, skipped=skipped)
+        several = useful_pool(pool, files, form)
+        yield from digest_pieces(pieces(), work, count, pool=several, first=first, skipped=skipped)
 
-    def cut_places(count: int) -> list[Source]:
-        return [_source(kind, part, choice, cut, digest) for part in shares(places, count)]
+    def cut_files(count: int) -> list[Source]:
+        return [_source(kind, part, choice, cut, digest) for part in split_evenly(files, count)]
 
-    facts = fingerprint(kind, [(each.where, each.stamp) for each in places], choice)
-    return Source(form, None, digested, facts, skipped, cut=cut_places)
+    return Source(form, None, digested, identity_of(kind, files, choice), skipped, cut=cut_files)
 
 
 def _count(digest: _Work, choice: Choice, form: Form, piece: _Piece) -> tuple[int, Skips]:
@@ -130,7 +131,7 @@ def _count(digest: _Work, choice: Choice, form: Form, piece: _Piece) -> tuple[in
 # -- Lines ---------------------------------------------------------------------------------------
 
 
-def _line_pieces(place: Place, file: BinaryIO) -> Iterator[_Piece]:
+def _line_pieces(data_file: DataFile, file: BinaryIO) -> Iterator[_Piece]:
     """Cut a file into blocks of whole lines."""
     start, rest = 0, file.read(len(_BOM))
     if rest == _BOM:
@@ -139,21 +140,21 @@ def _line_pieces(place: Place, file: BinaryIO) -> Iterator[_Piece]:
         head, newline, rest = (rest + block).rpartition(b"\n")
         if newline:
             lines = head.split(b"\n")
-            yield _Piece(place, start, lines)
+            yield _Piece(data_file, start, lines)
             start += len(lines)
         if len(rest) > MAX_LINE:
-            raise SourceError(f"{place.where}: line {start + 1} has more than {MAX_LINE} bytes")
+            raise SourceError(f"{data_file.where}: line {start + 1} has more than {MAX_LINE} bytes")
     if rest:
-        yield _Piece(place, start, rest.removesuffix(b"\n").split(b"\n"))
+        yield _Piece(data_file, start, rest.removesuffix(b"\n").split(b"\n"))
 
 
-class _Found:
-    """The data points in a piece, gathered."""
+class _Points:
+    """Collects the data points of a piece."""
 
     def __init__(self, piece: _Piece, choice: Choice) -> None:
         self._piece, self._keep = piece, choice.keep
         self._digests, self._sizes, self._paths = list[bytes](), list[int](), list[str]()
-        self._split = choice.split_of(piece.place.name)
+        self._split = choice.split_of(piece.data_file.name)
         self._columns: dict[str, Any] = {called: [] for called, _ in choice.keep}
         self.skipped = Skips()
         self._at = 0
@@ -166,12 +167,12 @@ class _Found:
 
     @contextmanager
     def naming(self, what: str, first: int) -> Iterator[None]:
-        """Name the row in the errors that it brings; the file's first has this number."""
+        """Turn errors into ones that name the row; the file's first row has number ``first``."""
         try:
             yield
         except SourceError as error:
             number = self._piece.start + self._at + first
-            raise SourceError(f"{self._piece.place.where}: {what} {number}: {error}") from error
+            raise SourceError(f"{self._piece.data_file.where}: {what} {number}: {error}") from error
 
     def add(self, at: int, digest: bytes, size: int, row: Mapping[str, Any]) -> None:
         self._digests.append(digest)
@@ -189,11 +190,11 @@ class _Found:
         return items, self.skipped
 
     def _name(self, at: int) -> str:
-        return f"{self._piece.place.name}#{self._piece.start + at}"
+        return f"{self._piece.data_file.name}#{self._piece.start + at}"
 
 
 def _kept(value: Any) -> str | int | None:
-    """Return a value to carry: whole numbers and text as they are, others as JSON."""
+    """Return a value for items.parquet: integers and text unchanged, others as JSON."""
     if value is None or type(value) is str:
         return value
     if type(value) is int and -_INT64 <= value < _INT64:
@@ -204,7 +205,7 @@ def _kept(value: Any) -> str | int | None:
 def _digest_lines(
     choice: Choice, form: Form, hashed: bool, piece: _Piece
 ) -> tuple[DataPoints, Skips]:
-    found = _Found(piece, choice)
+    found = _Points(piece, choice)
     with found.naming("line", 1):
         for at, line in found.rows():
             data = line.removesuffix(b"\r")
@@ -218,7 +219,7 @@ def _digest_lines(
 def _digest_json(
     choice: Choice, form: Form, hashed: bool, piece: _Piece
 ) -> tuple[DataPoints, Skips]:
-    found = _Found(piece, choice)
+    found = _Points(piece, choice)
     with found.naming("line", 1):
         for at, line in found.rows():
             if not line.strip():
@@ -236,13 +237,13 @@ def _digest_json(
 
 
 def _of_text(value: Any, column: str, form: Form, hashed: bool) -> tuple[bytes, int]:
-    """Return the digest of a text, and its bytes."""
+    """Return the digest of a text, and its number of bytes."""
     if type(value) is not str:
-        raise SourceError(f"{column} is no text: take it as a record (--columns {column})")
+        raise SourceError(f"{column} is not text: read it as a record (--columns {column})")
     try:
         data = value.encode()
     except UnicodeEncodeError as error:
-        raise SourceError(f"{column} holds half of a surrogate pair") from error
+        raise SourceError(f"{column} is not Unicode text (half of a surrogate pair)") from error
     return of_bytes(form.canonical(data)) if hashed else b"", len(data)
 
 
@@ -250,10 +251,13 @@ def _of_text(value: Any, column: str, form: Form, hashed: bool) -> tuple[bytes, 
 
 
 class _Lines:
-    """The lines of a file as text, for the parser; what it takes for one row is bounded."""
+    """The lines of a file as text, for the CSV parser; the size of a row is limited.
 
-    def __init__(self, place: Place, file: BinaryIO) -> None:
-        self._place, self._pieces = place, _line_pieces(place, file)
+    An unclosed quote makes one row of the rest of the file.
+    """
+
+    def __init__(self, data_file: DataFile, file: BinaryIO) -> None:
+        self._data_file, self._pieces = data_file, _line_pieces(data_file, file)
         self.row = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -271,32 +275,36 @@ class _Lines:
             raise self._error(number, str(error)) from error
 
     def _error(self, number: int, message: str) -> SourceError:
-        return SourceError(f"{self._place.where}: line {number + 1}: {message}")
+        return SourceError(f"{self._data_file.where}: line {number + 1}: {message}")
 
 
-def _csv_pieces(delimiter: str, place: Place, file: BinaryIO) -> Iterator[_Piece]:
-    lines = _Lines(place, file)
+def _csv_pieces(delimiter: str, data_file: DataFile, file: BinaryIO) -> Iterator[_Piece]:
+    lines = _Lines(data_file, file)
     reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
-    rows = _csv_rows(reader, lines, place)
+    rows = _csv_rows(reader, lines, data_file)
     header = next(rows, None)
     if header is None:
-        raise SourceError(f"{place.where}: no header: the file is empty")
+        raise SourceError(
+            f"{data_file.where}: the file is empty; a header is expected in the first line"
+        )
     if len(header) > MAX_COLUMNS or len(set(header)) != len(header):
-        raise SourceError(f"{place.where}: two columns have one name, or over {MAX_COLUMNS} are")
+        raise SourceError(
+            f"{data_file.where}: two columns have the same name, or there are over {MAX_COLUMNS}"
+        )
     start = 0
     for batch in iter(lambda: list(islice(rows, _ROWS)), []):
-        yield _Piece(place, start, batch, tuple(header))
+        yield _Piece(data_file, start, batch, tuple(header))
         start += len(batch)
 
 
-def _csv_rows(reader: Any, lines: _Lines, place: Place) -> Iterator[list[str]]:
+def _csv_rows(reader: Any, lines: _Lines, data_file: DataFile) -> Iterator[list[str]]:
     before = csv.field_size_limit(MAX_LINE)
     try:
         for row in reader:
             lines.row = 0
             yield row
     except csv.Error as error:
-        raise SourceError(f"{place.where}: line {reader.line_num}: {error}") from error
+        raise SourceError(f"{data_file.where}: line {reader.line_num}: {error}") from error
     finally:
         csv.field_size_limit(before)
 
@@ -305,7 +313,7 @@ def _digest_rows(
     choice: Choice, form: Form, hashed: bool, piece: _Piece
 ) -> tuple[DataPoints, Skips]:
     _check_header(choice, piece)
-    found = _Found(piece, choice)
+    found = _Points(piece, choice)
     order, pattern = record.row_pattern(piece.header if choice.columns is None else choice.columns)
     with found.naming("row", 0):
         for at, cells in found.rows():
@@ -323,7 +331,7 @@ def _digest_rows(
 
 def _by_name(header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     if len(cells) != len(header):
-        raise SourceError(f"{len(cells)} values, where the header has {len(header)}")
+        raise SourceError(f"{len(cells)} values; the header has {len(header)}")
     return dict(zip(header, cells, strict=True))
 
 
@@ -332,4 +340,4 @@ def _check_header(choice: Choice, piece: _Piece) -> None:
     for name in (*wanted, *(each for _, each in choice.keep)):
         if name not in piece.header:
             names = ", ".join(piece.header[:20])
-            raise SourceError(f"{piece.place.where}: no column {name}; there are {names}")
+            raise SourceError(f"{piece.data_file.where}: no column {name}; the columns are {names}")

@@ -1,4 +1,4 @@
-"""Arrays: in memory, and in IDX files, MNIST's format."""
+"""Arrays: in memory, and in IDX files (the format of MNIST)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from alithis.errors import ChangedError, SourceError
+from alithis.errors import SourceError
 from alithis.forms import hashing
 from alithis.forms.form import BYTES, Form
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
-from alithis.readers.places import LocalFile, Place, readable, unpacked
-from alithis.readers.source import Source, fingerprint, numbered
+from alithis.readers.compression import decompressed
+from alithis.readers.data_file import (
+    DataFile,
+    LocalDataFile,
+    changed_since,
+    identity_of,
+    read_errors,
+)
+from alithis.readers.source import Source, row_points
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,35 +29,38 @@ if TYPE_CHECKING:
 
 _UBYTES = b"\0\0\x08"  # an IDX file of unsigned bytes
 _MAX_AXES = 4
-_MAX_ITEMS, _MAX_ITEM = 1 << 28, 1 << 28  # an IDX header may announce no more items, bytes in one
-_BATCH, _BLOCK = 1 << 16, 1 << 23  # rows and bytes that are digested at a time
+_MAX_ITEMS, _MAX_ITEM = (
+    1 << 28,
+    1 << 28,
+)  # limits of what an IDX header may state: items, bytes of an item
+_BATCH, _BLOCK = 1 << 16, 1 << 23  # rows and bytes to hash at a time
 
 
 def arrays(
     data: NDArray[Any], *, labels: Sequence[Any] | None = None, name: str = "array"
 ) -> Source:
-    """Take the rows of an array as data points.
+    """Read the rows of an array as data points.
 
-    Unsigned bytes of shape (n, height, width) or (n, height, width, 3 or 4) are pixels;
-    anything else is hashed as its little-endian bytes in C order.
+    Unsigned bytes of shape (n, height, width) or (n, height, width, 3 or 4) have the form
+    ``pixels``; other rows are hashed as their little-endian bytes in C order.
 
     Args:
-        data: the array, at least one row; its first axis counts data points.
+        data: the array, of at least one row; axis 0 counts data points.
         labels: one label per row: integers or strings.
         name: what the rows' paths begin with: ``name#0``, ``name#1``, ….
 
     Raises:
-        SourceError: the array has no rows or holds objects, or the labels do not fit it.
+        SourceError: the array has no rows or contains Python objects, or the labels do not fit.
     """
     check_portable(data.dtype, name)
     if data.ndim < 1 or data.nbytes == 0:
-        raise SourceError(f"{name}: no rows in an array of shape {data.shape}")
+        raise SourceError(f"{name}: an array of shape {data.shape} has no rows")
     values = check_labels(labels, len(data), name)
 
     def digested(_: Pool, first: int = 0) -> Iterator[DataPoints]:
         for start in range(first, len(data), _BATCH):
             digests = of_array(data[start : start + _BATCH])
-            yield numbered(name, start, digests, data.nbytes // len(data), values)
+            yield row_points(name, start, digests, data.nbytes // len(data), values)
 
     form = raster(data.shape) if data.dtype.name == "uint8" else BYTES
     return Source(form, len(data), digested)
@@ -61,10 +71,10 @@ def of_array(data: NDArray[Any]) -> bytes:
 
     Args:
         data: at least one row; each is hashed as its little-endian bytes in C order, without
-            the gaps that a structured type may have.
+            the padding that a structured type may have.
 
     Raises:
-        SourceError: the rows hold objects, or numbers whose bytes depend on the machine.
+        SourceError: the rows contain objects, or numbers whose bytes depend on the machine.
     """
     import numpy as np
 
@@ -82,12 +92,14 @@ def check_portable(dtype: np.dtype[Any], name: str) -> None:
     """Check that values of a type have the same bytes on every machine.
 
     Raises:
-        SourceError: they have not.
+        SourceError: they depend on the machine, or are Python objects.
     """
     for field in dtype.names or ():
         check_portable(dtype[field].base, name)
     if dtype.kind not in "biufcmMSUV" or dtype.char in "gG":  # long double
-        raise SourceError(f"{name}: {dtype} has no bytes that are the same on every machine")
+        raise SourceError(
+            f"{name}: values of type {dtype} do not have the same bytes on every machine"
+        )
 
 
 def check_labels(
@@ -96,7 +108,7 @@ def check_labels(
     """Return labels as a list, one for each row.
 
     Raises:
-        SourceError: they are not as many, or neither integers nor strings.
+        SourceError: there is another number of them, or they are neither integers nor strings.
     """
     import numpy as np
 
@@ -104,9 +116,9 @@ def check_labels(
         return None
     values = np.asarray(labels)
     if values.shape != (count,):
-        raise SourceError(f"{name}: labels of shape {values.shape} for {count} rows")
+        raise SourceError(f"{name}: labels of shape {values.shape} do not fit {count} rows")
     if values.dtype.kind not in "iuU":
-        raise SourceError(f"{name}: labels are integers or strings, not {values.dtype}")
+        raise SourceError(f"{name}: labels must be integers or strings, not {values.dtype}")
     return list(values.tolist())
 
 
@@ -119,9 +131,9 @@ def raster(shape: Sequence[int]) -> Form:
 
 
 def idx(path: Path, labels: Path | None = None) -> Source:
-    """Take the items of an IDX file, MNIST's format, as data points.
+    """Read the items of an IDX file (the format of MNIST) as data points.
 
-    They are read piece by piece as they are digested: only then a file that is cut short shows.
+    The file is read piece by piece while it is hashed: only then is it known to be complete.
 
     Args:
         path: the IDX file of unsigned bytes, plain or gzipped; its first axis counts items.
@@ -131,31 +143,31 @@ def idx(path: Path, labels: Path | None = None) -> Source:
         SourceError: a file cannot be read, is no IDX file or is cut short, or the labels do
             not fit.
     """
-    return idx_file(LocalFile.at(path), None if labels is None else LocalFile.at(labels))
+    return idx_file(LocalDataFile.at(path), None if labels is None else LocalDataFile.at(labels))
 
 
-def idx_file(place: Place, labels: Place | None = None) -> Source:
-    """Take the items of an IDX file as data points, wherever it is: see `idx`."""
-    name = place.name.removesuffix(".gz")
-    with _opened_idx(place) as (shape, _):
+def idx_file(data_file: DataFile, labels: DataFile | None = None) -> Source:
+    """Read the items of an IDX file, local or remote: see `idx`."""
+    name = data_file.name.removesuffix(".gz")
+    with _opened_idx(data_file) as (shape, _):
         count, size = shape[0], math.prod(shape[1:])
     values: Any = None if labels is None else _array(labels)
     values = check_labels(values, count, "" if labels is None else labels.where)
 
     def digested(_: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         start = 0
-        with _opened_idx(place) as (again, blocks):
+        with _opened_idx(data_file) as (again, blocks):
             if again != shape:
-                raise ChangedError(f"{place.where}: changed since it was opened")
+                raise changed_since(data_file.where)
             for block in blocks:
                 stop, skip = start + len(block) // size, max(0, first - start)
                 if start + skip < stop:
                     rest = memoryview(block)[skip * size :]
-                    yield numbered(name, start + skip, hashing.of_rows(rest, size), size, values)
+                    yield row_points(name, start + skip, hashing.of_rows(rest, size), size, values)
                 start = stop
 
-    facts = fingerprint("idx", [(each.where, each.stamp) for each in (place, labels) if each])
-    return Source(raster(shape), count, digested, facts)
+    identity = identity_of("idx", [each for each in (data_file, labels) if each])
+    return Source(raster(shape), count, digested, identity)
 
 
 def idx_array(path: Path) -> NDArray[np.uint8]:
@@ -165,58 +177,61 @@ def idx_array(path: Path) -> NDArray[np.uint8]:
         path: an IDX file of unsigned bytes, plain or gzipped.
 
     Raises:
-        SourceError: as `idx` does.
+        SourceError: for the reasons that `idx` names.
     """
-    return _array(LocalFile.at(path))
+    return _array(LocalDataFile.at(path))
 
 
-def _array(place: Place) -> NDArray[np.uint8]:
+def _array(data_file: DataFile) -> NDArray[np.uint8]:
     import numpy as np
 
     data = bytearray()
-    with _opened_idx(place) as (shape, blocks):
+    with _opened_idx(data_file) as (shape, blocks):
         for block in blocks:
             data += block
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 @contextmanager
-def _opened_idx(place: Place) -> Iterator[tuple[list[int], Iterator[bytes]]]:
-    """Open an IDX file: its shape, and its items in blocks of whole ones."""
-    with place.open() as raw, readable(place.where):
-        file = unpacked(raw)
-        shape = _idx_shape(place.where, file)
-        yield shape, _idx_blocks(place.where, file, shape)
+def _opened_idx(data_file: DataFile) -> Iterator[tuple[list[int], Iterator[bytes]]]:
+    """Open an IDX file: yield its shape, and its items in blocks of whole items."""
+    with data_file.open() as raw, read_errors(data_file.where):
+        file = decompressed(raw)
+        shape = _idx_shape(data_file.where, file)
+        yield shape, _idx_blocks(data_file.where, file, shape)
 
 
 def _idx_shape(where: str, file: BinaryIO) -> list[int]:
     head = file.read(4)
     if len(head) < 4 or head[:3] != _UBYTES:
-        raise SourceError(f"{where}: no IDX file of unsigned bytes")
+        raise SourceError(f"{where}: not an IDX file of unsigned bytes")
     axes = file.read(4 * head[3])
     if not 1 <= head[3] <= _MAX_AXES or len(axes) < 4 * head[3]:
-        raise SourceError(f"{where}: an IDX header of {head[3]} axes, or one cut short")
+        raise SourceError(f"{where}: an IDX header of {head[3]} axes, or one that is cut short")
     shape = [int.from_bytes(axes[at : at + 4], "big") for at in range(0, len(axes), 4)]
     count, size = shape[0], math.prod(shape[1:])
     if not (0 < count <= _MAX_ITEMS and 0 < size <= _MAX_ITEM):
         raise SourceError(
-            f"{where}: {count} items of {size} bytes; "
-            f"read are 1 to {_MAX_ITEMS} of 1 to {_MAX_ITEM}"
+            f"{where}: the header states {count} items of {size} bytes; "
+            f"allowed are 1 to {_MAX_ITEMS} items of 1 to {_MAX_ITEM} bytes"
         )
     return shape
 
 
 def _idx_blocks(where: str, file: BinaryIO, shape: list[int]) -> Iterator[bytes]:
-    """Read no more than the header announces, whatever a gzipped file would unpack to."""
+    """Read no more than the header states, however much a gzip bomb would decompress to."""
     size, stated = math.prod(shape[1:]), math.prod(shape)
     step = max(1, min(_BATCH, _BLOCK // size)) * size
     for start in range(0, stated, step):
         block = file.read(min(step, stated - start))
         if start + len(block) < min(start + step, stated):
             raise SourceError(
-                f"{where}: the header says {stated} bytes follow, there are {start + len(block)}: "
-                "cut short or damaged; fetch it again"
+                f"{where}: the header states {stated} bytes, there are {start + len(block)}: "
+                "cut short or damaged. Download it again"
             )
         yield block
     if file.read(1):
-        raise SourceError(f"{where}: more than the {stated} bytes follow that its header says")
+        raise SourceError(
+            f"{where}: has more than the {stated} bytes that its header states: damaged. "
+            "Download it again"
+        )

@@ -1,4 +1,4 @@
-"""NumPy's files: the rows of an array in a ``.npy`` or ``.npz`` are data points."""
+"""NumPy files: the rows of an array in a ``.npy`` or ``.npz`` file are data points."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from alithis.errors import ChangedError, SourceError
+from alithis.base.text import first_line
+from alithis.errors import SourceError
 from alithis.forms.form import BYTES
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
+from alithis.readers.data_file import DataFile, changed_since, identity_of
 from alithis.readers.numeric import check_labels, check_portable, of_array, raster
-from alithis.readers.places import Place
-from alithis.readers.source import Source, fingerprint, numbered
+from alithis.readers.source import Source, row_points
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,101 +30,111 @@ _BLOCK = 1 << 23
 
 
 def numpy_file(
-    place: Place, array: str | None = None, label: str | None = None, labels: Place | None = None
+    data_file: DataFile,
+    array: str | None = None,
+    label: str | None = None,
+    labels: DataFile | None = None,
 ) -> Source:
-    """Take the rows of an array as data points, as `arrays` does.
+    """Read the rows of an array as data points, as `arrays` does.
 
     Args:
-        place: a ``.npy`` or ``.npz`` file.
-        array: in a ``.npz``, the name of the array; needed where there are several.
+        data_file: a ``.npy`` or ``.npz`` file.
+        array: in a ``.npz``, the name of the array; required if there are several.
         label: in a ``.npz``, the name of the array of labels.
         labels: a ``.npy`` file of labels.
 
     Raises:
-        SourceError: the file is none, damaged or cut short, its rows have no bytes of their own,
+        SourceError: the file is no such file, damaged or cut short, its rows are Python objects,
             or the labels do not fit.
     """
-    name = _chosen(place, array, label)
-    with _opened(place, name) as (shape, dtype, _):
+    name = _chosen(data_file, array, label)
+    with _opened(data_file, name) as (shape, dtype, _):
         pass
     values = None
     if label is not None or labels is not None:
-        values = check_labels(_whole(labels or place, label), shape[0], label or "labels")
-    path = f"{place.name}/{name}" if name else place.name
+        values = check_labels(_whole(labels or data_file, label), shape[0], label or "labels")
+    path = f"{data_file.name}/{name}" if name else data_file.name
 
     def digested(_: Pool, /, first: int = 0) -> Iterator[DataPoints]:
-        with _opened(place, name) as (again, kind, file):
+        with _opened(data_file, name) as (again, kind, file):
             if (again, kind) != (shape, dtype):
-                raise ChangedError(f"{place.where}: changed since it was opened")
+                raise changed_since(data_file.where)
             start = 0
             for rows in _blocks(file, shape, dtype):
                 skip, stop = max(0, first - start), start + len(rows)
                 if skip < len(rows):
                     size = rows.nbytes // len(rows)
-                    yield numbered(path, start + skip, of_array(rows[skip:]), size, values)
+                    yield row_points(path, start + skip, of_array(rows[skip:]), size, values)
                 start = stop
 
     form = raster(shape) if dtype.name == "uint8" else BYTES
-    stamps = [(each.where, each.stamp) for each in (place, labels) if each]
-    facts = fingerprint("numpy", stamps, name, label)
-    return Source(form, shape[0], digested, facts)
+    identity = identity_of("numpy", [each for each in (data_file, labels) if each], name, label)
+    return Source(form, shape[0], digested, identity)
 
 
-def _chosen(place: Place, array: str | None, label: str | None) -> str:
-    """Return the name of the array in a .npz; nothing for a .npy."""
-    with place.open() as file:
+def _chosen(data_file: DataFile, array: str | None, label: str | None) -> str:
+    """Return the name of the array in a .npz; an empty text for a .npy."""
+    with data_file.open() as file:
         if file.peek(6)[:6] == _MAGIC:
             if array or label:
-                raise SourceError(f"{place.where}: holds one array, without a name")
+                raise SourceError(
+                    f"{data_file.where}: contains one array, without a name: leave --column and "
+                    "--label out"
+                )
             return ""
-        with _archive(place, file) as archive:
+        with _archive(data_file, file) as archive:
             infos = archive.infolist()
     names = [info.filename.removesuffix(".npy") for info in infos[:_MAX_ARRAYS]]
     for asked in filter(None, (array, label)):
         if names.count(asked) != 1:
-            raise SourceError(f"{place.where}: no array {asked}; there are {', '.join(names)}")
+            raise SourceError(
+                f"{data_file.where}: no array {asked}; the arrays are {', '.join(names)}"
+            )
     others = [name for name in names if name != label]
     if array is None and len(others) != 1:
         raise SourceError(
-            f"{place.where}: holds {', '.join(names)}: --column names the array to take"
+            f"{data_file.where}: contains {', '.join(names)}; choose one with --column"
         )
     return array or others[0]
 
 
 @contextmanager
-def _archive(place: Place, file: Any) -> Iterator[zipfile.ZipFile]:
+def _archive(data_file: DataFile, file: Any) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise SourceError(f"{place.where}: no .npy or .npz file, or damaged: {error}") from error
+        raise SourceError(
+            f"{data_file.where}: not a .npy or .npz file, or damaged: {error}"
+        ) from error
 
 
 @contextmanager
-def _opened(place: Place, name: str | None) -> Iterator[tuple[tuple[int, ...], np.dtype[Any], Any]]:
-    """Open an array: its shape, the type of its elements, and the file they follow in."""
-    with place.open() as file:
+def _opened(
+    data_file: DataFile, name: str | None
+) -> Iterator[tuple[tuple[int, ...], np.dtype[Any], Any]]:
+    """Open an array: yield its shape, the type of its elements, and a file to read them from."""
+    with data_file.open() as file:
         if not name:
-            yield *_header(place.where, file), file
+            yield *_header(data_file.where, file), file
             return
-        with _archive(place, file) as archive:
+        with _archive(data_file, file) as archive:
             names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             with archive.open(names[name]) as member:
-                where = f"{place.where}: {PurePosixPath(name)}"
+                where = f"{data_file.where}: {PurePosixPath(name)}"
                 yield *_header(where, member), member
 
 
 def _header(where: str, file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     from numpy.lib import format as npy_format
 
-    npy: Any = npy_format  # its functions have no types
+    npy: Any = npy_format  # its functions are not typed
     try:
         version = npy.read_magic(file)
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, columns_first, dtype = read(file)
     except (ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise SourceError(f"{where}: no array that can be read: {reason}") from error
+        raise SourceError(f"{where}: not a readable array: {first_line(error)}") from error
     check_portable(dtype, where)
     size = dtype.itemsize * math.prod(shape[1:])
     if (
@@ -131,9 +142,13 @@ def _header(where: str, file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
         or not 0 < shape[0] <= _MAX_ROWS
         or not 0 < size <= _MAX_ROW
     ):
-        raise SourceError(f"{where}: no rows of 1 to {_MAX_ROW} bytes in an array of shape {shape}")
+        raise SourceError(
+            f"{where}: an array of shape {shape} has no rows of 1 to {_MAX_ROW} bytes"
+        )
     if columns_first and len(shape) > 1:
-        raise SourceError(f"{where}: stored column by column: save numpy.ascontiguousarray of it")
+        raise SourceError(
+            f"{where}: stored in Fortran order; save numpy.ascontiguousarray(array) instead"
+        )
     return tuple(map(int, shape)), dtype
 
 
@@ -146,16 +161,18 @@ def _blocks(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator
         count = min(step, shape[0] - start)
         data = file.read(count * size)
         if len(data) < count * size:
-            raise SourceError(f"cut short at row {start + len(data) // size} of {shape[0]}")
+            raise SourceError(
+                f"cut short at row {start + len(data) // size} of {shape[0]}. Download it again"
+            )
         yield np.frombuffer(data, dtype).reshape(count, *shape[1:])
     if file.read(1):
-        raise SourceError(f"more follows after the {shape[0]} rows of its header")
+        raise SourceError(f"has more than the {shape[0]} rows that its header states: damaged")
 
 
-def _whole(place: Place, name: str | None) -> NDArray[Any]:
+def _whole(data_file: DataFile, name: str | None) -> NDArray[Any]:
     import numpy as np
 
-    with _opened(place, name) as (shape, dtype, file):
+    with _opened(data_file, name) as (shape, dtype, file):
         if dtype.itemsize * math.prod(shape) > _MAX_LABELS:
-            raise SourceError(f"{place.where}: labels of more than {_MAX_LABELS} bytes")
+            raise SourceError(f"{data_file.where}: the labels have more than {_MAX_LABELS} bytes")
         return np.concatenate(list(_blocks(file, shape, dtype)))

@@ -1,4 +1,4 @@
-"""From a name to a reader: what a path or URL holds is told by its content and its ending."""
+"""Choose the reader for a path or URL: by its content first, then by its name's extension."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ from alithis.readers import (
     lines,
     numeric,
     numpy_files,
-    places,
     remote,
     tables,
 )
 from alithis.readers.columns import Choice
-from alithis.readers.places import LocalFile, Place
+from alithis.readers.compression import decompressed, is_compressed
+from alithis.readers.data_file import DataFile, LocalDataFile, read_errors
 from alithis.readers.source import Skips, Source, utf8
 
-_PACKED = ("", ".gz", ".bz2", ".xz", ".zst")
-_TAR = (*(f".tar{each}" for each in _PACKED), ".tgz", ".tbz2", ".txz", ".tzst")
+_COMPRESSED = ("", ".gz", ".bz2", ".xz", ".zst")
+_TAR = (*(f".tar{each}" for each in _COMPRESSED), ".tgz", ".tbz2", ".txz", ".tzst")
 
 ENDINGS: Mapping[str, tuple[str, ...]] = {
     "archive": (*_TAR, ".zip"),
     "webdataset": _TAR,
     "parquet": (".parquet", ".parq"),
     "arrow": (".arrow", ".feather", ".ipc"),
-    "jsonl": tuple(f"{each}{packed}" for each in (".jsonl", ".ndjson") for packed in _PACKED),
-    "csv": tuple(f".csv{packed}" for packed in _PACKED),
-    "tsv": tuple(f".tsv{packed}" for packed in _PACKED),
-    "text": tuple(f".txt{packed}" for packed in _PACKED),
+    "jsonl": tuple(
+        f"{each}{compressed}" for each in (".jsonl", ".ndjson") for compressed in _COMPRESSED
+    ),
+    "csv": tuple(f".csv{compressed}" for compressed in _COMPRESSED),
+    "tsv": tuple(f".tsv{compressed}" for compressed in _COMPRESSED),
+    "text": tuple(f".txt{compressed}" for compressed in _COMPRESSED),
     "numpy": (".npy", ".npz"),
     "idx": ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz"),
     "listing": (".json",),
 }
-"""How the names of the files of a kind end."""
+"""The extensions of the files of a kind."""
 
 KINDS = ("folder", *ENDINGS, "huggingface")
-"""What a source can be."""
+"""The kinds of sources."""
 
 _SINGLE = ("numpy", "idx", "listing")
 _STARTS = {
@@ -71,21 +73,21 @@ _ALL_OPTIONS = tuple(dict.fromkeys((*_ROWS, *_SAMPLES, "labels")))
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What of a source is a data point, and what is carried beside it.
+class SourceOptions:
+    """What of a source is a data point, and what is kept with it in items.parquet.
 
     Attributes:
-        kind: what the source is, one of `KINDS`; None to tell by looking.
-        form: the canonical form, where the source leaves a choice.
+        kind: one of `KINDS`; None to recognise it.
+        form: the canonical form, if the source allows several.
         column: the column, array of a .npz or extension of a sample that is the data point.
-        columns: of rows, the columns that make up the record.
-        label: the column that is carried as ``label``.
-        split: the column that is carried as ``split``.
-        keep: further columns that are carried under their own names.
-        per_sample: of archives, whether a data point is a sample; None for the kind's own.
+        columns: the columns of a row that are its record.
+        label: the column to keep as ``label``.
+        split: the column to keep as ``split``.
+        keep: other columns to keep, under their own names.
+        per_sample: whether a data point of an archive is a sample; None for the kind's default.
         labels: for an IDX or .npy file, the file with the labels.
         label_from_folder: whether a file's parent folder is its label.
-        split_from_folder: whether the first folder on a file's path is its split.
+        split_from_folder: whether the first folder of a file's path is its split.
     """
 
     kind: str | None = None
@@ -101,27 +103,28 @@ class Options:
     split_from_folder: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself."""
+        """Refuse options that contradict each other."""
         if self.kind not in (None, *KINDS):
-            raise SourceError(f"type {self.kind!r} is none of {', '.join(KINDS)}")
+            raise SourceError(f"unknown type {self.kind!r}; the types are {', '.join(KINDS)}")
         if self.column is not None and self.columns is not None:
-            raise SourceError("one column, or the columns of a record: not both")
+            raise SourceError("choose either one column, or the columns of a record")
         if self.label is not None and self.label_from_folder:
-            raise SourceError("the label is in a column, or the folder's name: not both")
+            raise SourceError("choose either a column or the folder's name as label")
         if self.split is not None and self.split_from_folder:
-            raise SourceError("the split is in a column, or the folder's name: not both")
+            raise SourceError("choose either a column or the folder's name as split")
         taken = {"leaf", "path", "size", "label", "split"}
         if len({*self.keep, *taken}) != len(self.keep) + len(taken):
             raise SourceError(
-                f"keep {', '.join(self.keep)}: twice one column, or one that every manifest has; "
-                "label and split have options of their own"
+                f"keep {', '.join(self.keep)}: a column is named twice, or is one that every "
+                "manifest "
+                "has; for label and split there are separate options"
             )
 
     def choice(self) -> Choice:
-        """Return what this says of a table."""
+        """Return the options that concern a table."""
         form = None if self.form is None else self.form.name
         if self.column is None and form not in (None, "record"):
-            raise SourceError(f"the form of rows is record; for {form}, name a column")
+            raise SourceError(f"the form of rows is record; choose a column to read as {form}")
         if self.column is not None and form in ("record", "sample"):
             raise SourceError(f"the form of a column is text, bytes or pixels, not {form}")
         keep = [(name, name) for name in self.keep]
@@ -137,26 +140,27 @@ class Options:
         )
 
 
-def open_source(source: str | Path, options: Options | None = None, **named: Any) -> Source:
-    """Open what a path or URL holds.
+def open_source(source: str | Path, options: SourceOptions | None = None, **named: Any) -> Source:
+    """Open the source at a path or URL.
 
     Args:
         source: a folder, a file, or the URL of one.
         options: what of it is a data point.
-        **named: or the options by name: ``form=…``.
+        **named: the same options by name: ``form=…``.
 
     Raises:
-        SourceError: it cannot be read, is empty, is of no known kind, or does not fit the options.
+        SourceError: it cannot be read, is empty, has an unknown kind, or an option does not apply
+            to its kind.
         MissingExtraError: an optional library that it needs is not installed.
     """
-    options = options or Options(**named)
+    options = options or SourceOptions(**named)
     if isinstance(source, str) and remote.is_url(source):
-        found, is_folder, skipped = remote.found(source)
+        found, is_folder, skipped = remote.list_url(source)
         where, several = found[0].where if not is_folder else source, is_folder
         return _opened(where, found, several, skipped, options)
     path = Path(str(source).removeprefix("file://"))
     if not path.is_dir():
-        return _opened(str(path), [LocalFile.at(path)], False, Skips(), options)
+        return _opened(str(path), [LocalDataFile.at(path)], False, Skips(), options)
     if options.kind == "huggingface" or (options.kind is None and huggingface.is_saved(path)):
         _check_options(str(path), "huggingface", options)
         return huggingface.saved(path, options.choice())
@@ -164,11 +168,11 @@ def open_source(source: str | Path, options: Options | None = None, **named: Any
     if (options.kind or _shards([name for name, _ in names]) or "folder") == "folder":
         _check_options(str(path), "folder", options)
         return files.folder(path, found=names, **_folder_options(options))
-    local = [LocalFile(f"{path}/{name}", utf8(name), known) for name, known in names]
+    local = [LocalDataFile(f"{path}/{name}", utf8(name), known) for name, known in names]
     return _opened(str(path), local, True, Skips(), options)
 
 
-def _folder_options(options: Options) -> dict[str, Any]:
+def _folder_options(options: SourceOptions) -> dict[str, Any]:
     return {
         "form": options.form or BYTES,
         "label_from_folder": options.label_from_folder,
@@ -177,7 +181,7 @@ def _folder_options(options: Options) -> dict[str, Any]:
 
 
 def _shards(names: Sequence[str]) -> str | None:
-    """Return the kind of a folder's files, if by their names all are shards of one kind."""
+    """Return the kind of a folder's files, if by their names all are shards of the same kind."""
     for kind in ("webdataset", "parquet", "arrow"):
         if all(_ends(name, kind) for name in names):
             return "archive" if kind == "webdataset" else kind
@@ -189,28 +193,32 @@ def _ends(name: str, kind: str) -> bool:
 
 
 def _opened(
-    where: str, found: Sequence[Place], several: bool, skipped: Skips, options: Options
+    where: str, found: Sequence[DataFile], several: bool, skipped: Skips, options: SourceOptions
 ) -> Source:
     kind = options.kind or (
-        _shards([place.name for place in found]) or "folder" if several else _recognised(found[0])
+        _shards([data_file.name for data_file in found]) or "folder"
+        if several
+        else _recognised(found[0])
     )
     if kind == "huggingface" or (kind == "folder" and not several):
-        raise SourceError(f"{where}: is no folder on this machine, so it is not read as {kind}")
+        raise SourceError(f"{where}: not a local folder, and only those can be read as {kind}")
     _check_options(where, kind, options)
     if several and kind != "folder":
-        for place in found:
-            if not _ends(place.name, kind):
-                skipped.add(place.name, f"not {kind}, by the ending of its name")
-        found = [place for place in found if _ends(place.name, kind)]
+        for data_file in found:
+            if not _ends(data_file.name, kind):
+                skipped.add(data_file.name, f"its extension is not one of {kind}")
+        found = [data_file for data_file in found if _ends(data_file.name, kind)]
         if not found:
-            raise SourceError(f"{where}: no files in it end with {' or '.join(ENDINGS[kind])}")
+            raise SourceError(
+                f"{where}: contains no files with the extension {' or '.join(ENDINGS[kind])}"
+            )
     source = _read(kind, found, options)
     source.skipped.extend(skipped)
     source.skipped.settle()
     return source
 
 
-def _read(kind: str, found: Sequence[Place], options: Options) -> Source:
+def _read(kind: str, found: Sequence[DataFile], options: SourceOptions) -> Source:
     if kind == "folder":
         return remote.folder(found, **_folder_options(options))  # type: ignore[arg-type]
     if kind in ("archive", "webdataset"):
@@ -221,7 +229,7 @@ def _read(kind: str, found: Sequence[Place], options: Options) -> Source:
         return lines.text_lines(
             found, Choice(options.form, split_from_folder=options.split_from_folder)
         )
-    readers: Mapping[str, Callable[[Sequence[Place], Choice], Source]] = {
+    readers: Mapping[str, Callable[[Sequence[DataFile], Choice], Source]] = {
         "parquet": tables.parquet,
         "arrow": tables.arrow,
         "jsonl": lines.jsonl,
@@ -231,30 +239,37 @@ def _read(kind: str, found: Sequence[Place], options: Options) -> Source:
     return readers[kind](found, options.choice())
 
 
-def _read_single(kind: str, found: Sequence[Place], options: Options) -> Source:
-    place, *others = found
+def _read_single(kind: str, found: Sequence[DataFile], options: SourceOptions) -> Source:
+    data_file, *others = found
     if others:
-        raise SourceError(f"{others[0].where}: of {kind} one file is read at a time")
-    labels = None if options.labels is None else LocalFile.at(options.labels)
+        raise SourceError(
+            f"{others[0].where}: only one file of the type {kind} can be read at a time"
+        )
+    labels = None if options.labels is None else LocalDataFile.at(options.labels)
     if kind == "idx":
-        return numeric.idx_file(place, labels)
+        return numeric.idx_file(data_file, labels)
     if kind == "numpy":
-        return numpy_files.numpy_file(place, options.column, options.label, labels)
-    return digest_lists.listing(place)
+        return numpy_files.numpy_file(data_file, options.column, options.label, labels)
+    return digest_lists.listing(data_file)
 
 
-def _archive_options(kind: str, options: Options) -> archive.Options:
+def _archive_options(kind: str, options: SourceOptions) -> archive.ArchiveOptions:
     per_sample = options.per_sample
     if per_sample is None:
         per_sample = kind == "webdataset" or options.column is not None
     if not per_sample and (options.column is not None or options.label is not None):
-        raise SourceError("a column or label of an archive is a file of a sample: take samples")
+        raise SourceError(
+            "a column or label of an archive is a file of a sample: choose --per sample"
+        )
     form = options.form or BYTES
     if per_sample and options.column is None:
         if options.form is not None:
-            raise SourceError(f"a sample has one form, not {form.name}: or name its column")
+            raise SourceError(
+                f"a whole sample cannot have the form {form.name}; choose one of its files with "
+                "--column"
+            )
         form = SAMPLE
-    return archive.Options(
+    return archive.ArchiveOptions(
         form,
         per_sample,
         options.column,
@@ -264,34 +279,39 @@ def _archive_options(kind: str, options: Options) -> archive.Options:
     )
 
 
-def _check_options(where: str, kind: str, options: Options) -> None:
-    """Refuse options that a kind has no use for: they would be left out without a word."""
+def _check_options(where: str, kind: str, options: SourceOptions) -> None:
+    """Refuse options that do not apply to a kind, instead of ignoring them silently."""
     for name in _ALL_OPTIONS:
         if getattr(options, name) not in (None, (), False) and name not in _TAKES[kind]:
-            raise SourceError(f"{where}: read as {kind}, which takes no {name.replace('_', '-')}")
+            raise SourceError(
+                f"{where}: the option {name.replace('_', '-')} does not apply to the type {kind}"
+            )
 
 
-def _recognised(place: Place) -> str:
-    """Return what a file is, by its first bytes, and where they do not tell by its name.
+def _recognised(data_file: DataFile) -> str:
+    """Return the kind of a file by its first bytes, or else by its name.
 
     Raises:
-        SourceError: they do not tell either.
+        SourceError: neither is known.
     """
-    with place.open() as file, places.readable(place.where):
+    with data_file.open() as file, read_errors(data_file.where):
         head = file.peek(512)[:512]
-        packed = places.is_packed(head)
-        if packed:
-            head = places.unpacked(file).read(512)
+        compressed = is_compressed(head)
+        if compressed:
+            head = decompressed(file).read(512)
     if head.startswith(b"FEA1"):
-        raise SourceError(f"{place.where}: Feather version 1; save it as version 2 or Parquet")
-    if head.startswith(b"PK") and not packed:
-        return "numpy" if _ends(place.name, "numpy") else "archive"
+        raise SourceError(
+            f"{data_file.where}: Feather version 1 is not supported; save it as version 2 or "
+            "Parquet"
+        )
+    if head.startswith(b"PK") and not compressed:
+        return "numpy" if _ends(data_file.name, "numpy") else "archive"
     for start, kind in _STARTS.items():
-        if head.startswith(start) and (not packed or kind == "idx"):
+        if head.startswith(start) and (not compressed or kind == "idx"):
             return kind
     if head[257:262] == b"ustar":
         return "archive"
     for kind in ENDINGS:
-        if _ends(place.name, kind):
+        if _ends(data_file.name, kind):
             return kind
-    raise SourceError(f"{place.where}: of no known kind; --type says what it is")
+    raise SourceError(f"{data_file.where}: unknown type of file; name it with --type")

@@ -1,4 +1,4 @@
-"""Files elsewhere, by URL: whatever fsspec opens (https, s3, hf, gs, memory, …)."""
+"""Remote files, by URL: every kind that fsspec opens (https, s3, hf, gs, memory, …)."""
 
 from __future__ import annotations
 
@@ -14,25 +14,21 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from alithis.errors import AlithisError, ChangedError, MissingExtraError, SourceError
+from alithis.base.remote_files import open_file_system, shown_url
+from alithis.base.text import first_line
+from alithis.errors import AlithisError, ChangedError, SourceError
 from alithis.forms.form import BYTES, Form
 from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
-from alithis.readers.source import Skips, Source, fingerprint, first_folder, parent_folder, shares
+from alithis.readers.data_file import identity_of
+from alithis.readers.source import Skips, Source, folder_columns, split_evenly
 
-_EXTRAS = {
-    "http": ("aiohttp", "http"),
-    "https": ("aiohttp", "http"),
-    "s3": ("s3fs", "s3"),
-    "s3a": ("s3fs", "s3"),
-    "hf": ("huggingface_hub", "hf"),
-}
 _BLOCK = 1 << 22
 _MAX_DECODED = 1 << 30
-_BATCH = 256
+_BATCH = 256  # files
 _MAX_FILES = 10_000_000
-_AT_ONCE = 16  # files that are fetched at a time: most of the time is spent waiting
+_AT_ONCE = 16  # files to download at a time: most of the time is spent waiting
 _CHANGES = (
     "ETag",
     "etag",
@@ -46,8 +42,8 @@ _CHANGES = (
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file elsewhere."""
+class RemoteDataFile:
+    """A remote file."""
 
     system: Any = field(repr=False)
     path: str
@@ -58,7 +54,7 @@ class RemoteFile:
 
     @contextmanager
     def open(self) -> Iterator[io.BufferedReader]:
-        """Open it: see `Place.open`. It is fetched in pieces, as it is read."""
+        """Open it: see `DataFile.open`. It is downloaded in pieces while it is read."""
         with _reachable(self.where):
             self._check("since it was opened")
             with self.system.open(self.path, "rb", block_size=_BLOCK) as raw:
@@ -68,54 +64,41 @@ class RemoteFile:
     def _check(self, when: str) -> None:
         self.system.invalidate_cache(self.path)
         if _stamp(self.system.info(self.path)) != self.stamp:
-            raise ChangedError(f"{self.where}: changed {when}; hash it again when it is at rest")
+            raise ChangedError(
+                f"{self.where}: changed {when}; start again when it is not being modified"
+            )
 
 
 def is_url(source: str) -> bool:
-    """Tell whether a source is elsewhere."""
+    """Return whether a source is a URL of a remote file or folder."""
     return "://" in source and not source.startswith("file://")
 
 
-def found(url: str) -> tuple[list[RemoteFile], bool, Skips]:
-    """List what a URL names.
+def list_url(url: str) -> tuple[list[RemoteDataFile], bool, Skips]:
+    """List the files at a URL.
 
     Args:
-        url: a file, or a folder: by HTTP one that ends in a slash and has a page of links.
+        url: a file or a folder. By HTTP, a folder ends with a slash and is a page of links.
 
     Returns:
-        The files, in order of their names; whether it is a folder; what in it is no file.
+        The files, in order of their names; whether it is a folder; which entries were skipped.
 
     Raises:
         MissingExtraError: the library for URLs of this kind is not installed.
-        SourceError: nothing is there, or it cannot be reached.
+        SourceError: there is nothing at the URL, or it cannot be reached.
     """
-    where = _shown(url)
+    where = shown_url(url)
     with _reachable(where):
-        system, path = _system(url, where)
+        system, path = open_file_system(url)
         if _is_folder(system, path, url):
             files, skipped = _listed(system, path, where)
             return files, True, skipped
         stamp = _stamp(system.info(path))
-        return [RemoteFile(system, path, where, where.rpartition("/")[2], stamp)], False, Skips()
-
-
-def _shown(url: str) -> str:
-    """Return a URL without what may be secret in it: a password, a signature."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _system(url: str, where: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        protocol = url.partition("://")[0]
-        if protocol in _EXTRAS:
-            raise MissingExtraError(*_EXTRAS[protocol]) from error
-        raise SourceError(f"{where}: cannot be opened: {error}") from error
-    return system, path
+        return (
+            [RemoteDataFile(system, path, where, where.rpartition("/")[2], stamp)],
+            False,
+            Skips(),
+        )
 
 
 def _is_folder(system: Any, path: str, url: str) -> bool:
@@ -124,22 +107,22 @@ def _is_folder(system: Any, path: str, url: str) -> bool:
     return bool(system.info(path)["type"] == "directory")
 
 
-def _listed(system: Any, path: str, where: str) -> tuple[list[RemoteFile], Skips]:
-    files, skipped = list[RemoteFile](), Skips()
+def _listed(system: Any, path: str, where: str) -> tuple[list[RemoteDataFile], Skips]:
+    files, skipped = list[RemoteDataFile](), Skips()
     for full, info in sorted(system.find(path, detail=True).items()):
         name = _name(full, path, where)
         if not name or name.endswith("/"):
             skipped.add(name, "a directory")
         elif "?" in name and full.startswith("http"):
-            skipped.add(name, "a link with a query")
+            skipped.add(name, "a link with a query string")
         else:
             known = info if info.get("size") is not None else system.info(full)
-            place = f"{where.rstrip('/')}/{name}"
-            files.append(RemoteFile(system, full, place, name, _stamp(known)))
+            address = f"{where.rstrip('/')}/{name}"
+            files.append(RemoteDataFile(system, full, address, name, _stamp(known)))
         if len(files) > _MAX_FILES:
             raise SourceError(f"{where}: more than {_MAX_FILES} files")
     if not files:
-        raise SourceError(f"{where}: no files in it")
+        raise SourceError(f"{where}: contains no files")
     return files, skipped
 
 
@@ -147,63 +130,59 @@ def _name(full: str, root: str, where: str) -> str:
     """Return a file's path in the folder.
 
     Raises:
-        SourceError: it leads out of the folder.
+        SourceError: the path leads out of the folder.
     """
     name = full.removeprefix(root).lstrip("/")
     if full.startswith("http"):
         name = unquote(name)
     if ".." in name.split("/") or "\0" in name:
-        raise SourceError(f"{where}: {name!r}: a name that leads out of the folder")
+        raise SourceError(f"{where}: the name {name!r} leads out of the folder")
     return name
 
 
 def _stamp(info: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells whether a file changed: its size, and the best else that is known."""
+    """Return a file's size, and the best known value that differs after it was changed."""
     known = next((info[key] for key in _CHANGES if info.get(key)), "")
     return info.get("size"), str(known.timestamp() if isinstance(known, datetime) else known)
 
 
 @contextmanager
 def _reachable(where: str) -> Iterator[None]:
-    """Name the URL in the errors that reading it brings: the libraries raise nearly anything."""
+    """Turn errors into ones that name the URL; fsspec's libraries raise nearly anything."""
     try:
         yield
     except AlithisError:
         raise
     except FileNotFoundError as error:
-        cause = error.__cause__  # fsspec says "not found" of a host that it does not reach, too
-        known = cause is None or isinstance(cause, FileNotFoundError)
-        reason = "not found" if known else str(cause).splitlines()[0]
+        # fsspec also raises this for a host that it cannot reach; then the cause is another error.
+        cause = error.__cause__ or error
+        reason = "not found" if isinstance(cause, FileNotFoundError) else first_line(cause)
         raise SourceError(f"{where}: cannot be read: {reason}") from error
     except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise SourceError(f"{where}: cannot be read: {lines[0]}") from error
+        raise SourceError(f"{where}: cannot be read: {first_line(error)}") from error
 
 
 def folder(
-    files: Sequence[RemoteFile],
+    files: Sequence[RemoteDataFile],
     *,
     form: Form = BYTES,
     label_from_folder: bool = False,
     split_from_folder: bool = False,
 ) -> Source:
-    """Take every file below a folder elsewhere as a data point.
+    """Take every file below a remote folder as a data point.
 
     Args:
         files: the files.
         form: their canonical form.
         label_from_folder: whether a file's parent folder is its label.
-        split_from_folder: whether the first folder on a file's path is its split.
+        split_from_folder: whether the first folder of a file's path is its split.
 
     Raises:
-        SourceError: a file cannot be read, or lies in no folder that could be its label or split.
+        SourceError: a file cannot be read, or is in no folder that could be its label or split.
     """
     form.require()
-    known: dict[str, list[str]] = {}
-    if label_from_folder:
-        known["label"] = [parent_folder(file.name) for file in files]
-    if split_from_folder:
-        known["split"] = [first_folder(file.name) for file in files]
+    chosen = {"label_from_folder": label_from_folder, "split_from_folder": split_from_folder}
+    known = folder_columns([file.name for file in files], **chosen)
 
     def digested(_: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         start = first
@@ -216,15 +195,14 @@ def folder(
             start = stop
 
     def cut(count: int) -> list[Source]:
-        chosen = {"label_from_folder": label_from_folder, "split_from_folder": split_from_folder}
-        return [folder(part, form=form, **chosen) for part in shares(files, count)]
+        return [folder(part, form=form, **chosen) for part in split_evenly(files, count)]
 
-    facts = fingerprint("files", [(each.where, each.stamp) for each in files], form, list(known))
-    return Source(form, len(files), digested, facts, cut=cut)
+    identity = identity_of("files", files, form, list(known))
+    return Source(form, len(files), digested, identity, cut=cut)
 
 
-def _fetched(files: Sequence[RemoteFile], form: Form) -> Iterator[tuple[bytes, int]]:
-    """Yield the files' digests and sizes; several are on their way at a time."""
+def _fetched(files: Sequence[RemoteDataFile], form: Form) -> Iterator[tuple[bytes, int]]:
+    """Yield the files' digests and sizes; several files are downloaded at a time."""
     waiting: deque[Future[tuple[bytes, int]]] = deque()
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         try:
@@ -243,18 +221,20 @@ def _in_batches(found: Iterator[tuple[bytes, int]]) -> Iterator[list[tuple[bytes
     return iter(lambda: list(islice(found, _BATCH)), [])
 
 
-def _digest(file: RemoteFile, form: Form) -> tuple[bytes, int]:
+def _digest(file: RemoteDataFile, form: Form) -> tuple[bytes, int]:
     size = file.stamp[0]
     if size is None or size > _BLOCK or form.name != "bytes":
         return _digest_stream(file, form)
     with _reachable(file.where):
         data = file.system.cat_file(file.path)
     if len(data) != size:
-        raise ChangedError(f"{file.where}: {len(data)} bytes came, {size} were announced")
+        raise ChangedError(
+            f"{file.where}: {len(data)} bytes were received, but its size is {size}; start again"
+        )
     return of_bytes(data), size
 
 
-def _digest_stream(file: RemoteFile, form: Form) -> tuple[bytes, int]:
+def _digest_stream(file: RemoteDataFile, form: Form) -> tuple[bytes, int]:
     hasher, count, kept = hashlib.sha256(), 0, bytearray()
     with file.open() as stream:
         while block := stream.read(_BLOCK):
@@ -264,9 +244,15 @@ def _digest_stream(file: RemoteFile, form: Form) -> tuple[bytes, int]:
             else:
                 kept += block
             if len(kept) > _MAX_DECODED:
-                raise SourceError(f"{file.where}: too many bytes for the form {form.name}")
+                raise SourceError(
+                    f"{file.where}: more than {_MAX_DECODED} bytes, too many for the form "
+                    f"{form.name}"
+                )
     if file.stamp[0] not in (None, count):
-        raise ChangedError(f"{file.where}: {count} bytes came, {file.stamp[0]} were announced")
+        raise ChangedError(
+            f"{file.where}: {count} bytes were received, but its size is {file.stamp[0]}; start "
+            "again"
+        )
     if form.name == "bytes":
         return hasher.digest(), count
     try:

@@ -1,4 +1,8 @@
-"""What a reader gives: data points that can be digested, in an order that never changes."""
+"""What a reader returns: a `Source` of data points, in an order that never changes.
+
+The order is fixed so that an interrupted command can be resumed from data point number n, and so
+that parts which several machines hash give the same manifest as one machine.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,11 @@ from alithis.manifest.reader import DataPoints
 _Piece = TypeVar("_Piece")
 
 MAX_NAMES = 100_000
-"""Names of skipped things that are kept; all are counted."""
+"""Number of skipped entries that are listed by name; all are counted."""
 
 
 class Digested(Protocol):
-    """Gives data points digested, in batches."""
+    """Hashes data points, in batches."""
 
     def __call__(self, pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         """Yield the data points from number ``first`` on, in the source's order.
@@ -34,18 +38,18 @@ class Digested(Protocol):
             first: how many data points to leave out at the beginning; they are not hashed.
 
         Raises:
-            SourceError: something cannot be read.
+            SourceError: a file cannot be read, or a data point has no canonical form.
         """
 
 
 @dataclass(slots=True)
 class Skips:
-    """What a reader passed over, because it is no data point: counted, and listed.
+    """What a reader skipped because it is no data point: counted and listed.
 
     It is complete once the source was read to its end.
 
     Attributes:
-        count: how many things.
+        count: how many entries were skipped.
         names: the first 100,000 of them, each with the reason: ``("a/b", "a directory")``.
     """
 
@@ -54,39 +58,39 @@ class Skips:
     _settled: tuple[int, int] = (0, 0)
 
     def add(self, name: str, reason: str) -> None:
-        """Note one."""
+        """Add an entry."""
         self.count += 1
         if len(self.names) < MAX_NAMES:
             self.names.append((name, reason))
 
     def extend(self, other: Skips) -> None:
-        """Note all that others noted."""
+        """Add all entries of another list."""
         self.count += other.count
         self.names += other.names[: MAX_NAMES - len(self.names)]
 
     def settle(self) -> None:
-        """Keep for good what was noted until now, before the source is read."""
+        """Keep the entries so far when the source is read again."""
         self._settled = (self.count, len(self.names))
 
     def clear(self) -> None:
-        """Begin to read: what is read twice is counted once."""
+        """Drop what the last reading added: a source that is read twice counts its skips once."""
         self.count, names = self._settled
         del self.names[names:]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Data points that can be digested.
+    """Data points to hash.
 
     Attributes:
         form: their canonical form.
-        count: how many there are; None where only reading tells.
-        digested: gives them digested, in batches, with the workers of a pool, from a number on.
-        identity: a fingerprint of what is read and how, that took no reading (names, sizes,
-            times of change, options); empty where there is none, as for arrays in memory. Work
-            that broke off is continued on a source of the same identity only.
-        skipped: what was passed over so far.
-        about: what the source says of itself: ``name``, ``url``.
+        count: how many there are; None if that is only known after reading them.
+        digested: hashes them in batches, with the workers of a pool, from a number on.
+        identity: a fingerprint of what is read and how, made without reading the content (names,
+            sizes, modification times, options). An interrupted command is resumed only on a
+            source of the same identity. Empty for arrays in memory, which have none.
+        skipped: what was skipped so far.
+        about: what the source states about itself: ``name``, ``url``.
         cut: see `parts`.
     """
 
@@ -99,41 +103,41 @@ class Source:
     cut: Callable[[int], list[Source]] | None = None
 
     def parts(self, count: int) -> list[Source]:
-        """Cut it into at most so many sources, which together are this one, in its order.
+        """Cut the source into at most ``count`` sources that follow each other in its order.
 
-        They can go to other processes and machines, if what they read can be read there. A source
-        that is read from one end to the other only, or is in memory, stays whole.
+        They can be sent to other processes and machines that can read the same files. A source
+        that can only be read from start to end, or is in memory, stays whole.
         """
         return self.cut(count) if self.cut else [self]
 
 
-def shares(things: Sequence[_Piece], count: int) -> list[Sequence[_Piece]]:
-    """Cut a sequence into at most so many runs of about the same length."""
+def split_evenly(things: Sequence[_Piece], count: int) -> list[Sequence[_Piece]]:
+    """Cut a sequence into at most ``count`` parts of about the same length."""
     step = -(-len(things) // max(1, count)) or 1
     return [things[start : start + step] for start in range(0, len(things), step)]
 
 
 def fingerprint(*facts: Any) -> str:
-    """Return a short text that differs where the facts do: SHA-256 of them as JSON."""
+    """Return the SHA-256 of values as JSON: equal values have equal fingerprints."""
     text = json.dumps(facts, default=str, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def stamp(status: os.stat_result) -> tuple[int, int]:
-    """Return what tells whether a file changed: its size, and when it was last written."""
+    """Return what differs after a file was changed: its size and modification time."""
     return status.st_size, status.st_mtime_ns
 
 
 def utf8(name: str) -> str:
-    """Read a file name's bytes as UTF-8, whatever the locale takes them for."""
+    """Read a file name's bytes as UTF-8, whatever the encoding of the locale is."""
     return name if name.isascii() else os.fsencode(name).decode()
 
 
 def check_name(root: str, name: str) -> None:
-    """Check that a file's name can be written down.
+    """Check that a file's name is UTF-8, as names in a manifest are.
 
     Raises:
-        SourceError: it is not UTF-8.
+        SourceError: the name is not UTF-8.
     """
     try:
         utf8(name)
@@ -144,14 +148,14 @@ def check_name(root: str, name: str) -> None:
 
 
 def parent_folder(name: str) -> str:
-    """Return the name of the folder that a data point lies in: its label.
+    """Return the name of the folder that a data point is in: its label.
 
     Raises:
-        SourceError: it lies in none.
+        SourceError: the data point is in no folder.
     """
     label = PurePosixPath(name).parent.name
     if not label:
-        raise SourceError(f"{name}: lies in no folder that could be its label")
+        raise SourceError(f"{name}: is in no folder whose name could be its label")
     return label
 
 
@@ -159,21 +163,34 @@ def first_folder(name: str) -> str:
     """Return the first folder on a data point's path: its split.
 
     Raises:
-        SourceError: there is none.
+        SourceError: the path has no folder.
     """
     split, slash, _ = name.partition("/")
     if not slash:
-        raise SourceError(f"{name}: lies in no folder that could be its split")
+        raise SourceError(f"{name}: is in no folder whose name could be its split")
     return split
 
 
-def numbered(
+def folder_columns(
+    names: Sequence[str], *, label_from_folder: bool, split_from_folder: bool
+) -> dict[str, list[str]]:
+    """Return the columns ``label`` and ``split`` of files, taken from their folders.
+
+    Raises:
+        SourceError: a file is in no folder.
+    """
+    wanted = {"label": parent_folder} if label_from_folder else {}
+    wanted |= {"split": first_folder} if split_from_folder else {}
+    return {column: [part(name) for name in names] for column, part in wanted.items()}
+
+
+def row_points(
     name: str, start: int, digests: bytes, size: int, labels: Sequence[Any] | None
 ) -> DataPoints:
-    """Name the rows of an array or file, of equal size, by their index: ``name#0``, ….
+    """Return rows of equal size as data points, named by their index: ``name#0``, ….
 
     Args:
-        name: the array's or file's.
+        name: the name of the array or file.
         start: the first row's index.
         digests: the rows' digests, joined.
         size: bytes in a row.
@@ -185,7 +202,7 @@ def numbered(
     return DataPoints(digests, paths, [size] * len(paths), columns)
 
 
-def in_pieces(
+def digest_pieces(
     pieces: Iterable[_Piece],
     work: Callable[[_Piece], tuple[DataPoints, Skips]],
     count: Callable[[_Piece], tuple[int, Skips]],
@@ -194,15 +211,15 @@ def in_pieces(
     first: int,
     skipped: Skips,
 ) -> Iterator[DataPoints]:
-    """Digest a source piece by piece, from data point number ``first`` on.
+    """Hash a source piece by piece, from data point number ``first`` on.
 
     Args:
         pieces: parts of the source, in order.
-        work: a module-level function that digests one.
-        count: counts the data points of one, at less cost; for pieces before the first.
-        pool: workers; None where the pieces cannot leave this process.
+        work: a module-level function that hashes a piece.
+        count: counts the data points of a piece, which is cheaper; for pieces before ``first``.
+        pool: the workers; None to do the work in this process.
         first: how many data points to leave out.
-        skipped: takes what was passed over, in the pieces left out too.
+        skipped: receives what was skipped, also in the pieces before ``first``.
     """
     rest = iter(pieces)
     while first:
@@ -215,7 +232,7 @@ def in_pieces(
             break
         skipped.extend(passed)
         first -= found
-    some = list(islice(rest, 2))  # for one piece, workers do not pay
+    some = list(islice(rest, 2))  # a single piece is not worth starting workers for
     rest = chain(some, rest)
     for items, passed in pool.map(work, rest) if pool and len(some) > 1 else map(work, rest):
         skipped.extend(passed)
@@ -233,7 +250,7 @@ def _from(items: DataPoints, first: int) -> DataPoints:
     )
 
 
-def joined(parts: Sequence[DataPoints]) -> DataPoints:
+def concatenated(parts: Sequence[DataPoints]) -> DataPoints:
     """Return several batches as one; their paths, sizes and columns are lists."""
     names = parts[0].columns if parts else {}
     columns: dict[str, Any] = {

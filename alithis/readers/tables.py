@@ -1,7 +1,8 @@
 """Tables: Parquet and Arrow files, whole rows or one column of them.
 
-A row group of a Parquet file is a worker's piece of work. Arrow files are read here, batch by
-batch; where the form takes more than hashing, the batches go to the workers.
+Workers each take rows of a row group of a Parquet file. Arrow files are read in this process, batch
+by batch; batches are sent to the workers only if their form takes more work than hashing, because
+sending a batch takes longer than to hash it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from alithis.base.text import first_line
 from alithis.errors import SourceError
 from alithis.forms.form import Form
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
 from alithis.readers import columns
 from alithis.readers.columns import Choice
-from alithis.readers.places import Place, readable, worth
-from alithis.readers.source import Skips, Source, fingerprint, in_pieces, joined, shares
+from alithis.readers.data_file import DataFile, identity_of, read_errors, useful_pool
+from alithis.readers.source import Skips, Source, concatenated, digest_pieces, split_evenly
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,25 +30,25 @@ if TYPE_CHECKING:
 _IPC_FILE = b"ARROW1"
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # of an IPC stream
 _BATCH_BYTES, _BATCH_ROWS = 1 << 25, 1 << 12
-_MAX_ROWS = 1 << 20  # in a piece of work: what is known of each row stands in memory
+_MAX_ROWS = 1 << 20  # in a piece: path, size and columns of each row are in memory
 _MAX_BATCH = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """Some rows of a row group of a Parquet file.
+class _RowRange:
+    """Consecutive rows of a row group of a Parquet file.
 
     Attributes:
-        place: the file.
+        data_file: the file.
         group: the row group's index.
-        before: rows in the groups before it.
-        start: the first of the rows, counted from the group's first.
-        stop: the end of them.
-        whole: whether all of them are data points, as the file's statistics say.
-        batch: rows to decode at a time.
+        before: number of rows in the groups before it.
+        start: the first row, counted from the start of the group.
+        stop: the row after the last.
+        whole: whether all are data points, according to the file's statistics.
+        batch: number of rows to decode at a time.
     """
 
-    place: Place
+    data_file: DataFile
     group: int
     before: int
     start: int
@@ -55,66 +57,69 @@ class _Rows:
     batch: int
 
 
-def parquet(places: Sequence[Place], choice: Choice) -> Source:
-    """Take the rows of Parquet files, or the values of a column, as data points.
+def parquet(files: Sequence[DataFile], choice: Choice) -> Source:
+    """Read the rows of Parquet files, or the values of a column.
 
     Args:
-        places: the files, in order.
+        files: the files, in order.
         choice: what of a row is a data point. A row whose column is null is skipped.
 
     Raises:
-        SourceError: a file cannot be read, or has no such columns.
+        SourceError: a file cannot be read, or lacks a column.
     """
-    pieces, forms = list[_Rows](), list[Form]()
-    for place in places:
-        with _parquet_file(place) as file:
-            forms.append(columns.form_of(choice, file.schema_arrow, place.where))
-            pieces += _pieces(place, file.metadata, choice)
-    return _of_rows(pieces, places, choice, columns.only(forms))
+    pieces, forms = list[_RowRange](), list[Form]()
+    for data_file in files:
+        with _parquet_file(data_file) as file:
+            forms.append(columns.form_of(choice, file.schema_arrow, data_file.where))
+            pieces += _pieces(data_file, file.metadata, choice)
+    return _of_rows(pieces, files, choice, columns.only(forms))
 
 
 def _of_rows(
-    pieces: Sequence[_Rows], places: Sequence[Place], choice: Choice, form: Form
+    pieces: Sequence[_RowRange], files: Sequence[DataFile], choice: Choice, form: Form
 ) -> Source:
     skipped = Skips()
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         skipped.clear()
-        local = worth(pool, places, form) if all(place.is_local for place in places) else None
+        local = (
+            useful_pool(pool, files, form)
+            if all(data_file.is_local for data_file in files)
+            else None
+        )
         work, count = partial(_digest, choice, form), partial(_count, choice)
-        yield from in_pieces(pieces, work, count, pool=local, first=first, skipped=skipped)
+        yield from digest_pieces(pieces, work, count, pool=local, first=first, skipped=skipped)
 
     def cut(count: int) -> list[Source]:
-        return [_of_rows(part, places, choice, form) for part in shares(pieces, count)]
+        return [_of_rows(part, files, choice, form) for part in split_evenly(pieces, count)]
 
     whole = all(piece.whole for piece in pieces)
     rows = sum(piece.stop - piece.start for piece in pieces) if whole else None
-    facts = fingerprint("parquet", [(each.where, each.stamp) for each in places], choice)
-    return Source(form, rows, digested, facts, skipped, cut=cut)
+    identity = identity_of("parquet", files, choice)
+    return Source(form, rows, digested, identity, skipped, cut=cut)
 
 
 @contextmanager
-def _parquet_file(place: Place) -> Iterator[pq.ParquetFile]:
+def _parquet_file(data_file: DataFile) -> Iterator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
-    with place.open() as file, _readable(place):
+    with data_file.open() as file, _readable(data_file):
         yield pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
 
 
 @contextmanager
-def _readable(place: Place) -> Iterator[None]:
-    """Name the file in the errors that reading it brings."""
+def _readable(data_file: DataFile) -> Iterator[None]:
+    """Turn PyArrow's errors into ones that name the file."""
     import pyarrow as pa
 
-    with readable(place.where):
+    with read_errors(data_file.where):
         try:
             yield
         except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
-            lines = str(error).splitlines() or [type(error).__name__]
-            raise SourceError(lines[0]) from error
+            raise SourceError(first_line(error)) from error
 
 
-def _pieces(place: Place, data: pq.FileMetaData, choice: Choice) -> Iterator[_Rows]:
+def _pieces(data_file: DataFile, data: pq.FileMetaData, choice: Choice) -> Iterator[_RowRange]:
     before = 0
     for index in range(data.num_row_groups):
         group = data.row_group(index)
@@ -124,12 +129,12 @@ def _pieces(place: Place, data: pq.FileMetaData, choice: Choice) -> Iterator[_Ro
         whole = choice.column is None or _has_no_null(group, choice.column)
         for start in range(0, rows, _MAX_ROWS):
             stop = min(start + _MAX_ROWS, rows)
-            yield _Rows(place, index, before, start, stop, whole, batch)
+            yield _RowRange(data_file, index, before, start, stop, whole, batch)
         before += rows
 
 
 def _has_no_null(group: pq.RowGroupMetaData, name: str) -> bool:
-    """Tell whether a group's statistics say that a column has no null."""
+    """Return whether a group's statistics state that a column has no null."""
     for index in range(group.num_columns):
         chunk = group.column(index)
         if chunk.path_in_schema in (name, f"{name}.bytes"):
@@ -138,9 +143,9 @@ def _has_no_null(group: pq.RowGroupMetaData, name: str) -> bool:
     return False
 
 
-def _batches(rows: _Rows, choice: Choice) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _batches(rows: _RowRange, choice: Choice) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield batches of a piece, each with the number of its first row in the file."""
-    with _parquet_file(rows.place) as file:
+    with _parquet_file(rows.data_file) as file:
         wanted = choice.needed(file.schema_arrow.names)
         at = 0
         for batch in file.iter_batches(rows.batch, [rows.group], wanted, use_threads=False):
@@ -151,25 +156,27 @@ def _batches(rows: _Rows, choice: Choice) -> Iterator[tuple[int, pa.RecordBatch]
             at += batch.num_rows
             if at >= rows.stop:
                 return
-        raise SourceError(f"row group {rows.group} has {at} rows, fewer than the file says")
+        raise SourceError(
+            f"row group {rows.group} has {at} rows, fewer than the file states: damaged"
+        )
 
 
-def _digest(choice: Choice, form: Form, rows: _Rows) -> tuple[DataPoints, Skips]:
+def _digest(choice: Choice, form: Form, rows: _RowRange) -> tuple[DataPoints, Skips]:
     skipped, parts = Skips(), []
-    name = rows.place.name
+    name = rows.data_file.name
     for start, batch in _batches(rows, choice):
         items, passed = columns.digested(batch, choice, form, name, start)
         skipped.extend(passed)
         parts.append(items)
-    return joined(parts), skipped
+    return concatenated(parts), skipped
 
 
-def _count(choice: Choice, rows: _Rows) -> tuple[int, Skips]:
+def _count(choice: Choice, rows: _RowRange) -> tuple[int, Skips]:
     if rows.whole:
         return rows.stop - rows.start, Skips()
     count, skipped = 0, Skips()
     for start, batch in _batches(rows, choice):
-        found, passed = columns.counted(batch, choice, rows.place.name, start)
+        found, passed = columns.counted(batch, choice, rows.data_file.name, start)
         count += found
         skipped.extend(passed)
     return count, skipped
@@ -187,25 +194,25 @@ class Batch:
     rows: pa.RecordBatch
 
 
-def arrow(places: Sequence[Place], choice: Choice) -> Source:
-    """Take the rows of Arrow IPC files and streams (Feather, too) as data points.
+def arrow(files: Sequence[DataFile], choice: Choice) -> Source:
+    """Read the rows of Arrow IPC files and streams, and of Feather files (version 2).
 
     Args:
-        places: the files, in order.
+        files: the files, in order.
         choice: what of a row is a data point. A row whose column is null is skipped.
 
     Raises:
-        SourceError: a file cannot be read, or has no such columns.
+        SourceError: a file cannot be read, or lacks a column.
     """
     forms = []
-    for place in places:
-        with _arrow_file(place) as file:
-            forms.append(columns.form_of(choice, file.schema, place.where))
-    facts = fingerprint("arrow", [(each.where, each.stamp) for each in places], choice)
-    source = of_batches(lambda: _arrow_batches(places), choice, columns.only(forms), facts)
+    for data_file in files:
+        with _arrow_file(data_file) as file:
+            forms.append(columns.form_of(choice, file.schema, data_file.where))
+    identity = identity_of("arrow", files, choice)
+    source = of_batches(lambda: _arrow_batches(files), choice, columns.only(forms), identity)
 
     def cut(count: int) -> list[Source]:
-        return [arrow(part, choice) for part in shares(places, count)]
+        return [arrow(part, choice) for part in split_evenly(files, count)]
 
     return replace(source, cut=cut)
 
@@ -217,14 +224,14 @@ def of_batches(
     identity: str,
     count: int | None = None,
 ) -> Source:
-    """Take rows that come in batches as data points."""
+    """Return a source of rows that come in batches; see `Source` for ``identity`` and ``count``."""
     skipped = Skips()
 
     def digested(pool: Pool, /, first: int = 0) -> Iterator[DataPoints]:
         skipped.clear()
         work = partial(_digest_batch, choice, form)
-        several = pool if form.name != "bytes" else None  # to hash takes less than to hand over
-        yield from in_pieces(
+        several = pool if form.name != "bytes" else None  # hashing is faster than sending
+        yield from digest_pieces(
             batches(),
             work,
             partial(_count_batch, choice),
@@ -242,7 +249,7 @@ def _digest_batch(choice: Choice, form: Form, batch: Batch) -> tuple[DataPoints,
         items, passed = columns.digested(rows, choice, form, batch.name, batch.start + skip)
         skipped.extend(passed)
         parts.append(items)
-    return joined(parts), skipped
+    return concatenated(parts), skipped
 
 
 def _count_batch(choice: Choice, batch: Batch) -> tuple[int, Skips]:
@@ -250,28 +257,34 @@ def _count_batch(choice: Choice, batch: Batch) -> tuple[int, Skips]:
 
 
 @contextmanager
-def _arrow_file(place: Place) -> Iterator[Any]:
+def _arrow_file(data_file: DataFile) -> Iterator[Any]:
     import pyarrow as pa
 
-    with place.open() as file, _readable(place):
+    with data_file.open() as file, _readable(data_file):
         head = file.read(len(_IPC_FILE))
-        file.seek(max(0, place.stamp[0] - len(_END)))
-        if head != _IPC_FILE and file.read(len(_END)) != _END:  # the reader takes any end
-            raise SourceError("no end of the Arrow stream: cut short?")
+        file.seek(max(0, data_file.stamp[0] - len(_END)))
+        if (
+            head != _IPC_FILE and file.read(len(_END)) != _END
+        ):  # PyArrow accepts a stream that is cut short
+            raise SourceError(
+                "the end mark of the Arrow stream is missing: cut short. Download it again"
+            )
         file.seek(0)
         yield pa.ipc.open_file(file) if head == _IPC_FILE else pa.ipc.open_stream(file)
 
 
-def _arrow_batches(places: Sequence[Place]) -> Iterator[Batch]:
-    for place in places:
-        with _arrow_file(place) as file:
+def _arrow_batches(files: Sequence[DataFile]) -> Iterator[Batch]:
+    for data_file in files:
+        with _arrow_file(data_file) as file:
             start = 0
             for rows in _record_batches(file):
                 if rows.nbytes > _MAX_BATCH:
-                    raise SourceError(f"a batch of {rows.nbytes} bytes; at most {_MAX_BATCH}")
-                rows.validate(full=True)  # or offsets could lead out of its memory
+                    raise SourceError(
+                        f"a batch of {rows.nbytes} bytes; at most {_MAX_BATCH} are allowed"
+                    )
+                rows.validate(full=True)  # offsets in a hostile file could point outside its memory
                 if rows.num_rows:
-                    yield Batch(place.name, start, rows)
+                    yield Batch(data_file.name, start, rows)
                 start += rows.num_rows
 
 

@@ -509,7 +509,7 @@ class _Gathering:
         if digest not in self._missing:  # gateways are asked for it once
             begun = time.monotonic()
             asking = self._waited < _PATIENCE
-            find = self._shelf.open if asking else self._shelf.near
+            find = self._shelf.open if asking else self._shelf.open_local
             try:
                 return find(digest)
             except AlithisError as error:
@@ -563,7 +563,8 @@ class _Gathering:
 
 def _wrong_kind(relation: str, target: Artifact) -> str | None:
     """Return what an artifact is, where a model has no such relation to it."""
-    wanted = {**dict.fromkeys(TRANSCRIBED, "dataset"), **dict.fromkeys(PARENTS, "model")}
+    wanted = dict[str, str](dict.fromkeys(TRANSCRIBED, "dataset"))
+    wanted |= dict.fromkeys(PARENTS, "model")
     return target.kind if target.kind not in (None, wanted.get(relation, target.kind)) else None
 
 

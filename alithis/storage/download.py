@@ -1,4 +1,4 @@
-"""Brings manifests from gateways into the local store.
+"""Brings manifests from gateways into the local store, and from anywhere into a folder.
 
 A file comes as a stream of blocks (CAR), or block by block, where a gateway gives blocks: each is
 checked as it comes, and what has come stays if the work breaks off, for the next run or the next
@@ -13,14 +13,17 @@ import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
+from alithis.base.files import write_errors
 from alithis.base.progress import Progress
 from alithis.errors import AlithisError, IntegrityError, NotStoredError, StorageError
 from alithis.ipfs import unixfs
 from alithis.ipfs.car import Sections
-from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, RAW, Cid, Dag, FileDigests
+from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, RAW, Cid, Dag, FileDigests, Hasher
 from alithis.manifest import metadata
+from alithis.manifest.folder import atomic_folder, check_target
 from alithis.manifest.metadata import FileEntry
 from alithis.manifest.reader import Manifest
 from alithis.storage.fallback import Gateways
@@ -68,7 +71,7 @@ def fetch(cid: Cid, store: Store, gateways: Gateways, progress: Progress | None 
     described = Manifest(data, lambda entry: store.open(Cid.parse(entry.cid))).metadata
     missing = [entry for entry in described.files if not _is_whole(entry, store)]
     total = sum(entry.size for entry in missing)
-    _check_room(total, store)
+    _check_room(total, store.root)
     progress = progress or Progress()
     progress.phase("get", total, unit="bytes")
     files, withheld = list[str](), dict[str, str]()
@@ -104,11 +107,59 @@ def _is_whole(entry: FileEntry, store: Store) -> bool:
     return dag.finish() == cid
 
 
-def _check_room(needed: int, store: Store) -> None:
-    folder = next(each for each in (store.root, *store.root.absolute().parents) if each.exists())
+def copy(manifest: Manifest, target: Path, progress: Progress | None = None) -> tuple[str, ...]:
+    """Copy a manifest, wherever it is, into a new folder; all of it or nothing is written.
+
+    Args:
+        manifest: the manifest.
+        target: the folder to make; there must be nothing yet.
+        progress: is told how many bytes have come.
+
+    Returns:
+        The names of the files that are withheld: of items, and not available.
+
+    Raises:
+        SourceError: there is something at the target, or it cannot be written.
+        NotStoredError: a file is not there that may not be withheld.
+        IntegrityError: a file is not what metadata.json says it is.
+        StorageError: a file cannot be read.
+    """
+    check_target(target.absolute(), replace=False)
+    total = sum(entry.size for entry in manifest.metadata.files)
+    _check_room(total, target.absolute())
+    progress = progress or Progress()
+    progress.phase("get", total, unit="bytes")
+    withheld = list[str]()
+    with write_errors(target), atomic_folder(target.absolute(), replace=False) as folder:
+        (folder / metadata.FILE).write_bytes(manifest.data)
+        for entry in manifest.metadata.files:
+            try:
+                _copy_file(manifest, entry, folder / entry.name, progress)
+            except NotStoredError:
+                if not metadata.is_items(entry.name):
+                    raise
+                (folder / entry.name).unlink(missing_ok=True)
+                withheld.append(entry.name)
+    return tuple(withheld)
+
+
+def _copy_file(manifest: Manifest, entry: FileEntry, path: Path, progress: Progress) -> None:
+    reader, hasher = manifest.reader(entry.name), Hasher()
+    path.parent.mkdir(exist_ok=True)
+    with path.open("xb") as file:
+        for offset in range(0, entry.size, _PIECE):
+            piece = reader.read(offset, min(_PIECE, entry.size - offset))
+            hasher.update(piece)
+            file.write(piece)
+            progress.advance(len(piece))
+    check_entry(entry, hasher.finish())
+
+
+def _check_room(needed: int, place: Path) -> None:
+    folder = next(each for each in (place, *place.absolute().parents) if each.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise StorageError(f"{store.root}: {needed:,} bytes are to come, and {free:,} are free")
+        raise StorageError(f"{place}: {needed:,} bytes are to come, and {free:,} are free")
 
 
 class _File:

@@ -8,14 +8,19 @@ read to the last, and what was read is checked by the paths to the root.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from alithis.base.http import READS, Client, Response, RetryPolicy, describe_status
+from alithis.base.http import (
+    READS,
+    Client,
+    Response,
+    RetryPolicy,
+    describe_status,
+    is_private,
+)
 from alithis.errors import FormatError, IntegrityError, NotStoredError, StorageError
 from alithis.manifest import metadata
 from alithis.manifest.metadata import FileEntry
@@ -27,24 +32,6 @@ MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 """The statuses that mean: elsewhere."""
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-
-
-def is_url(place: str) -> bool:
-    """Tell whether a place is meant as a URL, not as a folder."""
-    return re.match("https?://", place, re.IGNORECASE) is not None
-
-
-def open_manifest(place: str) -> Manifest:
-    """Open a manifest in a folder, or at a URL.
-
-    Args:
-        place: the folder, or the ``http://`` or ``https://`` URL of it or its metadata.json.
-
-    Raises:
-        FormatError: there is none, or not a well-formed one.
-        StorageError: the server gives no usable answer.
-    """
-    return RemoteFolder(place).open() if is_url(place) else Manifest.open(Path(place))
 
 
 class Server:
@@ -145,7 +132,7 @@ class Server:
         Raises:
             StorageError: it may not.
         """
-        if target.hostname != asked.hostname and _is_private(target.hostname or ""):
+        if target.hostname != asked.hostname and is_private(target.hostname or ""):
             raise self.no_use("redirects into a private network")
 
 
@@ -196,14 +183,6 @@ class RemoteFolder(Server):
         if answer.body.lstrip()[:1] == b"<":
             raise self.no_use(f"answers a web page, not {name}: name its folder's URL")
         return answer.body
-
-
-def _is_private(host: str) -> bool:
-    """Tell whether a host is named as one of a private network; its name may still lead there."""
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 class RemoteFile:

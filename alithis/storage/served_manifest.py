@@ -92,7 +92,6 @@ class ServedManifest(Manifest):
         self._gateways, self._cache = tuple(gateways), cache
         self._begin_with = 0
         self._useless = dict[tuple[Source, str], str]()
-        self._data = data
         super().__init__(data, lambda entry: self._reading(self._all()).open(entry))
         self.notes = notes
 
@@ -116,7 +115,7 @@ class ServedManifest(Manifest):
         lies = list[str]()
         for reading in self._readings():
             try:
-                found = question(Manifest(self._data, reading.open))
+                found = question(Manifest(self.data, reading.open))
             except (IntegrityError, ProofError) as error:
                 if not reading.used:
                     raise

@@ -27,7 +27,7 @@ from typing import BinaryIO
 import filelock
 import platformdirs
 
-from alithis.base.files import sync
+from alithis.base.files import flush, sync_folder
 from alithis.errors import (
     AlithisError,
     FormatError,
@@ -524,7 +524,7 @@ class Store:
         with _storage_errors(f"cannot list {cid} in {self.root}"):
             _make_directory(self._manifests)
             (self._manifests / str(cid)).touch()
-            sync(self._manifests)
+            sync_folder(self._manifests)
 
     def _describe(self, cid: Cid) -> StoredManifest:
         described = self._metadata(cid)
@@ -721,11 +721,10 @@ def _open_or_create(path: str, flags: int) -> int:
 
 def _settle(temporary: Path, file: BinaryIO, place: Path) -> None:
     """Close a file that is written, and rename it to its place, for good."""
-    file.flush()
-    os.fsync(file.fileno())
+    flush(file)
     file.close()  # Windows renames no open file
     temporary.replace(place)
-    sync(place.parent)
+    sync_folder(place.parent)
 
 
 def _make_directory(path: Path) -> None:
@@ -733,4 +732,4 @@ def _make_directory(path: Path) -> None:
     if not path.is_dir():
         _make_directory(path.parent)
         path.mkdir(exist_ok=True)
-        sync(path.parent)
+        sync_folder(path.parent)

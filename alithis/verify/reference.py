@@ -1,35 +1,358 @@
-"""From a reference (a folder, a URL, a CID) to the manifest that it names."""
+"""From a reference (a token, a folder, a URL, a CID) to the manifest that it names.
+
+This is the only place that reads references: every command and script that takes a manifest takes
+each of these kinds.
+
+========================================  =====================================================
+``7``                                     token 7 of the registry (``./7`` is a folder)
+``photos.alithis``                        a folder, or the metadata.json in it
+``https://example.org/photos.alithis``    a folder on a web server, or its metadata.json
+``s3://bucket/photos.alithis``            a folder in a bucket, or its metadata.json (also
+                                          ``gs://`` and all else that fsspec opens)
+``ipfs://CID``, ``ipfs://CID/path``       metadata.json on IPFS, or a directory with it; also
+                                          without ``ipfs://``, or its SHA-256 in hexadecimal
+========================================  =====================================================
+
+A token's manifest is checked against what the chain holds. With any other kind the manifest's own
+word is all there is: whether a chain commits to it is not asked.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from alithis.base.progress import Progress
+from alithis.base.remote_files import shown_url
+from alithis.chain.records import Record
+from alithis.chain.registry import Registry
+from alithis.errors import FormatError, IntegrityError, NotStoredError, RegistryError, SourceError
+from alithis.ipfs.cid import RAW, Cid
+from alithis.manifest import metadata
+from alithis.manifest.folder import check_target
+from alithis.manifest.metadata import Metadata
 from alithis.manifest.reader import Manifest
-from alithis.storage import http_manifest
+from alithis.storage import download
+from alithis.storage.bucket_manifest import BucketFolder
 from alithis.storage.fallback import Gateways
+from alithis.storage.http_manifest import RemoteFolder
 from alithis.storage.sources import note
 from alithis.storage.store import Store
+from alithis.verify.tokens import marks
+
+Kind = Literal["token", "folder", "url", "bucket", "cid"]
+_MAX_TOKEN = 1 << 48
 
 
-def is_reference(place: str) -> bool:
-    """Tell whether a place is meant as content on IPFS."""
-    return place.startswith("ipfs://")
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What names a manifest.
+
+    Attributes:
+        kind: which kind of name it is.
+        address: the token's number, the folder's path, the URL, or ``ipfs://CID[/path]``. URLs may
+            hold secrets: show ``str(reference)`` instead.
+    """
+
+    kind: Kind
+    address: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference; a bare CID or digest is one only if no file or folder has that name.
+
+        Raises:
+            FormatError: it is none.
+        """
+        if not text:
+            raise FormatError("an empty reference: give a token, a folder, a URL or ipfs://CID")
+        if re.fullmatch("[0-9]+", text):
+            return cls("token", str(_token(text)))
+        scheme, separator, rest = text.partition("://")
+        if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+            return _bare_cid(text) or _folder(text)
+        scheme = scheme.lower()
+        if scheme == "file":
+            return _folder(rest)
+        if scheme == "ipfs":
+            return cls("cid", f"ipfs://{_checked_cid(rest)}")
+        kind: Kind = "url" if scheme in ("http", "https") else "bucket"
+        return cls(kind, f"{scheme}://{rest}")
+
+    def __str__(self) -> str:
+        """Return it as it may be shown: without passwords and signatures."""
+        return shown_url(self.address) if self.kind in ("url", "bucket") else self.address
+
+    def folder(self) -> Path:
+        """Return the folder that a reference of that kind names.
+
+        Raises:
+            SourceError: there is no such folder.
+        """
+        path = Path(self.address)
+        if path.is_dir():
+            return path
+        if os.path.lexists(path):
+            raise SourceError(f"{path}: is a file; give the folder of a manifest")
+        raise SourceError(
+            f"{path}: there is no such folder; give a manifest's folder, URL, CID or token"
+        )
 
 
-def open_manifest(place: str, gateways: Gateways, store: Store) -> Manifest:
-    """Open a manifest in a folder, at a URL, or by its CID.
+def _token(text: str) -> int:
+    number = int(text[:20])
+    if not 1 <= number < _MAX_TOKEN:
+        raise FormatError(f"{text[:20]}: tokens are numbered from 1, in at most 48 bits")
+    return number
+
+
+def _folder(text: str) -> Reference:
+    path = Path(text)
+    return Reference("folder", str(path.parent if path.name == metadata.FILE else path))
+
+
+def _bare_cid(text: str) -> Reference | None:
+    digest = re.fullmatch("(?:0x)?([0-9a-fA-F]{64})", text)
+    if os.path.lexists(text):
+        return None
+    if digest:
+        return Reference("cid", f"ipfs://f01551220{digest[1].lower()}")
+    try:
+        return Reference("cid", f"ipfs://{_checked_cid(text)}")
+    except FormatError:
+        return None
+
+
+def _checked_cid(text: str) -> str:
+    Cid.parse(text.partition("/")[0])
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a reference leads to.
+
+    Attributes:
+        manifest: its manifest.
+        record: what the chain holds of it, where a token was named; None where no chain was asked.
+        folder: where its files are on this machine; None where they are elsewhere.
+    """
+
+    manifest: Manifest
+    record: Record | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What came of copying a manifest into a folder.
+
+    Attributes:
+        withheld: names of the files of items that are not available.
+        fetched: names of the files that came from gateways, into the store first.
+        notes: gateways that were of no use, and why.
+    """
+
+    withheld: tuple[str, ...]
+    fetched: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Resolver:
+    """Opens what references name.
+
+    Nothing is contacted before a reference needs it: folders need no chain, URLs no gateway.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        gateways: Gateways | None = None,
+        connect: Callable[[], Registry] | None = None,
+    ) -> None:
+        """Choose where CIDs and tokens are looked up.
+
+        Args:
+            store: the local store, asked first for a CID; by default the usual one.
+            gateways: asked after the store; by default the usual ones.
+            connect: connects to the registry of the tokens; without it, tokens are refused.
+        """
+        self.store = store or Store()
+        self._gateways, self._connect = gateways, connect
+
+    @cached_property
+    def gateways(self) -> Gateways:
+        """The gateways; to choose the usual ones, it is tried whether a local node listens."""
+        return self._gateways or Gateways.usual()
+
+    @cached_property
+    def registry(self) -> Registry | None:
+        """The registry, connected; None where none was named.
+
+        Raises:
+            RegistryError: there is none at the address, or the chain gives no usable answer.
+        """
+        return self._connect() if self._connect else None
+
+    def open(self, reference: Reference) -> Artifact:
+        """Open the manifest that a reference names; of its other files nothing is read yet.
+
+        Raises:
+            RegistryError: a token is named and no registry, or the chain has no such token.
+            IntegrityError: the manifest states another tree than the token commits to.
+            FormatError: there is no manifest, or not a well-formed one.
+            StorageError: the server, the bucket or the gateways give no usable answer.
+            MissingExtraError: the library for such URLs is not installed.
+        """
+        match reference.kind:
+            case "folder":
+                folder = reference.folder()
+                return Artifact(Manifest.open(folder), folder=folder)
+            case "url":
+                return Artifact(RemoteFolder(reference.address).open())
+            case "bucket":
+                return Artifact(BucketFolder(reference.address).open())
+            case "token":
+                return self._open_token(self.record(reference))
+        notes = list[str]()
+        manifest = self.gateways.open(self.cid(reference, notes), self.store)
+        note(manifest.notes, *notes)
+        return Artifact(manifest)
+
+    def record(self, reference: Reference) -> Record:
+        """Return what the chain holds of a token.
+
+        Raises:
+            RegistryError: no registry was named, or the chain has no such token.
+        """
+        if self.registry is None:
+            raise RegistryError(
+                f"{reference} is a token: give --rpc and --registry, where it is recorded "
+                f"(./{reference} is a folder)"
+            )
+        return self.registry.record(int(reference.address))
+
+    def _open_token(self, record: Record) -> Artifact:
+        try:
+            manifest = self.gateways.open(Cid.raw(record.metadata_digest), self.store)
+        except NotStoredError as error:
+            raise NotStoredError(
+                f"token {record.id}: its manifest was not found: {error}; "
+                "name a gateway that has it, or add it with alithis store put"
+            ) from error
+        _check_commitment(record, manifest.metadata)
+        note(manifest.notes, *(f"token {record.id}: {mark}" for mark in marks(record)))
+        return Artifact(manifest, record)
+
+    def cid(self, reference: Reference, notes: list[str] | None = None) -> Cid:
+        """Return the CID of the metadata.json that a reference names, or of a directory with it.
+
+        Args:
+            reference: what names it.
+            notes: takes the problems of gateways that were asked for a directory on the way.
+
+        Raises:
+            AlithisError: as `open` does.
+        """
+        if reference.kind != "cid":
+            return Cid.raw(self.digest(reference))
+        root, _, path = reference.address.removeprefix("ipfs://").partition("/")
+        if not path:
+            return Cid.parse(root)
+        return self.gateways.resolve(reference.address, [] if notes is None else notes)
+
+    def digest(self, reference: Reference) -> bytes:
+        """Return the SHA-256 of the metadata.json that a reference names, 32 bytes.
+
+        Raises:
+            AlithisError: as `open` does.
+        """
+        if reference.kind == "token":
+            return self.record(reference).metadata_digest
+        if reference.kind == "cid" and (cid := self.cid(reference)).codec == RAW:
+            return cid.digest
+        return self.open(reference).manifest.metadata.digest
+
+    def copy(self, reference: Reference, target: Path, progress: Progress | None = None) -> Copied:
+        """Copy a manifest into a new folder; every file is checked against metadata.json.
+
+        What a CID or a token names and the store lacks is fetched into the store first, where
+        interrupted work is resumed.
+
+        Raises:
+            AlithisError: as `open` does; or a file is not available, or not what it should be.
+        """
+        if reference.kind in ("folder", "url", "bucket"):
+            return Copied(download.copy(self.open(reference).manifest, target, progress))
+        if reference.kind == "token":
+            self._open_token(self.record(reference))
+        notes = list[str]()
+        cid = self.cid(reference, notes)
+        try:
+            return Copied(self.store.get_manifest(cid, target))
+        except (NotStoredError, IntegrityError):
+            if not self.gateways.each:
+                raise
+        check_target(target.absolute(), replace=False)  # before much has come
+        found = download.fetch(cid, self.store, self.gateways, progress)
+        note(notes, *found.notes, *found.withheld.values())
+        withheld = self.store.get_manifest(found.cid, target)
+        return Copied(withheld, found.files, tuple(notes))
+
+    @contextmanager
+    def local(self, reference: Reference, progress: Progress | None = None) -> Iterator[Path]:
+        """Give the folder of a manifest; what is elsewhere is copied to a temporary one.
+
+        Raises:
+            AlithisError: as `copy` does.
+        """
+        if reference.kind == "folder":
+            yield reference.folder()
+            return
+        with tempfile.TemporaryDirectory(prefix="alithis-") as scratch:
+            target = Path(scratch) / "manifest"
+            self.copy(reference, target, progress)
+            yield target
+
+
+def open_manifest(
+    reference: str,
+    *,
+    store: Store | None = None,
+    gateways: Gateways | None = None,
+    registry: Registry | None = None,
+) -> Manifest:
+    """Open the manifest that a reference names.
 
     Args:
-        place: the folder; the ``http://`` or ``https://`` URL of it or its metadata.json; or
-            ``ipfs://CID[/path]`` of its metadata.json or a directory with it.
-        gateways: where to look for a CID.
-        store: where to look for it first.
+        reference: a token's number, a folder, a URL or ``ipfs://CID``, as `Reference` has them.
+        store: the local store, asked first for a CID; by default the usual one.
+        gateways: asked after the store; by default the usual ones.
+        registry: the registry of a token.
 
     Raises:
-        FormatError: there is none, or not a well-formed one.
-        StorageError: the server or the gateways give no usable answer.
+        AlithisError: as `Resolver.open` does.
     """
-    if not is_reference(place):
-        return http_manifest.open_manifest(place)
-    notes = list[str]()
-    manifest = gateways.open(gateways.resolve(place, notes), store)
-    note(manifest.notes, *notes)
-    return manifest
+    connect = None if registry is None else lambda: registry
+    return Resolver(store, gateways, connect).open(Reference.parse(reference)).manifest
+
+
+def _check_commitment(record: Record, stated: Metadata) -> None:
+    """Check that metadata, whose SHA-256 is the token's, states what the token commits to."""
+    for what, committed, found in (
+        ("kind", record.kind.value, stated.kind),
+        ("scheme", record.scheme.value, stated.scheme),
+        ("root", record.root, stated.root),
+        ("size", record.size, stated.size),
+    ):
+        if committed != found:
+            raise IntegrityError(
+                f"token {record.id}: {what} by its metadata", expected=committed, found=found
+            )

@@ -1,7 +1,6 @@
 /** Answers questions for the tests: one JSON object a line in, one out. */
 
 import { createInterface } from "node:readline";
-import { ERRORS, INTERFACE, SELECTORS, TOPICS } from "../src/chain/abi.js";
 import { madeFrom } from "../src/chain/lineage.js";
 import { fromHex, rows, toHex } from "../src/core/bytes.js";
 import { rawCid } from "../src/core/cid.js";
@@ -25,7 +24,6 @@ const list = (hashes) => hashes.map(fromHex);
 const side = (neighbour) => neighbour && { leaf: fromHex(neighbour.leaf), path: list(neighbour.path) };
 
 const ANSWERS = {
-  abi: () => ({ selectors: SELECTORS, errors: ERRORS, topics: TOPICS, interface: INTERFACE }),
   cid: ({ digest }) => rawCid(fromHex(digest)),
   leaf: ({ key, digest }) => toHex(keyedLeaf(fromHex(key), fromHex(digest))),
   digest: async ({ data, form }) => toHex((await decodedDigest(fromHex(data), form)).digest),

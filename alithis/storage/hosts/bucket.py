@@ -8,12 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from alithis.errors import (
-    AlithisError,
-    MissingExtraError,
-    NotStoredError,
-    StorageError,
-)
+from alithis.base.remote_files import open_file_system
+from alithis.errors import AlithisError, NotStoredError, StorageError
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import Cid, Dag
 from alithis.manifest.reader import RangeReader
@@ -43,12 +39,7 @@ class Bucket:
         self.name = url.rstrip("/")
         self._stopped = threading.Event()
         with self._errors("opened"):
-            import fsspec
-
-            try:
-                self._system, self._folder = fsspec.core.url_to_fs(self.name)
-            except ImportError as error:
-                raise MissingExtraError("s3fs", "s3") from error
+            self._system, self._folder = open_file_system(self.name)
 
     def has(self, part: Part) -> bool:
         """Tell whether an object of the file's name and size is there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import secrets
@@ -263,11 +262,3 @@ class HttpHost(ABC):
         }
         known = said.get(status) if self._key or status in (402, 413) else None
         return self._client.failure(url, known or describe_status(status))
-
-
-def is_private(host: str) -> bool:
-    """Tell whether a host is this machine, or in a network that others do not reach."""
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
-from alithis.base.http import UPLOADS
+from alithis.base.http import UPLOADS, is_private
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, Cid
 from alithis.manifest.reader import RangeReader
@@ -16,7 +16,6 @@ from alithis.storage.hosts.host import (
     HttpHost,
     Plain,
     Report,
-    is_private,
 )
 
 KUBO = "ALITHIS_KUBO"

@@ -1,52 +1,25 @@
 /**
- * The registry's ABI, as far as the page speaks it: calls → bytes, and the canonical encoding of
- * what they return → words (Solidity's contract ABI specification). tests/test_page_core.py holds
- * selectors, errors and topics equal to alithis/chain/contract/Alithis.json.
+ * The registry's ABI, as far as the page uses it: calls → bytes, and the canonical encoding of what
+ * they return → words (Solidity's contract ABI specification).
  */
 
 import { fromHex, SIZE, toHex } from "../core/bytes.js";
 import { UnavailableError } from "../core/errors.js";
+import { ERRORS, SELECTORS } from "../generated/contract.js";
 
-export const SELECTORS = /** @type {const} */ ({
-  "answerClaim(uint256,uint256,uint8,string)": "0283f930",
-  "attest(uint256,bytes32,uint256,bytes32[])": "958b2e5e",
-  "claim(uint256,bytes32,uint256,bytes32[],string)": "87323e50",
-  "claimOf(uint256,uint256)": "d12726f2",
-  "countersign(uint256,uint256)": "7691d2cf",
-  "deploymentBlock()": "82100e3f",
-  "links(uint256)": "881d8a40",
-  "multicall(bytes[])": "ac9650d8",
-  "ownerOf(uint256)": "6352211e",
-  "record(uint256)": "2c16cd8a",
-  "retractCountersignature(uint256,uint256)": "b56dd966",
-  "supportsInterface(bytes4)": "01ffc9a7",
-  "totalSupply()": "18160ddd",
-});
-
-/** What the registry says when it refuses, and what that means. */
-export const ERRORS = /** @type {const} */ ({
-  "AlreadyCountersigned(uint256,uint256)": ["10c24ee8", "the link is confirmed already"],
-  "ERC721NonexistentToken(uint256)": ["7e273289", "there is no such token"],
-  "InvalidAnswer(uint256,uint256,uint8,uint8)": ["476cfb8d", "an answer can only move towards the claimant"],
-  "NonexistentClaim(uint256,uint256)": ["37424659", "there is no such claim"],
-  "NonexistentLink(uint256,uint256)": ["f953fb9b", "there is no such link"],
-  "NotCountersigned(uint256,uint256)": ["3a26c90f", "the link is not confirmed"],
-  "NotIncluded(uint256,bytes32,uint256)": ["b7045495", "the proof does not hold"],
-  "NotOwner(uint256,address,address)": ["041ba90f", "only the token's owner may do this"],
-  "NotSuperseded(uint256)": ["b2c40886", "nothing supersedes the token yet"],
-  "UriTooLong(uint256,uint256)": ["a99e90bb", "the address has more than 1,024 bytes"],
-});
-
-/** Events whose texts the page reads. */
-export const TOPICS = /** @type {const} */ ({
-  "Claimed(uint256,bytes32,address,uint256,uint64,string)":
-    "6df5a39f457227d0eefe15fd9b169b7f22841f78ef81440918040ef1e59678ee",
-  "ClaimAnswered(uint256,uint256,address,uint8,string)":
-    "30b91a747cbbe8c73cb6fe913f8d3cf526913f1f4196b875217cad723982ef38",
-});
-
-/** The interface's id (ERC-165). */
-export const INTERFACE = "ca659c52";
+/** What it means when the registry refuses a call. @type {Partial<Record<keyof typeof ERRORS, string>>} */
+const REFUSALS = {
+  "AlreadyCountersigned(uint256,uint256)": "the link is confirmed already",
+  "ERC721NonexistentToken(uint256)": "there is no such token",
+  "InvalidAnswer(uint256,uint256,uint8,uint8)": "an answer can only move towards the claimant",
+  "NonexistentClaim(uint256,uint256)": "there is no such claim",
+  "NonexistentLink(uint256,uint256)": "there is no such link",
+  "NotCountersigned(uint256,uint256)": "the link is not confirmed",
+  "NotIncluded(uint256,bytes32,uint256)": "the proof does not hold",
+  "NotOwner(uint256,address,address)": "only the token's owner may do this",
+  "NotSuperseded(uint256)": "nothing supersedes the token yet",
+  "UriTooLong(uint256,uint256)": "the address has more than 1,024 bytes",
+};
 
 /** @typedef {keyof typeof SELECTORS} Signature */
 /** @typedef {number | bigint | string | Uint8Array | readonly Uint8Array[] | readonly string[]} Value `string` in hexadecimal for bytes32, address and bytes4, else text */
@@ -209,6 +182,7 @@ export function decodeMany(hex, count) {
  */
 export function refusal(data) {
   const selector = data.replace(/^0x/, "").slice(0, 8).toLowerCase();
-  const known = Object.values(ERRORS).find(([own]) => own === selector);
-  return known ? known[1] : null;
+  const signatures = /** @type {Array<keyof typeof ERRORS>} */ (Object.keys(ERRORS));
+  const known = signatures.find((signature) => ERRORS[signature] === selector);
+  return (known && REFUSALS[known]) ?? null;
 }

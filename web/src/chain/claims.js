@@ -5,15 +5,18 @@
  */
 
 import { fromHex, toHex } from "../core/bytes.js";
-import { TOPICS, Words } from "./abi.js";
+import { TOPICS } from "../generated/contract.js";
+import { MAX_TEXT_BYTES } from "../generated/terms.js";
+import { Words } from "./abi.js";
 
 /** @import {Claim, Registry} from "./registry.js" */
 
 /** @typedef {{claim?: string, answer?: string}} Said */
 
+const CLAIMED = `0x${TOPICS["Claimed(uint256,bytes32,address,uint256,uint64,string)"]}`;
+const ANSWERED = `0x${TOPICS["ClaimAnswered(uint256,uint256,address,uint8,string)"]}`;
 const RECENT = 2000; // blocks that every node serves
 const MAX_LOGS = 5000;
-const MAX_URI = 1024; // bytes, by the contract
 
 /**
  * @param {Registry} registry
@@ -40,7 +43,7 @@ export async function claimTexts(registry, id, claims) {
  */
 async function logsOf(registry, id) {
   const { address, block, rpc } = registry;
-  const topics = [Object.values(TOPICS).map((topic) => `0x${topic}`), topicOf(id)];
+  const topics = [[CLAIMED, ANSWERED], topicOf(id)];
   for (const first of [await registry.deploymentBlock(), Math.max(0, block - RECENT)]) {
     try {
       const [fromBlock, toBlock] = [first, block].map((number) => `0x${number.toString(16)}`);
@@ -67,13 +70,13 @@ function read(log, address, id, claims, found) {
   const [topic, token, second] = log.topics.map((/** @type {string} */ each) => each.toLowerCase());
   if (log.address.toLowerCase() !== address || token !== topicOf(id)) return;
   const words = new Words(log.data.slice(2).toLowerCase(), "eth_getLogs");
-  if (topic === `0x${TOPICS["Claimed(uint256,bytes32,address,uint256,uint64,string)"]}`) {
+  if (topic === CLAIMED) {
     const number = words.number();
     words.number(); // the time, which the state has too
     const own = claims.find((claim) => claim.number === number);
     const said = found.get(number);
     if (own && said && `0x${toHex(own.leaf)}` === second) said.claim = textOf(words, 3);
-  } else if (topic === `0x${TOPICS["ClaimAnswered(uint256,uint256,address,uint8,string)"]}`) {
+  } else if (topic === ANSWERED) {
     const said = found.get(Number(BigInt(second)));
     words.number();
     if (said) said.answer = textOf(words, 2); // the last one counts
@@ -87,7 +90,7 @@ function read(log, address, id, claims, found) {
  */
 function textOf(words, before) {
   if (words.number() !== before * 32) words.fail();
-  const length = words.number(MAX_URI + 1);
+  const length = words.number(MAX_TEXT_BYTES + 1);
   const hex = words.hex.slice(words.at, words.at + 2 * length);
   if (hex.length !== 2 * length) words.fail();
   return new TextDecoder().decode(fromHex(hex)).replace(/[\p{C}\p{Z}]+/gu, " ");

@@ -8,7 +8,8 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { equal, toHex } from "../core/bytes.js";
 import { checkedCid, rawCid } from "../core/cid.js";
 import { IntegrityError, said, UnavailableError } from "../core/errors.js";
-import { loadMetadata, MAX_BYTES } from "../core/metadata.js";
+import { loadMetadata } from "../core/metadata.js";
+import { MAX_METADATA_BYTES } from "../generated/terms.js";
 import { bodyOf, request } from "../work/http.js";
 
 /** @import {FileEntry, Metadata} from "../core/metadata.js" */
@@ -38,7 +39,7 @@ export class Gateway {
   async metadata(digest) {
     const response = await request(this.place(rawCid(digest)), this.who);
     if (response.status !== 200) throw new UnavailableError(`${this.who} ${meaning(response.status)}`);
-    const data = await bodyOf(response, MAX_BYTES, this.who);
+    const data = await bodyOf(response, MAX_METADATA_BYTES, this.who);
     const found = sha256(data);
     if (!equal(found, digest)) {
       throw new IntegrityError(`SHA-256 of metadata.json from ${this.who}`, toHex(digest), toHex(found));

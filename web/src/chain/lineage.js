@@ -1,9 +1,12 @@
 /** What came from what, by the tokens' links. */
 
-/** @import {Link, Token} from "./registry.js" */
+import { MADE_FROM } from "../generated/terms.js";
 
-/** Relations by which an artifact was made out of an older one, as the contract counts them. */
-const MADE_FROM = new Set(["derived_from", "trained_on", "fine_tuned_from", "distilled_from"]);
+/** @import {Link, Relation, Token} from "./registry.js" */
+
+/** @type {ReadonlySet<Relation>} */
+const MADE = new Set(MADE_FROM);
+
 const MAX_WALK = 1000; // tokens
 
 /** @typedef {{token: Token, links: Link[]}} Reached a token, and the links that lead to it from where it began */
@@ -40,7 +43,7 @@ export function madeFrom(tokens, id) {
   for (let step = waiting.shift(); step && found.size < MAX_WALK; step = waiting.shift()) {
     for (const link of newer.get(step.id) ?? []) {
       const token = /** @type {Token} */ (tokens[link.source - 1]);
-      const made = MADE_FROM.has(link.relation);
+      const made = MADE.has(link.relation);
       const direct = step.links.length === 0 && link.relation !== "supersedes";
       if (!made && !direct) continue;
       const links = [...step.links, link];

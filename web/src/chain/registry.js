@@ -1,24 +1,13 @@
 /** Reads the registry contract: tokens, links, owners, claims, all as they are after one block. */
 
 import { IntegrityError, UnavailableError } from "../core/errors.js";
-import { DecodingError, decodeMany, encodeCall, INTERFACE, refusal, Words } from "./abi.js";
+import { INTERFACE } from "../generated/contract.js";
+import { ANSWERS, KINDS, MAX_SIZE, RELATIONS, SCHEMES } from "../generated/terms.js";
+import { DecodingError, decodeMany, encodeCall, refusal, Words } from "./abi.js";
 import { RpcError } from "./rpc.js";
 
 /** @import {Rpc} from "./rpc.js" */
 /** @import {Signature, Value} from "./abi.js" */
-
-export const KINDS = /** @type {const} */ (["dataset", "model"]);
-const SCHEMES = /** @type {const} */ (["sha256", "keyed"]);
-export const RELATIONS = /** @type {const} */ ([
-  "derived_from",
-  "trained_on",
-  "validated_on",
-  "tested_on",
-  "fine_tuned_from",
-  "distilled_from",
-  "supersedes",
-]);
-export const ANSWERS = /** @type {const} */ (["open", "rejected", "accepted", "removed"]);
 
 const BATCH = 100; // tokens, or claims, in one call
 const RECORD = 13; // words in a record
@@ -175,7 +164,7 @@ function tokenOf(id, hex, links, owner) {
     id,
     kind: words.term(KINDS),
     scheme: words.term(SCHEMES),
-    size: words.number(2 ** 48),
+    size: words.number(MAX_SIZE),
     root: words.hash(),
     metadataDigest: words.hash(),
     publisher: words.address(),

@@ -3,6 +3,7 @@
  * tests/vectors/grades.json holds both to the same answers.
  */
 
+import { GRADES, INPUT_RELATIONS, MAX_LINKS, MAX_SIZE, TRANSCRIBED } from "../generated/terms.js";
 import { equal } from "./bytes.js";
 import { FormatError } from "./errors.js";
 import { isObject } from "./json.js";
@@ -11,12 +12,7 @@ import { Checked, isPrintable } from "./values.js";
 /** @import {Json} from "./json.js" */
 /** @import {Metadata} from "./metadata.js" */
 
-const MAX_INPUTS = 256; // as many as a token has links
-/** Relations to datasets, of which a transcript can be made. */
-const TRANSCRIBED = ["trained_on", "validated_on", "tested_on"];
-const RELATIONS = [...TRANSCRIBED, "fine_tuned_from", "distilled_from", "supersedes"];
-
-/** @typedef {"stated" | "transcript" | "countersigned"} Grade */
+/** @typedef {typeof GRADES[number]} Grade */
 /** @typedef {{kind: string, scheme: string, size: number, root: Uint8Array, metadataDigest: Uint8Array}} Endpoint one end of a link, as its token commits to it */
 /** @typedef {{root: Uint8Array | null, size: number, seen: number, unseen: number, foreign: number, given: number | null}} Transcript of a training run: the distinct data points that it used, how many of them the dataset has, how many it has besides, how many it does not have, and how many were used in all */
 /** @typedef {{relation: string, metadata: Uint8Array, transcript: Transcript | null}} Input */
@@ -44,7 +40,8 @@ export function evidence(link, source, target, metadata) {
  * @param {Metadata} metadata
  */
 function transcriptOf(relation, source, target, metadata) {
-  if (!TRANSCRIBED.includes(relation) || target.kind !== "dataset" || metadata.kind !== "model") return null;
+  if (!TRANSCRIBED.some((each) => each === relation) || target.kind !== "dataset" || metadata.kind !== "model")
+    return null;
   const { kind, scheme, size, root } = metadata;
   // Metadata with the right SHA-256 may still state another tree than the token commits to.
   const agrees = kind === source.kind && scheme === source.scheme && size === source.size && equal(root, source.root);
@@ -83,7 +80,7 @@ function same(first, second) {
  * @returns {Input[]}
  */
 function inputsOf({ document: { alithis: ours } }) {
-  if (!isObject(ours) || !Array.isArray(ours.inputs) || ours.inputs.length > MAX_INPUTS) return [];
+  if (!isObject(ours) || !Array.isArray(ours.inputs) || ours.inputs.length > MAX_LINKS) return [];
   try {
     return ours.inputs.map(inputOf);
   } catch (error) {
@@ -103,7 +100,7 @@ function inputOf(value) {
   const { relation, name, metadata, transcript = null } = checked.object(value, "input");
   if (!isPrintable(checked.text(name, "name"))) checked.fail("name is not printable");
   return {
-    relation: checked.oneOf(relation, "relation", RELATIONS),
+    relation: checked.oneOf(relation, "relation", INPUT_RELATIONS),
     metadata: checked.hash(metadata, "metadata"),
     transcript: transcript === null ? null : statedTranscript(checked.object(transcript, "transcript")),
   };
@@ -130,6 +127,6 @@ function statedTranscript(value) {
  * @param {string} key
  */
 function whole(value, key) {
-  if (typeof value !== "number" || value < 0 || value >= 2 ** 48) checked.fail(`${key} is not 0 to 2^48`);
+  if (typeof value !== "number" || value < 0 || value >= MAX_SIZE) checked.fail(`${key} is not 0 to 2^48`);
   return value;
 }

@@ -1,12 +1,11 @@
 /**
- * JSON that nobody vouches for, read as alithis/strict_json.py reads it: a key stands once in an
- * object, nesting has a bound, and whole numbers are told from others (RFC 8259).
+ * Untrusted JSON, read as alithis/base/untrusted_json.py reads it: a key stands once in an
+ * object, nesting has a bound, and whole numbers are kept apart from others (RFC 8259).
  */
 
+import { MAX_JSON_DEPTH, MAX_JSON_DIGITS } from "../generated/terms.js";
 import { FormatError } from "./errors.js";
 
-const MAX_DEPTH = 32;
-const MAX_DIGITS = 100;
 const SPACE = /[ \t\n\r]*/y;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?/y;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what JSON forbids
@@ -81,7 +80,7 @@ class Reader {
     this.take(SPACE);
     const next = this.text[this.at];
     if (next === "{" || next === "[") {
-      if (depth >= MAX_DEPTH) throw new FormatError(`JSON nested more than ${MAX_DEPTH} deep`);
+      if (depth >= MAX_JSON_DEPTH) throw new FormatError(`JSON nested more than ${MAX_JSON_DEPTH} deep`);
       return next === "{" ? this.object(depth + 1) : this.array(depth + 1);
     }
     if (next === '"') return this.string();
@@ -140,7 +139,7 @@ class Reader {
       if (!Number.isFinite(value)) throw new FormatError("not JSON: no double holds a number");
       return new Real(value);
     }
-    if (text.replace("-", "").length > MAX_DIGITS) throw new FormatError("not JSON: a number too long");
+    if (text.replace("-", "").length > MAX_JSON_DIGITS) throw new FormatError("not JSON: a number too long");
     const value = Number(text);
     return Number.isSafeInteger(value) ? value + 0 : BigInt(text);
   }

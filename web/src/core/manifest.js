@@ -1,11 +1,12 @@
 /**
- * Looks a leaf up in a manifest at the other end of range reads, as alithis/manifest.py does:
- * leaves are uniform, so a leaf's value tells about where it is.
+ * Looks a leaf up in a manifest at the other end of range reads, as alithis/manifest/reader.py does:
+ * leaves are uniformly distributed, so a leaf's value says roughly where it is.
  */
 
+import { TILE, TILE_HEIGHT } from "../generated/terms.js";
 import { compare, equal, rows, SIZE } from "./bytes.js";
 import { FormatError, IntegrityError, UnavailableError } from "./errors.js";
-import { leafHash, pathFromNodes, subtreeRoot, TILE, TILE_HEIGHT } from "./merkle.js";
+import { leafHash, pathFromNodes, subtreeRoot } from "./merkle.js";
 
 /** @import {FileEntry, Metadata} from "./metadata.js" */
 /** @import {Neighbour, Proof} from "./proof.js" */

@@ -1,17 +1,12 @@
 /**
  * RFC 9162's tree (section 2.1): proofs that a leaf is in it, or is not, and their checks.
- * The same rules as alithis/merkle.py and contracts/MerkleTree.sol, over the same vectors.
+ * The same rules as alithis/manifest/merkle.py and contracts/MerkleTree.sol, over the same vectors.
  */
 
 import { sha256 } from "@noble/hashes/sha2.js";
+import { MAX_SIZE } from "../generated/terms.js";
 import { compare, equal, join, SIZE, toHex } from "./bytes.js";
 import { IntegrityError, ProofError } from "./errors.js";
-
-/** Hashes in a tile (C2SP tlog-tiles). */
-export const TILE = 256;
-export const TILE_HEIGHT = 8;
-/** More leaves than this no commitment holds. */
-export const MAX_SIZE = 2 ** 48;
 
 /** @typedef {(height: number, index: number) => Promise<Uint8Array>} Node */
 
@@ -154,7 +149,7 @@ export function verifyExclusion(root, size, leaf, index, left, right) {
  */
 function checkSide(side, neighbour, wanted) {
   if ((neighbour !== null) !== wanted) {
-    throw new ProofError(`the ${side} neighbour is ${wanted ? "missing" : "uncalled for"}`);
+    throw new ProofError(`the ${side} neighbour is ${wanted ? "missing" : "unexpected"}`);
   }
 }
 

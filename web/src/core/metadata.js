@@ -1,6 +1,16 @@
-/** metadata.json: what an artifact commits to (docs/format.md), read as alithis/metadata.py does. */
+/** metadata.json: what an artifact commits to (docs/format.md), read as alithis/manifest/metadata.py does. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
+import {
+  FORMS,
+  KINDS,
+  MAX_FILES,
+  MAX_METADATA_BYTES,
+  MAX_NAME,
+  METADATA_VERSION,
+  MODES,
+  SCHEMES,
+} from "../generated/terms.js";
 import { equal } from "./bytes.js";
 import { FormatError } from "./errors.js";
 import { parseObject } from "./json.js";
@@ -9,15 +19,9 @@ import { Checked, isPrintable } from "./values.js";
 
 /** @import {Json, JsonObject} from "./json.js" */
 
-export const MAX_BYTES = 256 * 1024;
-const VERSION = 1;
-const MAX_FILES = 300;
+const FORM_VERSION = 1; // of every canonical form
 const ITEMS = /^items(-\d{5})?\.parquet$/;
 const NAMES = /^(?:leaves|items(?:-\d{5})?\.parquet|tiles\/[1-6])$/;
-const KINDS = /** @type {const} */ (["dataset", "model"]);
-const SCHEMES = /** @type {const} */ (["sha256", "keyed"]);
-const FORMS = /** @type {const} */ (["bytes", "pixels", "text", "record", "sample"]);
-const MODES = /** @type {const} */ (["L", "RGB", "RGBA"]);
 
 /**
  * @typedef {object} Form a canonical form: how a data point becomes the bytes that are hashed
@@ -52,10 +56,10 @@ const checked = new Checked("metadata.json");
  * @throws {FormatError}
  */
 export function loadMetadata(data) {
-  if (data.length > MAX_BYTES) checked.fail(`${data.length} bytes; at most ${MAX_BYTES} are allowed`);
+  if (data.length > MAX_METADATA_BYTES) checked.fail(`${data.length} bytes; at most ${MAX_METADATA_BYTES} are allowed`);
   const document = parseObject(data, checked.name);
   const ours = checked.object(document.alithis, "alithis");
-  checkVersion(ours.version, "format");
+  checkVersion(ours.version, "format", METADATA_VERSION);
   const size = checked.count(ours.size, "size");
   const items = checked.count(ours.items, "items");
   if (items < size) checked.fail("items is less than size");
@@ -91,11 +95,12 @@ export function itemsFiles(metadata) {
 /**
  * @param {Json | undefined} value
  * @param {string} what
+ * @param {number} known
  */
-function checkVersion(value, what) {
+function checkVersion(value, what, known) {
   const version = checked.count(value, "version");
-  if (version !== VERSION) {
-    throw new FormatError(`metadata.json: ${what} version ${version}; this page reads ${VERSION}`);
+  if (version !== known) {
+    throw new FormatError(`metadata.json: ${what} version ${version}; this page reads ${known}`);
   }
 }
 
@@ -103,7 +108,9 @@ function checkVersion(value, what) {
 function nameOf(document) {
   const name = checked.text(document.name, "name");
   const length = [...name].length;
-  if (length < 1 || length > 200 || !isPrintable(name)) checked.fail("name is not 1 to 200 printable characters");
+  if (length < 1 || length > MAX_NAME || !isPrintable(name)) {
+    checked.fail(`name is not 1 to ${MAX_NAME} printable characters`);
+  }
   return name;
 }
 
@@ -113,7 +120,7 @@ function nameOf(document) {
  */
 function formOf(value) {
   const name = checked.oneOf(value.name, "form", FORMS);
-  checkVersion(value.version, `canonical form ${name},`);
+  checkVersion(value.version, `canonical form ${name},`, FORM_VERSION);
   const facts = ["mode", "width", "height"].filter((key) => key in value);
   if (name !== "pixels") {
     if (facts.length) checked.fail(`canonical form ${name} has no ${facts[0]}`);

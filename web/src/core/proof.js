@@ -1,5 +1,6 @@
-/** Proof files (docs/format.md), read and written as alithis/proof.py does. */
+/** Proof files (docs/format.md), read and written as alithis/manifest/proof.py does. */
 
+import { MAX_NAME, MAX_PATH, MAX_PROOF_BYTES, PROOF_VERSION } from "../generated/terms.js";
 import { toHex } from "./bytes.js";
 import { FormatError } from "./errors.js";
 import { isObject, parseObject } from "./json.js";
@@ -9,10 +10,6 @@ import { Checked, isPrintable } from "./values.js";
 
 /** @import {Opening} from "./keyed.js" */
 /** @import {Json, JsonObject} from "./json.js" */
-
-export const MAX_BYTES = 64 * 1024;
-const VERSION = 1;
-const MAX_PATH = 64;
 
 /**
  * @typedef {object} Subject which commitment a proof speaks of, by hints
@@ -46,17 +43,18 @@ export function checkProof(proof, root, size) {
 }
 
 /**
- * Read a proof file that nobody vouches for.
+ * Read a proof file from an untrusted source.
  * @param {Uint8Array} data
  * @returns {{proof: Proof, subject: Subject}}
  * @throws {FormatError}
  */
 export function loadProof(data) {
-  if (data.length > MAX_BYTES) checked.fail(`${data.length} bytes; at most ${MAX_BYTES} are allowed`);
+  if (data.length > MAX_PROOF_BYTES) checked.fail(`${data.length} bytes; at most ${MAX_PROOF_BYTES} are allowed`);
   const document = parseObject(data, checked.name);
   if (document.alithis !== "proof") checked.fail("is no proof file");
   const version = number(document.version, "version");
-  if (version !== VERSION) throw new FormatError(`proof: format version ${version}; this page reads ${VERSION}`);
+  if (version !== PROOF_VERSION)
+    throw new FormatError(`proof: format version ${version}; this page reads ${PROOF_VERSION}`);
   return { proof: proofOf(document), subject: subjectOf(document.about) };
 }
 
@@ -65,7 +63,7 @@ export function loadProof(data) {
  * @param {Uint8Array} data
  */
 export function isProof(data) {
-  if (data.length > MAX_BYTES) return false;
+  if (data.length > MAX_PROOF_BYTES) return false;
   try {
     return parseObject(data, checked.name).alithis === "proof";
   } catch {
@@ -78,7 +76,7 @@ export function isProof(data) {
  * @param {Uint8Array} data
  */
 export function looksLikeProof(data) {
-  return /"alithis"\s*:\s*"proof"/.test(new TextDecoder("latin1").decode(data.subarray(0, MAX_BYTES + 1)));
+  return /"alithis"\s*:\s*"proof"/.test(new TextDecoder("latin1").decode(data.subarray(0, MAX_PROOF_BYTES + 1)));
 }
 
 /**
@@ -87,7 +85,7 @@ export function looksLikeProof(data) {
  * @param {Subject} subject
  */
 export function dumpProof(proof, subject) {
-  const head = { alithis: "proof", version: VERSION, leaf: toHex(proof.leaf), index: proof.index };
+  const head = { alithis: "proof", version: PROOF_VERSION, leaf: toHex(proof.leaf), index: proof.index };
   const body =
     proof.kind === "inclusion"
       ? { inclusion: { path: proof.path.map(toHex) }, ...dumpOpening(proof.opening) }
@@ -163,7 +161,7 @@ function subjectOf(value) {
   const { name = null, metadata = null, registry = null, chain = null, token = null } = about;
   if (name !== null) {
     if (typeof name !== "string" || !isPrintable(name)) checked.fail("name is no printable text");
-    if (name) subject.name = [...name].slice(0, 200).join("");
+    if (name) subject.name = [...name].slice(0, MAX_NAME).join("");
   }
   if (metadata !== null) subject.metadata = toHex(checked.hash(metadata, "metadata"));
   if (registry !== null) {

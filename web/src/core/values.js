@@ -1,9 +1,9 @@
-/** Values out of documents that nobody vouches for. */
+/** Values out of untrusted documents. */
 
+import { MAX_SIZE } from "../generated/terms.js";
 import { fromHex, HASH } from "./bytes.js";
 import { FormatError } from "./errors.js";
 import { isObject } from "./json.js";
-import { MAX_SIZE } from "./merkle.js";
 
 /** @import {Json} from "./json.js" */
 

@@ -1,6 +1,7 @@
 /** Where the page looks: config.json beside it, or what the reader has set instead. */
 
 import { FormatError } from "../core/errors.js";
+import { MAX_GATEWAYS } from "../generated/terms.js";
 
 /**
  * @typedef {object} Config
@@ -13,7 +14,6 @@ import { FormatError } from "../core/errors.js";
  */
 
 const KEY = "alithis.settings";
-const MAX_GATEWAYS = 8;
 
 /** Networks that the settings offer. @type {ReadonlyArray<Pick<Config, "name" | "chain" | "rpc">>} */
 export const NETWORKS = [

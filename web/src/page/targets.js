@@ -2,7 +2,8 @@
 
 import { fromHex } from "../core/bytes.js";
 import { FormatError } from "../core/errors.js";
-import { isProof, loadProof, looksLikeProof, MAX_BYTES } from "../core/proof.js";
+import { isProof, loadProof, looksLikeProof } from "../core/proof.js";
+import { MAX_PROOF_BYTES } from "../generated/terms.js";
 
 /** @import {Hasher} from "../work/hasher.js" */
 /** @import {Digest} from "../forms/digest.js" */
@@ -22,7 +23,7 @@ export async function targetsOf(files, hasher) {
   const proofs = [];
   const plain = [];
   for (const file of files.slice(0, MAX_FILES)) {
-    const head = file.size <= MAX_BYTES ? new Uint8Array(await file.arrayBuffer()) : null;
+    const head = file.size <= MAX_PROOF_BYTES ? new Uint8Array(await file.arrayBuffer()) : null;
     if (head && isProof(head)) proofs.push({ file, brought: loadProof(head) });
     else if (head && looksLikeProof(head)) {
       throw new FormatError(`${file.name}: looks like a damaged proof file; if it is a data point, paste its SHA-256`);
