@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alithis.manifest.reader import Manifest
     from alithis.manifest.transcript import Input
     from alithis.readers import Skips
-    from alithis.training.model import Facts
+    from alithis.training.model import ModelFacts
     from alithis.verify.reference import Resolver
 
 _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
@@ -144,10 +144,10 @@ def _facts(
     hardware: str | None,
     task: str,
     intended_use: str,
-) -> Facts:
+) -> ModelFacts:
     """Gather what is said of a model; what is said apart overrides the record of a run."""
     from alithis.manifest.transcript import inputs_of
-    from alithis.training.model import Facts
+    from alithis.training.model import ModelFacts
 
     recorded = _object(run)
     if run is not None and "complete" not in recorded:
@@ -156,7 +156,7 @@ def _facts(
     for given in (_input(references, text) for text in inputs):
         if not any(_same_input(given, each) for each in made_from):
             made_from.append(given)
-    return Facts(
+    return ModelFacts(
         parameters={
             **_mapping(recorded, "parameters", run),
             **_object(params),
