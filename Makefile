@@ -14,9 +14,12 @@ STAMPS := $(VENV)/stamps
 NODE_STAMP := node_modules/.installed
 BENCH := .bench
 FRAMES := .frameworks
-FRAME_TESTS := pytest -c tests/frameworks/pytest.ini --confcutdir tests/frameworks tests/frameworks
 # Processes that share the tests; each brings its own chains, peers and browser.
 JOBS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# How long Hypothesis searches (tests/helpers/session.py): ordinary, ci or long.
+PROFILE := ordinary
+SUITE := $(SHARED) --hypothesis-profile=$(PROFILE) $(ARGS)
 PAGE := alithis/web/index.html
 ANVIL := node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
 # A release of which machines without a GPU may have a small build at hand (docs/training.md).
@@ -62,20 +65,35 @@ app: setup page ## the page in your browser, on a local chain with the demo's to
 page: $(PAGE) ## build the verification page into alithis/web
 
 .PHONY: test
-test: setup page chromium $(FRAMES)/installed ## run the tests (ARGS=... for pytest, JOBS=...), and hold the coverage
+test: test-unit test-chain test-page ## the three suites of each day (ARGS=... for pytest, JOBS=...)
+
+.PHONY: test-unit
+test-unit: setup page ## the library, without Ape, chain or network; holds the coverage
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run $(BIN)/ape test -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
-	$(if $(ARGS),,$(FRAMES)/bin/python -m coverage run -m $(FRAME_TESTS))
+	$(BIN)/coverage run -m pytest tests/unit $(SUITE)
 	@$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	$(if $(ARGS),,$(BIN)/coverage report)
+
+.PHONY: test-chain
+test-chain: setup ## the contract and the scripts: what `ape test` runs, in several processes
+	$(BIN)/ape test $(SUITE)
+
+.PHONY: test-page
+test-page: setup page chromium ## the page, in chromium
+	$(BIN)/python -m pytest tests/page $(SUITE)
+
+.PHONY: test-long
+test-long: PROFILE := long
+test-long: test ## the same with 20 times as many random examples and histories; hours
 
 .PHONY: frameworks
-frameworks: $(FRAMES)/installed ## test Run and the adapters with the real frameworks (ARGS=... for pytest)
-	$(FRAMES)/bin/python -m $(FRAME_TESTS) $(ARGS)
+frameworks: setup page $(FRAMES)/installed ## Run and the adapters with the real frameworks; tests/unit with NumPy 2
+	$(FRAMES)/bin/python -m pytest tests/frameworks $(ARGS)
+	$(FRAMES)/bin/python -m pytest tests/unit $(SUITE)
 
 .PHONY: histories
 histories: setup ## run long random histories of the contract (HISTORIES=200)
-	ALITHIS_HISTORIES=$(or $(HISTORIES),200) $(BIN)/ape test tests/test_contract_machine.py
+	ALITHIS_HISTORIES=$(or $(HISTORIES),200) $(BIN)/ape test tests/chain/test_contract_machine.py
 
 .PHONY: mutants
 mutants: setup ## mutate MerkleTree.sol, and show that the tests kill every mutant
@@ -111,7 +129,7 @@ bench-large: setup ## a manifest of 10^8 data points: 20 GB of disk, ten minutes
 .PHONY: page-pictures
 page-pictures: setup page chromium ## take the pictures in docs/, and more of the page into build/pictures
 	@mkdir -p build/pictures
-	ALITHIS_PICTURES=$(CURDIR)/build/pictures $(BIN)/ape test tests/test_page.py -q -k fits
+	ALITHIS_PICTURES=$(CURDIR)/build/pictures $(BIN)/python -m pytest tests/page/test_page.py -q -k fits
 	$(BIN)/ape run digits >/dev/null
 	cp build/digits/lineage.svg docs/lineage.svg
 	$(BIN)/python tools/page_pictures.py build/pictures build/digits/report.html docs

@@ -24,8 +24,8 @@ def signer(alias: str | None, network: NetworkAPI, chain: int | None = None) -> 
         chain: Id of the chain that the signature is for; None for the connected one's.
 
     Raises:
-        CommandError: No account was named and nobody can be asked, there is no such account, it
-            cannot be unlocked, or its key is public and the network live.
+        CommandError: No account was named and there is no terminal to ask on, there is no such
+            account, it cannot be unlocked, or its key is public and the network live.
     """
     from ape import accounts
 
@@ -53,7 +53,9 @@ def _pick_account(where: str) -> AccountAPI:
     if not list(accounts.aliases):
         raise CommandError("Ape knows no account: make one with 'ape accounts generate ALIAS'")
     if not sys.stdin.isatty():
-        raise CommandError(f"who signs on {where}? Give --account or set ALITHIS_ACCOUNT")
+        raise CommandError(
+            f"no account is named to sign on {where}: give --account or set ALITHIS_ACCOUNT"
+        )
     return select_account("Who signs", key=lambda account: not isinstance(account, TestAccountAPI))
 
 

@@ -111,7 +111,7 @@ def said_by_node(error: Exception) -> str:
     """The same of an error that may have come of a node's unusable answer."""
     if not isinstance(error, UNUSABLE):
         return one_line(error)
-    return f"the node answers what cannot be used: {type(error).__name__}: {one_line(error)}"
+    return f"the node gave an unusable answer: {type(error).__name__}: {one_line(error)}"
 
 
 def say(text: str, *, err: bool = False) -> None:

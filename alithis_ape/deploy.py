@@ -53,8 +53,9 @@ def deploy(account: AccountAPI, *, yes: bool) -> ReceiptAPI:
     """Deploys the registry, waits for it, and has Ape remember it.
 
     Raises:
-        CommandError: The account cannot pay, nobody can be asked whether to, or what was deployed
-            does not answer as a registry.
+        MintError: The account cannot pay.
+        CommandError: There is no terminal to ask on, or what was deployed does not answer as a
+            registry.
     """
     from ape import chain
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from alithis.manifest.reader import Manifest
     from alithis.storage.store import Store
     from alithis.verify.library import Shelf
+    from alithis.verify.reference import Resolver
 
 link_option = click.option(
     "--link",
@@ -30,14 +31,16 @@ link_option = click.option(
 )
 
 
-def of_model(registry: Registry, manifest: Manifest, texts: Sequence[str]) -> list[Link]:
+def of_model(
+    registry: Registry, manifest: Manifest, texts: Sequence[str], resolver: Resolver
+) -> list[Link]:
     """The links of a token: those of its metadata's inputs, and those that are given.
 
     Raises:
         CommandError: A link cannot be read, or no token, or several, are what it means.
         MintError: An input has no token, or tokens of several publishers.
     """
-    given = parse(texts, registry)
+    given = parse(texts, registry, resolver)
     return list(dict.fromkeys([*input_links(registry, manifest, given), *given]))
 
 
@@ -52,12 +55,13 @@ def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] =
     return mint.input_links(registry, stated_inputs(manifest.metadata), chosen)
 
 
-def parse(texts: Sequence[str], registry: Registry | None) -> list[Link]:
+def parse(texts: Sequence[str], registry: Registry | None, resolver: Resolver) -> list[Link]:
     """Reads --link options.
 
     Args:
         texts: RELATION=TOKEN, or RELATION=MANIFEST.
-        registry: Where manifests are looked up; None if offline.
+        registry: Where the tokens of manifests are looked up; None if offline.
+        resolver: Opens the manifests.
 
     Raises:
         CommandError: One is neither; or no token, or several, have the manifest.
@@ -71,13 +75,14 @@ def parse(texts: Sequence[str], registry: Registry | None) -> list[Link]:
                 "--link: takes RELATION=TOKEN or RELATION=MANIFEST, the relation one of "
                 f"{relations}"
             )
-        links.append(Link(_target(relation, target, registry), Relation(relation)))
+        token = _target(relation, target, registry, resolver)
+        links.append(Link(token, Relation(relation)))
     return links
 
 
-def _target(relation: str, text: str, registry: Registry | None) -> int:
+def _target(relation: str, text: str, registry: Registry | None, resolver: Resolver) -> int:
     """The token that a reference means: of a manifest, the one with its root and metadata."""
-    from alithis.verify.reference import Reference, Resolver
+    from alithis.verify.reference import Reference
 
     option = f"--link {relation}"
     try:
@@ -87,7 +92,7 @@ def _target(relation: str, text: str, registry: Registry | None) -> int:
         option = f"--link {relation}={reference}"
         if registry is None:
             raise CommandError(f"{option}: name the token; offline no manifest can be looked up")
-        data = Resolver().open(reference).manifest.metadata
+        data = resolver.open(reference).manifest.metadata
         return mint.find_token(registry, data.root, data.digest, data.name)
     except AlithisError as error:
         raise CommandError(f"{option}: {error}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from alithis.chain.records import Link
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
-
-MANIFEST = click.Path(exists=True, file_okay=False, path_type=Path)
+    from alithis.verify.reference import Resolver
 
 store_option = click.option(
     "--store",
@@ -71,14 +71,14 @@ def mint_options(function: _Function) -> _Function:
 
 
 @click.command("mint-dataset", cls=ConnectedCommand)
-@click.argument("manifest", metavar="MANIFEST", type=MANIFEST)
+@click.argument("manifest", metavar="MANIFEST")
 @mint_options
-def mint_dataset(network: NetworkAPI, manifest: Path, **options: Any) -> None:
+def mint_dataset(network: NetworkAPI, manifest: str, **options: Any) -> None:
     """Mint a dataset token for MANIFEST.
 
-    The manifest is audited and copied into the local store first. On a live network a host that
-    others can read must have it (alithis store put MANIFEST --to HOST). A local chain without a
-    registry gets one.
+    MANIFEST is a folder, a URL, a CID, or a token of the registry. It is audited and copied into
+    the local store first. On a live network a host that others can read must have it (alithis
+    store put MANIFEST --to HOST). A local chain without a registry gets one.
 
     \b
     Examples:
@@ -90,12 +90,13 @@ def mint_dataset(network: NetworkAPI, manifest: Path, **options: Any) -> None:
 
 
 @click.command("mint-model", cls=ConnectedCommand)
-@click.argument("manifest", metavar="MANIFEST", type=MANIFEST)
+@click.argument("manifest", metavar="MANIFEST")
 @mint_options
-def mint_model(network: NetworkAPI, manifest: Path, **options: Any) -> None:
+def mint_model(network: NetworkAPI, manifest: str, **options: Any) -> None:
     """Mint a model token for MANIFEST.
 
-    What its metadata names as inputs is looked up in the registry by metadata digest and linked;
+    MANIFEST is a folder, a URL, a CID, or a token of the registry. What its metadata names as
+    inputs is looked up in the registry by metadata digest and linked;
     --link adds to that. On a live network a host that others can read must have the manifest.
 
     \b
@@ -118,7 +119,7 @@ class Minted:
 
 def run(
     network: NetworkAPI,
-    folder: Path,
+    reference: str,
     kind: str,
     *,
     links: Sequence[str],
@@ -137,37 +138,69 @@ def run(
         MintError: A link or the balance is at fault.
     """
     from alithis.storage.store import Store
+    from alithis.verify.reference import Resolver
 
-    manifest = open_sound(folder, kind)
-    if hosts or not (network.is_dev or unpublished):
-        check_published(folder, hosts)
-    account = signer(alias, network)
-    contract = find_registry(address, network, account)
-    registry = read_registry(contract)
-    found = links_module.of_model(registry, manifest, links)
-    check_again(registry, manifest, account.address, yes=yes)
-    store = Store(store_folder)
-    store.put_manifest(folder)
-    for warning in links_module.warnings(registry, found, store):
-        say(f"warning: {warning}", err=True)
-    if not as_json:
-        _announce(manifest, contract, found)
-    minted = mint(contract, manifest, found, account, yes=yes)
-    if as_json:
-        click.echo(json.dumps(_as_object(minted, contract), indent=1))
-        return
-    click.echo(f"token {minted.token}")
-    click.echo(f"  transaction {minted.transaction}")
-    click.echo(f"  gas         {minted.gas:,}")
-    click.echo(f"  URI         {minted.uri}")
+    def connect() -> Registry:
+        return read_registry(find_registry(address, network))
+
+    resolver = Resolver(Store(store_folder), connect=connect)
+    with local_sound(reference, kind, resolver) as (folder, manifest):
+        if hosts or not (network.is_dev or unpublished):
+            check_published(folder, hosts)
+        account = signer(alias, network)
+        contract = find_registry(address, network, account)
+        registry = read_registry(contract)
+        found = links_module.of_model(registry, manifest, links, resolver)
+        check_again(registry, manifest, account.address, yes=yes)
+        resolver.store.put_manifest(folder)
+        for warning in links_module.warnings(registry, found, resolver.store):
+            say(f"warning: {warning}", err=True)
+        if not as_json:
+            _announce(manifest, contract, found)
+        minted = mint(contract, manifest, found, account, yes=yes)
+        if as_json:
+            click.echo(json.dumps(_as_object(minted, contract), indent=1))
+            return
+        click.echo(f"token {minted.token}")
+        click.echo(f"  transaction {minted.transaction}")
+        click.echo(f"  gas         {minted.gas:,}")
+        click.echo(f"  URI         {minted.uri}")
 
 
-def open_sound(folder: Path, kind: str | None) -> Manifest:
+@contextmanager
+def local_sound(text: str, kind: str | None, resolver: Resolver) -> Iterator[tuple[Path, Manifest]]:
+    """Opens the manifest that a reference names, in a folder, if an audit finds it sound.
+
+    What is elsewhere is copied into a temporary folder.
+
+    Args:
+        text: The reference.
+        kind: What it must be: ``dataset``, ``model``, or None for either.
+        resolver: Opens it.
+
+    Raises:
+        AlithisError: There is no such manifest.
+        CommandError: The audit fails, or it is of the other kind.
+    """
+    from alithis.verify.reference import Reference
+
+    reference = Reference.parse(text)
+    with resolver.local(reference) as folder:
+        # A publisher may keep files of items back; a folder of one's own should have them.
+        withheld = reference.kind != "folder"
+        yield folder, open_sound(folder, kind, name=str(reference), withheld=withheld)
+
+
+def open_sound(
+    folder: Path, kind: str | None, *, name: str | None = None, withheld: bool = False
+) -> Manifest:
     """Opens a manifest that an audit finds sound: a broken one costs no gas.
 
     Args:
         folder: The manifest.
         kind: What it must be: ``dataset``, ``model``, or None for either.
+        name: What errors call it; by default the folder.
+        withheld: Whether files of items may be missing.
 
     Raises:
         CommandError: The audit fails, or it is of the other kind.
@@ -175,21 +208,22 @@ def open_sound(folder: Path, kind: str | None) -> Manifest:
     from alithis.manifest.audit import audit
     from alithis.manifest.reader import Manifest
 
-    for step in audit(folder):
+    name = name or str(folder)
+    for step in audit(folder, withheld=withheld):
         if not step.ok:
-            raise CommandError(f"{folder} is broken and was not minted: {step.step}: {step.detail}")
+            raise CommandError(f"{name} is broken and was not minted: {step.step}: {step.detail}")
     manifest = Manifest.open(folder)
     if kind not in (None, manifest.metadata.kind):
         found = manifest.metadata.kind
-        raise CommandError(f"{folder} is a {found}: use 'ape alithis mint-{found}'")
+        raise CommandError(f"{name} is a {found}: use 'ape alithis mint-{found}'")
     return manifest
 
 
 def check_published(folder: Path, hosts: Sequence[str]) -> None:
-    """Asks the hosts for a manifest: one that others can read must have all of it.
+    """Asks the hosts for a manifest: a public one must have all of it.
 
     Raises:
-        CommandError: None has, or none of them is one that others can read.
+        CommandError: No public one has it all.
         StorageError: A host is not known, or its key is missing.
     """
     from alithis.errors import StorageError
@@ -197,15 +231,13 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
     from alithis.storage.store import parts_of
     from alithis.storage.upload import missing
 
-    remedy = f"`alithis store put {folder} --to lighthouse` puts it there; --unpublished mints it"
+    remedy = "`alithis store put MANIFEST --to lighthouse` uploads it; --unpublished does without"
     if not hosts:
-        raise CommandError(
-            f"{folder} would be on this machine alone: name a host --at … ({remedy})"
-        )
+        raise CommandError(f"no host is named where others can read it: give --at HOST ({remedy})")
     said = []
     for host in open_backends(hosts):
         if not host.public:
-            said.append(f"{host.name} is not one that others can read")
+            said.append(f"{host.name} is not public")
             continue
         try:
             lacking = missing(parts_of(folder), host)
@@ -222,7 +254,7 @@ def check_again(registry: Registry, manifest: Manifest, publisher: str, *, yes: 
     """Asks before the same publisher mints the same data points a second time.
 
     Raises:
-        CommandError: It was minted before, and nobody can be asked.
+        CommandError: It was minted before, and there is no terminal to ask on.
         click.Abort: The user declines.
     """
     data = manifest.metadata

@@ -16,7 +16,7 @@ import click
 from alithis.chain.mint import Call
 from alithis_ape import signed_mints
 from alithis_ape.command import CommandError
-from alithis_ape.minting import MANIFEST, store_option
+from alithis_ape.minting import store_option
 from alithis_ape.sending import number_in
 from alithis_ape.session import Session, session_command
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from alithis.chain.records import Link, Record
     from alithis.manifest.disorder import Disorder
     from alithis.manifest.proof import Inclusion
+    from alithis.verify.library import Shelf
 
 MAX_URI = 1024
 """Bytes of a text that the contract takes."""
@@ -42,8 +43,7 @@ _manifest_option = click.option(
     "--manifest",
     "manifests",
     multiple=True,
-    type=MANIFEST,
-    help="The token's manifest.  [default: the one in the local store]",
+    help="The token's manifest: a folder, URL or CID.  [default: the one in the local store]",
 )
 
 
@@ -71,7 +71,7 @@ def attest(
     session: Session,
     token: int,
     target: str,
-    manifests: tuple[Path, ...],
+    manifests: tuple[str, ...],
     store_folder: Path | None,
 ) -> None:
     """Put on record that FILE is in TOKEN.
@@ -107,7 +107,7 @@ def claim(
     token: int,
     target: str,
     uri: str,
-    manifests: tuple[Path, ...],
+    manifests: tuple[str, ...],
     store_folder: Path | None,
 ) -> None:
     """File a claim against the use of FILE, which is in TOKEN.
@@ -132,7 +132,7 @@ def claim(
 
 
 def _proven(
-    session: Session, token: int, text: str, manifests: Sequence[Path], store: Path | None
+    session: Session, token: int, text: str, manifests: Sequence[str], store: Path | None
 ) -> tuple[Record, Inclusion]:
     """The proof that a data point is in a token, checked here against the chain's record.
 
@@ -140,15 +140,12 @@ def _proven(
         CommandError: It is not, or that cannot be checked.
     """
     from alithis.manifest.proof import Inclusion
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.store import Store
-    from alithis.verify.library import Shelf
     from alithis.verify.target import Target
     from alithis.verify.tokens import verify_token
 
     target = Target.parse(text)
     record = session.reader.record(token)
-    shelf = Shelf(Store(store), manifests, Gateways.usual())
+    shelf = _shelf(session, manifests, store)
     result = verify_token(target, session.reader, shelf, record)
     if isinstance(result.proof, Inclusion):
         return record, result.proof
@@ -158,6 +155,17 @@ def _proven(
     raise CommandError(
         f"{text} is unverifiable in token {token}: nothing was sent ({last.step}: {last.detail})"
     )
+
+
+def _shelf(session: Session, references: Sequence[str], store: Path | None) -> Shelf:
+    """The manifests that are named, the local store, and the gateways."""
+    from alithis.storage.store import Store
+    from alithis.verify.library import Shelf
+    from alithis.verify.reference import Reference, Resolver
+
+    resolver = Resolver(Store(store), connect=lambda: session.reader)
+    named = [resolver.open(Reference.parse(text)).manifest for text in references]
+    return Shelf(resolver.store, named, resolver.gateways)
 
 
 def _about_leaf(record: Record, found: Inclusion) -> list[str]:
@@ -176,7 +184,7 @@ def report_disorder(
     session: Session,
     token: int,
     proofs: tuple[Path, ...],
-    manifests: tuple[Path, ...],
+    manifests: tuple[str, ...],
     store_folder: Path | None,
 ) -> None:
     """Prove that the leaves of TOKEN do not ascend, which marks it for ever.
@@ -190,7 +198,11 @@ def report_disorder(
       ape alithis registry report-disorder 1 --manifest photos.alithis --account alice
     """
     record = session.reader.record(token)
-    found = _contradiction(record, proofs) if proofs else _disorder(record, manifests, store_folder)
+    found = (
+        _contradiction(record, proofs)
+        if proofs
+        else _disorder(session, record, manifests, store_folder)
+    )
     lower, upper = found.lower, found.upper
     says = [
         f"  token {record.id}, a {record.kind} published by {record.publisher}",
@@ -218,7 +230,7 @@ def _contradiction(record: Record, paths: Sequence[Path]) -> Disorder:
     for path in paths:
         proof = Target.parse(str(path)).proof
         if proof is None:
-            raise CommandError(f"{path}: is no proof file")
+            raise CommandError(f"{path}: not a proof file")
         try:
             proof.check(record.root, record.size)
         except ProofError as error:
@@ -230,14 +242,13 @@ def _contradiction(record: Record, paths: Sequence[Path]) -> Disorder:
     return found
 
 
-def _disorder(record: Record, manifests: Sequence[Path], store: Path | None) -> Disorder:
+def _disorder(
+    session: Session, record: Record, manifests: Sequence[str], store: Path | None
+) -> Disorder:
     from alithis.errors import ProofError
     from alithis.manifest.disorder import Disorder
-    from alithis.storage.fallback import Gateways
-    from alithis.storage.store import Store
-    from alithis.verify.library import Shelf
 
-    shelf = Shelf(Store(store), manifests, Gateways.usual())
+    shelf = _shelf(session, manifests, store)
     manifest = shelf.open(record.metadata_digest)
     found = Disorder.in_manifest(manifest)
     if found is None:
@@ -246,8 +257,7 @@ def _disorder(record: Record, manifests: Sequence[Path], store: Path | None) -> 
         found.check(record.root, record.size)
     except ProofError as error:
         raise CommandError(
-            f"the manifest at hand is not what token {record.id} commits to, and so no evidence: "
-            f"{error}"
+            f"the manifest is not what token {record.id} commits to, so it proves nothing: {error}"
         ) from error
     return found
 

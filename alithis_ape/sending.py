@@ -54,7 +54,7 @@ def approve(transaction: TransactionAPI, account: AccountAPI, action: str, *, ye
     Raises:
         MintError: The account cannot pay.
         RefusedError: The transaction would fail.
-        CommandError: Nobody can be asked.
+        CommandError: There is no terminal to ask on.
         click.Abort: The user declines.
     """
     provider = account.provider
@@ -74,7 +74,9 @@ def approve(transaction: TransactionAPI, account: AccountAPI, action: str, *, ye
     if yes:
         return
     if not sys.stdin.isatty():
-        raise CommandError(f"nobody can be asked whether to {action}: --yes does it unasked")
+        raise CommandError(
+            f"there is no terminal to ask on whether to {action}: --yes sends without asking"
+        )
     click.confirm("Go on?", abort=True, err=True)
 
 
@@ -84,7 +86,7 @@ def _price(transaction: TransactionAPI, account: AccountAPI) -> tuple[int, int]:
     where = provider.network.choice, provider.chain_id
     held = transport().request("eth_getBalance", [account.address, "latest"])
     balance = quantity(held, "eth_getBalance")
-    # An account without money is told so, and not whatever a node makes of it.
+    # First, since a node may refuse to estimate for an account without money, and say it worse.
     check_balance(account.address, balance, 0, *where)
     transaction.gas_limit = estimate_gas(transport(), message(transaction, account.address))
     provider.prepare_transaction(transaction)
@@ -129,8 +131,8 @@ def submit(transaction: TransactionAPI, account: AccountAPI) -> ReceiptAPI:
 
 def _uncertain(said: str, transaction: TransactionAPI) -> CommandError:
     return CommandError(
-        f"{said}; transaction {_hash(transaction)} may have been sent "
-        "all the same: look it up before you send another"
+        f"{said}; transaction {_hash(transaction)} may have been sent: "
+        "look it up before you send another"
     )
 
 
@@ -150,16 +152,16 @@ def number_in(receipt: ReceiptAPI, event: ContractEvent, argument: str) -> int:
 
 @contextmanager
 def naming(receipt: ReceiptAPI) -> Iterator[None]:
-    """Names a transaction that is done, if the node fails at what is asked after it.
+    """Names a transaction that was carried out, if the node fails at what is asked next.
 
     Raises:
-        CommandError: The node answers with an error, or what cannot be used.
+        CommandError: The node answers with an error, or with something unusable.
     """
     try:
         yield
     except foreseen() + UNUSABLE as error:
         raise CommandError(
-            f"{said_by_node(error)}; transaction {receipt.txn_hash} is done all the same: "
+            f"{said_by_node(error)}; transaction {receipt.txn_hash} was carried out: "
             "look it up before you send another"
         ) from error
 

@@ -58,7 +58,7 @@ class Session:
         Raises:
             RefusedError: The contract refuses it.
             MintError: The account cannot pay.
-            CommandError: Nobody can be asked, or it failed once it was sent.
+            CommandError: There is no terminal to ask on, or it failed once it was sent.
         """
         transaction = unsent(self.contract, call, self.account)
         rehearse(transport(), message(transaction, self.account.address))
@@ -104,7 +104,7 @@ def _worded(value: Any) -> str:
     """What --json prints, in a line for people."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {each}" for name, each in value.items())
-    return "unknown: the node does not answer any more" if value is None else str(value)
+    return "unknown: the node no longer answers" if value is None else str(value)
 
 
 def session_command(name: str) -> Callable[[Callable[..., None]], click.Command]:

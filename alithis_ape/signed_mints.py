@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from alithis.chain.records import Link
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
+    from alithis.verify.reference import Resolver
 
 _MAX_UINT64 = (1 << 64) - 1
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -51,9 +52,19 @@ class Destination:
     nonce: int
     reader: Registry | None = None
 
+    def connect(self) -> Registry:
+        """The registry of a token that is named as the manifest.
+
+        Raises:
+            CommandError: It is not read offline.
+        """
+        if self.reader is None:
+            raise CommandError("offline no token can be looked up: name the manifest's folder")
+        return self.reader
+
 
 @click.command("sign", cls=command.ConnectedCommand)
-@click.argument("manifest_folder", metavar="MANIFEST", type=minting.MANIFEST)
+@click.argument("manifest", metavar="MANIFEST")
 @click.option("-o", "--out", type=_OUT, required=True, help="The file to write.")
 @links_module.link_option
 @click.option("--publisher", help="In whose name.  [default: the account that signs]")
@@ -73,7 +84,7 @@ class Destination:
 @command.json_option
 def sign(
     network: NetworkAPI,
-    manifest_folder: Path,
+    manifest: str,
     out: Path,
     links: tuple[str, ...],
     publisher: str | None,
@@ -88,9 +99,10 @@ def sign(
 ) -> None:
     """Write the mint of MANIFEST as EIP-712 typed data, signed, for somebody else to send.
 
-    Nothing is sent, and no gas is needed. With --chain, --nonce and --registry nothing is read
-    from a chain either: links then come from --link alone. With --unsigned a wallet signs the
-    file's typedData (eth_signTypedData_v4), and relay takes its --signature.
+    MANIFEST is a folder, a URL, a CID, or a token of the registry. Nothing is sent, and no gas is
+    needed. With --chain, --nonce and --registry nothing is read from a chain either: links then
+    come from --link alone. With --unsigned a wallet signs the file's typedData
+    (eth_signTypedData_v4), and relay takes its --signature.
 
     \b
     Examples:
@@ -98,6 +110,8 @@ def sign(
       ape alithis registry sign photos.alithis -o mint.json --chain 314 --nonce 0 --registry 0x…
       ape alithis registry sign photos.alithis -o mint.json --publisher 0x… --unsigned
     """
+    from alithis.verify.reference import Resolver
+
     is_online = chain is None and nonce is None
     offline = None if is_online else _offline(chain, nonce, address)
     account = None if unsigned else signer(alias, network, chain)
@@ -106,25 +120,30 @@ def sign(
     elif account is not None:
         name = str(account.address)
     else:
-        raise CommandError("--unsigned takes --publisher: in whose name?")
+        raise CommandError("--unsigned needs --publisher: the address in whose name it is minted")
     destination = offline or _online(network, address, name)
-    manifest = minting.open_sound(manifest_folder, None)
-    request = mint.MintRequest(
-        kind=minting.kind(manifest),
-        publisher=name,
-        commitment=minting.commitment(manifest),
-        links=tuple(_links(destination, manifest, name, links, yes=yes)),
-        nonce=destination.nonce,
-        deadline=int(time.time()) + days * 86_400,
-        chain=destination.chain,
-        registry=destination.registry,
-    )
+    resolver = Resolver(connect=destination.connect)
+    with minting.local_sound(manifest, None, resolver) as (_, opened):
+        stated = opened.metadata
+        if destination.reader is not None:
+            minting.check_again(destination.reader, opened, name, yes=yes)
+        given = _links(destination, opened, links, resolver)
+        request = mint.MintRequest(
+            kind=minting.kind(opened),
+            publisher=name,
+            commitment=minting.commitment(opened),
+            links=tuple(given),
+            nonce=destination.nonce,
+            deadline=int(time.time()) + days * 86_400,
+            chain=destination.chain,
+            registry=destination.registry,
+        )
     signed = account.sign_message(signable(request)) if account else None
     signature = signed.encode_rsv() if signed else None
     if destination.reader is not None:
         _rehearse(request, signature, account)
     _write(out, mint.dump(request, signature))
-    _show(request, out, manifest.metadata.name, signed=signature is not None, as_json=as_json)
+    _show(request, out, stated.name, signed=signature is not None, as_json=as_json)
 
 
 def _online(network: NetworkAPI, address: str | None, publisher: str) -> Destination:
@@ -139,15 +158,14 @@ def _offline(chain: int | None, nonce: int | None, address: str | None) -> Desti
 
 
 def _links(
-    destination: Destination, manifest: Manifest, publisher: str, texts: Sequence[str], *, yes: bool
+    destination: Destination, manifest: Manifest, texts: Sequence[str], resolver: Resolver
 ) -> list[Link]:
     """The links of the mint; offline, the user must name a token for each input."""
     from alithis.manifest.transcript import stated_inputs
 
     if destination.reader is not None:
-        minting.check_again(destination.reader, manifest, publisher, yes=yes)
-        return links_module.of_model(destination.reader, manifest, texts)
-    given = links_module.parse(texts, None)
+        return links_module.of_model(destination.reader, manifest, texts, resolver)
+    given = links_module.parse(texts, None, resolver)
     mint.check_inputs(stated_inputs(manifest.metadata), given)
     return given
 
@@ -258,7 +276,7 @@ def _check(session: Session, request: mint.MintRequest, signature: bytes) -> Non
     # A contract's signature is for the contract to judge (ERC-1271): the rehearsal asks it.
     is_contract = bool(provider.get_code(request.publisher))
     if not is_contract and _signed_by(request, signature) != request.publisher:
-        raise CommandError(f"that is no signature by {request.publisher}")
+        raise CommandError(f"the signature is not by {request.publisher}")
 
 
 def _signed_by(request: mint.MintRequest, signature: bytes) -> str | None:

@@ -264,7 +264,7 @@ def _trees(folder: Path, runs: int) -> list[Row]:
     def against(count: int, others: Mapping[str, Callable[[Path], float]]) -> Row:
         path, leaves = folder / f"leaves-{count}", inputs.leaves(count)
         path.write_bytes(leaves)
-        ours = timed(partial(merkle.tree, leaves))
+        ours = timed(partial(merkle.tree, [leaves], bytearray().extend))
         all_others: dict[str, Timed] = {"hashlib, 1 loop": partial(peers.plain_tree, leaves)}
         all_others |= {name: partial(other, path) for name, other in others.items()}
         return compare(f"tree and tiles over {count:,} leaves", ours, all_others, runs)

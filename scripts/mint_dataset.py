@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,14 +14,14 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=ConnectedCommand)
-@click.argument("manifest", metavar="[MANIFEST]", required=False, type=minting.MANIFEST)
+@click.argument("manifest", metavar="[MANIFEST]", required=False)
 @minting.mint_options
-def cli(network: NetworkAPI, manifest: Path | None, **options: Any) -> None:
+def cli(network: NetworkAPI, manifest: str | None, **options: Any) -> None:
     """Mint a dataset token for MANIFEST; on a local chain, by default for MNIST's training set.
 
-    The manifest is audited and copied into the local store first. On a live network a host that
-    others can read must have it (alithis store put MANIFEST --to HOST). A local chain without a
-    registry gets one.
+    MANIFEST is a folder, a URL, a CID, or a token of the registry. It is audited and copied into
+    the local store first. On a live network a host that others can read must have it (alithis
+    store put MANIFEST --to HOST). A local chain without a registry gets one.
 
     \b
     Examples:
@@ -32,8 +31,10 @@ def cli(network: NetworkAPI, manifest: Path | None, **options: Any) -> None:
     """
     if manifest is None:
         if not network.is_dev:
-            raise CommandError(f"which MANIFEST? {network.choice} gets no sample")
+            raise CommandError(
+                f"give a MANIFEST: the sample is for local chains only, not for {network.choice}"
+            )
         from scripts import _sample
 
-        manifest = _sample.manifest("train")
+        manifest = str(_sample.manifest("train"))
     minting.run(network, manifest, "dataset", **options)

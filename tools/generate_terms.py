@@ -23,7 +23,7 @@ from eth_utils.abi import abi_to_signature
 
 from alithis.base import untrusted_json
 from alithis.chain.contract import artifact
-from alithis.chain.index import DERIVES
+from alithis.chain.queries import DERIVES
 from alithis.forms import form
 from alithis.manifest import merkle, metadata, proof, terms, transcript
 from alithis.storage import fallback

@@ -1,9 +1,9 @@
 """Mutation testing of ``contracts/MerkleTree.sol``: whether its tests notice when it is wrong.
 
 One operator, bound, constant or statement is changed at a time, the contract is compiled with
-it, and ``tests/test_contract_merkle.py`` must fail, or a limit of ``test_contract_gas.py``. Those
-few mutants that behave the same wherever they can run are named below with the reason, and
-everything else must be killed.
+it, and ``tests/chain/test_contract_merkle.py`` must fail, or a limit of
+``test_contract_gas.py``. Those few mutants that behave the same wherever they can run are named
+below with the reason, and everything else must be killed.
 
 Usage: python tools/mutants.py [--jobs N] [--list] [--only TEXT]   (`make mutants`)
 """
@@ -29,12 +29,12 @@ from install_solc import installed_version, target_path
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = "contracts/MerkleTree.sol"
 CONTRACT = "contracts/Alithis.sol"
-TESTS = "tests/test_contract_merkle.py"
+TESTS = "tests/chain/test_contract_merkle.py"
 QUICK = "one_by_one or TestPrecompile"
 SELECTIONS = [
     [TESTS, "-k", QUICK],
     [TESTS, "-k", f"not ({QUICK})"],
-    ["tests/test_contract_gas.py", "-k", "within_its_limit"],
+    ["tests/chain/test_contract_gas.py", "-k", "within_its_limit"],
 ]
 """What must fail, quickest first: proofs, and the cost of verifying them."""
 MUTANT = "ALITHIS_MUTANT"

@@ -1,23 +1,26 @@
-"""What long work tells of itself: the phase it is in, how far it is, and what it has to say."""
+"""Progress callbacks: long work reports its phase and how much is done.
+
+The library calls them and prints nothing; front ends (`alithis.cli.terminal`) override them.
+"""
 
 from __future__ import annotations
 
 
 class Progress:
-    """Takes what work reports, and shows nothing; front ends override it."""
+    """Receives progress and ignores it."""
 
     def phase(self, name: str, total: int | None = None, done: int = 0, unit: str = "") -> None:
-        """Note that a phase begins.
+        """Start a phase of the work.
 
         Args:
             name: what is done in it.
-            total: how much there is to do; None where only doing it tells.
-            done: how much of it an earlier run has done.
-            unit: what is counted.
+            total: how many units there are; None if that is not known beforehand.
+            done: how many an earlier, interrupted run did already.
+            unit: what is counted, in the plural.
         """
 
     def advance(self, count: int) -> None:
-        """Note that so much more is done."""
+        """Report that ``count`` more units are done."""
 
     def say(self, text: str) -> None:
-        """Take a line for whoever watches."""
+        """Report something in words, on one line."""

@@ -1,13 +1,13 @@
-"""Text that others wrote, made harmless before it is shown."""
+"""Text that other people wrote, made safe to show: in messages, on terminals, in reports.
+
+Names, URLs and error messages come from files, servers and chains. They may hold line breaks,
+which would forge lines of our output, and escape sequences, which a terminal obeys.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 
@@ -21,13 +21,37 @@ def is_url(text: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """Show foreign text without what a terminal would obey, and what it has no characters for."""
+    """Escape control characters and other characters that cannot be printed; keep line breaks."""
     return "".join(
         char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
         for char in text
     )
 
 
-def first_line(error: BaseException) -> str:
+def clipped(text: str, limit: int = 80) -> str:
+    """Cut a text to a number of characters; an ellipsis shows that it was cut."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def quoted(text: str) -> str:
+    """Return a text for an error message: at most 80 characters, in quotes, escaped."""
+    return repr(clipped(text))
+
+
+def one_line(value: object, limit: int = 200) -> str:
+    """Return an untrusted value on one line, without characters that cannot be printed.
+
+    Args:
+        value: a text; of a list or mapping, only its type and length are shown.
+        limit: characters at most.
+    """
+    if isinstance(value, list | Mapping):
+        return f"a {type(value).__name__} of {len(value)}"
+    # The first cut bounds the work: the value may have millions of characters.
+    text = "".join(char if char.isprintable() else " " for char in str(value)[: 5 * limit])
+    return clipped(" ".join(text.split()), limit)
+
+
+def first_line(error: object) -> str:
     """Return the first line of an error's message; libraries add paragraphs of advice."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,8 +1,8 @@
-"""JSON that nobody vouches for: manifests, proofs, answers of nodes.
+"""Untrusted JSON: manifests, proof files and answers of servers, parsed and checked.
 
-Python's parser takes more than the standard (RFC 8259) means, and recurses as deep as the text
-is nested; here a key stands once in an object, NaN is no number, no number is beyond a double and
-nesting has a bound.
+Python's parser accepts more than the standard (RFC 8259) intends, and recurses as deep as the
+text is nested. Here every key is unique in its object, NaN is not a number, every number fits a
+double, and nesting is bounded. `JsonObject` then gives values of the expected types only.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from alithis.base.text import first_line, quoted
 from alithis.errors import FormatError
 
 MAX_DEPTH = 32
@@ -20,7 +22,10 @@ MAX_DEPTH = 32
 MAX_DIGITS = 100
 """Digits allowed in a whole number: more than 2^256 has."""
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)  # or a string, to skip
+# A bracket; or a string, to skip the brackets in it. The possessive "++" keeps it linear.
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
+_SHA256 = re.compile("[0-9a-f]{64}")
+_TYPES = {dict: "an object", list: "a list", str: "text", int: "a whole number"}
 
 
 def parse(data: bytes, name: str) -> dict[str, Any]:
@@ -28,28 +33,118 @@ def parse(data: bytes, name: str) -> dict[str, Any]:
 
     Args:
         data: the bytes; the caller has bounded how many.
-        name: what the object is called in errors.
+        name: what to call the document in errors.
 
     Raises:
-        FormatError: the bytes are not one JSON object, a key of an object stands twice, or it
-            is nested too deep.
+        FormatError: the bytes are not one JSON object, a key is repeated in an object, or it is
+            nested too deep.
     """
     if not _is_shallow(data):
         raise FormatError(f"{name}: JSON nested more than {MAX_DEPTH} deep")
     try:
         document = _DECODER.decode(data.decode())
     except ValueError as error:
-        raise FormatError(f"{name}: not JSON: {str(error).splitlines()[0]}") from error
+        raise FormatError(f"{name}: not JSON: {first_line(error)}") from error
     if not isinstance(document, dict):
         raise FormatError(f"{name}: not a JSON object")
     return document
 
 
+class JsonObject:
+    """An object of an untrusted document, whose values are checked when they are read.
+
+    Every method raises a FormatError that names the document and the key.
+
+    Attributes:
+        values: the object, unchecked.
+    """
+
+    def __init__(self, values: Mapping[str, Any], name: str) -> None:
+        """Wrap an object.
+
+        Args:
+            values: the parsed object.
+            name: what to call the document in errors: ``metadata.json``.
+        """
+        self.values, self._name = values, name
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether the object has a key, with a value other than null."""
+        return self.values.get(key) is not None
+
+    def fail(self, key: str, what: str) -> NoReturn:
+        """Refuse a value.
+
+        Raises:
+            FormatError: always.
+        """
+        raise FormatError(f"{self._name}: {key} {what}")
+
+    def object(self, key: str) -> JsonObject:
+        """Return an object."""
+        return JsonObject(self._typed(key, dict), self._name)
+
+    def list(self, key: str, maximum: int) -> list[Any]:
+        """Return a list, its elements unchecked, of at most so many."""
+        found: list[Any] = self._typed(key, list)
+        if len(found) > maximum:
+            self.fail(key, f"has {len(found):,} elements; at most {maximum:,} are allowed")
+        return found
+
+    def text(self, key: str, pattern: str = ".*", expected: str = "text") -> str:
+        """Return a text.
+
+        Args:
+            key: its key.
+            pattern: the regular expression that all of it matches.
+            expected: what the pattern matches, in words.
+        """
+        found: str = self._typed(key, str)
+        if not re.fullmatch(pattern, found, re.DOTALL):
+            self.fail(key, f"must be {expected}, not {quoted(found)}")
+        return found
+
+    def integer(self, key: str, minimum: int, maximum: int) -> int:
+        """Return a whole number within bounds."""
+        found: int = self._typed(key, int)
+        if not minimum <= found <= maximum:
+            self.fail(key, f"must be from {minimum} to {maximum}")
+        return found
+
+    def one_of(self, key: str, words: Sequence[str]) -> str:
+        """Return one of some words."""
+        found: str = self._typed(key, str)
+        if found not in words:
+            self.fail(key, f"is {quoted(found)}; it must be one of {', '.join(words)}")
+        return found
+
+    def sha256(self, key: str) -> bytes:
+        """Return a SHA-256 that is written in hexadecimal: 32 bytes."""
+        return self._sha256(key, self.values.get(key))
+
+    def sha256_list(self, key: str, maximum: int) -> tuple[bytes, ...]:
+        """Return a list of at most so many SHA-256, 32 bytes each."""
+        return tuple(self._sha256(key, value) for value in self.list(key, maximum))
+
+    def _sha256(self, key: str, value: Any) -> bytes:
+        if not isinstance(value, str) or not _SHA256.fullmatch(value):
+            self.fail(key, "must be 64 lower-case hexadecimal digits")
+        return bytes.fromhex(value)
+
+    def _typed(self, key: str, kind: type[Any]) -> Any:
+        found = self.values.get(key)
+        if found is None:
+            self.fail(key, "is missing")
+        if type(found) is not kind:  # isinstance would take a bool for a number
+            self.fail(key, f"must be {_TYPES[kind]}")
+        return found
+
+
 def _is_shallow(data: bytes) -> bool:
     """Tell whether the nesting is within bounds.
 
-    The parser's own recursion limit does not help: where it has been raised, as py-evm does,
-    deep nesting ends the process.
+    Python's recursion limit is no protection: where a library has raised it, as py-evm does, deep
+    nesting overflows the C stack, and the process crashes.
     """
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return True
@@ -62,13 +157,15 @@ def _is_shallow(data: bytes) -> bool:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # RFC 8259, section 4: parsers differ on repeated keys, so one file would say two things.
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("a key is repeated in one object")
     return result
 
 
 def _integer(text: str) -> int:
+    # int() takes the square of the number of digits.
     digits = len(text.removeprefix("-"))
     if digits > MAX_DIGITS:
         raise ValueError(f"a number of {digits} digits")
@@ -78,12 +175,12 @@ def _integer(text: str) -> int:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"no double holds the number {text[:40]}")
+        raise ValueError(f"the number {text[:40]} is too large for a double")
     return value
 
 
 def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 _DECODER = json.JSONDecoder(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from alithis.base.text import one_line
 from alithis.chain.contract import artifact
 from alithis.chain.records import Record
-from alithis.chain.rpc import WORD, checksummed, hash_of, one_line, preview, to_hex
+from alithis.chain.rpc import WORD, checksummed, hash_of, preview, to_hex
 from alithis.errors import (
     RegistryError,
 )

@@ -164,7 +164,7 @@ def check_inputs(inputs: Iterable[StatedInput], links: Iterable[Link]) -> None:
         relation = Relation(stated.relation)
         if relation not in left:
             raise MintError(
-                f"which token is {stated.name}? Give --link {relation}=TOKEN, "
+                f"no token is named for the input {stated.name}: give --link {relation}=TOKEN, "
                 "or sign where the registry can be read"
             )
         left.remove(relation)
@@ -420,10 +420,10 @@ def load(data: bytes, where: str) -> tuple[MintRequest, bytes | None]:
     document = parse(data, where)
     version = document.get("version")
     if document.get("alithis") != "mint" or type(version) is not int or version != VERSION:
-        raise FormatError(f"{where}: is no signed mint of format version {VERSION}")
+        raise FormatError(f"{where}: not a signed mint of format version {VERSION}")
     typed, signature = document.get("typedData"), document.get("signature")
     if not isinstance(typed, dict):
-        raise FormatError(f"{where}: typedData is no object")
+        raise FormatError(f"{where}: typedData is not an object")
     return MintRequest.of(typed, where), None if signature is None else parse_signature(signature)
 
 
@@ -431,7 +431,7 @@ def parse_signature(text: Any) -> bytes:
     """Read a signature: 0x and hexadecimal digits.
 
     Raises:
-        FormatError: it is none.
+        FormatError: it is not a signature.
     """
     try:
         data = bytes.fromhex(text.removeprefix("0x"))
@@ -509,7 +509,7 @@ def highest_fee(gas: int, max_fee: int, max_priority_fee: int) -> int:
         TransportError: the node suggested fees below zero.
     """
     if min(max_fee, max_priority_fee) < 0:
-        raise TransportError("the node answers what cannot be used: fees below zero")
+        raise TransportError("the node gave an unusable answer: fees below zero")
     return gas * max_fee
 
 

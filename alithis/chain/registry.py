@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Self
 
+from alithis.base.text import one_line
 from alithis.chain.abi import interface, record_of, split_multicall, topics_match
 from alithis.chain.contract import artifact
 from alithis.chain.records import Claim, Event, Link, Record
@@ -31,7 +32,6 @@ from alithis.chain.rpc import (
     field_of,
     hash_of,
     hex_in,
-    one_line,
     quantity,
     refuse,
     to_hex,

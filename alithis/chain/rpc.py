@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 
-from alithis.base.http import Client, describe_status
+from alithis.base.http import READS, Client, describe_status
+from alithis.base.text import one_line
 from alithis.base.untrusted_json import parse
 from alithis.errors import (
     AlithisError,
@@ -21,6 +23,9 @@ MAX_ANSWER = 16 << 20
 """Bytes of an answer that are read at most."""
 _MAX_RETURN = 3 << 20  # bytes that one eth_call returns: 100 tokens' links are 2.4 MiB at most
 WORD = 32
+_READING = ("eth_get", "eth_call", "eth_chainId", "eth_blockNumber", "eth_estimateGas")
+# With status 500 nodes answer a call that fails, too: it would fail again.
+_RETRIES = replace(READS, statuses=READS.statuses - {500})
 
 
 class Transport(Protocol):
@@ -48,7 +53,7 @@ class HttpTransport:
         Raises:
             TransportError: the URL is no such URL.
         """
-        self._client = Client("RPC endpoint", TransportError, timeout)
+        self._client = Client("RPC endpoint", TransportError, timeout, _RETRIES)
         self.host = self._client.host(url)
         self._url = url
         self._secrets = [part for part in re.split("[/?&=:@#]", url) if len(part) >= 8]
@@ -78,7 +83,12 @@ class HttpTransport:
         return answer["result"]
 
     def _post(self, call: Mapping[str, Any]) -> tuple[int, bytes]:
-        answer = self._client.ask(self._url, json=call, limit=MAX_ANSWER)
+        answer = self._client.ask(
+            self._url,
+            json=call,
+            limit=MAX_ANSWER,
+            idempotent=call["method"].startswith(_READING),
+        )
         if answer.cut:
             raise RpcError(
                 f"RPC endpoint {self.host} answers more than {MAX_ANSWER >> 20} MiB",
@@ -219,12 +229,3 @@ def _hex_in_lotus(message: str) -> str | None:
 def preview(data: bytes) -> str:
     """Say what a node answered where that does not decode."""
     return f"{len(data)} bytes that do not decode" if data else "nothing"
-
-
-def one_line(value: Any) -> str:
-    """Show foreign text on one line, without what a terminal would obey."""
-    if isinstance(value, list | Mapping):
-        return f"a {type(value).__name__} of {len(value)}"
-    text = "".join(c if c.isprintable() else " " for c in str(value)[:1000])
-    text = " ".join(text.split())
-    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -18,7 +18,7 @@ from alithis.cli.options import (
     say,
     was_typed,
 )
-from alithis.cli.source import READING, SourceType, open_source, source_options, stream
+from alithis.cli.source import READING, SourceType, open_source, source_options
 
 if TYPE_CHECKING:
     from alithis.forms.keyed import PublisherKey
@@ -80,6 +80,7 @@ def audit(
     from alithis.cli import terminal
     from alithis.forms.pool import Pool
     from alithis.manifest.audit import audit as recompute
+    from alithis.readers.stream import stream
     from alithis.verify.reference import Reference
 
     reference = Reference.parse(place)

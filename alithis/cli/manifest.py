@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,20 +12,23 @@ from urllib.parse import urlsplit
 
 import click
 
-from alithis.cli.options import ANY, EXISTING, json_option, refuse_standard_output, say
-from alithis.cli.source import READING, SourceType, open_source, source_options, stream
+from alithis.cli.options import (
+    ANY,
+    EXISTING,
+    json_option,
+    read_bounded,
+    refuse_standard_output,
+    say,
+    say_built,
+)
+from alithis.cli.source import READING, SourceType, open_source, source_options
 from alithis.manifest.vocabulary import DATA_MINING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from alithis.forms.keyed import PublisherKey
     from alithis.manifest.builder import Stream
     from alithis.manifest.metadata import Description
-    from alithis.manifest.reader import Manifest
     from alithis.manifest.sorter import Presorted
-    from alithis.readers import Skips
 
 
 def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,6 +148,8 @@ def manifest(
     from alithis.forms.pool import Pool
     from alithis.manifest.builder import build
     from alithis.manifest.folder import check_target
+    from alithis.manifest.privacy import advice
+    from alithis.readers.stream import stream
 
     reading = {name: others.pop(name) for name in READING}
     target = out or Path(_stem(source) + ".alithis")
@@ -189,44 +193,38 @@ def manifest(
             key_check=key.check if key else None,
         )
     seconds = time.perf_counter() - start
-    _show_manifest(built, target, opened.skipped, seconds, as_json=as_json)
-    _advise(built, target)
+    data, skipped = built.metadata, opened.skipped
+    repeats = data.items - data.size
+    lines = [
+        f"{target}: {data.items:,} data points in {seconds:.2f} s",
+        f"  leaves    {data.size:,} distinct" + (f", {repeats:,} repeats" if repeats else ""),
+    ]
+    if skipped.count:
+        names = "; ".join(f"{name}: {reason}" for name, reason in skipped.names[:3])
+        lines.append(f"  skipped   {skipped.count:,} ({names}{'; …' * (skipped.count > 3)})")
+    say_built(built, target, skipped, lines, as_json=as_json)
+    if line := advice(built, target):
+        say(line, err=True)
 
 
 def _description(
-    default: Mapping[str, str], metadata_from: Path | None, **words: Any
+    source: Mapping[str, str], metadata_from: Path | None, rai: Iterable[str], **words: Any
 ) -> Description:
-    """Read what the options say of a dataset; ``default`` is what the source says of itself."""
-    from alithis.manifest import vocabulary
-    from alithis.manifest.metadata import Description
+    """Read what the options say of a dataset; ``source`` is what the source says of itself."""
+    from alithis.manifest import metadata, vocabulary
 
-    base = _read_base(metadata_from) if metadata_from else {}
-    for term in ("name", "url"):
-        if words[term] is None and term not in base:
-            words[term] = default.get(term)
-    name = words.pop("name")
-    if name is None:
-        name = vocabulary.kept_terms(base).get("name", default["name"])
+    base = {}
+    if metadata_from:
+        data = read_bounded(metadata_from, metadata.MAX_BYTES)
+        base = vocabulary.parse_base(data, str(metadata_from))
     statements: dict[str, list[str]] = {}
-    for statement in words.pop("rai"):
+    for statement in rai:
         term, _, text = statement.partition("=")
         if not text:
             raise click.UsageError(f"--rai {statement}: write TERM=TEXT")
         statements.setdefault(term.removeprefix("rai:"), []).append(text)
-    description = words.pop("description") or ""
-    return Description(name, description, rai=statements, base=base, **words)
-
-
-def _read_base(path: Path) -> dict[str, Any]:
-    from alithis.manifest import metadata, vocabulary
-    from alithis.manifest.reader import FileReader
-
-    data = FileReader(path).read(0, metadata.MAX_BYTES + 1)
-    if len(data) > metadata.MAX_BYTES:
-        raise click.UsageError(
-            f"{path}: more than {metadata.MAX_BYTES} bytes, which metadata may not have"
-        )
-    return vocabulary.parse_base(data, str(path))
+    given = {name: value for name, value in words.items() if value is not None}
+    return metadata.Description.composed(given | {"rai": statements}, base, source)
 
 
 def _publishers_key(key_file: Path, source: Path | str, target: Path) -> PublisherKey:
@@ -242,67 +240,6 @@ def _publishers_key(key_file: Path, source: Path | str, target: Path) -> Publish
     return key
 
 
-class _Sizes:
-    """Counts the data points whose size is known, and how many of them are short."""
-
-    SHORT, SMALL = 64, 1024  # bytes
-
-    def __init__(self, files: Iterable[Path]) -> None:
-        """Count in items as they were written: runs that were broken off digested some of them."""
-        import pyarrow.parquet as pq
-
-        self.count = self.short = self.small = 0
-        for path in files:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(columns=["size"]):
-                    self._add(_known(batch["size"]))
-
-    def _add(self, sizes: NDArray[np.int64]) -> None:
-        self.count += len(sizes)
-        self.short += int((sizes <= self.SHORT).sum())
-        self.small += int((sizes <= self.SMALL).sum())
-
-
-def _known(column: Any) -> NDArray[np.int64]:
-    """Return a column's numbers; `to_numpy` would import pandas, which takes long."""
-    import numpy as np
-
-    known = column.drop_null() if column.null_count else column
-    if not len(known):
-        return np.zeros(0, np.int64)
-    return np.frombuffer(known.buffers()[1], np.int64, len(known), known.offset * 8)
-
-
-_FEW = 1 << 32  # different data points that are tried within seconds
-
-
-def _advise(built: Manifest, target: Path) -> None:
-    """Warn where what is published tells more than its publisher may think (docs/privacy.md)."""
-    data = built.metadata
-    if data.scheme == "keyed":
-        say(
-            f"note: {target}/{data.items_files[0].name} holds names, sizes and labels as they "
-            "are: keep it back if they are private",
-            err=True,
-        )
-        return
-    repeats = data.items - data.size
-    seen = _Sizes(target / file.name for file in data.items_files)
-    if not seen.count:
-        return
-    if seen.short * 100 >= seen.count:
-        reason = f"{seen.short:,} of {seen.count:,} data points have at most {seen.SHORT} bytes"
-    elif seen.small * 2 >= seen.count and data.items**2 < 2 * _FEW * repeats:
-        reason = f"{repeats:,} of {data.items:,} data points are repeats: few different ones exist"
-    else:
-        return
-    say(
-        f"warning: {reason}. Whoever guesses one can see that it is there; "
-        "if they are private, publish with --key-file instead (docs/privacy.md)",
-        err=True,
-    )
-
-
 def _stem(source: Path | str) -> str:
     if isinstance(source, str):
         parts = urlsplit(source)
@@ -310,33 +247,3 @@ def _stem(source: Path | str) -> str:
     else:
         name = source.resolve().name
     return re.sub(r"\.(gz|bz2|xz|zst)$", "", name, flags=re.IGNORECASE) or "dataset"
-
-
-def _show_manifest(
-    built: Manifest, target: Path, skipped: Skips, seconds: float, *, as_json: bool
-) -> None:
-    from alithis.ipfs.cid import Cid
-
-    data = built.metadata
-    facts = {
-        "manifest": str(target),
-        "name": data.name,
-        "items": data.items,
-        "size": data.size,
-        "root": data.root.hex(),
-        "metadata": data.digest.hex(),
-        "uri": "ipfs://" + Cid.raw(data.digest).base16,
-        "skipped": {"count": skipped.count, "names": [list(each) for each in skipped.names]},
-    }
-    if as_json:
-        say(json.dumps(facts, indent=1))
-        return
-    repeats = data.items - data.size
-    say(f"{target}: {data.items:,} data points in {seconds:.2f} s")
-    say(f"  leaves    {data.size:,} distinct" + (f", {repeats:,} repeats" if repeats else ""))
-    if skipped.count:
-        names = "; ".join(f"{name}: {reason}" for name, reason in skipped.names[:3])
-        say(f"  skipped   {skipped.count:,} ({names}{'; …' * (skipped.count > 3)})")
-    say(f"  root      {facts['root']}")
-    say(f"  metadata  {facts['metadata']}")
-    say(f"  token URI {facts['uri']}")

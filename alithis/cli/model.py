@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,14 @@ from alithis.cli.options import (
     REFERENCE,
     json_option,
     open_reference,
+    read_bounded,
     reference_options,
     refuse_standard_output,
-    say,
+    say_built,
 )
 
 if TYPE_CHECKING:
-    from alithis.manifest.reader import Manifest
     from alithis.manifest.transcript import Input
-    from alithis.readers import Skips
     from alithis.training.model import ModelFacts
     from alithis.verify.reference import Resolver
 
@@ -127,7 +126,13 @@ def model(
             workers=workers,
             progress=progress,
         )
-    _show(built, target, found.skipped, as_json=as_json)
+    data, skipped = built.metadata, found.skipped
+    lines = [f"{target}: {data.items:,} files, tensors and pieces, {data.size:,} of them distinct"]
+    if skipped.count:
+        names = ", ".join(name for name, _ in skipped.names[:3])
+        lines.append(f"  skipped   {skipped.count:,} hidden ({names}{', …' * (skipped.count > 3)})")
+    lines += [f"  {given.relation} {given.name}" for given in facts.inputs]
+    say_built(built, target, skipped, lines, as_json=as_json)
 
 
 def _facts(
@@ -146,37 +151,20 @@ def _facts(
     intended_use: str,
 ) -> ModelFacts:
     """Gather what is said of a model; what is said apart overrides the record of a run."""
-    from alithis.manifest.transcript import inputs_of
     from alithis.training.model import ModelFacts
 
     recorded = _object(run)
     if run is not None and "complete" not in recorded:
         raise click.UsageError(f"--run {run}: is no record of a Run (.run.json)")
-    made_from = inputs_of(recorded.get("inputs", []), str(run))
-    for given in (_input(references, text) for text in inputs):
-        if not any(_same_input(given, each) for each in made_from):
-            made_from.append(given)
-    return ModelFacts(
-        parameters={
-            **_mapping(recorded, "parameters", run),
-            **_object(params),
-            **_pairs("--param", some_params),
-        },
-        metrics={
-            **_mapping(recorded, "metrics", run),
-            **_object(metrics),
-            **_pairs("--metric", some_metrics),
-        },
-        inputs=made_from,
-        environment={
-            **_mapping(recorded, "environment", run),
-            **_pairs("--made-with", environment, text=True),
-        },
-        complete=recorded.get("complete", True) is True,
-        code=_code(code) if code else _mapping(recorded, "code", run),
-        seeds=_mapping(recorded, "seeds", run),
-        seconds=recorded.get("seconds"),
-        hardware=recorded.get("hardware", "") if hardware is None else hardware,
+    return ModelFacts.of_record(
+        recorded,
+        str(run),
+        parameters={**_object(params), **_pairs("--param", some_params)},
+        metrics={**_object(metrics), **_pairs("--metric", some_metrics)},
+        inputs=[_input(references, text) for text in inputs],
+        environment=_pairs("--made-with", environment, text=True),
+        code=_code(code) if code else {},
+        hardware=hardware,
         task=task,
         intended_use=intended_use,
     )
@@ -185,21 +173,8 @@ def _facts(
 def _object(path: Path | None) -> dict[str, Any]:
     """Read a file with a JSON object."""
     from alithis.base.untrusted_json import parse
-    from alithis.manifest.reader import FileReader
 
-    if path is None:
-        return {}
-    data = FileReader(path).read(0, _MAX_JSON + 1)
-    if len(data) > _MAX_JSON:
-        raise click.UsageError(f"{path}: more than {_MAX_JSON} bytes, which metadata may not have")
-    return parse(data, str(path))
-
-
-def _mapping(record: Mapping[str, Any], name: str, path: Path | None) -> Mapping[str, Any]:
-    value = record.get(name, {})
-    if not isinstance(value, dict):
-        raise click.UsageError(f"{path}: {name} is no JSON object")
-    return value
+    return {} if path is None else parse(read_bounded(path, _MAX_JSON), str(path))
 
 
 def _pairs(option: str, texts: Sequence[str], *, text: bool = False) -> dict[str, Any]:
@@ -233,7 +208,8 @@ def _code(text: str) -> dict[str, Any]:
 
 def _input(references: Resolver, text: str) -> Input:
     """Open what RELATION=REFERENCE names, for its name and metadata digest."""
-    from alithis.manifest.transcript import RELATIONS, TRANSCRIBED, Input
+    from alithis.errors import FormatError
+    from alithis.manifest.transcript import RELATIONS, Input
 
     relation, equals, place = text.partition("=")
     if not (equals and place) or relation not in RELATIONS:
@@ -241,41 +217,7 @@ def _input(references: Resolver, text: str) -> Input:
             f"--input: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
         )
     data = open_reference(references, place).manifest.metadata
-    wanted = "dataset" if relation in TRANSCRIBED else "model"
-    if data.kind != wanted:
-        raise click.UsageError(
-            f"--input {relation}: {data.name} is a {data.kind}, and {relation} names a {wanted}"
-        )
-    return Input(relation, data.name, data.digest)
-
-
-def _same_input(one: Input, other: Input) -> bool:
-    return (one.relation, one.metadata) == (other.relation, other.metadata)
-
-
-def _show(built: Manifest, target: Path, skipped: Skips, *, as_json: bool) -> None:
-    from alithis.ipfs.cid import Cid
-
-    data = built.metadata
-    facts = {
-        "manifest": str(target),
-        "name": data.name,
-        "items": data.items,
-        "size": data.size,
-        "root": data.root.hex(),
-        "metadata": data.digest.hex(),
-        "uri": "ipfs://" + Cid.raw(data.digest).base16,
-        "skipped": {"count": skipped.count, "names": [list(each) for each in skipped.names]},
-    }
-    if as_json:
-        say(json.dumps(facts, indent=1))
-        return
-    say(f"{target}: {data.items:,} files, tensors and pieces, {data.size:,} of them distinct")
-    if skipped.count:
-        names = ", ".join(name for name, _ in skipped.names[:3])
-        say(f"  skipped   {skipped.count:,} hidden ({names}{', …' * (skipped.count > 3)})")
-    for given in data.document["alithis"]["inputs"]:
-        say(f"  {given['relation']} {given['name']}")
-    say(f"  root      {facts['root']}")
-    say(f"  metadata  {facts['metadata']}")
-    say(f"  token URI {facts['uri']}")
+    try:
+        return Input.of(relation, data)
+    except FormatError as error:
+        raise click.UsageError(f"--input: {error}") from error

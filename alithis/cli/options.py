@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ from alithis.errors import AlithisError
 if TYPE_CHECKING:
     from alithis.chain.registry import Registry
     from alithis.forms.keyed import PublisherKey
+    from alithis.manifest.reader import Manifest
+    from alithis.readers import Skips
     from alithis.verify.reference import Artifact, Resolver
 
 EXISTING = click.Path(exists=True, path_type=Path)
@@ -208,6 +211,47 @@ def index_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("alithis") / "index"
+
+
+def say_built(
+    built: Manifest, target: Path, skipped: Skips, lines: Iterable[str], *, as_json: bool
+) -> None:
+    """Print what was built: a command's own lines before what tokens commit to; or JSON."""
+    from alithis.ipfs.cid import Cid
+
+    data = built.metadata
+    facts = {
+        "manifest": str(target),
+        "name": data.name,
+        "items": data.items,
+        "size": data.size,
+        "root": data.root.hex(),
+        "metadata": data.digest.hex(),
+        "uri": "ipfs://" + Cid.raw(data.digest).base16,
+        "skipped": {"count": skipped.count, "names": [list(each) for each in skipped.names]},
+    }
+    if as_json:
+        say(json.dumps(facts, indent=1))
+        return
+    for line in lines:
+        say(line)
+    say(f"  root      {facts['root']}")
+    say(f"  metadata  {facts['metadata']}")
+    say(f"  token URI {facts['uri']}")
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a file whose words go into metadata.json.
+
+    Raises:
+        click.UsageError: it has more bytes than that.
+    """
+    from alithis.manifest.reader import FileReader
+
+    data = FileReader(path).read(0, limit + 1)
+    if len(data) > limit:
+        raise click.UsageError(f"{path}: more than {limit} bytes, which metadata may not have")
+    return data
 
 
 def refuse_standard_output(out: Path | None, what: str) -> None:

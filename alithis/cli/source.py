@@ -1,23 +1,17 @@
-"""How commands read a source: its options, and its data points as leaves."""
+"""How commands read a source: its options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from alithis.cli.options import EXISTING
-from alithis.errors import SourceError
 
 if TYPE_CHECKING:
     from alithis.forms.form import Form
-    from alithis.forms.keyed import PublisherKey
-    from alithis.forms.pool import Pool
-    from alithis.manifest.builder import Stream
-    from alithis.manifest.reader import DataPoints
     from alithis.readers import Source
 
 KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
@@ -130,44 +124,4 @@ def open_source(
         columns=columns or None,
         per_sample=None if per is None else per == "sample",
         **options,
-    )
-
-
-_KEYED_AT_ONCE = 1 << 13  # data points; fewer are done where they are
-
-
-def _keyed(batches: Iterable[DataPoints], key: PublisherKey, pool: Pool) -> Iterator[DataPoints]:
-    """Put keyed leaves in the place of digests."""
-    from dataclasses import replace
-
-    for batch in batches:
-        step = 32 * _KEYED_AT_ONCE
-        parts = [batch.digests[at : at + step] for at in range(0, len(batch.digests), step)]
-        leaves = pool.map(key.leaves, parts) if len(parts) > 1 else map(key.leaves, parts)
-        yield replace(batch, digests=b"".join(leaves))
-
-
-def _some(source: Source, pool: Pool, first: int = 0) -> Iterator[DataPoints]:
-    """Yield a source's data points; where all of it is passed over, say why."""
-    found = first > 0
-    for batch in source.digested(pool, first):
-        found = True
-        yield batch
-    if not found and source.skipped.count:
-        name, reason = source.skipped.names[0]
-        raise SourceError(
-            f"no data points: all {source.skipped.count:,} were passed over, as {name}: {reason}"
-        )
-
-
-def stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Stream:
-    """Take a source's data points; where there is a key, keyed leaves in place of digests."""
-    from alithis.manifest.builder import Stream
-
-    if key is None:
-        return Stream(source.identity, partial(_some, source, pool), source.count)
-    # Work that broke off must not go on with another key.
-    identity = source.identity and f"{source.identity}, keyed {key.check.hex()}"
-    return Stream(
-        identity, lambda first: _keyed(_some(source, pool, first), key, pool), source.count
     )

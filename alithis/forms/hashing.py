@@ -9,13 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
+from alithis.base.files import Buffer, check_unchanged, regular_file, unreadable
 from alithis.errors import SourceError
-
-if TYPE_CHECKING:
-    pass
-from alithis.base.files import Buffer, check_unchanged, open_regular, unreadable
 from alithis.forms.form import BYTES, Form
 from alithis.forms.pool import Pool
 
@@ -87,13 +84,11 @@ def of_file(path: str | os.PathLike[str], form: Form = BYTES) -> tuple[bytes, in
         ChangedError: the file changed while it was read.
     """
     name = os.fspath(path)
-    handle, before = open_regular(name)
-    try:
-        return _of_open_file(handle, before, name, form)
-    except OSError as error:
-        raise unreadable(name, error) from error
-    finally:
-        os.close(handle)
+    with regular_file(name) as (handle, before):
+        try:
+            return _of_open_file(handle, before, name, form)
+        except OSError as error:
+            raise unreadable(name, error) from error
 
 
 def of_part(file: BinaryIO, offset: int, length: int) -> bytes:

@@ -2,10 +2,10 @@
 
 In the scheme ``keyed`` a data point's leaf is HMAC-SHA-256(item key, digest), and its item key
 HMAC-SHA-256(publisher's key, "alithis item key" ‖ digest) (RFC 2104, docs/format.md, "Leaves and
-tree"). Without the publisher's key a leaf tells nothing about the data point. Showing an item's
-key and digest opens its leaf, and no other.
+tree"). Without the publisher's key a leaf reveals nothing about the data point. Revealing an item's
+key and digest shows what its leaf is, and nothing about other leaves.
 
-The publisher's key never leaves its file but to be used: no error, no representation holds it.
+The publisher's key is never shown: no error message and no representation contains it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alithis.base.files import open_regular
+from alithis.base.files import flush, read_at, regular_file, sync_folder, write_errors
 from alithis.errors import IntegrityError, SourceError
 from alithis.forms.hashing import SIZE
 
@@ -112,22 +112,17 @@ def read_key(path: Path) -> PublisherKey:
         SourceError: there is none, it is damaged, or others than its owner may read it.
     """
     _require_name(path)
-    handle, status = open_regular(path)
-    try:
-        others = stat.S_IMODE(status.st_mode) & 0o077
-        data = os.read(handle, 2 * SIZE + 2)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    finally:
-        os.close(handle)
-    if others:
+    with regular_file(path) as (handle, status):
+        data = read_at(handle, 0, 2 * SIZE + 2, path)
+    mode = stat.S_IMODE(status.st_mode)
+    if os.name == "posix" and mode & 0o077:  # Windows has access lists, and a made-up mode
         raise SourceError(
-            f"{path}: a key that others may read (mode {stat.S_IMODE(status.st_mode):03o}): "
-            "chmod 600, and ask who has read it"
+            f"{path}: other users may read this key (mode {mode:03o}). Run chmod 600 on it; if "
+            "somebody may have read it, make a new key"
         )
     found = _TEXT.fullmatch(data)
     if found is None:
-        raise SourceError(f"{path}: no key file: it does not hold {2 * SIZE} hexadecimal digits")
+        raise SourceError(f"{path}: not a key file: it must hold {2 * SIZE} hexadecimal digits")
     return PublisherKey(bytes.fromhex(found[1].decode()))
 
 
@@ -145,40 +140,32 @@ def obtain_key(path: Path) -> tuple[PublisherKey, bool]:
     made = False
     _require_name(path)
     if not os.path.lexists(path):
-        try:
+        with write_errors(path):
             made = _make(path)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be written: {error.strerror}") from error
     return read_key(path), made
 
 
 def _require_name(path: Path) -> None:
-    """Refuse a key that stands where its file should be named, without repeating it."""
+    """Refuse a key in place of its file's name; the error does not repeat it."""
     if re.fullmatch(rf"(0x)?[0-9a-fA-F]{{{2 * SIZE}}}", path.name):
         raise SourceError(
             f"the key file's name has {2 * SIZE} hexadecimal digits, as a key: name the file; "
-            "a key that was typed stands in the shell's history, so make a new one"
+            "a key that was typed is in the shell's history, so make a new one"
         )
 
 
 def _make(path: Path) -> bool:
-    """Write a new key's file, whole or not at all; leave one that appears meanwhile alone."""
+    """Write a new key's file atomically; leave one that another run has just made alone."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)  # whatever the umask leaves
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            partial.chmod(0o600)  # the umask may have taken the owner's own rights
             file.write(secrets.token_hex(SIZE).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(partial, path)
+            flush(file)
+        path.hardlink_to(partial)  # unlike a rename, this never replaces a key
     except FileExistsError:
         return False
     finally:
         partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
     return True

@@ -1,7 +1,8 @@
-"""CAR files: the blocks of files in one stream, to be carried from store to store.
+"""CAR files: the blocks of files in one stream, to move them between stores.
 
-CARv1: a header that names the roots, then each block behind its CID. Files are written by our
-profile, each tree depth first. What is read is checked block by block, and bounded.
+CARv1: a header that names the roots, then for each block its CID and its bytes. Files are written
+by our profile, each tree depth first. An archive that is read is untrusted: every block is checked
+against its CID, and sizes are bounded.
 
 Source: the IPLD specification of CARv1 (Content Addressable aRchives).
 """
@@ -11,12 +12,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from alithis.base import files
-from alithis.base.files import open_regular
-from alithis.errors import FormatError, IntegrityError, SourceError
+from alithis.errors import FormatError, IntegrityError
 from alithis.ipfs import unixfs
 from alithis.ipfs.cid import Cid, varint
 
@@ -58,7 +59,7 @@ class Car:
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        """Lay the archive out; each file is read once for it.
+        """Compute the layout; each file is read once for it.
 
         Args:
             parts: the files; their CIDs are the roots, in this order.
@@ -85,13 +86,11 @@ class Car:
         """
         yield self._header
         for part, outline in zip(self._parts, self._outlines, strict=True):
-            handle, _ = open_regular(part.path)
-            try:
-                for cid, block in outline.blocks(_reader(handle, part.path)):
+            with files.regular_file(part.path) as (handle, _):
+                read = partial(files.read_at, handle, name=part.path)
+                for cid, block in outline.blocks(read):
                     yield varint(36 + len(block)) + bytes(cid)
                     yield block
-            finally:
-                os.close(handle)
 
 
 def write(parts: Sequence[Part], target: Path) -> int:
@@ -131,16 +130,6 @@ def _outline(part: Part) -> unixfs.Outline:
     return outline
 
 
-def _reader(handle: int, path: Path) -> unixfs.Read:
-    def read(offset: int, length: int) -> bytes:
-        try:
-            return os.pread(handle, length, offset)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-    return read
-
-
 # -- Reading -------------------------------------------------------------------------------------
 
 
@@ -161,7 +150,7 @@ class Archive:
             IntegrityError: a block is not what its CID says.
         """
         self._path = Path(path)
-        self._handle, status = open_regular(path)
+        self._handle, status = files.open_regular(path)
         try:
             self._size = status.st_size
             self._places: dict[bytes, tuple[int, int]] = {}
@@ -169,7 +158,7 @@ class Archive:
                 self._read(Sections(file, str(self._path)))
         except OSError as error:
             self.close()
-            raise SourceError(f"{self._path}: cannot be read: {error.strerror or error}") from error
+            raise files.unreadable(str(self._path), error) from error
         except BaseException:
             self.close()
             raise
@@ -203,7 +192,7 @@ class Archive:
         if found is None:
             raise self._bad(f"the block {cid} is not in it")
         offset, length = found
-        data = _reader(self._handle, self._path)(offset, length)
+        data = files.read_at(self._handle, offset, length, self._path)
         unixfs.check(cid, data)
         return data
 
@@ -272,7 +261,9 @@ class Sections:
             raise self._bad(f"no CAR: its header has no length from 1 to {MAX_HEADER}")
         data = self._exactly(length)
         if data == _VERSION_2:
-            raise self._bad("a CAR of version 2: version 1 is read, which stands inside it")
+            raise self._bad(
+                "a CAR of version 2; only version 1 is read: extract the one that it contains"
+            )
         roots = _read_roots(data)
         if not roots:
             raise self._bad("no CARv1 with roots that are files")

@@ -1,4 +1,4 @@
-"""Content identifiers: what IPFS calls a file by its content.
+"""Content identifiers (CIDs): IPFS's names for files, derived from their content.
 
 A file becomes a UnixFS tree: chunks are the leaves, and each node above lists its children.
 The file's CID is the hash of the root block. How long chunks are and how many links a node has is
@@ -15,15 +15,15 @@ import base64
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
-from alithis.base.files import Buffer
-from alithis.errors import ChangedError, FormatError, SourceError
+from alithis.base.files import Buffer, check_unchanged, read_at, regular_file
+from alithis.base.text import quoted
+from alithis.errors import FormatError
 
 RAW = 0x55
 """Multicodec of a block that is the content itself."""
@@ -157,7 +157,7 @@ PROFILES = (
 
 
 class FileDigests(NamedTuple):
-    """What a file's content is called.
+    """The digests of a file's content.
 
     Attributes:
         cid: the CID by our profile.
@@ -171,7 +171,7 @@ class FileDigests(NamedTuple):
 
 
 class Dag:
-    """Takes a file's content piece by piece, and holds a node's worth of digests a level."""
+    """Computes the CID of content that comes in pieces; keeps one node's links per level."""
 
     def __init__(self, profile: Profile = UNIXFS_V1_2025) -> None:
         """Start with no content."""
@@ -188,7 +188,7 @@ class Dag:
             piece = view[: self._profile.chunk_size - self._leaf_size]
             if self._profile.raw_leaves:
                 self._leaf.update(piece)
-            else:  # its length stands before it
+            else:  # a DAG-PB leaf starts with its length, so it is kept until it is complete
                 self._chunk += piece
             self._leaf_size += len(piece)
             view = view[len(piece) :]
@@ -321,36 +321,13 @@ def blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:
         SourceError: the file cannot be read, or is not a regular one.
         ChangedError: the file changed while it was read.
     """
-    try:
-        # Without O_NONBLOCK, opening a FIFO would wait for its writer for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    try:
-        yield from _blocks(handle, path)
-    finally:
-        os.close(handle)
-
-
-def _blocks(handle: int, path: str | os.PathLike[str]) -> Iterator[bytes]:
-    before = os.fstat(handle)
-    if not stat.S_ISREG(before.st_mode):
-        raise SourceError(f"{os.fspath(path)}: not a regular file")
-    count = 0
-    while block := _read(handle, path):
-        count += len(block)
-        yield block
-    after = os.fstat(handle)
-    if count != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
-        raise ChangedError(f"{os.fspath(path)}: changed while it was read; try again at rest")
-
-
-def _read(handle: int, path: str | os.PathLike[str]) -> bytes:
-    # Errors are caught here and not around the loop, which would catch the consumer's too.
-    try:
-        return os.read(handle, CHUNK_SIZE)
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    name, count = os.fspath(path), 0
+    with regular_file(path) as (handle, before):
+        # `read_at` raises for itself: a handler around the yield would catch the consumer's errors.
+        while block := read_at(handle, count, CHUNK_SIZE, name):
+            count += len(block)
+            yield block
+        check_unchanged(name, before, os.fstat(handle), count)
 
 
 class DagNode(NamedTuple):
@@ -474,10 +451,4 @@ def _to_base58(data: bytes) -> str:
 
 
 def _not_a_cid(text: str) -> FormatError:
-    shown = repr(text if len(text) <= 80 else f"{text[:79]}…")
-    return FormatError(f"{shown}: not the CID of a file (SHA-256; b…, f01… or Qm…)")
-
-
-def _unreadable(path: str | os.PathLike[str], error: Exception) -> SourceError:
-    reason = getattr(error, "strerror", None) or error
-    return SourceError(f"{os.fspath(path)}: cannot be read: {reason}")
+    return FormatError(f"{quoted(text)}: not the CID of a file (SHA-256; b…, f01… or Qm…)")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from alithis.base.progress import Progress
+from alithis.base.text import first_line
 from alithis.errors import AlithisError
 from alithis.forms.form import Form
 from alithis.forms.hashing import SIZE
@@ -20,7 +21,7 @@ from alithis.ipfs import cid
 from alithis.manifest import croissant, merkle, metadata
 from alithis.manifest.builder import Stream
 from alithis.manifest.metadata import LEAVES, FileEntry, Metadata
-from alithis.manifest.reader import Manifest, Step
+from alithis.manifest.reader import Manifest, Step, first_disorder
 from alithis.manifest.sorter import ROWS, Sorter, connected, firsts, indices, leaf_rows, register
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def audit(
         form: the canonical form that the source is hashed in.
         key_check: where the source gives keyed leaves in place of digests, their key's check.
         mlcroissant: whether the library of that name is to judge the metadata too.
-        progress: is told how far the work is.
+        progress: receives the progress.
 
     Returns:
         The checks, in order; after one that makes the next ones meaningless, none.
@@ -128,7 +129,7 @@ def _audit_leaves(directory: Path, data: Metadata, progress: Progress) -> Iterat
     with ExitStack() as stack:
         leaves = stack.enter_context((directory / LEAVES).open("rb"))
         first = stack.enter_context(_Comparison(directory / "tiles" / "1"))
-        tree = merkle.grow(_advancing(order.watched(_blocks(leaves)), progress), first.take)
+        tree = merkle.tree(_advancing(order.watched(_blocks(leaves)), progress), first.take)
         tiled = first.same() and _same_tiles(directory, data, tree)
     yield order.step()
     yield _same("root", data.root.hex(), tree.root.hex())
@@ -147,13 +148,13 @@ def _advancing(blocks: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
         progress.advance(len(block) // SIZE)
 
 
-def _same_tiles(directory: Path, data: Metadata, tree: merkle.Top) -> bool:
+def _same_tiles(directory: Path, data: Metadata, tree: merkle.Tree) -> bool:
     """Compare the levels from 2 on, and which levels there are."""
     named = sorted(entry.name for entry in data.files if entry.name.startswith("tiles/"))
-    levels = len(tree.tiles) + 1 if tree.size >= merkle.TILE else 0
+    levels = len(tree.upper_tiles) + 1 if tree.size >= merkle.TILE else 0
     return named == [f"tiles/{level}" for level in range(1, levels + 1)] and all(
         (directory / "tiles" / str(level)).read_bytes() == tile
-        for level, tile in enumerate(tree.tiles, start=2)
+        for level, tile in enumerate(tree.upper_tiles, start=2)
     )
 
 
@@ -175,29 +176,16 @@ class _Order:
             yield block
 
     def step(self) -> Step:
-        """Say what was seen."""
+        """Return the result."""
         if self._broken is None:
             return Step("order", True, f"{self._count} leaves ascend and differ")
         detail = f"{LEAVES}: leaf {self._broken + 1} does not follow leaf {self._broken}"
         return Step("order", False, detail)
 
     def _check(self, leaves: bytes) -> None:
-        broken = _not_ascending(leaves)
+        broken = first_disorder(leaves)
         if broken is not None:
             self._broken = self._count + broken - (1 if self._before else 0)
-
-
-def _not_ascending(leaves: bytes) -> int | None:
-    """Return the first position whose next leaf is not greater; None where all ascend."""
-    import numpy as np
-
-    words = np.frombuffer(leaves, ">u8").reshape(-1, 4)
-    greater = np.zeros(len(words) - 1, bool)
-    for column in reversed(range(4)):
-        before, after = words[:-1, column], words[1:, column]
-        greater = (after > before) | ((after == before) & greater)
-    broken = np.flatnonzero(~greater)
-    return int(broken[0]) if len(broken) else None
 
 
 class _Comparison:
@@ -266,7 +254,7 @@ def _items_problem(
                     or rows.problem(file, progress)
                 )
         except (pa.ArrowException, OSError) as error:
-            problem = str(error).splitlines()[0]
+            problem = first_line(error)
         if problem:
             return f"{directory / name}: {problem}"
         left -= part

@@ -1,9 +1,12 @@
-"""Build a manifest: data points → items, leaves, tiles and metadata, in a folder of their own."""
+"""Builds a manifest: data points → items, leaves, tiles and metadata, in a folder.
+
+The readers' data points go through `sorter`, `merkle` hashes the tree, `metadata` describes all
+files, and `folder` puts the result in place.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,9 +14,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from alithis.base.files import sync, write_errors, write_new
+from alithis.base.files import flush, write_errors, write_new
 from alithis.base.progress import Progress
 from alithis.forms.form import Form
 from alithis.forms.hashing import SIZE
@@ -32,13 +35,13 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Data points that can be had from any of them on, so that broken-off work can go on.
+    """Data points that can be read from any of them on, so that interrupted work can be resumed.
 
     Attributes:
-        identity: differs for another source, or another way to read it; empty where nothing
-            tells, and broken-off work cannot go on.
-        start: gives the data points from a number on, always in the same order.
-        count: how many there are; None where only reading tells.
+        identity: a text that differs for another source, or another way to read it; empty if
+            it is not known, and interrupted work cannot be resumed.
+        start: returns the data points from a number on, always in the same order.
+        count: how many there are; None if that is not known beforehand.
     """
 
     identity: str
@@ -60,11 +63,11 @@ def build(
     progress: Progress | None = None,
     restart: bool = False,
 ) -> Manifest:
-    """Write a manifest. It appears whole or not at all.
+    """Write a manifest, atomically.
 
     Memory is bounded, whatever the number of data points: past some millions they are sorted on
-    the disk, in a folder beside ``out``. Where a stream of an identity breaks off after some
-    seconds of work, that folder stays, and the same call goes on from there.
+    the disk, in a folder beside ``out``. If a stream with an identity is interrupted after some
+    seconds of work, that folder stays, and the same call resumes from it.
 
     Args:
         batches: the data points, in any order; or sorted elsewhere.
@@ -76,8 +79,8 @@ def build(
         key_check: where the batches hold keyed leaves in place of digests, their key's check.
         facts: further keys of the metadata's ``alithis`` object.
         terms: further JSON-LD terms of the metadata.
-        progress: is told how far the work is.
-        restart: whether to begin anew where work was broken off.
+        progress: receives the progress.
+        restart: whether to start again where work was interrupted.
 
     Returns:
         The manifest, opened.
@@ -89,7 +92,7 @@ def build(
     """
     check_target(out, replace=replace)
     progress = progress or Progress()
-    place = out.resolve()  # the current folder may be what is replaced
+    place = out.resolve()  # the current folder may be the one that is replaced
     with (
         work_folder(place) as (folder, lasts),
         _collected(batches, folder, out, form if lasts else None, progress, restart) as collected,
@@ -126,7 +129,7 @@ def _collected(
     progress: Progress,
     restart: bool,
 ) -> Iterator[Collected]:
-    """Take all data points; without a form, nothing is kept of work that breaks off."""
+    """Take all data points; without a form, nothing is kept of interrupted work."""
     if isinstance(batches, Presorted):
         yield batches
         Sorter(folder, out).clear()
@@ -141,7 +144,7 @@ def _collected(
 
 
 def _key(stream: Stream, form: Form | None) -> bytes | None:
-    """Say what work must have in common to be continued."""
+    """Return what two runs must have in common for one to resume the other."""
     if not stream.identity or form is None:
         return None
     facts = {
@@ -155,14 +158,12 @@ def _key(stream: Stream, form: Form | None) -> bytes | None:
 
 @contextmanager
 def _kept(spool: Sorter, progress: Progress) -> Iterator[None]:
-    """Remove the work when it is done; when it breaks off, keep what can be continued."""
+    """Remove the work when it is done; keep what can be resumed when it is interrupted."""
     try:
         yield
     except BaseException:
         if spool.kept:
-            progress.say(
-                f"{spool.kept:,} data points are kept; the same command goes on from there"
-            )
+            progress.say(f"{spool.kept:,} data points are kept; run the same command to resume")
         else:
             spool.clear()
         raise
@@ -186,7 +187,7 @@ def _write_items(target: Path, collected: Collected, progress: Progress) -> dict
                 leaves.write(rows[firsts(rows, before)].tobytes())
                 before = rows[-1].tobytes()
                 progress.advance(len(table))
-        _flush(leaves)
+        flush(leaves)
     return {name: _data_type(arrow) for name, arrow in collected.columns.items()}
 
 
@@ -196,20 +197,23 @@ def _through(path: Path, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
     first = next(tables)
     names = first.column_names
-    with pq.ParquetWriter(
-        path,
-        first.schema,
-        compression={name: "none" if name == "leaf" else "snappy" for name in names},
-        use_dictionary=[name for name in names if name not in ("leaf", "path")],
-        sorting_columns=pq.SortingColumn.from_ordering(
-            first.schema, [("leaf", "ascending"), ("path", "ascending")]
-        ),
-        write_page_index=True,
-    ) as writer:
-        for table in chain([first], tables):
-            writer.write_table(table, row_group_size=len(table))
-            yield table
-    sync(path)
+    with path.open("xb") as file:
+        with pq.ParquetWriter(
+            file,
+            first.schema,
+            # Digests do not compress. Leaves and paths differ from row to row, so that a
+            # dictionary would only double them.
+            compression={name: "none" if name == "leaf" else "snappy" for name in names},
+            use_dictionary=[name for name in names if name not in ("leaf", "path")],
+            sorting_columns=pq.SortingColumn.from_ordering(
+                first.schema, [("leaf", "ascending"), ("path", "ascending")]
+            ),
+            write_page_index=True,
+        ) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table, row_group_size=len(table))
+                yield table
+        flush(file)
 
 
 def _data_type(arrow: pa.DataType) -> str:
@@ -218,19 +222,19 @@ def _data_type(arrow: pa.DataType) -> str:
     return "sc:Integer" if pa.types.is_integer(arrow) else "sc:Text"
 
 
-def _write_tree(target: Path, progress: Progress) -> merkle.Top:
+def _write_tree(target: Path, progress: Progress) -> merkle.Tree:
     size = (target / LEAVES).stat().st_size // SIZE
     progress.phase("hashing the tree", size, unit="leaves")
     if size < merkle.TILE:
-        return merkle.grow(_leaf_blocks(target, progress), lambda _: None)
+        return merkle.tree(_leaf_blocks(target, progress))
     tiles = target / "tiles"
     tiles.mkdir()
     with (tiles / "1").open("xb") as file:
-        top = merkle.grow(_leaf_blocks(target, progress), file.write)
-        _flush(file)
-    for level, tile in enumerate(top.tiles, start=2):
+        tree = merkle.tree(_leaf_blocks(target, progress), file.write)
+        flush(file)
+    for level, tile in enumerate(tree.upper_tiles, start=2):
         write_new(tiles / str(level), tile)
-    return top
+    return tree
 
 
 def _leaf_blocks(target: Path, progress: Progress) -> Iterator[bytes]:
@@ -238,11 +242,6 @@ def _leaf_blocks(target: Path, progress: Progress) -> Iterator[bytes]:
         while block := file.read(_BLOCK):
             yield block
             progress.advance(len(block) // SIZE)
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _entries(target: Path) -> list[FileEntry]:

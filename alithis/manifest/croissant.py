@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from alithis.base.text import one_line
 from alithis.errors import MissingExtraError
 from alithis.manifest.metadata import Metadata
 
@@ -71,14 +72,13 @@ def judged(data: Metadata) -> list[str]:
     except ImportError as error:
         raise MissingExtraError("mlcroissant", "croissant") from error
     if _names_context(data.document):
-        return [f"mlcroissant: not asked, as {_ELSEWHERE}"]
+        return [f"mlcroissant: not run, as {_ELSEWHERE}"]
     try:
         found = mlcroissant.Dataset(deepcopy(data.document)).metadata.ctx.issues.errors
     except mlcroissant.ValidationError as error:
-        return [f"mlcroissant: {' '.join(str(error).split())}"]
+        return [f"mlcroissant: {one_line(error, 10_000)}"]
     except Exception as error:  # on JSON-LD that it did not expect it raises nearly anything
-        reason = " ".join(str(error).split())[:200]
-        return [f"mlcroissant: cannot read it: {type(error).__name__}: {reason}"]
+        return [f"mlcroissant: cannot read it: {type(error).__name__}: {one_line(error)}"]
     return [f"mlcroissant: {error}" for error in sorted(found)]
 
 
@@ -181,7 +181,7 @@ def _id_problems(what: str, values: Sequence[Mapping[str, Any]]) -> Iterator[str
     if "" in ids:
         yield f"{what}: an @id is missing"
     if len(set(ids)) != len(ids):
-        yield f"{what}: an @id stands twice"
+        yield f"{what}: an @id is repeated"
 
 
 def _id(value: Mapping[str, Any]) -> str:

@@ -1,12 +1,19 @@
-"""The folder that a manifest appears in: whole or not at all, and one run at a time.
+"""The folder of a manifest on the disk: written atomically, by one run at a time.
 
-What is on its way lies beside it: ``.NAME.work``, which a run holds locked and which outlives a
-run that was broken off, and ``.NAME.<16 hex digits>.partial``, which does not.
+`alithis.manifest.builder` and `alithis.storage.store` write manifests through it. While a run
+writes the folder NAME, these stand beside it:
+
+``.NAME.lock``
+    the lock of the run. The kernel releases it when the run ends, even if it is killed;
+``.NAME.<16 hex digits>.partial``
+    what is being written. The next run sweeps what a killed one left;
+``.NAME.work``
+    data points that were digested, so that an interrupted run can be resumed.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import re
 import secrets
@@ -14,16 +21,16 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from alithis.base.files import sync, unwritable
+from alithis.base.files import lock_file, sync_folder, unwritable, write_errors
 from alithis.errors import SourceError
 from alithis.manifest import metadata
 
 
 def check_target(out: Path, *, replace: bool) -> None:
-    """Check that a manifest may be written to a place, before any work is done for it.
+    """Check that a manifest may be written to a path, before any work is done for it.
 
     Raises:
         SourceError: it may not.
@@ -38,8 +45,9 @@ def check_target(out: Path, *, replace: bool) -> None:
         raise unwritable(out, error) from error
     if stat.S_ISLNK(mode):
         raise SourceError(f"{out}: is a symbolic link; name the folder itself")
+    # Replacing deletes the folder: nothing that we did not write may be in it.
     if metadata.FILE not in names or not all(map(_is_ours, names)):
-        raise SourceError(f"{out}: exists and is no manifest; choose another place")
+        raise SourceError(f"{out}: exists and is not a manifest; choose another path")
     if not replace:
         raise SourceError(f"{out}: exists; --force replaces it (in Python: replace=True)")
     _check_parent(out)
@@ -52,40 +60,45 @@ def _is_ours(name: str) -> bool:
 def _check_parent(out: Path) -> None:
     parent = next((parent for parent in out.absolute().parents if os.path.lexists(parent)), out)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise SourceError(f"{out}: cannot be written: {parent} is no folder one can write to")
+        raise SourceError(f"{out}: cannot be written: {parent} is not a writable folder")
 
 
 @contextmanager
 def atomic_folder(out: Path, *, replace: bool) -> Iterator[Path]:
-    """Give a directory to write into that becomes ``out`` at the end, or vanishes.
-
-    What a killed run left beside ``out`` is swept: a run that lives holds a lock on its own.
+    """Give a folder to write into that becomes ``out`` at the end, or is removed.
 
     Args:
-        out: where the directory is to appear; an absolute path.
-        replace: whether a manifest that stands there may be replaced.
+        out: the folder to write; an absolute path.
+        replace: whether a manifest that is there may be replaced.
 
     Yields:
-        The directory to write into.
+        The folder to write into.
 
     Raises:
-        SourceError: something stands at ``out`` that may not be replaced.
+        SourceError: another run is writing ``out``, or what is there may not be replaced.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
-    with _partial(out) as place:
-        new = place / "new"
-        new.mkdir()
-        yield new
-        for directory in (new / "tiles", new):
-            if directory.is_dir():
-                sync(directory)
-        check_target(out, replace=replace)
-        _put(new, out, place / "old")
-        sync(out.parent)
+    with _locked(out) as locked:
+        if locked:
+            _sweep(out)
+        partial = out.with_name(f".{out.name}.{secrets.token_hex(8)}.partial")
+        new = partial / "new"
+        new.mkdir(parents=True)
+        try:
+            yield new
+            for folder in (new / "tiles", new):
+                if folder.is_dir():
+                    sync_folder(folder)
+            check_target(out, replace=replace)
+            _swap(new, out, partial / "old")
+            sync_folder(out.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
-def _put(new: Path, out: Path, old: Path) -> None:
+def _swap(new: Path, out: Path, old: Path) -> None:
+    # No portable call exchanges two folders: between the renames ``out`` is missing. If the run
+    # is killed there, the next one's sweep puts the old folder back.
     with suppress(FileNotFoundError):
         out.rename(old)
     try:
@@ -96,109 +109,61 @@ def _put(new: Path, out: Path, old: Path) -> None:
         raise
 
 
-@contextmanager
-def _partial(out: Path) -> Iterator[Path]:
-    """Give a locked folder beside ``out``, for as long as the work lasts."""
-    place = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
-    place.mkdir()
-    handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # a file system without locks: nothing is swept there either
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Only locked it gets the name that a sweep looks for.
-        place = place.rename(f"{place}.partial")
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        os.close(handle)
-
-
 def _sweep(out: Path) -> None:
-    """Remove what killed runs left; put back what one was about to replace."""
+    """Remove what killed runs left. Whoever holds the lock knows that no other run is alive."""
     ours = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{16}}\.partial")
-    for place in [entry for entry in out.parent.iterdir() if ours.fullmatch(entry.name)]:
-        with suppress(OSError), _locked(place):
-            if not os.path.lexists(out):
-                with suppress(FileNotFoundError):
-                    (place / "old").rename(out)
-            shutil.rmtree(place, ignore_errors=True)
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold a folder's lock.
-
-    Raises:
-        OSError: somebody else does, or there are no locks here.
-    """
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
+    for partial in [entry for entry in out.parent.iterdir() if ours.fullmatch(entry.name)]:
+        if partial.is_symlink():  # somebody else's: what it leads to is not ours to remove
+            continue
+        if not os.path.lexists(out):
+            with suppress(OSError):
+                (partial / "old").rename(out)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[tuple[Path, bool]]:
-    """Give the locked folder beside ``out`` in which work on it is kept; it goes if left empty.
+    """Give the folder beside ``out`` in which an interrupted run's work is kept.
 
-    A file system without locks cannot tell a leftover from a run that lives: there each run has
-    a folder of its own, and keeps nothing.
+    It is removed if it is empty at the end. Other runs are locked out meanwhile. On a file system
+    without locks, nobody can tell the work of a run that is alive from that of a killed one:
+    there each run has a temporary folder, and nothing is kept.
 
     Args:
-        out: where the manifest is to appear; an absolute path.
+        out: the folder that the manifest is written to; an absolute path.
 
     Yields:
-        The folder, and whether what is left in it lasts.
+        The folder, and whether what is left in it is kept.
 
     Raises:
-        SourceError: another run holds it, or it cannot be written.
+        SourceError: another run is writing ``out``, or the folder cannot be written.
     """
-    place = out.with_name(f".{out.name}.work")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle = _acquired(place, out)
-    except OSError as error:
-        raise unwritable(out, error) from error
-    if handle is None:
-        with tempfile.TemporaryDirectory(prefix=f"{place.name}.", dir=out.parent) as own:
-            yield Path(own), False
-        return
-    try:
-        yield place, True
-    finally:
-        with suppress(OSError):  # not empty: the next run goes on from there
-            place.rmdir()
-        os.close(handle)
+    work = out.with_name(f".{out.name}.work")
+    with ExitStack() as stack:
+        with write_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            locked = stack.enter_context(_locked(out))
+            if not locked:
+                own = tempfile.TemporaryDirectory(prefix=f"{work.name}.", dir=out.parent)
+                work = Path(stack.enter_context(own))
+            work.mkdir(exist_ok=True)
+            if work.is_symlink():  # somebody else's: what it leads to is not ours to use
+                raise NotADirectoryError(errno.ENOTDIR, f"{work} is a symbolic link")
+        try:
+            yield work, locked
+        finally:
+            with suppress(OSError):  # not empty: the next run resumes from it
+                work.rmdir()
 
 
-def _acquired(place: Path, out: Path) -> int | None:
-    """Lock a folder, which is made; return its descriptor, or None where there are no locks."""
-    while True:
-        place.mkdir(exist_ok=True)
+@contextmanager
+def _locked(out: Path) -> Iterator[bool]:
+    """Hold the lock of a target folder; yield False on a file system without locks."""
+    with ExitStack() as stack:
         try:
-            handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:  # its holder has just removed it
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(place, handle):
-                return handle
+            held = stack.enter_context(lock_file(out.with_name(f".{out.name}.lock")))
         except BlockingIOError as error:
-            os.close(handle)
             raise SourceError(
-                f"{out}: another run is writing it; wait for its end, or choose another place"
+                f"{out}: another run is writing it; wait until it ends, or choose another path"
             ) from error
-        except OSError:
-            os.close(handle)
-            with suppress(OSError):
-                place.rmdir()
-            return None
-        os.close(handle)  # its holder removed it before we had the lock
-
-
-def _is_at(place: Path, handle: int) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(place.lstat(), os.fstat(handle))
-    return False
+        yield held

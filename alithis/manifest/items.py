@@ -1,7 +1,7 @@
-"""What a manifest's items tell: how many bytes they are, of what kinds, and which files of a model.
+"""Sums up a manifest's items for reports: bytes, kinds of files, and the files of a model.
 
-items.parquet is read in pieces, and checked by its SHA-256 first: what is not the file that the
-metadata names says nothing.
+items.parquet is checked by its SHA-256 before it is read, and read in pieces: it is untrusted, and
+may unpack to any size.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from alithis.base.text import clipped, first_line
 from alithis.errors import FormatError, IntegrityError, NotStoredError, SourceError, StorageError
 from alithis.forms.form import BYTES
 from alithis.forms.hashing import SIZE
@@ -72,7 +73,7 @@ def item_totals(manifest: Manifest) -> ItemTotals:
     """Sum up a manifest's items.
 
     Raises:
-        StorageError: the items are not at hand, withheld by their publisher, or too many.
+        StorageError: the items are not available, withheld by their publisher, or too many.
         SourceError: they cannot be read.
         IntegrityError: they are not what the metadata names.
         FormatError: what they say contradicts itself.
@@ -108,7 +109,7 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
                 tensors.add(path)
     for path in sorted(tensors):
         if not _is_tensor(path, rows, tensors):
-            raise FormatError(f"{stated.name}: {path[:80]} is a tensor of none of its files")
+            raise FormatError(f"{stated.name}: {clipped(path)} is a tensor of none of its files")
     found = [
         row
         for path, row in sorted(rows.items())
@@ -125,7 +126,7 @@ def _take(rows: dict[str, ModelFile], leaf: bytes, path: str, size: int, name: s
     if leaf is None or path is None or len(path) > MAX_PATH:
         raise FormatError(f"{name}: a row of its items has no leaf or path, or too long a one")
     if path in rows:
-        raise FormatError(f"{name}: two of its files are called {path[:80]}")
+        raise FormatError(f"{name}: two of its files are called {clipped(path)}")
     rows[path] = ModelFile(path, leaf, size)
 
 
@@ -218,7 +219,7 @@ def _file_batches(
             for batch in file.iter_batches(_BATCH, columns=names):
                 yield {column: batch[column] for column in names}
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise SourceError(f"{name}: cannot be read: {str(error).splitlines()[0]}") from error
+        raise SourceError(f"{name}: cannot be read: {first_line(error)}") from error
 
 
 def _check_digest(reader: RangeReader, entry: FileEntry, name: str) -> None:

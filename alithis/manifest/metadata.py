@@ -16,9 +16,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Self
 
-from alithis.base.untrusted_json import parse
+from alithis.base.untrusted_json import JsonObject, parse
 from alithis.errors import FormatError, VersionError
 from alithis.forms.form import FORMS, Form
 from alithis.forms.hashing import SIZE, of_bytes
@@ -42,7 +42,6 @@ _CROISSANT = "http://mlcommons.org/croissant/1.1"
 _PARQUET = "application/x-parquet"
 _PARTS = "items-parts"
 _TYPES = {"leaf": "sc:Text", "path": "sc:Text", "size": "sc:Integer"}  # no type is binary
-_JSON = {dict: "object", list: "list", str: "text", int: "whole number"}
 
 # The terms that Croissant 1.1 puts into its own namespace (its specification, appendix 1).
 _CROISSANT_TERMS = (
@@ -86,9 +85,28 @@ class Description:
     data_mining_policy: str | None = None
     base: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def composed(
+        cls, given: Mapping[str, Any], base: Mapping[str, Any], source: Mapping[str, str]
+    ) -> Self:
+        """Put together what is said of an artifact: by its publisher, a document, its source.
+
+        Args:
+            given: what its publisher says now, by the names of the attributes.
+            base: a Croissant document, whose words count where nothing is given.
+            source: what the source says of itself: ``name``, and perhaps ``url``; the last resort.
+        """
+        words = {term: source[term] for term in ("name", "url") if source.get(term)}
+        kept = vocabulary.kept_terms(base)
+        if "url" in base:
+            words.pop("url", None)  # kept with the rest of the document
+        if "name" in base:
+            words["name"] = kept.get("name", source["name"])
+        return cls(**words | dict(given), base=base)
+
     def __post_init__(self) -> None:
         """Refuse early, before data points are hashed, what no document can hold."""
-        _check_name(self.name)
+        _checked_name(self.name)
         _text(asdict(self))
         if self.license is not None:
             vocabulary.license_terms(self.license)
@@ -241,7 +259,8 @@ def compose(
         **(facts or {}),
     }
     data = _text(document)
-    load(data)
+    _check_length(data)
+    parse(data, FILE)  # what the publisher adds may be nested too deep for those who read it
     return data
 
 
@@ -256,35 +275,33 @@ def load(data: bytes) -> Metadata:
         FormatError: the document is not well-formed; the message names the key.
     """
     _check_length(data)
-    document = parse(data, FILE)
-    ours = _get(document, "alithis", dict)
-    version = _count(ours, "version")
+    document = JsonObject(parse(data, FILE), FILE)
+    ours = document.object("alithis")
+    version = ours.integer("version", 1, MAX_SIZE)
     if version != VERSION:
         raise VersionError(
             f"{FILE}: format version {version}; this release reads version {VERSION}: "
             "upgrade alithis, or check where the file comes from"
         )
-    size = _count(ours, "size")
-    items = _count(ours, "items")
-    if items < size:
-        _fail("items", f"is {items}, less than the {size} distinct leaves")
-    frontier = _get(ours, "frontier", list)
+    size = ours.integer("size", 1, MAX_SIZE)
+    items = ours.integer("items", size, MAX_SIZE)  # several items may have one leaf
+    frontier = ours.sha256_list("frontier", MAX_SIZE.bit_length())
     if len(frontier) != size.bit_count():
-        _fail("frontier", f"has {len(frontier)} hashes, size {size} takes {size.bit_count()}")
-    scheme = _one_of(ours, "scheme", tuple(Scheme))
+        ours.fail("frontier", f"has {len(frontier)} hashes; size {size} needs {size.bit_count()}")
+    scheme = ours.one_of("scheme", tuple(Scheme))
     return Metadata(
-        kind=_one_of(ours, "kind", tuple(Kind)),
-        name=_name(document),
-        form=_form(_get(ours, "form", dict)),
+        kind=ours.one_of("kind", tuple(Kind)),
+        name=_checked_name(document.text("name")),
+        form=_form(ours.object("form")),
         scheme=scheme,
-        root=_hash(ours.get("root"), "root"),
+        root=ours.sha256("root"),
         size=size,
         items=items,
-        frontier=tuple(_hash(node, "frontier") for node in frontier),
-        files=_files(_get(document, "distribution", list)),
-        document=document,
+        frontier=frontier,
+        files=_files(document),
+        document=document.values,
         digest=of_bytes(data),
-        key_check=_hash(ours.get("keyCheck"), "keyCheck") if scheme == "keyed" else None,
+        key_check=ours.sha256("keyCheck") if scheme == "keyed" else None,
     )
 
 
@@ -429,57 +446,51 @@ def _form_object(form: Form) -> dict[str, Any]:
     return {"name": form.name, "version": 1, **{k: v for k, v in values.items() if v is not None}}
 
 
-def _form(value: Mapping[str, Any]) -> Form:
-    name = _one_of(value, "name", FORMS)
-    version = _count(value, "version")
+def _form(value: JsonObject) -> Form:
+    name = value.one_of("name", FORMS)
+    version = value.integer("version", 1, MAX_SIZE)
     if version != 1:
-        raise VersionError(f"{FILE}: canonical form {name} has version {version}; known: 1")
-    mode = _get(value, "mode", str) if "mode" in value else None
-    width, height = (_count(value, key) if key in value else None for key in ("width", "height"))
-    columns = tuple(_get(value, "columns", list)) if "columns" in value else None
+        raise VersionError(
+            f"{FILE}: canonical form {name} has version {version}; this release reads version 1: "
+            "upgrade alithis"
+        )
+    mode = value.text("mode") if "mode" in value.values else None
+    width, height = (
+        value.integer(key, 1, MAX_SIZE) if key in value.values else None
+        for key in ("width", "height")
+    )
+    columns = tuple(value.list("columns", MAX_BYTES)) if "columns" in value.values else None
     if columns and not all(isinstance(column, str) for column in columns):
-        _fail("columns", "holds something that is no text")
+        value.fail("columns", "must be a list of texts")
     return Form(name, mode, width, height, columns)
 
 
-def _files(values: list[Any]) -> tuple[FileEntry, ...]:
-    if len(values) > MAX_FILES:
-        _fail("distribution", f"names {len(values)} files; at most {MAX_FILES} are allowed")
-    files = tuple(_file(value) for value in values if not _is_file_set(value))
+def _files(document: JsonObject) -> tuple[FileEntry, ...]:
+    listed = document.list("distribution", MAX_FILES)
+    if not all(isinstance(each, dict) for each in listed):
+        document.fail("distribution", "must be a list of objects")
+    # A file set, which loaders of Croissant use, is a pattern over the files listed beside it.
+    files = tuple(
+        _file(JsonObject(each, FILE)) for each in listed if each.get("@type") != "cr:FileSet"
+    )
     names = [entry.name for entry in files]
     if len(set(names)) != len(names):
-        _fail("distribution", "names a file twice")
+        document.fail("distribution", "names a file twice")
     if LEAVES not in names:
-        _fail("distribution", f"names no file {LEAVES!r}")
+        document.fail("distribution", f"lacks the file {LEAVES!r}")
     parts = [name for name in names if is_items(name)]
     if parts not in ([], [ITEMS], [f"items-{number:05}.parquet" for number in range(len(parts))]):
-        _fail("distribution", "names parts of the items that are not all of them, in order")
+        document.fail("distribution", "must name all parts of the items, in order")
     return files
 
 
-def _is_file_set(value: Any) -> bool:
-    """A pattern over the files beside it, which loaders of Croissant use, is no file itself."""
-    return isinstance(value, dict) and value.get("@type") == "cr:FileSet"
-
-
-def _file(value: Any) -> FileEntry:
-    if not isinstance(value, dict):
-        _fail("distribution", "holds something that is no object")
-    name = _get(value, "name", str)
-    if not _NAMES.fullmatch(name):
-        _fail("distribution", f"names {_short(name)}, which is no file of a manifest")
-    size = re.fullmatch(r"(\d{1,18}) B", _get(value, "contentSize", str))
-    url = _get(value, "contentUrl", str)
-    if size is None or not re.fullmatch(r"ipfs://[0-9A-Za-z]{40,128}", url):
-        _fail("distribution", f"gives {name} no contentSize in bytes or no ipfs:// contentUrl")
-    sha256 = _hash(value.get("sha256"), "sha256")
-    return FileEntry(name, url.removeprefix("ipfs://"), sha256, int(size[1]))
-
-
-def _name(document: Mapping[str, Any]) -> str:
-    name: str = _get(document, "name", str)
-    _check_name(name)
-    return name
+def _file(value: JsonObject) -> FileEntry:
+    name = value.text("name", _NAMES.pattern, "a file of the distribution of a manifest")
+    size = value.text("contentSize", r"[0-9]{1,18} B", "a number of bytes such as 96 B")
+    url = value.text("contentUrl", "ipfs://[0-9A-Za-z]{40,128}", "an ipfs:// URL")
+    return FileEntry(
+        name, url.removeprefix("ipfs://"), value.sha256("sha256"), int(size.removesuffix(" B"))
+    )
 
 
 def _check_length(data: bytes) -> None:
@@ -487,41 +498,7 @@ def _check_length(data: bytes) -> None:
         raise FormatError(f"{FILE}: {len(data)} bytes; at most {MAX_BYTES} are allowed")
 
 
-def _check_name(name: str) -> None:
+def _checked_name(name: str) -> str:
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-        _fail("name", f"is not 1 to {MAX_NAME} printable characters")
-
-
-def _get(value: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
-    found = value.get(key)
-    if not isinstance(found, kind) or isinstance(found, bool):
-        _fail(key, "is missing" if found is None else f"is no {_JSON[kind]}")
-    return found
-
-
-def _count(value: Mapping[str, Any], key: str) -> int:
-    found: int = _get(value, key, int)
-    if not 0 < found <= MAX_SIZE:
-        _fail(key, "is not 1 to 2^48")
-    return found
-
-
-def _one_of(value: Mapping[str, Any], key: str, words: Sequence[str]) -> str:
-    found: str = _get(value, key, str)
-    if found not in words:
-        _fail(key, f"is {_short(found)}, not one of {', '.join(words)}")
-    return found
-
-
-def _hash(value: Any, key: str) -> bytes:
-    if not isinstance(value, str) or not re.fullmatch(rf"[0-9a-f]{{{2 * SIZE}}}", value):
-        _fail(key, "is not 64 lower-case hexadecimal digits")
-    return bytes.fromhex(value)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:79]}…")
-
-
-def _fail(key: str, what: str) -> NoReturn:
-    raise FormatError(f"{FILE}: {key} {what}")
+        raise FormatError(f"{FILE}: name must be 1 to {MAX_NAME} printable characters, on one line")
+    return name

@@ -1,32 +1,33 @@
-"""Proof files: what was asked of a manifest, and the paths that answer it.
+"""Proof files: a leaf is included in a manifest, or absent from it.
 
-A proof holds a leaf, its position and the paths, never a root or a size: these come from the
-chain, or from whoever checks (docs/format.md, "Proof files"). What it says of chain, registry
-and token is a hint of where to look, no more.
+`alithis.manifest.reader` makes proofs, `alithis.verify` checks them against a commitment.
+
+A proof holds a leaf, its index and Merkle paths, but never a root or a size: these come from the
+chain or from the verifier (docs/format.md, "Proof files"), since whoever forges a proof would
+forge them too. The chain, registry and token that it names only say where to look.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from alithis.base.untrusted_json import parse
+from alithis.base.untrusted_json import JsonObject, parse
 from alithis.errors import FormatError, ProofError, VersionError
 from alithis.forms import keyed
-from alithis.forms.hashing import SIZE
 from alithis.manifest import merkle
 from alithis.manifest.terms import MAX_NAME, MAX_PATH, MAX_PROOF_BYTES
 
 VERSION = 1
 MAX_BYTES = MAX_PROOF_BYTES
+_MAX_NUMBER = (1 << 64) - 1
+_ADDRESS = "0x[0-9a-fA-F]{40}"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Which commitment a proof speaks of; None where it does not say.
+    """The commitment that a proof is about; None for what it does not say.
 
     Attributes:
         name: the artifact's name.
@@ -45,10 +46,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What shows which data point a keyed leaf stands for.
+    """The item key and digest that show which data point a keyed leaf is.
 
-    That it opens the leaf binds the two: another digest for the same leaf would be a collision of
-    SHA-256. Of absence it can show nothing: some key makes any leaf out of any digest.
+    They bind the leaf to the digest: another pair with the same leaf would be a collision of
+    SHA-256. They show nothing about absence: for a leaf that is not in the tree anybody can
+    choose a key and a digest.
 
     Attributes:
         digest: the data point's digest, 32 bytes.
@@ -59,25 +61,25 @@ class Opening:
     key: bytes
 
     def check(self, leaf: bytes) -> None:
-        """Check that this opens a leaf.
+        """Check that the key and the digest give a leaf.
 
         Raises:
-            ProofError: it does not.
+            ProofError: they give another one.
         """
         found = keyed.leaf(self.key, self.digest)
         if found != leaf:
-            raise ProofError(f"the item key opens leaf {found.hex()}, not {leaf.hex()}")
+            raise ProofError(f"the item key and digest give leaf {found.hex()}, not {leaf.hex()}")
 
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """A leaf stands at an index.
+    """A proof that a leaf is in the tree, at an index.
 
     Attributes:
         leaf: 32 bytes.
         index: its position, from 0.
         path: sibling hashes, leaf to root.
-        opening: where the leaf is keyed, what it stands for, if that is shown.
+        opening: of a keyed leaf: its item key and digest, if the publisher reveals them.
     """
 
     leaf: bytes
@@ -98,13 +100,13 @@ class Inclusion:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """A leaf is absent: its neighbours stand side by side.
+    """A proof that a leaf is absent: the leaves before and after it are adjacent.
 
     Attributes:
-        leaf: 32 bytes.
-        index: where it would stand.
-        left: the leaf before, with its path; None at the left edge.
-        right: the leaf after, with its path; None at the right edge.
+        leaf: the absent leaf, 32 bytes.
+        index: the index it would have.
+        left: the leaf before it, with its path; None if it would be the first.
+        right: the leaf after it, with its path; None if it would be the last.
     """
 
     leaf: bytes
@@ -161,7 +163,7 @@ def dump(proof: Proof, subject: Subject) -> bytes:
 
 
 def load(data: bytes) -> tuple[Proof, Subject]:
-    """Read a proof file that nobody vouches for.
+    """Read an untrusted proof file.
 
     Raises:
         VersionError: the format version is not one this release knows.
@@ -169,43 +171,37 @@ def load(data: bytes) -> tuple[Proof, Subject]:
     """
     if len(data) > MAX_BYTES:
         raise FormatError(f"proof: {len(data)} bytes; at most {MAX_BYTES} are allowed")
-    document = parse(data, "proof")
-    if document.get("alithis") != "proof":
-        _fail("is no proof file")
-    version = _number(document.get("version"), "version")
+    document = JsonObject(parse(data, "proof"), "proof")
+    if document.values.get("alithis") != "proof":
+        raise FormatError("proof: not a proof file")
+    version = document.integer("version", 0, _MAX_NUMBER)
     if version != VERSION:
-        raise VersionError(f"proof: format version {version}; this release reads {VERSION}")
-    leaf, index = _hash(document.get("leaf"), "leaf"), _number(document.get("index"), "index")
-    inclusion, absence = document.get("inclusion"), document.get("absence")
-    opening = _opening(document.get("opening"))
-    if isinstance(inclusion, dict) and absence is None:
-        found = Inclusion(leaf, index, _path(inclusion), opening)
-        return found, _subject(document.get("about", {}))
-    if not isinstance(absence, dict) or inclusion is not None:
-        _fail("states neither inclusion nor absence, or both")
-    if opening is not None:
-        _fail("opening goes with inclusion: it shows nothing of what is absent")
-    left = _neighbour(absence.get("left"), index - 1)
-    right = _neighbour(absence.get("right"), index)
-    return Exclusion(leaf, index, left, right), _subject(document.get("about", {}))
+        raise VersionError(
+            f"proof: format version {version}; this release reads {VERSION}: upgrade alithis, "
+            "or check where the file comes from"
+        )
+    leaf, index = document.sha256("leaf"), document.integer("index", 0, _MAX_NUMBER)
+    if ("inclusion" in document) == ("absence" in document):
+        document.fail("inclusion", "or absence must be there, and not both")
+    if "inclusion" in document:
+        opening = _opening(document.object("opening")) if "opening" in document else None
+        path = _path(document.object("inclusion"))
+        return Inclusion(leaf, index, path, opening), _subject(document)
+    if "opening" in document:
+        document.fail("opening", "is allowed with inclusion only: of absence it shows nothing")
+    absence = document.object("absence")
+    left, right = _neighbour(absence, "left", index - 1), _neighbour(absence, "right", index)
+    return Exclusion(leaf, index, left, right), _subject(document)
 
 
 def is_proof(data: bytes) -> bool:
-    """Tell whether bytes are meant as a proof file, well-formed or not."""
+    """Tell whether bytes are a proof file, even a malformed one."""
     if len(data) > MAX_BYTES or not data.lstrip().startswith(b"{"):
         return False
     try:
         return parse(data, "proof").get("alithis") == "proof"
     except FormatError:
         return False
-
-
-def _opening(value: Any) -> Opening | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        _fail("opening is no object")
-    return Opening(_hash(value.get("digest"), "digest"), _hash(value.get("key"), "key"))
 
 
 def _side(neighbour: Inclusion | None) -> dict[str, Any] | None:
@@ -218,57 +214,38 @@ def _texts(path: tuple[bytes, ...]) -> list[str]:
     return [node.hex() for node in path]
 
 
-def _neighbour(value: Any, index: int) -> Inclusion | None:
-    if value is None:
+def _opening(value: JsonObject) -> Opening:
+    return Opening(value.sha256("digest"), value.sha256("key"))
+
+
+def _neighbour(absence: JsonObject, side: str, index: int) -> Inclusion | None:
+    if side not in absence:  # the leaf would be the first or the last
         return None
-    if not isinstance(value, dict):
-        _fail("a neighbour is no object")
-    return Inclusion(_hash(value.get("leaf"), "leaf"), index, _path(value))
+    value = absence.object(side)
+    return Inclusion(value.sha256("leaf"), index, _path(value))
 
 
-def _path(value: Mapping[str, Any]) -> tuple[bytes, ...]:
-    nodes = value.get("path")
-    if not isinstance(nodes, list) or len(nodes) > MAX_PATH:
-        _fail(f"path is no list of at most {MAX_PATH} hashes")
-    return tuple(_hash(node, "path") for node in nodes)
+def _path(value: JsonObject) -> tuple[bytes, ...]:
+    return value.sha256_list("path", MAX_PATH)
 
 
-def _subject(about: Any) -> Subject:
-    if not isinstance(about, dict):
-        _fail("about is no object")
-    name, metadata, registry = (about.get(key) for key in ("name", "metadata", "registry"))
-    if name is not None and not (isinstance(name, str) and name.isprintable()):
-        _fail("name is no printable text")
-    if registry is not None and not _matches(registry, r"0x[0-9a-fA-F]{40}"):
-        _fail("registry is no address 0x…")
+def _subject(document: JsonObject) -> Subject:
+    if "about" not in document.values:
+        return Subject()
+    about = document.object("about")
+    name = about.text("name") if "name" in about else None
+    if name and not name.isprintable():
+        about.fail("name", "holds characters that cannot be printed")
     return Subject(
         name=name[:MAX_NAME] if name else None,
-        metadata=None if metadata is None else _hash(metadata, "metadata"),
-        chain=_optional(about.get("chain"), "chain"),
-        registry=registry,
-        token=_optional(about.get("token"), "token"),
+        metadata=about.sha256("metadata") if "metadata" in about else None,
+        chain=_number(about, "chain"),
+        registry=about.text("registry", _ADDRESS, "an address, 0x and 40 hexadecimal digits")
+        if "registry" in about
+        else None,
+        token=_number(about, "token"),
     )
 
 
-def _optional(value: Any, key: str) -> int | None:
-    return None if value is None else _number(value, key)
-
-
-def _number(value: Any, key: str) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 64:
-        _fail(f"{key} is no whole number below 2^64")
-    return value
-
-
-def _hash(value: Any, key: str) -> bytes:
-    if not _matches(value, rf"[0-9a-f]{{{2 * SIZE}}}"):
-        _fail(f"{key} is not 64 lower-case hexadecimal digits")
-    return bytes.fromhex(value)
-
-
-def _matches(value: Any, pattern: str) -> bool:
-    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
-
-
-def _fail(what: str) -> NoReturn:
-    raise FormatError(f"proof: {what}")
+def _number(about: JsonObject, key: str) -> int | None:
+    return about.integer(key, 0, _MAX_NUMBER) if key in about else None

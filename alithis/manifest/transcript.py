@@ -1,7 +1,8 @@
-"""What a model was made from, as its metadata states it: inputs, and what was fed of each.
+"""What a model was made from, as its metadata states it: inputs, each with a transcript or not.
 
-The statement is its publisher's (docs/format.md, "Models"): the chain knows only which tokens
-the model's token links to.
+A transcript counts the data points of a dataset that a training run used. Both are statements of
+the model's publisher (docs/format.md, "Models"); the chain knows only which tokens the model's
+token links to.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from alithis.errors import FormatError, IntegrityError
+from alithis.errors import FormatError
 from alithis.forms.hashing import SIZE
 from alithis.manifest import merkle
 from alithis.manifest.metadata import Metadata
-from alithis.manifest.reader import Manifest
-from alithis.manifest.terms import MAX_LINKS, MAX_SIZE, Relation
+from alithis.manifest.reader import Manifest, ascending_blocks
+from alithis.manifest.terms import MAX_LINKS, MAX_SIZE, Kind, Relation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,16 +38,16 @@ _KEY = f"S{SIZE}"
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was fed of one dataset.
+    """What a training run used of one dataset.
 
     Attributes:
-        root: tree hash over the distinct digests that were fed, 32 bytes; None if none was.
-        size: how many these are.
-        seen: leaves of the manifest that were fed.
-        unseen: leaves of the manifest that were not.
-        foreign: digests that were fed and are no leaf of the manifest.
-        given: data points that were fed, each as often as it was: over ``size``, how many passes
-            were made; None where it was not counted.
+        root: tree hash over the distinct digests that were used, 32 bytes; None if none was.
+        size: number of these digests.
+        seen: how many of them are leaves of the manifest.
+        unseen: number of leaves of the manifest that were not used.
+        foreign: how many of the digests are not leaves of the manifest.
+        given: number of data points that were used, repeats counted, so ``given / size`` is the
+            number of passes; None if it was not counted.
     """
 
     root: bytes | None
@@ -57,36 +58,40 @@ class Transcript:
     given: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse counts that cannot be."""
+        """Refuse counts that contradict each other."""
         if self.seen + self.foreign != self.size or (self.root is None) != (self.size == 0):
             raise FormatError(
                 f"transcript: {self.seen} seen and {self.foreign} foreign are not {self.size}"
             )
 
     def contradiction(self, size: int | None, root: bytes | None) -> str:
-        """Say why this cannot be of a dataset; nothing if it can.
+        """Say why this cannot be a transcript of a dataset; empty if it can.
 
         Args:
-            size: the dataset's number of leaves; None where it is not known.
-            root: the root of its tree, 32 bytes; likewise.
+            size: the dataset's number of leaves; None if not known.
+            root: the root of its tree, 32 bytes; None if not known.
+
+        Returns:
+            A predicate whose subject is the transcript.
         """
         counted = self.seen + self.unseen
         if size is not None and counted != size:
-            return f"counts {counted} of its data points, of which there are {size}"
+            return f"counts {counted} data points in a dataset that has {size}"
+        # What was used is then the dataset itself, and a set of digests has one root.
         if self.unseen == self.foreign == 0 and root not in (None, self.root):
-            return "says that just its data points were fed, but has another root"
+            return "says that exactly this dataset was used, but has another root"
         if self.given is not None and self.given < self.size:
-            return f"counts {self.given} data points fed, of which {self.size} were distinct"
+            return f"counts {self.given} data points used, but {self.size} distinct ones"
         return ""
 
     @classmethod
     def of(cls, fed: bytes, manifest: Manifest, given: int | None = None) -> Self:
-        """Compare what was fed with a manifest.
+        """Compare the data points that were used with a manifest.
 
         Args:
-            fed: digests of data points, 32 bytes each, joined; repeats do not count.
+            fed: their digests, 32 bytes each, joined; repeats do not count.
             manifest: the dataset's.
-            given: how many data points were fed, repeats counted.
+            given: number of data points that were used, repeats counted.
 
         Raises:
             IntegrityError: the manifest's leaves do not ascend.
@@ -103,23 +108,25 @@ class Transcript:
         manifest: Manifest,
         given: int | None = None,
     ) -> Self:
-        """Compare what was fed with a manifest, in memory that does not depend on either's size.
+        """Compare the data points that were used with a manifest, in bounded memory.
 
         Args:
-            blocks: gives, each time anew, the distinct digests that were fed, ascending, in
-                arrays of type ``S32``.
+            blocks: returns an iterator over their distinct digests, ascending, in arrays of type
+                ``S32``; called more than once.
             manifest: the dataset's.
-            given: how many data points were fed, repeats counted.
+            given: number of data points that were used, repeats counted.
 
         Raises:
             IntegrityError: the manifest's leaves do not ascend.
             StorageError: they cannot be read.
         """
-        seen = _shared(blocks(), _ascending(manifest))
+        import numpy as np
+
+        leaves = (np.frombuffer(block, _KEY) for block in ascending_blocks(manifest))
+        seen = _shared(blocks(), leaves)
         size = sum(map(len, blocks()))
-        leaves = (block.tobytes() for block in blocks())
         return cls(
-            root=merkle.grow(leaves, _ignored).root if size else None,
+            root=merkle.tree(block.tobytes() for block in blocks()).root if size else None,
             size=size,
             seen=seen,
             unseen=manifest.metadata.size - seen,
@@ -140,7 +147,7 @@ def _shared(first: Iterator[NDArray[np.bytes_]], second: Iterator[NDArray[np.byt
     import numpy as np
 
     def both(one: NDArray[np.bytes_], other: NDArray[np.bytes_]) -> int:
-        if np.array_equal(one, other):  # all of a dataset was fed: the usual case
+        if np.array_equal(one, other):  # the usual case: all of a dataset was used
             return len(one)
         at = np.searchsorted(other, one)
         return int(np.count_nonzero(other[np.minimum(at, len(other) - 1)] == one))
@@ -156,27 +163,6 @@ def _shared(first: Iterator[NDArray[np.bytes_]], second: Iterator[NDArray[np.byt
     return count
 
 
-def _ascending(manifest: Manifest) -> Iterator[NDArray[np.bytes_]]:
-    """Yield a manifest's leaves; whoever made it may not have sorted them."""
-    import numpy as np
-
-    before = b""
-    for block in manifest.blocks():
-        leaves = np.frombuffer(block, _KEY)
-        if not np.all(leaves[1:] > leaves[:-1]) or not (before < block[:SIZE] or before == b""):
-            raise IntegrityError(
-                f"{manifest.metadata.name}: its leaves (alithis audit tells where)",
-                expected="ascending",
-                found="another order",
-            )
-        before = block[-SIZE:]
-        yield leaves
-
-
-def _ignored(_: bytes) -> None:
-    """Take the tiles of a tree of which the root is all that is wanted."""
-
-
 @dataclass(frozen=True, slots=True)
 class Input:
     """An artifact the model was made from.
@@ -184,14 +170,27 @@ class Input:
     Attributes:
         relation: ``trained_on``, ``tested_on``, …: one of `RELATIONS`.
         name: its name.
-        metadata: SHA-256 of its metadata.json, 32 bytes: what its token commits to.
-        transcript: what was fed of it, where that was recorded.
+        metadata: SHA-256 of its metadata.json, 32 bytes, which its token commits to.
+        transcript: what the training run used of it, if that was recorded.
     """
 
     relation: str
     name: str
     metadata: bytes
     transcript: Transcript | None = None
+
+    @classmethod
+    def of(cls, relation: str, stated: Metadata) -> Self:
+        """Name an artifact by its metadata.
+
+        Raises:
+            FormatError: there is no such relation, or it does not fit the artifact's kind.
+        """
+        found = cls(relation, stated.name, stated.digest)
+        wanted = Kind.DATASET if relation in TRANSCRIBED else Kind.MODEL
+        if stated.kind != wanted:
+            raise FormatError(f"{stated.name} is a {stated.kind}, and {relation} names a {wanted}")
+        return found
 
     def __post_init__(self) -> None:
         """Refuse an unknown relation."""
@@ -212,7 +211,7 @@ def stated_inputs(data: Metadata) -> list[Input]:
     """Return what a model's metadata states as its inputs.
 
     Raises:
-        FormatError: it states them wrongly.
+        FormatError: they are malformed.
     """
     return inputs_of(data.document["alithis"].get("inputs", []), f"{data.name}: its metadata")
 
@@ -221,18 +220,18 @@ def inputs_of(stated: Any, where: str) -> list[Input]:
     """Read inputs the way metadata.json holds them.
 
     Args:
-        stated: a list of objects, it is to be hoped.
+        stated: any JSON value; well-formed inputs are a list of objects.
         where: what states them, for errors.
 
     Raises:
-        FormatError: they are stated wrongly.
+        FormatError: they are malformed.
     """
     try:
         if len(stated) > MAX_LINKS:
             raise ValueError(f"{len(stated)} of them")
         return [_input(**each) for each in stated]
     except (TypeError, ValueError, FormatError) as error:
-        raise FormatError(f"{where} states its inputs wrongly") from error
+        raise FormatError(f"{where} states malformed inputs") from error
 
 
 def _input(

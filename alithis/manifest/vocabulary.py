@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-from alithis.base.text import is_url
+from alithis.base.text import is_url, quoted
 from alithis.base.untrusted_json import parse
 from alithis.errors import FormatError
 
@@ -68,7 +68,7 @@ def license_terms(text: str) -> str:
     if is_url(text) or _is_expression(re.findall(r"[()]|[^\s()]+", text)):
         return text
     raise FormatError(
-        f"license {_short(text)}: neither an SPDX expression (MIT, CC-BY-4.0, MIT OR Apache-2.0) "
+        f"license {quoted(text)}: neither an SPDX expression (MIT, CC-BY-4.0, MIT OR Apache-2.0) "
         "nor a URL"
     )
 
@@ -97,13 +97,13 @@ def rai_terms(statements: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         statements: by a name of `RAI`, one text or more.
 
     Raises:
-        FormatError: a name is none of these, stands too often, or a time frame is no date.
+        FormatError: a name is none of these, is repeated, or a time frame is not a date.
     """
     for name, texts in statements.items():
         if name not in RAI:
-            raise FormatError(f"{_short(name)} is no term of Croissant RAI: {', '.join(RAI)}")
+            raise FormatError(f"{quoted(name)} is no term of Croissant RAI: {', '.join(RAI)}")
         if len(texts) > 1 and name not in _RAI_MANY.split():
-            raise FormatError(f"{name} stands {len(texts)} times; Croissant RAI has it once")
+            raise FormatError(f"{name} is given {len(texts)} times; Croissant RAI allows it once")
         if name == "dataCollectionTimeframe":
             _check_dates(texts)
     return {
@@ -119,7 +119,7 @@ def _check_dates(texts: Sequence[str]) -> None:
             datetime.fromisoformat(text)
         except ValueError as error:
             raise FormatError(
-                f"dataCollectionTimeframe {_short(text)}: no date like 2024-05-31"
+                f"dataCollectionTimeframe {quoted(text)}: no date like 2024-05-31"
             ) from error
 
 
@@ -148,7 +148,7 @@ def mining_terms(preference: str | None, policy: str | None) -> dict[str, Any]:
     if policy is not None:
         if not reserved or not is_url(policy):
             raise FormatError(
-                f"data mining policy {_short(policy)}: a URL, where rights are reserved"
+                f"data mining policy {quoted(policy)}: a URL, where rights are reserved"
             )
         terms["tdm:policy"] = {"@id": policy}
     elif preference == "see-policy":
@@ -224,7 +224,7 @@ def kept_terms(base: Mapping[str, Any]) -> dict[str, Any]:
     }
     for each in _objects(base):
         if _OWN_IDS.fullmatch(str(each.get("@id"))):
-            _refuse(f"@id {_short(str(each['@id']))} is one of the manifest's own: rename it")
+            _refuse(f"@id {quoted(str(each['@id']))} is one of the manifest's own: rename it")
     for key in ("name", "description", "image"):
         text = _plain(kept.pop(key, None))
         if text:
@@ -286,13 +286,13 @@ def merged_context(own: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str,
             merged[term] = meaning
         elif term in own:
             if _expanded(meaning, own) != _expanded(own[term], own):
-                _refuse(f"@context gives {_short(term)} another meaning than Croissant 1.1")
+                _refuse(f"@context gives {quoted(term)} another meaning than Croissant 1.1")
         elif term.startswith("@") or _is_keyword(meaning):
-            _refuse(f"@context redefines {_short(term)} in a way that is not understood")
+            _refuse(f"@context redefines {quoted(term)} in a way that is not understood")
         elif term in _BARE.split() and _expanded(meaning, own) != f"https://schema.org/{term}":
-            _refuse(f"@context gives {_short(term)} another meaning than schema.org")
+            _refuse(f"@context gives {quoted(term)} another meaning than schema.org")
         elif PREFIXES.get(term, meaning) != meaning:
-            _refuse(f"@context gives {_short(term)} another meaning than {PREFIXES[term]}")
+            _refuse(f"@context gives {quoted(term)} another meaning than {PREFIXES[term]}")
         else:
             merged[term] = meaning
     return merged
@@ -313,10 +313,6 @@ def _expanded(meaning: Any, context: Mapping[str, Any]) -> Any:
 def _is_keyword(meaning: Any) -> bool:
     name = meaning.get("@id", "") if isinstance(meaning, dict) else meaning
     return name is not None and (not isinstance(name, str) or name.startswith("@"))
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:79]}…")
 
 
 def _refuse(what: str) -> NoReturn:

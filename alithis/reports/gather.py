@@ -509,7 +509,7 @@ class _Gathering:
         if digest not in self._missing:  # gateways are asked for it once
             begun = time.monotonic()
             asking = self._waited < _PATIENCE
-            find = self._shelf.open if asking else self._shelf.near
+            find = self._shelf.open if asking else self._shelf.open_local
             try:
                 return find(digest)
             except AlithisError as error:

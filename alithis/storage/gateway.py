@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
-from alithis.base.http import Response, retry_after
+from alithis.base.http import ONCE, Response, RetryPolicy, retry_after
 from alithis.errors import (
     AlithisError,
     IntegrityError,
@@ -46,6 +46,7 @@ class Gateway(Server):
 
     called: ClassVar[str] = "gateway"
     versioned: ClassVar[bool] = False  # what a CID names does not change
+    retries: ClassVar[RetryPolicy] = ONCE  # the next gateway is asked instead
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
         """Name the gateway; nothing is sent yet.

@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from alithis.base.http import Client, Response, describe_status, is_private
+from alithis.base.http import (
+    READS,
+    Client,
+    Response,
+    RetryPolicy,
+    describe_status,
+    is_private,
+)
 from alithis.errors import FormatError, IntegrityError, NotStoredError, StorageError
 from alithis.manifest import metadata
 from alithis.manifest.metadata import FileEntry
@@ -40,6 +47,8 @@ class Server:
     """What it is called in errors."""
     versioned: ClassVar[bool] = True
     """Whether what is at a URL may change from one read to the next."""
+    retries: ClassVar[RetryPolicy] = READS
+    """When a request is sent again."""
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
         """Name the server; nothing is sent yet.
@@ -51,7 +60,7 @@ class Server:
         Raises:
             StorageError: the URL is no such URL.
         """
-        self._client = Client(self.called, StorageError, timeout)
+        self._client = Client(self.called, StorageError, timeout, self.retries)
         self.host = self._client.host(url)
         self.requests = self.received = 0
 

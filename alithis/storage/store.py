@@ -14,7 +14,6 @@ before the CID's last: the first ones are the same for all, and the last has onl
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import time
@@ -25,8 +24,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import filelock
 import platformdirs
 
+from alithis.base.files import flush, sync_folder
 from alithis.errors import (
     AlithisError,
     FormatError,
@@ -237,12 +238,12 @@ class Store:
             _make_directory(self._incoming)
             self._sweep()
             path, had = self._incoming / f"{cid}.part", self.has(cid)
-            with _locked_file(path) as file:
-                if self.has(cid) and not had:  # another run has just brought it
-                    path.unlink()
+            with _lock(self._incoming / f"{cid}.lock"):
+                if self.has(cid) and not had:  # another run has just stored it
                     return describe(self._place(cid))
-                fill(file)
-                return self._settled(cid, path, file)
+                with open(path, "r+b", opener=_open_or_create) as file:
+                    fill(file)
+                    return self._settled(cid, path, file)
 
     def put_metadata(self, data: bytes) -> Cid:
         """Store a metadata.json whose files are there, and list the manifest.
@@ -510,11 +511,12 @@ class Store:
             hasher.update(block)
         digests = hasher.finish()
         if digests.cid != cid:
+            file.close()
             path.unlink()
             _require(cid, digests.cid, "what was received")
         place = self._place(cid)
         _make_directory(place.parent)
-        os.fchmod(file.fileno(), 0o444)
+        path.chmod(0o444)
         _settle(path, file, place)
         return digests
 
@@ -522,7 +524,7 @@ class Store:
         with _storage_errors(f"cannot list {cid} in {self.root}"):
             _make_directory(self._manifests)
             (self._manifests / str(cid)).touch()
-            _sync_directory(self._manifests)
+            sync_folder(self._manifests)
 
     def _describe(self, cid: Cid) -> StoredManifest:
         described = self._metadata(cid)
@@ -569,6 +571,8 @@ class Store:
     def _sweep(self) -> None:
         """Remove what killed processes left behind."""
         for path in self._incoming.iterdir():
+            if path.suffix == ".lock" and path.with_suffix(".part").exists():
+                continue  # a run of more than a day may hold it
             with suppress(FileNotFoundError):  # another process sweeps, or has finished
                 if path.stat().st_mtime < time.time() - _STALE:
                     path.unlink()
@@ -684,33 +688,43 @@ def _storage_errors(doing: str) -> Iterator[None]:
 def _incoming_file(folder: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
     """Open a new file of a name nobody else has; it is gone at the end, unless it was renamed."""
     path = folder / f".{secrets.token_hex(16)}.part"
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield path, file
     finally:
         path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _locked_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that outlives this run, once no other run has it; it is made if need be."""
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(handle, "r+b") as file:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(handle)):
-                yield file
-                return
+def _lock(path: Path) -> Iterator[None]:
+    """Wait until no other run has a lock, and hold it; it ends with the process, however it ends.
+
+    The lock file is removed while the lock is still held: whoever waited for it sees that its file
+    has no name left, and begins again. On Windows, where an open file cannot be removed, it stays
+    until the next sweep.
+    """
+    lock = filelock.FileLock(path)
+    with suppress(OSError):  # a file system without locks: a mixture of two runs has another CID
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _open_or_create(path: str, flags: int) -> int:
+    """Open a file for `open` without cutting it; not through a link that somebody put there."""
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
 def _settle(temporary: Path, file: BinaryIO, place: Path) -> None:
-    """Give a file that is written its place, for good."""
-    file.flush()
-    os.fsync(file.fileno())
+    """Close a file that is written, and rename it to its place, for good."""
+    flush(file)
+    file.close()  # Windows renames no open file
     temporary.replace(place)
-    _sync_directory(place.parent)
+    sync_folder(place.parent)
 
 
 def _make_directory(path: Path) -> None:
@@ -718,12 +732,4 @@ def _make_directory(path: Path) -> None:
     if not path.is_dir():
         _make_directory(path.parent)
         path.mkdir(exist_ok=True)
-        _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(path.parent)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, Self
 
 from alithis.base.progress import Progress
 from alithis.base.untrusted_json import MAX_DIGITS
@@ -20,7 +20,7 @@ from alithis.ipfs.cid import Cid
 from alithis.manifest.builder import build
 from alithis.manifest.metadata import Description
 from alithis.manifest.reader import Manifest
-from alithis.manifest.transcript import TRANSCRIBED, Input
+from alithis.manifest.transcript import TRANSCRIBED, Input, inputs_of
 from alithis.training.weights import Weights, check_text
 
 _TERMS = {
@@ -65,6 +65,66 @@ class ModelFacts:
     hardware: str = ""
     task: str = ""
     intended_use: str = ""
+
+    @classmethod
+    def of_record(
+        cls,
+        record: Mapping[str, Any],
+        where: str,
+        *,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+        inputs: Sequence[Input],
+        environment: Mapping[str, str],
+        code: Mapping[str, Any],
+        hardware: str | None,
+        task: str,
+        intended_use: str,
+    ) -> Self:
+        """Take facts out of the record of a Run; what is given beside it overrides it.
+
+        Args:
+            record: the record, a JSON object that anybody may have written; empty for none.
+            where: what holds the record, for errors.
+            parameters: added to those of the record, as are metrics and environment.
+            metrics: see parameters.
+            inputs: added, unless the record has one of this relation and metadata: its transcript
+                is worth more than a bare statement.
+            environment: see parameters.
+            code: in place of the record's, if there is any.
+            hardware: in place of the record's, unless None.
+            task: see `Facts`.
+            intended_use: see `Facts`.
+
+        Raises:
+            FormatError: the record states one of them wrongly.
+        """
+
+        def recorded(name: str) -> Mapping[str, Any]:
+            value = record.get(name, {})
+            if not isinstance(value, dict):
+                raise FormatError(f"{where}: {name} is no JSON object")
+            return value
+
+        made_from = inputs_of(record.get("inputs", []), where)
+        known = {(each.relation, each.metadata) for each in made_from}
+        for each in inputs:
+            if (each.relation, each.metadata) not in known:
+                known.add((each.relation, each.metadata))
+                made_from.append(each)
+        return cls(
+            parameters={**recorded("parameters"), **parameters},
+            metrics={**recorded("metrics"), **metrics},
+            inputs=made_from,
+            environment={**recorded("environment"), **environment},
+            complete=record.get("complete", True) is True,
+            code=code or recorded("code"),
+            seeds=recorded("seeds"),
+            seconds=record.get("seconds"),
+            hardware=record.get("hardware", "") if hardware is None else hardware,
+            task=task,
+            intended_use=intended_use,
+        )
 
     def as_object(self) -> dict[str, Any]:
         """Return the object that metadata.json contains.

@@ -1,4 +1,4 @@
-"""Where manifests are found by the SHA-256 of their metadata.json."""
+"""Finds manifests by the SHA-256 of their metadata.json."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from alithis.storage.fallback import Gateways
 from alithis.storage.store import Store
 from alithis.verify.grade import Statement
 
-_PATIENCE = 30.0  # seconds that are waited in vain for what artifacts state
+_PATIENCE = 30.0  # seconds in all for gateways that do not have the metadata of linked artifacts
 
 
 class Shelf:
-    """Where manifests are found by the SHA-256 of their metadata.json.
+    """Finds manifests by the SHA-256 of their metadata.json.
 
-    At hand, in a store, or through gateways, in this order.
+    It looks through the manifests it was given, then in a store, then asks gateways.
     """
 
     def __init__(
@@ -28,25 +28,26 @@ class Shelf:
         manifests: Iterable[Path | Manifest] = (),
         gateways: Gateways | None = None,
     ) -> None:
-        """Open the manifests that are folders.
+        """Open the manifests that are given as folders.
 
         Args:
             store: the local store.
-            manifests: those at hand.
-            gateways: what to ask for what is in neither; by default nobody is asked.
+            manifests: manifests outside the store.
+            gateways: asked for what is in neither; by default none is asked.
 
         Raises:
             FormatError: a folder holds no well-formed manifest.
         """
         self._store = store
         self._gateways = gateways or Gateways(())
-        self._asked, self._patience = self._gateways, _PATIENCE
+        self._local = Gateways((), self._gateways.cache)  # what gateways gave before, and no more
         opened = [
             manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
             for manifest in manifests
         ]
-        self._at_hand = {manifest.metadata.digest: manifest for manifest in opened}
+        self._given = {manifest.metadata.digest: manifest for manifest in opened}
         self._statements: dict[bytes, Statement] = {}
+        self._patience = _PATIENCE
 
     def open(self, digest: bytes) -> Manifest:
         """Open the manifest whose metadata.json has a SHA-256.
@@ -56,45 +57,41 @@ class Shelf:
 
         Raises:
             NotStoredError: it is in none of the places.
-            FormatError: it is not a well-formed one.
+            FormatError: it is malformed.
             StorageError: no gateway gives it.
         """
         return self._open(digest, self._gateways)
 
-    def near(self, digest: bytes) -> Manifest:
-        """Open a manifest as `open` does, if no gateway need be asked for its metadata.
+    def open_local(self, digest: bytes) -> Manifest:
+        """Open a manifest as `open` does, but ask no gateway for its metadata.
 
         Raises:
             AlithisError: as `open` does.
         """
-        return self._open(digest, Gateways((), self._gateways.cache))
+        return self._open(digest, self._local)
 
     def _open(self, digest: bytes, gateways: Gateways) -> Manifest:
-        if digest in self._at_hand:
-            return self._at_hand[digest]
+        if digest in self._given:
+            return self._given[digest]
         try:
             return gateways.open(Cid.raw(digest), self._store)
         except NotStoredError as error:
             raise NotStoredError(
-                f"{error}; --manifest or alithis store put brings it there"
+                f"{error}: name its folder with --manifest, or add it with alithis store put"
             ) from error
 
     def statement(self, digest: bytes) -> Statement:
-        """Return what an artifact's metadata states, if it is at hand."""
+        """Return what an artifact's metadata states; an empty statement if it is not available.
+
+        A statement adds names and transcripts to what is proved without it. So gateways that do
+        not have the metadata may cost a limited time in all; after that they are not asked again.
+        """
         if digest not in self._statements:
             begun = time.monotonic()
+            gateways = self._gateways if self._patience >= 0 else self._local
             try:
-                self._statements[digest] = Statement.of(self._open(digest, self._asked).metadata)
+                self._statements[digest] = Statement.of(self._open(digest, gateways).metadata)
             except AlithisError:
                 self._statements[digest] = Statement()
-                self._wait_less(time.monotonic() - begun)
+                self._patience -= time.monotonic() - begun
         return self._statements[digest]
-
-    def _wait_less(self, waited: float) -> None:
-        """Note that nobody gave a statement; once that took too long, gateways are asked no more.
-
-        A statement only adds names and transcripts: what is proved does without.
-        """
-        self._patience -= waited
-        if self._patience < 0:
-            self._asked = Gateways((), self._gateways.cache)

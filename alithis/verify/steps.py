@@ -1,23 +1,21 @@
-"""A file, a digest or a proof file → a report of what is provable about it.
+"""A target against one commitment → a verdict, and the steps that led to it.
 
-The steps of a verification, each a line of the report:
+Each step is a line of the report, and needs the ones before it:
 
-1. ``record``: what is committed, from the chain;
-2. ``metadata``: fetched, with the SHA-256 of the record;
-3. ``commitment``: the metadata states the record's root and size;
-4. ``leaf``: computed under the manifest's canonical form;
-5. ``position``: the leaf found, or the neighbours it would stand between;
-6. ``path``: recomputed up to the record's root.
+1. ``record``: what is committed, from the chain or as given;
+2. ``metadata``: fetched, and its SHA-256 is the committed one;
+3. ``commitment``: the metadata states the committed root, size, kind and scheme;
+4. ``leaf``: computed from the target, in the canonical form that the metadata states;
+5. ``position``: the leaf was found, or the two neighbours it would stand between;
+6. ``path``: hashing up from there gives the committed root.
 
-The verdict is ``included`` or ``absent`` if every step held, else ``unverifiable`` with the step
-that failed. *Absent* means absent from this commitment, no more; a link means that its
-publisher states it.
+The verdict is ``included`` or ``absent`` if every step passed, else ``unverifiable``, and the last
+step says why. ``absent`` means absent from this commitment, and nothing more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from alithis.errors import (
@@ -27,7 +25,7 @@ from alithis.errors import (
     ProofError,
     SourceError,
 )
-from alithis.forms.form import BYTES, Form
+from alithis.forms.form import BYTES
 from alithis.manifest.metadata import Metadata
 from alithis.manifest.proof import Exclusion, Inclusion, Proof, Subject
 from alithis.manifest.reader import Manifest, Step
@@ -41,206 +39,27 @@ def verify(target: Target, commitment: Commitment, open_manifest: Callable[[], M
     Args:
         target: what is asked about.
         commitment: what is committed.
-        open_manifest: opens the commitment's manifest; a proof file does without.
+        open_manifest: opens the commitment's manifest; a proof file can do without.
 
     Returns:
         The result. What goes wrong is in its steps.
     """
-    inquiry = _Inquiry(target, commitment, open_manifest)
+    verification = _Verification(target, commitment, open_manifest)
+    checks = {
+        "metadata": verification.metadata,
+        "commitment": verification.commitment,
+        "leaf": verification.leaf,
+        "position": verification.position,
+        "path": verification.path,
+    }
     steps = [Step("record", True, commitment.origin)]
-    for step, check in _CHECKS:
+    for name, check in checks.items():
         try:
-            steps.append(Step(step, True, check(inquiry)))
+            steps.append(Step(name, True, check()))
         except AlithisError as error:
-            steps.append(Step(step, False, str(error).replace("\n", " ")))
+            steps.append(_failed(name, error))
             break
-    return _result(inquiry, steps)
-
-
-@dataclass(slots=True)
-class _Inquiry:
-    """A verification on its way: what is asked, and what was found so far."""
-
-    target: Target
-    commitment: Commitment
-    open_manifest: Callable[[], Manifest]
-    manifest: Manifest | None = None
-    proof: Proof | None = None
-
-    def opened(self) -> Manifest:
-        """Return the manifest, opened once."""
-        if self.manifest is None:
-            self.manifest = self.open_manifest()
-        return self.manifest
-
-    @property
-    def stated(self) -> Metadata | None:
-        """The metadata, where the manifest could be opened."""
-        return self.manifest.metadata if self.manifest else None
-
-    @property
-    def scheme(self) -> str | None:
-        """The scheme of the leaves, where it is known."""
-        return self.commitment.scheme or (self.stated.scheme if self.stated else None)
-
-
-def _metadata(inquiry: _Inquiry) -> str:
-    if inquiry.target.proof is not None:
-        _check_subject(inquiry.target.subject, inquiry.commitment.subject)
-        try:
-            inquiry.opened()
-        except AlithisError as error:
-            return f"not needed, as the proof file brings the path ({error})"
-    found, pinned = inquiry.opened().metadata.digest, inquiry.commitment.metadata
-    if pinned is not None and found != pinned:
-        raise IntegrityError("SHA-256 of metadata.json", expected=pinned, found=found)
-    origin = inquiry.opened().origin
-    said = ", as committed" if pinned else ""
-    return f"SHA-256 {found.hex()}{said}" + (f", from {origin}" if origin else "")
-
-
-def _check_subject(stated: Subject, subject: Subject) -> None:
-    for what in ("chain", "registry", "token", "metadata"):
-        said, here = getattr(stated, what), getattr(subject, what)
-        if said is None or here is None:
-            continue
-        if (said.lower() != here.lower()) if what == "registry" else (said != here):
-            raise IntegrityError(f"the proof file's {what}", expected=here, found=said)
-
-
-def _commitment(inquiry: _Inquiry) -> str:
-    committed = inquiry.commitment
-    stated = inquiry.stated
-    for what in ("root", "size", "kind", "scheme") if stated else ():
-        expected, found = getattr(committed, what), getattr(stated, what)
-        if expected is not None and expected != found:
-            raise IntegrityError(f"{what} in metadata.json", expected=expected, found=found)
-    return f"root {committed.root.hex()}, size {committed.size}"
-
-
-def _leaf(inquiry: _Inquiry) -> str:
-    target, brought = inquiry.target, inquiry.target.proof
-    if brought is None:
-        stated = inquiry.opened().metadata
-        return f"{target.leaf(stated).hex()}, {_origin(target, stated.form, stated.scheme)}"
-    if isinstance(brought, Inclusion) and brought.opening and inquiry.scheme == "sha256":
-        raise ProofError("the leaves are plain digests; an item key opens nothing")
-    if target.kind == "proof":
-        return _bare_leaf(brought, inquiry.scheme)
-    form = inquiry.stated.form if inquiry.stated else BYTES
-    expected = _expected_leaf(inquiry, brought, target.digest(form))
-    if expected != brought.leaf:
-        raise IntegrityError(
-            "leaf that the proof file is about" + ("" if inquiry.stated else _BY_BYTES),
-            expected=expected,
-            found=brought.leaf,
-        )
-    return f"{expected.hex()}, {_origin(target, form, inquiry.scheme)}, and in the proof file"
-
-
-_BY_BYTES = " (compared by the file's bytes; --manifest brings the canonical form)"
-
-
-def _origin(target: Target, form: Form, scheme: str | None) -> str:
-    origin = "as given" if target.is_digest else f"canonical form {form.name}"
-    return origin + (", keyed" if scheme == "keyed" else "")
-
-
-def _bare_leaf(brought: Proof, scheme: str | None) -> str:
-    """Say what the leaf of a proof file stands for, where no data point goes with it."""
-    said = f"{brought.leaf.hex()}, from the proof file"
-    if isinstance(brought, Inclusion) and brought.opening:
-        brought.opening.check(brought.leaf)
-        return f"{said}, which opens it: digest {brought.opening.digest.hex()}"
-    if scheme != "keyed":
-        return said
-    if isinstance(brought, Exclusion):
-        raise SourceError(
-            "that a keyed leaf is absent says nothing of a data point: name the file too, "
-            "and give the publisher's key with --key-file"
-        )
-    return said + "; only its publisher can tell what it is the leaf of"
-
-
-def _expected_leaf(inquiry: _Inquiry, brought: Proof, value: bytes) -> bytes:
-    """Return the leaf that a digest must have, for a proof file to be about it."""
-    stated = inquiry.stated
-    if isinstance(brought, Exclusion) and stated is None:
-        raise SourceError(
-            "absence takes the canonical form, which metadata.json states: give --manifest"
-        )
-    if isinstance(brought, Inclusion) and brought.opening:
-        if brought.opening.digest != value:
-            raise IntegrityError(
-                "digest that the proof file opens" + ("" if stated else _BY_BYTES),
-                expected=value,
-                found=brought.opening.digest,
-            )
-        brought.opening.check(brought.leaf)
-        return brought.leaf
-    if inquiry.scheme != "keyed":
-        return value
-    if stated is None:
-        raise SourceError("the proof file does not open its keyed leaf: ask for one that does")
-    return inquiry.target.leaf(stated)
-
-
-def _position(inquiry: _Inquiry) -> str:
-    if inquiry.target.proof is not None:
-        found = inquiry.target.proof
-    else:
-        manifest = inquiry.opened()
-        found = manifest.prove(inquiry.target.leaf(manifest.metadata))
-    inquiry.proof = found
-    if isinstance(found, Inclusion):
-        return f"found at index {found.index} of {inquiry.commitment.size}"
-    if inquiry.commitment.disordered:
-        raise ProofError("not found, but the leaves were shown not to ascend: it may be anywhere")
-    return _between(found)
-
-
-def _between(found: Exclusion) -> str:
-    left, right = found.left, found.right
-    before = f"after {left.leaf.hex()[:12]}… at {left.index}" if left else "before all others"
-    after = f"before {right.leaf.hex()[:12]}… at {right.index}" if right else "after all others"
-    return f"not there: it would stand {before}, {after}"
-
-
-def _path(inquiry: _Inquiry) -> str:
-    committed = inquiry.commitment
-    if inquiry.proof is None:  # the steps before this one make sure of it
-        raise SourceError("no proof to check")
-    inquiry.proof.check(committed.root, committed.size)
-    return f"leads to the committed root {committed.root.hex()}"
-
-
-_CHECKS = (
-    ("metadata", _metadata),
-    ("commitment", _commitment),
-    ("leaf", _leaf),
-    ("position", _position),
-    ("path", _path),
-)
-
-
-def _result(inquiry: _Inquiry, steps: Sequence[Step]) -> Result:
-    found = inquiry.proof if all(step.ok for step in steps) else None
-    verdict = UNVERIFIABLE
-    if found is not None:
-        verdict = INCLUDED if isinstance(found, Inclusion) else ABSENT
-    stated = inquiry.stated
-    return Result(
-        name=stated.name if stated else None,
-        kind=stated.kind if stated else None,
-        token=inquiry.commitment.token,
-        verdict=verdict,
-        index=found.index if found else None,
-        size=inquiry.commitment.size,
-        root=inquiry.commitment.root.hex(),
-        steps=tuple(steps),
-        proof=found,
-        notes=tuple(inquiry.manifest.notes) if inquiry.manifest else (),
-    )
+    return verification.result(steps)
 
 
 def verify_manifest(
@@ -251,7 +70,7 @@ def verify_manifest(
     Args:
         target: what is asked about.
         manifest: the manifest's folder, or a manifest opened elsewhere.
-        root: the root it must have; None takes the manifest's own word, and says so.
+        root: the root it must have; None takes the one that the manifest states, and says so.
         size: the size it must have; goes with the root.
 
     Raises:
@@ -262,26 +81,15 @@ def verify_manifest(
     origin = "root and size as given"
     if root is None or size is None:
         root, size = stated.root, stated.size
-        origin = "root and size by the manifest's own word: not checked against a chain"
+        origin = "root and size as the manifest states them: not checked against a chain"
     commitment = Commitment(
         root, size, origin, scheme=stated.scheme, subject=Subject(metadata=stated.digest)
     )
     return verify(target, commitment, lambda: opened)
 
 
-def unopened(place: str, error: AlithisError) -> Result:
-    """Return the result for a manifest that cannot be opened.
-
-    Args:
-        place: where it should be.
-        error: what is wrong.
-    """
-    step = Step("manifest", False, str(error).replace("\n", " "))
-    return Result(place, None, None, UNVERIFIABLE, None, None, None, (step,))
-
-
 def verify_proof(target: Target, *, root: bytes, size: int) -> Result:
-    """Verify a proof file against a root and a size, with nothing else at hand.
+    """Verify a proof file against a root and a size, without a manifest.
 
     Args:
         target: a proof file.
@@ -293,3 +101,205 @@ def verify_proof(target: Target, *, root: bytes, size: int) -> Result:
         raise NotStoredError("no manifest was given")
 
     return verify(target, Commitment(root, size, "root and size as given"), nowhere)
+
+
+def unopened(place: str, error: AlithisError) -> Result:
+    """Return the result for a manifest that cannot be opened.
+
+    Args:
+        place: where it should be.
+        error: why it cannot be opened.
+    """
+    step = _failed("manifest", error)
+    return Result(place, None, None, UNVERIFIABLE, None, None, None, (step,))
+
+
+def _failed(name: str, error: AlithisError) -> Step:
+    return Step(name, False, str(error).replace("\n", " "))
+
+
+# A proof file can be checked without the metadata; then only the stored bytes can be compared.
+_BY_BYTES = " (compared by the file's bytes; --manifest tells the canonical form)"
+
+
+class _Verification:
+    """One verification. Each step is a method: it returns what it found, or raises."""
+
+    def __init__(
+        self, target: Target, commitment: Commitment, open_manifest: Callable[[], Manifest]
+    ) -> None:
+        self._target, self._commitment = target, commitment
+        self._open_manifest = open_manifest
+        self._manifest: Manifest | None = None
+        self._proof: Proof | None = None
+
+    def _opened(self) -> Manifest:
+        """Return the manifest, opened once."""
+        if self._manifest is None:
+            self._manifest = self._open_manifest()
+        return self._manifest
+
+    @property
+    def _stated(self) -> Metadata | None:
+        """The metadata, if the manifest could be opened."""
+        return self._manifest.metadata if self._manifest else None
+
+    @property
+    def _scheme(self) -> str | None:
+        """The scheme of the leaves, if it is known."""
+        return self._commitment.scheme or (self._stated.scheme if self._stated else None)
+
+    def metadata(self) -> str:
+        """Open the manifest, and check that its metadata is the committed one."""
+        if self._target.proof is not None:
+            _check_subject(self._target.subject, self._commitment.subject)
+            try:
+                self._opened()
+            except AlithisError as error:
+                return f"not needed: the proof file has the path ({error})"
+        opened = self._opened()
+        found, committed = opened.metadata.digest, self._commitment.metadata
+        if committed is not None and found != committed:
+            raise IntegrityError("SHA-256 of metadata.json", expected=committed, found=found)
+        return (
+            f"SHA-256 {found.hex()}"
+            + (", as committed" if committed else "")
+            + (f", from {opened.origin}" if opened.origin else "")
+        )
+
+    def commitment(self) -> str:
+        """Check that the metadata states what is committed."""
+        committed, stated = self._commitment, self._stated
+        for what in ("root", "size", "kind", "scheme") if stated else ():
+            expected, found = getattr(committed, what), getattr(stated, what)
+            if expected is not None and expected != found:
+                raise IntegrityError(f"{what} in metadata.json", expected=expected, found=found)
+        return f"root {committed.root.hex()}, size {committed.size}"
+
+    def leaf(self) -> str:
+        """Compute the target's leaf, and compare it with the proof file's if there is one."""
+        target, proof = self._target, self._target.proof
+        if proof is None:
+            return f"{target.leaf(self._opened().metadata).hex()}, {self._leaf_origin()}"
+        if isinstance(proof, Inclusion) and proof.opening and self._scheme == "sha256":
+            raise ProofError(
+                "the proof file has an item key, but these leaves are plain digests without keys"
+            )
+        if target.kind == "proof":
+            return self._leaf_alone(proof)
+        expected = self._expected_leaf(proof)
+        if expected != proof.leaf:
+            raise IntegrityError(
+                "leaf that the proof file is about" + ("" if self._stated else _BY_BYTES),
+                expected=expected,
+                found=proof.leaf,
+            )
+        return f"{expected.hex()}, {self._leaf_origin()}, and in the proof file"
+
+    def _leaf_origin(self) -> str:
+        form = self._stated.form if self._stated else BYTES
+        origin = "as given" if self._target.is_digest else f"canonical form {form.name}"
+        return origin + (", keyed" if self._scheme == "keyed" else "")
+
+    def _leaf_alone(self, proof: Proof) -> str:
+        """Say what the leaf of a proof file stands for, when no data point was given with it."""
+        leaf = f"{proof.leaf.hex()}, from the proof file"
+        if isinstance(proof, Inclusion) and proof.opening:
+            proof.opening.check(proof.leaf)
+            return f"{leaf}, which says whose it is: digest {proof.opening.digest.hex()}"
+        if self._scheme != "keyed":
+            return leaf
+        if isinstance(proof, Exclusion):
+            # A data point has another leaf under each key: that one leaf is absent rules out none.
+            raise SourceError(
+                "the absence of a keyed leaf shows nothing about a data point: name the file too, "
+                "and give the publisher's key with --key-file"
+            )
+        return f"{leaf}; only its publisher knows which data point it stands for"
+
+    def _expected_leaf(self, proof: Proof) -> bytes:
+        """Return the leaf that the target must have for a proof file to be about it."""
+        stated = self._stated
+        if isinstance(proof, Exclusion) and stated is None:
+            # In another form the same file has another digest, which is absent from any tree.
+            raise SourceError(
+                "a proof of absence is about a canonical form, which metadata.json states: "
+                "give --manifest"
+            )
+        digest = self._target.digest(stated.form if stated else BYTES)
+        if isinstance(proof, Inclusion) and proof.opening:
+            if proof.opening.digest != digest:
+                raise IntegrityError(
+                    "digest that the proof file opens" + ("" if stated else _BY_BYTES),
+                    expected=digest,
+                    found=proof.opening.digest,
+                )
+            proof.opening.check(proof.leaf)
+            return proof.leaf
+        if self._scheme != "keyed":
+            return digest
+        if stated is None:
+            raise SourceError(
+                "the proof file does not say which data point its keyed leaf stands for: ask the "
+                "publisher for one that does"
+            )
+        return self._target.leaf(stated)
+
+    def position(self) -> str:
+        """Find the leaf or its neighbours; a proof file names them."""
+        proof = self._target.proof
+        if proof is None:
+            opened = self._opened()
+            proof = opened.prove(self._target.leaf(opened.metadata))
+        self._proof = proof
+        if isinstance(proof, Inclusion):
+            return f"found at index {proof.index} of {self._commitment.size}"
+        if self._commitment.disordered:
+            # Absence between two neighbours follows from the order of the leaves alone.
+            raise ProofError(
+                "not found, but the leaves were proved to be out of order, so it may be anywhere"
+            )
+        return _between(proof)
+
+    def path(self) -> str:
+        """Check the proof against the committed root."""
+        assert self._proof is not None  # `position` passed
+        self._proof.check(self._commitment.root, self._commitment.size)
+        return f"leads to the committed root {self._commitment.root.hex()}"
+
+    def result(self, steps: Sequence[Step]) -> Result:
+        """Return the verdict that the steps lead to."""
+        proof = self._proof if all(step.ok for step in steps) else None
+        verdict = UNVERIFIABLE
+        if proof is not None:
+            verdict = INCLUDED if isinstance(proof, Inclusion) else ABSENT
+        return Result(
+            name=self._stated.name if self._stated else None,
+            kind=self._stated.kind if self._stated else None,
+            token=self._commitment.token,
+            verdict=verdict,
+            index=proof.index if proof else None,
+            size=self._commitment.size,
+            root=self._commitment.root.hex(),
+            steps=tuple(steps),
+            proof=proof,
+            notes=tuple(self._manifest.notes) if self._manifest else (),
+        )
+
+
+def _check_subject(stated: Subject, commitment: Subject) -> None:
+    """Check that a proof file does not name another commitment than this one."""
+    for what in ("chain", "registry", "token", "metadata"):
+        found, expected = getattr(stated, what), getattr(commitment, what)
+        if found is None or expected is None:
+            continue
+        # Addresses are spelled with or without a checksum in their capitals.
+        if (found.lower() != expected.lower()) if what == "registry" else (found != expected):
+            raise IntegrityError(f"the proof file's {what}", expected=expected, found=found)
+
+
+def _between(proof: Exclusion) -> str:
+    left, right = proof.left, proof.right
+    after = f"after {left.leaf.hex()[:12]}… at {left.index}" if left else "before all others"
+    before = f"before {right.leaf.hex()[:12]}… at {right.index}" if right else "after all others"
+    return f"not found: it would stand {after}, {before}"

@@ -6,10 +6,7 @@ import re
 from pathlib import Path
 from typing import Self
 
-from alithis.errors import (
-    FormatError,
-    SourceError,
-)
+from alithis.errors import FormatError, SourceError
 from alithis.forms import hashing
 from alithis.forms.form import Form
 from alithis.forms.keyed import PublisherKey
@@ -17,16 +14,16 @@ from alithis.manifest import proof as proof_module
 from alithis.manifest.metadata import Metadata
 from alithis.manifest.proof import Opening, Proof, Subject
 
-_MEANT_AS_PROOF = re.compile(rb'"alithis"\s*:\s*"proof"')
+_LOOKS_LIKE_PROOF = re.compile(rb'"alithis"\s*:\s*"proof"')
 
 
 class Target:
     """What is asked about.
 
     Attributes:
-        name: how the report calls it.
-        proof: the proof, where one is brought: the target is a proof file, or one goes with it.
-        subject: what that proof says it speaks of.
+        name: what the report calls it.
+        proof: the proof, if the target is a proof file, or one was given with it.
+        subject: which commitment that proof names.
         key: the publisher's key, for keyed leaves.
     """
 
@@ -39,7 +36,7 @@ class Target:
         proof: tuple[Proof, Subject] | None = None,
         key: PublisherKey | None = None,
     ) -> None:
-        """Ask about a file or a digest, perhaps with a proof about it; or about a proof alone."""
+        """Ask about a file or a digest, with or without a proof of it, or about a proof alone."""
         self.name = name
         self.key = key
         self.proof: Proof | None = proof[0] if proof else None
@@ -56,22 +53,22 @@ class Target:
 
         Args:
             text: what was typed.
-            proof_file: a proof that is to be about it.
+            proof_file: a proof that should be about it.
             key: the publisher's key, for keyed leaves.
 
         Raises:
             SourceError: it is neither.
-            FormatError: it is meant as a proof file, but not a well-formed one.
+            FormatError: a proof file is malformed.
         """
         target = cls._parse(text)
         target.key = key
         if proof_file is None:
             return target
         if target.proof is not None:
-            raise SourceError(f"{text}: is a proof file itself; name the data point it is about")
+            raise SourceError(f"{text}: is a proof file itself: name the data point it is about")
         brought = cls._of_file(proof_file)
         if brought.proof is None:
-            raise FormatError(f"{proof_file}: is no proof file")
+            raise FormatError(f"{proof_file}: is not a proof file")
         target.proof, target.subject = brought.proof, brought.subject
         return target
 
@@ -101,7 +98,7 @@ class Target:
             raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
         if proof_module.is_proof(head):
             return cls(str(path), proof=proof_module.load(head))
-        if _MEANT_AS_PROOF.search(head):  # as a data point it would be absent
+        if _LOOKS_LIKE_PROOF.search(head):  # taken for a data point, it would be absent
             raise FormatError(
                 f"{path}: looks like a damaged proof file; if it is a data point, give its SHA-256"
             )
@@ -132,14 +129,14 @@ class Target:
         return self._digests[form]
 
     def leaf(self, stated: Metadata) -> bytes:
-        """Return the leaf that the target has in an artifact, if it has one there.
+        """Return the leaf that the target would have in an artifact.
 
         Args:
             stated: the artifact's metadata, which says how its leaves are made.
 
         Raises:
-            SourceError: the file has no such form, or the leaves take the publisher's key.
-            IntegrityError: they take another key than the target's.
+            SourceError: the file has no such form, or the leaves need the publisher's key.
+            IntegrityError: the target's key is not the one the leaves were made with.
         """
         if self.kind == "proof" and self.proof is not None:
             return self.proof.leaf
@@ -148,7 +145,7 @@ class Target:
         return self._required_key(stated).leaf(self.digest(stated.form))
 
     def opening(self, stated: Metadata) -> Opening | None:
-        """Return what opens the target's leaf in an artifact; None where leaves are plain digests.
+        """Return what shows whose leaf it is in an artifact; None if leaves are plain digests.
 
         Raises:
             AlithisError: as `leaf` does.

@@ -1,4 +1,4 @@
-"""A target against a registry's tokens, and the models linked to them."""
+"""A target against the tokens of a registry, and the models that link to them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def verify_tokens(
         target: what is asked about.
         registry: the registry on its chain.
         shelf: where the tokens' manifests are.
-        tokens: the tokens; None for those a proof file speaks of, by their id or their metadata,
-            else all of them.
+        tokens: the tokens; None for those that the target's proof file names, by id or by
+            metadata, or else for all.
 
     Raises:
         RegistryError: the chain gives no usable answer, or there is no such token.
@@ -48,15 +48,18 @@ def verify_tokens(
 
 
 def _committing(records: Iterable[Record], digest: bytes) -> list[Record]:
-    """Pick the tokens that a proof file speaks of."""
+    """Pick the tokens with the metadata that a proof file names."""
     found = [record for record in records if record.metadata_digest == digest]
     if not found:
-        raise NoTokenError(f"no token commits to the proof file's metadata {digest.hex()}")
+        raise NoTokenError(
+            f"the proof file is about metadata {digest.hex()}, which no token here commits to: "
+            "name the registry it was made for with --registry"
+        )
     return found
 
 
 def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Record) -> Result:
-    """Verify a target against one token, without looking for the models linked to it.
+    """Verify a target against one token, without looking for the models that link to it.
 
     Args:
         target: what is asked about.
@@ -76,9 +79,9 @@ def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Recor
         subject=subject_of(registry, record),
         disordered=record.disordered,
     )
-    # A proof file by itself needs no manifest: nobody is asked, nor waited for.
-    opening = shelf.near if target.kind == "proof" else shelf.open
-    result = verify(target, commitment, lambda: opening(record.metadata_digest))
+    # A proof file by itself needs no manifest, so no gateway is asked or waited for.
+    open_manifest = shelf.open_local if target.kind == "proof" else shelf.open
+    result = verify(target, commitment, lambda: open_manifest(record.metadata_digest))
     return replace(result, kind=record.kind.value, marks=marks(record))
 
 
@@ -93,14 +96,14 @@ def subject_of(registry: Registry, record: Record) -> Subject:
 
 
 def marks(record: Record) -> tuple[str, ...]:
-    """Return what the chain says against a token, in words."""
+    """Return the known problems of a token, as the chain has them, in words."""
     words = {
         "withdrawn by its owner": record.withdrawn,
-        "disordered: its leaves were shown not to ascend, so absence cannot be proved": (
+        "disordered: its leaves were proved to be out of order, so absence cannot be proved": (
             record.disordered
         ),
         f"superseded by token {record.superseded_by}": record.superseded_by,
-        f"claims against it that nobody has answered: {record.open_claims}": record.open_claims,
+        f"unanswered claims against it: {record.open_claims}": record.open_claims,
     }
     return tuple(each for each, holds in words.items() if holds)
 
@@ -108,7 +111,7 @@ def marks(record: Record) -> tuple[str, ...]:
 def _models(
     registry: Registry, shelf: Shelf, records: Iterable[Record]
 ) -> dict[int, list[LinkedModel]]:
-    """Find the models linked to datasets, by one pass over the registry for all of them."""
+    """Find the models that link to datasets, by one pass over the registry for all of them."""
     datasets = {record.id: record for record in records if record.kind is Kind.DATASET}
     links = [
         (source, link)

@@ -1,4 +1,4 @@
-"""What a verification finds, and how it is told."""
+"""What a verification finds: its result, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Commitment:
         root: tree hash, 32 bytes.
         size: number of leaves.
         origin: where root and size come from, in words.
-        kind: ``dataset`` or ``model``, where it is committed to.
+        kind: ``dataset`` or ``model``, if the commitment says.
         scheme: ``sha256`` or ``keyed``, likewise.
         metadata: SHA-256 of metadata.json, likewise.
         token: the token's id, where there is one.
-        subject: what a proof file that is checked here may say it speaks of.
-        disordered: whether the leaves were shown not to ascend.
+        subject: how a proof file names this commitment; one that names another is refused.
+        disordered: whether the leaves were proved to be out of order.
     """
 
     root: bytes
@@ -48,13 +48,11 @@ class LinkedModel:
 
     Attributes:
         token: the model's token id.
-        name: its name by its metadata; None where that is not at hand.
+        name: its name by its metadata; None where that is not available.
         relation: ``trained_on``, ``tested_on``, ….
-        grade: how far the link is evidenced: ``stated`` by the model's publisher, whose metadata
-            may hold the ``transcript`` of a training run, or ``countersigned`` by the dataset's
-            owner.
+        grade: how far the link is evidenced.
         publisher: the address that minted the model.
-        transcript: what the publisher recorded to have been fed of the dataset.
+        transcript: what a training run used of the dataset, as the publisher recorded it.
     """
 
     token: int
@@ -70,7 +68,7 @@ class Result:
     """The answer for one commitment.
 
     Attributes:
-        name: the artifact's name by its metadata; None where that is not at hand.
+        name: the artifact's name by its metadata; None where that is not available.
         kind: ``dataset`` or ``model``; None where it is not known.
         token: its token id; None where there is none.
         verdict: ``included``, ``absent`` or ``unverifiable``.
@@ -78,10 +76,10 @@ class Result:
         size: the committed number of leaves.
         root: the committed tree hash, hexadecimal.
         steps: the checks, in order.
-        marks: what else the chain says: withdrawn, superseded, disordered.
-        models: the models linked to it.
-        proof: the proof that holds.
-        notes: hosts that were asked for the manifest, and what they were of no use for.
+        marks: known problems, as the chain has them: withdrawn, superseded, disordered, claims.
+        models: the models that link to it.
+        proof: the proof that passed.
+        notes: hosts that were asked for the manifest, and why one could not be used.
     """
 
     name: str | None
@@ -108,8 +106,8 @@ def status(results: Sequence[Result]) -> int:
 
 def as_json(target: Target, results: Iterable[Result]) -> dict[str, Any]:
     """Return results the way ``alithis verify --json`` prints them."""
-    asked = {"name": target.name, "kind": target.kind}
-    return {"target": asked, "results": [_as_object(result) for result in results]}
+    about = {"name": target.name, "kind": target.kind}
+    return {"target": about, "results": [_as_object(result) for result in results]}
 
 
 def _as_object(result: Result) -> dict[str, Any]:
@@ -122,7 +120,7 @@ def _as_object(result: Result) -> dict[str, Any]:
 
 
 def as_text(result: Result) -> str:
-    """Return a result the way ``alithis verify`` prints it: the verdict, then a line a step."""
+    """Return a result the way ``alithis verify`` prints it: the verdict, then one line per step."""
     token = f" (token {result.token})" if result.token is not None else ""
     head = f"{result.name or 'unnamed'}{token}: {_verdict(result)}"
     lines = [
@@ -139,8 +137,8 @@ def _linked(model: LinkedModel) -> str:
         evidence = f"countersigned by the dataset's owner, published by {model.publisher}"
     if recorded := model.transcript:
         evidence += (
-            f", who recorded a run fed with {recorded.seen} of its "
-            f"{recorded.seen + recorded.unseen} leaves and {recorded.foreign} others"
+            f", who recorded a training run that used {recorded.seen} of its "
+            f"{recorded.seen + recorded.unseen} data points and {recorded.foreign} others"
         )
     return f"{model.name or 'unnamed'} (token {model.token}): {model.relation}, {evidence}"
 

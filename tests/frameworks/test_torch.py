@@ -29,8 +29,8 @@ from torch.utils.data import (
 
 from alithis.errors import SourceError
 from alithis.integrations import torch as adapter
-from alithis.training.wrappers.hasher import ItemHasher
 from alithis.training.run import Run
+from alithis.training.wrappers.hasher import ItemHasher
 
 BATCH = 16
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import secrets
 import threading
@@ -12,7 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from alithis.base.http import Client, RequestBody, Response, describe_status, retry_after
+from alithis.base.http import (
+    UPLOADS,
+    Client,
+    RequestBody,
+    Response,
+    RetryPolicy,
+    describe_status,
+)
 from alithis.base.untrusted_json import parse
 from alithis.errors import (
     AlithisError,
@@ -29,7 +35,6 @@ Report = Callable[[int], None]
 _MAX_ANSWER = 1 << 16
 ONE_BLOCK = 1 << 18  # bytes that every host takes for one chunk
 ONE_NODE = 174 * CHUNK_SIZE  # bytes over which, in chunks of ours, every host lays one node
-PASSING = frozenset((408, 429, 500, 502, 503, 504))
 
 
 class Backend(Protocol):
@@ -183,14 +188,9 @@ class Empty:
 class HttpHost(ABC):
     """A host that is asked over HTTP, again where what is wrong may pass."""
 
-    ATTEMPTS: ClassVar[int] = 5
-    FIRST_WAIT: ClassVar[float] = 1.0
-    """Seconds before the second attempt; twice as long before each that follows."""
-    LONGEST_WAIT: ClassVar[float] = 60.0
-    """Seconds that a host may ask to wait (Retry-After)."""
     TIMEOUT: ClassVar[float] = 120.0
     """Seconds for an answer, and for each piece of a file to be taken."""
-    PASSING: ClassVar[frozenset[int]] = PASSING
+    RETRIES: ClassVar[RetryPolicy] = UPLOADS
     SECRET: ClassVar[str] = ""
     """The variable that holds the key."""
 
@@ -199,9 +199,8 @@ class HttpHost(ABC):
 
     def __init__(self, called: str, key: str | None = None) -> None:
         """Name the host; nothing is sent yet."""
-        self._client = Client(called, StorageError, self.TIMEOUT)
+        self._client = Client(called, StorageError, self.TIMEOUT, self.RETRIES)
         self._key = key
-        self._stopped = threading.Event()
 
     @abstractmethod
     def put(self, part: Part, report: Report) -> Cid:
@@ -209,13 +208,13 @@ class HttpHost(ABC):
 
     def stop(self) -> None:
         """Give up: see `Backend.stop`."""
-        self._stopped.set()
+        self._client.stopped.set()
 
     def _send(
         self, url: str, part: Part, file: RequestBody, report: Report, **fields: str
     ) -> Mapping[str, Any]:
         """Post a form with a file, and return the object in the last line that is answered."""
-        form = _Form(part, file, report, self._stopped, fields)
+        form = _Form(part, file, report, self._client.stopped, fields)
         answer = self._ask(url, form, {"Content-Type": form.content_type})
         if answer.status != 200:
             raise self._refused(url, answer.status)
@@ -240,36 +239,19 @@ class HttpHost(ABC):
     def _ask(
         self, url: str, content: RequestBody | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """Exchange, up to `ATTEMPTS` times while there is no answer, or a passing one."""
+        """Exchange, with the key.
+
+        Raises:
+            StorageError: there is no answer, or at last still a status that is worth a repetition:
+                that says nothing about the file.
+        """
         headers = dict(headers or {})
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
-        for attempt in range(1, self.ATTEMPTS + 1):
-            wait = self.FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1)  # noqa: S311
-            try:
-                answer = self._client.ask(url, content=content, headers=headers, limit=_MAX_ANSWER)
-            except StorageError as error:
-                failed: AlithisError = error
-            else:
-                if answer.status not in self.PASSING:
-                    return answer
-                failed = self._refused(url, answer.status)
-                wait = max(wait, self._asked_to_wait(url, answer))
-            if attempt == self.ATTEMPTS or self._stopped.wait(wait):
-                break
-        raise failed
-
-    def _asked_to_wait(self, url: str, answer: Response) -> float:
-        """Return the seconds that a host asks to wait.
-
-        Raises:
-            StorageError: more than a command may last.
-        """
-        seconds = retry_after(answer)
-        if seconds > self.LONGEST_WAIT:
-            what = f"answers HTTP {answer.status}, and asks to wait {seconds:,.0f} s: try then"
-            raise self._client.failure(url, what)
-        return seconds
+        answer = self._client.ask(url, content=content, headers=headers, limit=_MAX_ANSWER)
+        if answer.status in self.RETRIES.statuses:
+            raise self._refused(url, answer.status)
+        return answer
 
     def _refused(self, url: str, status: int) -> AlithisError:
         said = {

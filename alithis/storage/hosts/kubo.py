@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
-from alithis.base.http import is_private
+from alithis.base.http import UPLOADS, is_private
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, Cid
 from alithis.manifest.reader import RangeReader
 from alithis.storage.hosts.host import (
     ONE_NODE,
-    PASSING,
     Archived,
     Empty,
     HttpHost,
@@ -26,7 +26,8 @@ KUBO_URL = "http://127.0.0.1:5001"
 class Kubo(HttpHost):
     """A Kubo node, or another with its RPC; what is put is pinned there."""
 
-    PASSING = PASSING - {500}  # with that it answers whatever it cannot do
+    # With status 500 it answers whatever it cannot do.
+    RETRIES = replace(UPLOADS, statuses=UPLOADS.statuses - {500})
 
     def __init__(self, url: str) -> None:
         """Name the node; nothing is sent yet.

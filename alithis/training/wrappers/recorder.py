@@ -270,7 +270,7 @@ class RowRecorder:
         self.record(np.arange(self._count))
 
     def flush(self) -> None:
-        """Hash the rows that any process marked, and rows that were changed since they were read."""
+        """Hash the rows that any process marked, and rows that changed since they were read."""
         import numpy as np
 
         self._queue.flush(self._mark)

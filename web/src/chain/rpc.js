@@ -1,4 +1,4 @@
-/** JSON-RPC over HTTP. What comes back is bounded, and nobody vouches for it. */
+/** JSON-RPC over HTTP. Answers are bounded and untrusted. */
 
 import { UnavailableError } from "../core/errors.js";
 import { bodyOf, request } from "../work/http.js";

@@ -1,6 +1,6 @@
 /**
  * Untrusted JSON, read as alithis/base/untrusted_json.py reads it: a key stands once in an
- * object, nesting has a bound, and whole numbers are told from others (RFC 8259).
+ * object, nesting has a bound, and whole numbers are kept apart from others (RFC 8259).
  */
 
 import { MAX_JSON_DEPTH, MAX_JSON_DIGITS } from "../generated/terms.js";

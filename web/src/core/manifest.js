@@ -1,6 +1,6 @@
 /**
  * Looks a leaf up in a manifest at the other end of range reads, as alithis/manifest/reader.py does:
- * leaves are uniform, so a leaf's value tells about where it is.
+ * leaves are uniformly distributed, so a leaf's value says roughly where it is.
  */
 
 import { TILE, TILE_HEIGHT } from "../generated/terms.js";

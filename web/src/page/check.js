@@ -263,7 +263,7 @@ class Report {
       const tokens = tokensFor(this.target, chain.tokens);
       if (!tokens.length) return this.none(chain.tokens.length);
       await this.session.awaitHints();
-      // All are checked; those first whose metadata is said to be at hand.
+      // All are checked, first those whose metadata the server says it has.
       const first = new Map(tokens.map((token) => [token, Number(!this.session.hint(token)?.stored)]));
       tokens.sort((a, b) => (first.get(a) ?? 1) - (first.get(b) ?? 1) || a.id - b.id);
       const done = () => {

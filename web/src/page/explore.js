@@ -147,11 +147,11 @@ class List {
  * @param {Session} session
  */
 function haystack({ token, metadata }, session) {
-  const told =
+  const words =
     metadata === undefined
       ? [session.hint(token)?.words]
       : [metadata?.name, term(metadata, "description"), term(metadata, "license"), metadata?.form.name];
-  return [...told, token.publisher, token.owner, token.kind, `#${token.id}`, token.id].join(" ").toLowerCase();
+  return [...words, token.publisher, token.owner, token.kind, `#${token.id}`, token.id].join(" ").toLowerCase();
 }
 
 /** @param {Entry} entry */

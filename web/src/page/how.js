@@ -47,7 +47,7 @@ export function howView() {
       h(
         "dd",
         {},
-        "The publisher's program wrote down which entries were fed to the training, and the model's description states how many. It is still the publisher's word, but a much more definite one.",
+        "The publisher's program wrote down which entries the training used, and the model's description states how many. It is still the publisher's word, but a much more definite one.",
       ),
     ),
     h("h2", {}, "Whom you have to trust"),

@@ -221,7 +221,7 @@ function model({ token, links }, chain, session) {
 function step(link, at, dataset, { tokens }, session) {
   const target = tokens[link.target - 1];
   const grade = h("span.grade", {});
-  const fed = h("span.faint", {});
+  const used = h("span.faint", {});
   const other = h("span", {}, "this dataset");
   if (target && target.id !== dataset) {
     other.textContent = `token ${target.id}`;
@@ -235,9 +235,9 @@ function step(link, at, dataset, { tokens }, session) {
     const { transcript } = found;
     if (!transcript) return;
     const all = transcript.seen + transcript.unseen;
-    fed.textContent = `The run was fed ${number(transcript.seen)} of its ${number(all)} entries and ${number(transcript.foreign)} others.`;
+    used.textContent = `The training run used ${number(transcript.seen)} of its ${number(all)} entries and ${number(transcript.foreign)} others.`;
   });
-  return h("li", {}, h("span", {}, at > 0 && "which ", RELATION[link.relation], " ", other), grade, fed);
+  return h("li", {}, h("span", {}, at > 0 && "which ", RELATION[link.relation], " ", other), grade, used);
 }
 
 /**

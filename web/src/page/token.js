@@ -41,7 +41,7 @@ export async function tokenView(session, id) {
     h("p.faint", {}, `${token.kind === "model" ? "Model" : "Dataset"}, token ${id}, published ${date(token.time)}`),
     notes.length > 0 && h("ul.marks", {}, ...notes.map((note) => h("li", {}, icon("alert"), note))),
     typeof found === "string" &&
-      h("p.reason", {}, `Its description is not at hand, so only what the chain says is shown: ${found}.`),
+      h("p.reason", {}, `Its description is not available, so only what the chain says is shown: ${found}.`),
     description && h("p.lead", {}, description),
     facts(token, metadata),
     section("Lineage", lineage(chain, token, session)),

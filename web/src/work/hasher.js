@@ -15,7 +15,7 @@ export class Hasher {
     /** @type {Map<number, Waiting>} */
     this.waiting = new Map();
     this.asked = 0;
-    this.worker.onmessage = ({ data }) => this.told(data);
+    this.worker.onmessage = ({ data }) => this.received(data);
     this.worker.onerror = () => {
       for (const { reject } of this.waiting.values())
         reject(new SourceError("the browser's hashing broke down: reload the page"));
@@ -27,7 +27,7 @@ export class Hasher {
    * The digest of a file in a form.
    * @param {File} file
    * @param {Form} form
-   * @param {(done: number) => void} [progress] is told how many bytes are hashed
+   * @param {(done: number) => void} [progress] called with the number of bytes hashed so far
    * @returns {Promise<Digest>}
    */
   digest(file, form, progress = () => {}) {
@@ -57,8 +57,8 @@ export class Hasher {
     });
   }
 
-  /** @param {{id: number, answer?: unknown, refused?: string, done?: number}} told */
-  told({ id, answer, refused, done }) {
+  /** @param {{id: number, answer?: unknown, refused?: string, done?: number}} message */
+  received({ id, answer, refused, done }) {
     const waiting = this.waiting.get(id);
     if (done !== undefined) {
       waiting?.progress(done);

@@ -48,6 +48,8 @@ function isLeaf(value) {
 
 /** @param {Record<string, unknown>} row */
 function plain(row) {
-  const told = Object.entries(row).filter(([name, value]) => name !== "leaf" && value !== null && value !== undefined);
-  return Object.fromEntries(told.map(([name, value]) => [name, String(value).slice(0, MAX_TEXT)]));
+  const stated = Object.entries(row).filter(
+    ([name, value]) => name !== "leaf" && value !== null && value !== undefined,
+  );
+  return Object.fromEntries(stated.map(([name, value]) => [name, String(value).slice(0, MAX_TEXT)]));
 }

@@ -1,6 +1,6 @@
 /**
  * A file, a digest or a proof file → what is provable about it, one step after the other, as
- * alithis/verifier.py does: record, metadata, commitment, leaf, position, path. The verdict is
+ * alithis/verify/steps.py does: record, metadata, commitment, leaf, position, path. The verdict is
  * `included` or `absent` if every step held, else `unverifiable`, with the step that failed.
  */
 
@@ -47,15 +47,15 @@ import { checkProof } from "../core/proof.js";
  * @returns {Promise<Result>}
  */
 export async function verifyToken(target, token, registry, shelf) {
-  const inquiry = new Inquiry(target, token, registry, shelf);
+  const verification = new Verification(target, token, registry, shelf);
   /** @type {Array<[StepName, () => string | Promise<string>]>} */
   const checks = [
-    ["record", () => inquiry.record()],
-    ["metadata", () => inquiry.metadata()],
-    ["commitment", () => inquiry.commitment()],
-    ["leaf", () => inquiry.leaf()],
-    ["position", () => inquiry.position()],
-    ["path", () => inquiry.path()],
+    ["record", () => verification.record()],
+    ["metadata", () => verification.metadata()],
+    ["commitment", () => verification.commitment()],
+    ["leaf", () => verification.leaf()],
+    ["position", () => verification.position()],
+    ["path", () => verification.path()],
   ];
   /** @type {Step[]} */
   const steps = [];
@@ -67,10 +67,10 @@ export async function verifyToken(target, token, registry, shelf) {
       break;
     }
   }
-  return inquiry.result(steps);
+  return verification.result(steps);
 }
 
-class Inquiry {
+class Verification {
   /**
    * @param {Target} target
    * @param {Token} token
@@ -104,7 +104,7 @@ class Inquiry {
       this.found = await this.shelf.open(this.token.metadataDigest);
     } catch (error) {
       if (!brought) throw error;
-      return `not needed, as the proof file brings the path (${said(error)})`;
+      return `not needed: the proof file has the path (${said(error)})`;
     }
     return `SHA-256 ${toHex(this.token.metadataDigest)}, as committed; from ${this.found.gateway.who}`;
   }
@@ -125,11 +125,13 @@ class Inquiry {
     const brought = this.target.brought?.proof;
     const { scheme } = this.token;
     const opening = brought?.kind === "inclusion" ? brought.opening : null;
-    if (opening && scheme === "sha256") throw new ProofError("the leaves are plain digests; an item key opens nothing");
+    if (opening && scheme === "sha256") {
+      throw new ProofError("the proof file has an item key, but these leaves are plain digests without keys");
+    }
     if (!brought) {
       if (scheme === "keyed") {
         throw new SourceError(
-          "its entries are keyed, so only its publisher can tell which are whose: ask the publisher for a proof file, and drop it here together with your file",
+          "its entries are keyed, so only its publisher knows which entry stands for which file: ask the publisher for a proof file, and drop it here together with your file",
         );
       }
       this.value = await this.digest();
@@ -142,7 +144,9 @@ class Inquiry {
       checkSame("digest that the proof file opens", toHex(digest), toHex(opening.digest));
       checkOpening(opening, brought.leaf);
     } else if (scheme === "keyed") {
-      throw new SourceError("the proof file does not open its keyed leaf: ask for one that does");
+      throw new SourceError(
+        "the proof file does not say which data point its keyed leaf stands for: ask the publisher for one that does",
+      );
     } else checkSame("leaf that the proof file is about", toHex(digest), toHex(brought.leaf));
     return `${toHex(brought.leaf)}, ${this.origin()}, and in the proof file`;
   }
@@ -152,13 +156,13 @@ class Inquiry {
     const from = `${toHex(brought.leaf)}, from the proof file`;
     if (brought.kind === "inclusion" && brought.opening) {
       checkOpening(brought.opening, brought.leaf);
-      return `${from}, which opens it: digest ${toHex(brought.opening.digest)}`;
+      return `${from}, which says whose it is: digest ${toHex(brought.opening.digest)}`;
     }
     if (this.token.scheme !== "keyed") return from;
     if (brought.kind === "absence") {
-      throw new SourceError("that a keyed leaf is absent says nothing of a data point");
+      throw new SourceError("the absence of a keyed leaf shows nothing about a data point");
     }
-    return `${from}; only its publisher can tell what it is the leaf of`;
+    return `${from}; only its publisher knows which data point it stands for`;
   }
 
   /** The digest in the artifact's form; without metadata, in that of the stored bytes. */
@@ -167,7 +171,9 @@ class Inquiry {
     if (!digest) throw new SourceError("nothing to compare");
     const form = this.found?.metadata.form;
     if (!form && this.target.brought?.proof.kind === "absence") {
-      throw new SourceError("absence takes the canonical form, which metadata.json states, and that is not at hand");
+      throw new SourceError(
+        "a proof of absence is about a canonical form, which metadata.json states, and no gateway gave it",
+      );
     }
     const made = await digest(form ?? { name: "bytes" });
     this.lossy = made.lossy;
@@ -184,20 +190,21 @@ class Inquiry {
     this.proof = proof;
     const { size, disordered } = this.token;
     if (proof.kind === "inclusion") return `found at index ${proof.index} of ${size}`;
-    if (disordered) throw new ProofError("not found, but the leaves were shown not to ascend: it may be anywhere");
+    if (disordered)
+      throw new ProofError("not found, but the leaves were proved to be out of order, so it may be anywhere");
     if (this.lossy) {
       throw new SourceError(
-        "not found; but programs decode this kind of image each a little differently, so this browser cannot tell that it is absent",
+        "not found; but programs decode this kind of image each a little differently, so this browser cannot show that it is absent",
       );
     }
     const left = proof.left ? `after ${short(proof.left.leaf)} at ${proof.left.index}` : "before all others";
     const right = proof.right ? `before ${short(proof.right.leaf)} at ${proof.right.index}` : "after all others";
-    return `not there: it would stand ${left}, ${right}`;
+    return `not found: it would stand ${left}, ${right}`;
   }
 
   /** Ask one gateway after the other, until one's answer leads to the root. */
   async lookUp() {
-    if (!this.found || !this.value) throw new UnavailableError("no manifest at hand");
+    if (!this.found || !this.value) throw new UnavailableError("no gateway gave the manifest");
     const { gateway: first, metadata } = this.found;
     const failures = [];
     for (const gateway of [first, ...this.shelf.gateways.filter((each) => each !== first)]) {

@@ -1,0 +1,23 @@
+"""Ape's chain as a test found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ape
+
+
+@contextmanager
+def per_example() -> Iterator[None]:
+    """Takes back what a test, or a Hypothesis example, did to the chain.
+
+    Not ``chain.isolate()``, which swallows a failing assertion.
+    """
+    provider = ape.networks.provider
+    snapshot = provider.snapshot()
+    try:
+        yield
+    finally:
+        provider.restore(snapshot)
+        ape.chain.history.revert_to_block(ape.chain.blocks.height)

@@ -1,0 +1,57 @@
+"""Scripts as a user runs them, on a local chain or on a node in Calibration's place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+from typing import Any
+
+from helpers.anvil import Node
+from helpers.paths import ROOT
+
+OURS = ("ALITHIS_", "APE_ACCOUNTS_", "APE_FILECOIN_", "WEB3_")
+"""Beginnings of variables that would change what a script does."""
+ALONE = {"ALITHIS_GATEWAYS": "none", "ALITHIS_CACHE": "none"}
+"""What keeps it from the network and from the user's cache."""
+
+PASSPHRASE = "correct horse"
+RICH, POOR = "alithis-rich", "alithis-poor"
+"""Accounts that Ape keeps; the first has money on the stand-in for a live network."""
+
+# As ape_geth has them, with the stand-in's clock.
+TIMES = json.dumps(
+    {"required_confirmations": 1, "block_time": 2, "transaction_acceptance_timeout": 60}
+)
+
+
+def run_script(
+    *arguments: str, stdin: int = subprocess.DEVNULL, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs `ape run …` in a process of its own, as a user does."""
+    ape_command = shutil.which("ape", path=sysconfig.get_path("scripts")) or shutil.which("ape")
+    assert ape_command, "Ape is not installed: run 'make setup'"
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(OURS)}
+    return subprocess.run(
+        [ape_command, "run", *arguments],
+        cwd=ROOT,
+        env={**inherited, **ALONE, **environment},
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def run_live(
+    node: Node, command: str, *options: str, network: str | None = None, **environment: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs `ape run COMMAND` on the node in Calibration's place, its accounts unlocked."""
+    unlocked = {f"APE_ACCOUNTS_{alias}_PASSPHRASE": PASSPHRASE for alias in (RICH, POOR)}
+    return run_script(
+        *(command, *options, "--network", network or node.choice),
+        **{"APE_FILECOIN_CALIBRATION": TIMES, **unlocked, **environment},
+    )
