@@ -167,7 +167,7 @@ def hash_model(
 
     from alithis.manifest.metadata import Description
     from alithis.manifest.transcript import Input
-    from alithis.training.model import Facts, build_model
+    from alithis.training.model import ModelFacts, build_model
     from alithis.training.weights import Weights
 
     files = [weights] if isinstance(weights, str | os.PathLike) else weights
@@ -176,7 +176,7 @@ def hash_model(
         Weights.of([Path(file) for file in files]),
         target,
         description=description or Description(target.stem),
-        facts=Facts(
+        facts=ModelFacts(
             parameters=parameters or {},
             metrics=metrics or {},
             inputs=[Input.of(relation, _opened(given).metadata) for relation, given in inputs],

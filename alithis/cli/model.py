@@ -23,7 +23,7 @@ from alithis.cli.options import (
 
 if TYPE_CHECKING:
     from alithis.manifest.transcript import Input
-    from alithis.training.model import Facts
+    from alithis.training.model import ModelFacts
     from alithis.verify.reference import Resolver
 
 _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
@@ -149,14 +149,14 @@ def _facts(
     hardware: str | None,
     task: str,
     intended_use: str,
-) -> Facts:
+) -> ModelFacts:
     """Gather what is said of a model; what is said apart overrides the record of a run."""
-    from alithis.training.model import Facts
+    from alithis.training.model import ModelFacts
 
     recorded = _object(run)
     if run is not None and "complete" not in recorded:
         raise click.UsageError(f"--run {run}: is no record of a Run (.run.json)")
-    return Facts.of_record(
+    return ModelFacts.of_record(
         recorded,
         str(run),
         parameters={**_object(params), **_pairs("--param", some_params)},

@@ -29,8 +29,8 @@ from torch.utils.data import (
 
 from alithis.errors import SourceError
 from alithis.integrations import torch as adapter
-from alithis.training.digester import Digester
 from alithis.training.run import Run
+from alithis.training.wrappers.hasher import ItemHasher
 
 BATCH = 16
 
@@ -224,9 +224,9 @@ class TestLoader:
 
     @WORKERS
     def test_a_row_is_digested_once(self, images, labels, pixels, workers, monkeypatch):
-        digested, plain = [], Digester.rows
+        digested, plain = [], ItemHasher.rows
         monkeypatch.setattr(
-            Digester, "rows", lambda self, rows: digested.extend(rows) or plain(self, rows)
+            ItemHasher, "rows", lambda self, rows: digested.extend(rows) or plain(self, rows)
         )
         run = Run("r")
         data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
