@@ -139,7 +139,9 @@ class TestDataset:
 
     def test_what_was_made_of_a_picture_is_no_picture(self, images, labels, pixels):
         fed = Run("r").use(Floats(images, labels), pixels)
-        with pytest.raises(SourceError, match=r"float32 of shape \(4, 4\) was fed.*source="):
+        with pytest.raises(
+            SourceError, match=r"float32 and shape \(4, 4\) is not an image.*source="
+        ):
             fed[0]
 
     def test_splits_subsets_and_sums(self, pictures, pixels):
@@ -401,7 +403,7 @@ class TestTensor:
         with pytest.raises(TypeError, match="cannot be written to"):
             fed.add_(1)
         assert torch.equal(tensor, before)
-        with pytest.raises(SourceError, match="wrapped already"):
+        with pytest.raises(SourceError, match="already wrapped"):
             run.use(fed, pixels)
         assert transcript(run)[3] == 0
 

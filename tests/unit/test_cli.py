@@ -32,6 +32,7 @@ from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Relation
 from alithis.readers import idx_array
 from alithis.storage.store import Store
+from alithis.verify.target import Target
 from helpers.artifacts import build, commitment
 from helpers.commands import refused, run, run_json
 from helpers.fake_chain import reverting
@@ -1305,7 +1306,7 @@ class TestStatus:
         def fail(*_, **__):
             raise SourceError("first\nsecond")
 
-        monkeypatch.setattr("alithis.verify.target.Target.parse", fail)
+        monkeypatch.setattr(Target, "parse", fail)
         assert refused("verify", "x", "--manifest", ".") == "Error: first second\n"
 
 

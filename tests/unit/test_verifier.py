@@ -926,7 +926,7 @@ class TestOffline:
         assert "metadata" in failed(verify_manifest(target, photos), "metadata")
 
     def test_no_manifest(self, tmp_path):
-        with pytest.raises(FormatError, match="No such file or directory; is"):
+        with pytest.raises(FormatError, match="No such file or directory; check that"):
             verify_manifest(hashed(LOWEST), tmp_path)
 
 
