@@ -27,17 +27,23 @@ def owner(accounts) -> Account:
 
 
 @pytest.fixture(scope="module")
-def chain() -> FakeChain:
+def fake_chain() -> FakeChain:
     """A chain in Python."""
     return FakeChain()
 
 
 @pytest.fixture(autouse=True)
-def isolated(chain) -> Iterator[None]:
+def isolated(fake_chain) -> Iterator[None]:
     """Each test leaves the chain as it found it."""
-    snapshot = chain.snapshot()
+    snapshot = fake_chain.snapshot()
     yield
-    chain.restore(snapshot)
+    fake_chain.restore(snapshot)
+
+
+@pytest.fixture(scope="module")
+def chain(fake_chain) -> FakeChain:
+    """The chain, by the name that a test gives it: some have parameters of that name."""
+    return fake_chain
 
 
 @pytest.fixture(scope="module")
