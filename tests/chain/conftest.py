@@ -74,8 +74,8 @@ def transport(registry) -> ProviderTransport:
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Node]:
-    """A stand-in for Calibration as it is lived with: it mines a block every second."""
-    with run_anvil("--block-time", "1") as node:
+    """A stand-in for Calibration as it is lived with: it mines by the clock, though a fast one."""
+    with run_anvil("--block-time", "0.2") as node:
         yield node
 
 

@@ -1,6 +1,6 @@
 """`ape run deploy`, in a process of its own: on the embedded chain, and on a live network.
 
-The live network is an anvil with Calibration's chain id, which mines every second.
+The live network is an anvil with Calibration's chain id, which mines by the clock.
 """
 
 import json

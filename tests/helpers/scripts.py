@@ -23,7 +23,7 @@ RICH, POOR = "alithis-rich", "alithis-poor"
 
 # As ape_geth has them, with the stand-in's clock.
 TIMES = json.dumps(
-    {"required_confirmations": 1, "block_time": 2, "transaction_acceptance_timeout": 60}
+    {"required_confirmations": 1, "block_time": 1, "transaction_acceptance_timeout": 60}
 )
 
 
