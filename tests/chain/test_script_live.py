@@ -15,7 +15,7 @@ from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
 from helpers.anvil import Node
 from helpers.manifests import write, write_model
-from helpers.scripts import POOR, RICH, run_live
+from helpers.scripts import POOR, RICH, run_here, run_live
 
 JSON = {"Content-Type": "application/json"}
 SENDS = "eth_sendRawTransaction"
@@ -227,7 +227,7 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
 def test_a_node_that_answers_nonsense(live, deployed, lied_to, lie, expected):
     registry = ("--registry", deployed)
     with between(live, lambda method, answer: lie if method == lied_to else answer) as node:
-        result = run_live(node, "registry", "revoke-nonce", *registry, "--account", RICH, "--yes")
+        result = run_here(node, "registry", "revoke-nonce", *registry, "--account", RICH, "--yes")
 
     said = the_error(result)
     assert expected in said

@@ -173,9 +173,7 @@ class TestCycloneDX:
         (hashed,) = bill["metadata"]["component"]["hashes"]
         assert hashed["content"] == bill["components"][0]["hashes"][0]["content"]
 
-    @settings(
-        max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=examples(6), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.dictionaries(
             st.sampled_from(
