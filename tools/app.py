@@ -23,10 +23,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import ape_geth  # noqa: E402
-
 _APP = ROOT / "build" / "app"
 _STATE, _DUMP, _REGISTRY = _APP / "chain.json", _APP / "chain.part", _APP / "registry.json"
 _STORE, _INDEX, _LOG = _APP / "store", _APP / "index", _APP / "chain.log"
@@ -39,7 +35,8 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 def main(arguments: list[str]) -> int:
     """Run chain and page; return the exit status."""
-    anvil = ape_geth.find_anvil()
+    # As ape_geth finds it, without the second that importing Ape takes.
+    anvil = shutil.which("anvil", path=_BIN) or shutil.which("anvil")
     if anvil is None:
         print("anvil is not installed: run 'make setup'", file=sys.stderr)
         return 2

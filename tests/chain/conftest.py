@@ -8,7 +8,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 # The stand-in has Calibration's chain id: what Ape remembers of its contracts must not reach the
 # user's own folder. A subprocess finds this one in its environment; `ape test` has read the
@@ -22,6 +24,7 @@ import pytest  # noqa: E402
 from ape.api import AccountAPI, ProviderAPI  # noqa: E402
 from ape.contracts import ContractInstance  # noqa: E402
 from ape_accounts.accounts import import_account_from_private_key  # noqa: E402
+from eth_account import Account  # noqa: E402
 
 from alithis_ape.contract import container  # noqa: E402
 from alithis_ape.transport import ProviderTransport  # noqa: E402
@@ -74,17 +77,20 @@ def transport(registry) -> ProviderTransport:
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Node]:
-    """A stand-in for Calibration as it is lived with: it mines a block every second."""
-    with run_anvil("--block-time", "1") as node:
+    """A stand-in for Calibration as it is lived with: it mines by the clock, though a fast one."""
+    with run_anvil("--block-time", "0.2") as node:
         yield node
 
 
 @pytest.fixture(scope="module")
 def addresses(live) -> dict[str, str]:
     """Two accounts that Ape keeps, one of them with money on the stand-in."""
-    for alias, key in ((RICH, "0x" + "a1" * 32), (POOR, "0x" + "b2" * 32)):
-        if alias not in ape.accounts.aliases:
-            import_account_from_private_key(alias, PASSPHRASE, key)
+    # Unlocked in no time: each script would take a second longer to derive the key.
+    weak = partial(Account.encrypt, iterations=2)
+    with mock.patch.object(Account, "encrypt", weak):
+        for alias, key in ((RICH, "0x" + "a1" * 32), (POOR, "0x" + "b2" * 32)):
+            if alias not in ape.accounts.aliases:
+                import_account_from_private_key(alias, PASSPHRASE, key)
     known = {alias: ape.accounts.load(alias).address for alias in (RICH, POOR)}
     live.rpc("anvil_setBalance", known[RICH], hex(10**18))
     return known

@@ -13,6 +13,7 @@ from helpers.artifacts import commitment as committed
 from helpers.chains import per_example
 from helpers.registry_model import MADE_FROM, ClaimStatus, Kind, Relation
 from helpers.samples import commitment, digest, mint
+from helpers.session import examples
 from helpers.solidity import refused, refused_unexplained
 
 LEAVES = sorted(digest(f"leaf {number}") for number in range(5))
@@ -535,7 +536,7 @@ class TestIsDerivedFrom:
         with refused(registry.ERC721NonexistentToken, tokenId=unknown):
             registry.isDerivedFrom(number, 3 if number == 1 else 1)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=examples(10), deadline=None)
     @given(graph=graphs())
     def test_any_graph(self, registry, owner, graph):
         kinds, links = graph

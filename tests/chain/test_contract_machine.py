@@ -1,4 +1,4 @@
-"""Any history of the whole contract, on the embedded chain: tests/machine.py says how.
+"""Any history of the whole contract, on the embedded chain: tests/helpers/machine.py says how.
 
 ALITHIS_HISTORIES gives how many: `make histories` runs many more than the ordinary run.
 """
@@ -7,9 +7,10 @@ import os
 
 from alithis.chain.contract import artifact
 from helpers.machine import explore
+from helpers.session import examples
 from helpers.states import REPLAY, state_by_events
 
-HISTORIES = int(os.environ.get("ALITHIS_HISTORIES", "8"))
+HISTORIES = int(os.environ.get("ALITHIS_HISTORIES", examples(3)))
 
 
 def test_any_history(registry, accounts):

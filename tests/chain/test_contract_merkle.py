@@ -16,6 +16,7 @@ from helpers.chains import per_example
 from helpers.forgeries import forgeries, leaves, mint_tree, verify_all
 from helpers.registry_model import MAX_SIZE, Kind
 from helpers.samples import commitment, digest, mint
+from helpers.session import examples
 from helpers.solidity import helper, refused, refused_unexplained
 
 SEEDS = st.integers(0, 2**32)
@@ -54,7 +55,7 @@ def careless_root(leaf, index, size, path):
     return r
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(size=st.integers(1, 300), seed=SEEDS)
 @example(size=1, seed=0)
 @example(size=2, seed=0)
@@ -70,7 +71,7 @@ def test_every_leaf_of_any_tree_is_included(registry, owner, size, seed):
         assert verify_all(registry, proofs) == [True] * len(proofs)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(size=st.integers(1, 300), seed=SEEDS, data=st.data())
 def test_every_forgery_is_rejected(registry, owner, size, seed, data):
     tree = leaves(size, seed)
@@ -82,7 +83,7 @@ def test_every_forgery_is_rejected(registry, owner, size, seed, data):
         assert held_by_either(registry, token, reference.mth(tree), size, named) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(size=st.integers(1, 300), claimed=st.integers(1, 300), seed=SEEDS, data=st.data())
 def test_token_of_the_same_root_and_another_size(registry, owner, size, claimed, seed, data):
     """A path tells the size only by its length and the sides: where both agree the proof holds."""
@@ -96,7 +97,7 @@ def test_token_of_the_same_root_and_another_size(registry, owner, size, claimed,
         assert registry.verifyInclusion(token, tree[index], index, path) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     size=st.integers(1, 48).flatmap(lambda bits: st.integers(1, 2**bits - 1)),
     extra=st.integers(-2, 2),
@@ -120,7 +121,7 @@ def test_same_answer_as_the_rfc_s_algorithm_up_to_the_largest_size(
         assert held == (root is not None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(size=st.integers(1, MAX_SIZE), past=st.integers(0, 2**49), seed=SEEDS)
 @example(size=1, past=0, seed=0)
 @example(size=2**20, past=0, seed=0)
@@ -340,7 +341,7 @@ def path_forgeries(rng, leaves, place, path):
     yield from ((name, proof) for name, proof in named if proof[1] == place)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(size=st.integers(1, 300), seed=SEEDS)
 @example(size=1, seed=0)
 @example(size=2, seed=0)
@@ -356,7 +357,7 @@ def test_whatever_is_not_in_a_tree_is_absent(registry, owner, size, seed):
         assert all(library_says(reference.mth(tree), size, proof) for proof in proofs)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(size=st.integers(1, 300), seed=SEEDS, data=st.data())
 @example(size=1, seed=0, data=None)
 @example(size=2, seed=1, data=None)
@@ -381,7 +382,7 @@ def test_every_forged_absence_is_rejected_by_both(registry, owner, size, seed, d
         assert [name for name in forged if library_says(root, size, forged[name])] == []
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(size=st.integers(2, 60), seed=SEEDS, data=st.data())
 def test_neighbours_of_another_token_are_none(registry, owner, size, seed, data):
     """Two trees that share all leaves but one: what the other's proof hides is in this one."""

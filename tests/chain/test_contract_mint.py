@@ -10,6 +10,7 @@ from alithis.chain.contract import artifact
 from helpers.chains import per_example
 from helpers.registry_model import MAX_SIZE, Kind, Relation, Scheme
 from helpers.samples import commitment, digest, mint
+from helpers.session import examples
 from helpers.solidity import ZERO_ADDRESS, helper, refused, refused_unexplained
 
 ALLOWED = {
@@ -103,7 +104,7 @@ class TestRecord:
             assert registry.ownerOf(count) == sender
         assert registry.balanceOf(owner) == 2
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=examples(20), deadline=None)
     @given(kind=st.sampled_from(Kind), commitment=COMMITMENTS)
     def test_any_commitment_is_recorded_as_given(self, registry, stranger, kind, commitment):
         root, size, scheme, metadata = commitment
@@ -230,7 +231,7 @@ class TestLinks:
         with refused(registry.DuplicateLink, **values):
             registry.mintModel(commitment(), given, sender=owner)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=examples(15), deadline=None)
     @given(
         given=st.lists(
             st.tuples(
@@ -326,7 +327,7 @@ class TestToken:
     def test_name_and_symbol(self, registry):
         assert (registry.name(), registry.symbol()) == ("Alithis", "ALITHIS")
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=examples(12), deadline=None)
     @given(metadata=HASHES)
     def test_uri_is_the_raw_block_s_cid_in_base_16(self, registry, owner, metadata):
         with per_example():

@@ -20,6 +20,7 @@ from alithis_ape.transport import ProviderTransport
 from helpers.chains import per_example
 from helpers.machine import explore
 from helpers.samples import COMMITMENT, LEAVES
+from helpers.session import examples
 
 DATASET, MODEL = 1, 2
 DERIVED_FROM, TRAINED_ON = Relation.DERIVED_FROM.number, Relation.TRAINED_ON.number
@@ -73,7 +74,7 @@ def test_registry_deployed_upstream_is_found_on_the_fork(fork, upstream_registry
     assert find_registry(None, fork.network).address == upstream_registry
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(commitment=commitments)
 def test_minting_on_the_fork_leaves_upstream_as_it_was(
     fork_registry, owner, upstream_state, commitment
@@ -118,7 +119,7 @@ def test_inclusion_is_verified_on_the_fork(fork_registry, index):
 
 
 @given(index=st.integers(0, len(LEAVES) - 1), leaf=hashes | st.sampled_from(LEAVES))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 def test_no_other_leaf_is_included(fork_registry, index, leaf):
     included = fork_registry.verifyInclusion(DATASET, leaf, index, PATHS[index])
     assert included == (leaf == LEAVES[index])
@@ -160,4 +161,4 @@ def test_lineage_as_long_as_one_call_walks(fork_registry, node):
 
 
 def test_any_history_on_the_fork(accounts):
-    explore(accounts[5].deploy(container()), accounts, histories=3)
+    explore(accounts[5].deploy(container()), accounts, histories=examples(1))

@@ -1,6 +1,6 @@
 """`ape run deploy`, in a process of its own: on the embedded chain, and on a live network.
 
-The live network is an anvil with Calibration's chain id, which mines every second.
+The live network is an anvil with Calibration's chain id, which mines by the clock.
 """
 
 import json
@@ -24,13 +24,19 @@ from alithis_ape.sending import approve, unsent
 from helpers.anvil import run_anvil
 from helpers.registry_model import Relation
 from helpers.samples import COMMITMENT
-from helpers.scripts import PASSPHRASE, POOR, RICH, run_live, run_script
+from helpers.scripts import PASSPHRASE, POOR, RICH, run_here, run_live, run_script
 
 
 @pytest.fixture
 def deploy(live, addresses):
     """Runs `ape run deploy` on the stand-in."""
     return partial(run_live, live, "deploy")
+
+
+@pytest.fixture
+def deploy_here(live, addresses):
+    """Runs it in this process: where it is refused before anything is sent."""
+    return partial(run_here, live, "deploy")
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +133,8 @@ def test_refuses_without_an_account(deploy):
     assert "give --account or set ALITHIS_ACCOUNT" in refusal(deploy())
 
 
-def test_refuses_an_unknown_account(deploy):
-    assert "there is no account 'nobody'" in refusal(deploy(ALITHIS_ACCOUNT="nobody"))
+def test_refuses_an_unknown_account(deploy_here):
+    assert "there is no account 'nobody'" in refusal(deploy_here(ALITHIS_ACCOUNT="nobody"))
 
 
 @pytest.mark.parametrize("key", ["TEST::0", "imported"])
@@ -148,9 +154,9 @@ def test_refuses_an_account_that_holds_nothing(deploy, addresses):
     assert f"{addresses[POOR]} holds nothing on filecoin:calibration" in said
 
 
-def test_refuses_an_account_that_cannot_pay(deploy, live, addresses):
+def test_refuses_an_account_that_cannot_pay(deploy_here, live, addresses):
     live.rpc("anvil_setBalance", addresses[POOR], hex(10**12))
-    said = refusal(deploy("--account", POOR, "--yes"))
+    said = refusal(deploy_here("--account", POOR, "--yes"))
     assert "holds 0.000001 tFIL on filecoin:calibration, and it may cost 0.0" in said
     live.rpc("anvil_setBalance", addresses[POOR], "0x0")
 
@@ -165,17 +171,19 @@ def test_transaction_that_would_fail_is_refused_by_the_contracts_error(deployed,
             approve(transaction, account, "mint a model", yes=True)
 
 
-def test_refuses_to_send_unasked(deploy):
-    said = refusal(deploy("--account", RICH))
+def test_refuses_to_send_unasked(deploy_here):
+    said = refusal(deploy_here("--account", RICH))
     assert "--yes sends without asking" in said
 
 
-def test_refuses_a_dead_endpoint(deploy):
-    said = refusal(deploy("--account", RICH, network="filecoin:calibration:http://127.0.0.1:9"))
+def test_refuses_a_dead_endpoint(deploy_here):
+    said = refusal(
+        deploy_here("--account", RICH, network="filecoin:calibration:http://127.0.0.1:9")
+    )
     assert "http://127.0.0.1:9" in said
 
 
-def test_refuses_another_chain_than_the_named_one(deploy, live):
-    said = refusal(deploy("--account", RICH, network=f"filecoin:mainnet:{live.uri}"))
+def test_refuses_another_chain_than_the_named_one(deploy_here, live):
+    said = refusal(deploy_here("--account", RICH, network=f"filecoin:mainnet:{live.uri}"))
     assert "314159" in said
     assert "314" in said.replace("314159", "")

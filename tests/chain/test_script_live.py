@@ -15,10 +15,18 @@ from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
 from helpers.anvil import Node
 from helpers.manifests import write, write_model
-from helpers.scripts import POOR, RICH, run_live
+from helpers.scripts import POOR, RICH, run_here, run_live
 
 JSON = {"Content-Type": "application/json"}
 SENDS = "eth_sendRawTransaction"
+
+
+@pytest.fixture(scope="module")
+def deployed(live, addresses):
+    """Address of a registry on the stand-in, which Ape remembers."""
+    result = run_live(live, "deploy", "--account", RICH, "--yes", "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)["registry"]
 
 
 @pytest.fixture
@@ -55,14 +63,13 @@ def test_a_dataset_and_a_model_are_minted_and_verified_on_a_live_network(
     assert [(model["token"], model["relation"]) for model in found["models"]] == [(2, "trained_on")]
 
 
-def test_evidence_and_a_relayed_mint_on_a_live_network(live, addresses, tmp_path, store):
+def test_evidence_and_a_relayed_mint_on_a_live_network(live, addresses, deployed, tmp_path, store):
     def run(*command, status=0, alias=RICH):
         result = run_live(live, "registry", *command, "--account", alias, "--yes", "--json")
         assert result.returncode == status, result.stderr
         return result
 
-    deployed = run_live(live, "deploy", "--account", RICH, "--yes", "--json")
-    registry = ["--registry", json.loads(deployed.stdout)["registry"]]
+    registry = ["--registry", deployed]
     dataset = write(tmp_path / "rows.alithis", rows=60)
     leaf = next(Manifest.open(dataset).leaves()).hex()
 
@@ -165,9 +172,8 @@ def in_receipt(**changes):
         (in_receipt(logs=[{"a": "\x1b[31m"}]), "was carried out: look it up"),
     ],
 )
-def test_a_node_that_lies_of_what_it_did(live, addresses, tmp_path, change, expected):
+def test_a_node_that_lies_of_what_it_did(live, addresses, deployed, tmp_path, change, expected):
     """Whatever it says of a transaction that is out: its hash is told, for that to be looked up."""
-    run_live(live, "deploy", "--account", RICH, "--yes")
     dataset = write(tmp_path / "rows.alithis", rows=10)
     options = ("--store", str(tmp_path / "store"), "--unpublished", "--account", RICH)
     with between(live, change) as node:
@@ -218,19 +224,17 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
         ),
     ],
 )
-def test_a_node_that_answers_nonsense(live, addresses, tmp_path, lied_to, lie, expected):
-    deployed = run_live(live, "deploy", "--account", RICH, "--yes", "--json")
-    registry = ("--registry", json.loads(deployed.stdout)["registry"])
+def test_a_node_that_answers_nonsense(live, deployed, lied_to, lie, expected):
+    registry = ("--registry", deployed)
     with between(live, lambda method, answer: lie if method == lied_to else answer) as node:
-        result = run_live(node, "registry", "revoke-nonce", *registry, "--account", RICH, "--yes")
+        result = run_here(node, "registry", "revoke-nonce", *registry, "--account", RICH, "--yes")
 
     said = the_error(result)
     assert expected in said
     assert "\x1b" not in said
 
 
-def test_nothing_is_sent_unasked(live, addresses, tmp_path):
-    run_live(live, "deploy", "--account", RICH, "--yes")
+def test_nothing_is_sent_unasked(live, deployed, tmp_path):
     dataset = write(tmp_path / "rows.alithis", rows=10)
     store = ["--store", str(tmp_path / "store"), "--unpublished"]
     result = run_live(live, "mint_dataset", str(dataset), "--account", RICH, *store)

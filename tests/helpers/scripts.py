@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sysconfig
+from types import SimpleNamespace
 from typing import Any
+
+from click.testing import CliRunner
 
 from helpers.anvil import Node
 from helpers.paths import ROOT
@@ -20,10 +24,11 @@ ALONE = {"ALITHIS_GATEWAYS": "none", "ALITHIS_CACHE": "none"}
 PASSPHRASE = "correct horse"
 RICH, POOR = "alithis-rich", "alithis-poor"
 """Accounts that Ape keeps; the first has money on the stand-in for a live network."""
+UNLOCKED = {f"APE_ACCOUNTS_{alias}_PASSPHRASE": PASSPHRASE for alias in (RICH, POOR)}
 
 # As ape_geth has them, with the stand-in's clock.
 TIMES = json.dumps(
-    {"required_confirmations": 1, "block_time": 2, "transaction_acceptance_timeout": 60}
+    {"required_confirmations": 1, "block_time": 1, "transaction_acceptance_timeout": 60}
 )
 
 
@@ -46,12 +51,29 @@ def run_script(
     )
 
 
+def run_here(
+    node: Node, command: str, *options: str, network: str | None = None, **environment: str
+) -> SimpleNamespace:
+    """Runs a script on the node in Calibration's place, in this process.
+
+    A tenth of the time that `run_live` takes, for what is refused before anything is sent: Ape
+    keeps the clock of the real network here, and accounts that were unlocked stay so.
+    """
+    environment = ALONE | UNLOCKED | environment
+    absent = {name: None for name in os.environ if name.startswith(OURS)}
+    runner = CliRunner(mix_stderr=False, env=absent | environment)
+    program = importlib.import_module(f"scripts.{command}").cli
+    result = runner.invoke(program, [*options, "--network", network or node.choice])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
+
+
 def run_live(
     node: Node, command: str, *options: str, network: str | None = None, **environment: Any
 ) -> subprocess.CompletedProcess[str]:
     """Runs `ape run COMMAND` on the node in Calibration's place, its accounts unlocked."""
-    unlocked = {f"APE_ACCOUNTS_{alias}_PASSPHRASE": PASSPHRASE for alias in (RICH, POOR)}
     return run_script(
         *(command, *options, "--network", network or node.choice),
-        **{"APE_FILECOIN_CALIBRATION": TIMES, **unlocked, **environment},
+        **{"APE_FILECOIN_CALIBRATION": TIMES, **UNLOCKED, **environment},
     )

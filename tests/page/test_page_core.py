@@ -31,6 +31,7 @@ from helpers.abi import Account, Contract
 from helpers.anvil import run_anvil
 from helpers.forgeries import flip, forgeries, leaves, mint_tree, verify_all
 from helpers.paths import VECTOR_FILES
+from helpers.session import examples
 from helpers.strategies import leaf_sets
 
 VECTORS = VECTOR_FILES
@@ -177,7 +178,7 @@ def test_cids_of_raw_blocks(page):
 class TestDifferential:
     """Random proofs, good and altered: JavaScript, Python and Solidity must say the same."""
 
-    @settings(max_examples=15)
+    @settings(max_examples=examples(15))
     @given(size=st.integers(1, 300), seed=st.integers(0, 2**32), data=st.data())
     @example(size=1, seed=0, data=None)
     @example(size=256, seed=0, data=None)
@@ -197,7 +198,7 @@ class TestDifferential:
                 said = page.holds("inclusion", root=root.hex(), size=size, **asked)
                 assert said == solidity, name
 
-    @settings(max_examples=25)
+    @settings(max_examples=examples(25))
     @given(tree=leaf_sets(max_size=70), data=st.data())
     def test_absence(self, page, registry, owner, tree, data):
         root, size = reference.mth(tree), len(tree)
@@ -225,7 +226,7 @@ class TestDifferential:
         )
         assert said == python_excludes(root, size, leaf, index, left, right)
 
-    @settings(max_examples=200)
+    @settings(max_examples=examples(200))
     @given(data=st.data(), tree=leaf_sets(max_size=20))
     def test_proof_files(self, page, data, tree):
         """Written by Python, altered as text, read by both."""
@@ -249,7 +250,7 @@ class TestDifferential:
         if found is not None:
             assert proof.load(page.ask("proof", **asked).encode())[0] == found
 
-    @settings(max_examples=300)
+    @settings(max_examples=examples(300))
     @given(text=st.text(max_size=12))
     def test_texts(self, page, text):
         asked = {"data": text.encode("utf-8", "surrogatepass").hex(), "form": {"name": "text"}}
@@ -272,7 +273,7 @@ class TestDifferential:
         expected = hashlib.sha256(texts.text(text)).hexdigest()
         assert page.ask("digest", **asked) == expected
 
-    @settings(max_examples=300)
+    @settings(max_examples=examples(300))
     @given(sort=PICTURES, seed=st.integers(0, 2**32), mode=st.sampled_from(["L", "RGB", "RGBA"]))
     def test_pictures(self, page, sort, seed, mode):
         """Every sort of PNG, decoded by Pillow and by the page."""
@@ -285,7 +286,7 @@ class TestDifferential:
         else:
             assert page.ask("digest", **asked) == expected
 
-    @settings(max_examples=100)
+    @settings(max_examples=examples(100))
     @given(data=st.data())
     def test_damaged_pictures(self, page, data):
         """What the page decodes, Pillow decodes to the same."""
@@ -309,7 +310,7 @@ class TestDifferential:
         form = {"name": "pixels", "mode": mode}
         assert page.ask("digest", data=data.hex(), form=form) == expected
 
-    @settings(max_examples=150)
+    @settings(max_examples=examples(150))
     @given(data=st.data())
     def test_metadata_altered(self, page, data):
         """Both take it or both refuse it."""
@@ -329,7 +330,7 @@ class TestDifferential:
 
 
 class TestLineage:
-    @settings(max_examples=200)
+    @settings(max_examples=examples(200))
     @given(data=st.data(), count=st.integers(1, 12))
     def test_what_was_made_from_a_token(self, page, data, count):
         link = st.tuples(st.integers(2, 12), st.integers(1, 11), st.sampled_from(list(Relation)))
@@ -405,7 +406,7 @@ class TestTranscripts:
         made = artifacts.build(tmp_path_factory.mktemp("model") / "m", [b"w"], kind="model")
         return json.loads(json.dumps(made.metadata.document))
 
-    @settings(max_examples=200)
+    @settings(max_examples=examples(200))
     @given(few, few, few, st.sampled_from((b"r", b"s")), st.none() | st.integers(0, 5))
     def test_the_page_grades_as_the_library_does(
         self, page, document, seen, unseen, foreign, root, given

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
+from alithis.base import http
 from helpers.abi import Account, Contract
 from helpers.anvil import CALIBRATION
 from helpers.fake_chain import ACCOUNTS, FakeChain, serve_chain
 from helpers.registry_model import Relation
 from helpers.samples import COMMITMENT
 from helpers.session import ipfs_peer, pytest_sessionfinish  # noqa: F401
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _at_once() -> Iterator[None]:
+    """Nothing that is tried again is waited for; how long it is, its own tests say."""
+    with mock.patch.object(http, "FIRST_WAIT", 0.01):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -27,17 +36,23 @@ def owner(accounts) -> Account:
 
 
 @pytest.fixture(scope="module")
-def chain() -> FakeChain:
+def fake_chain() -> FakeChain:
     """A chain in Python."""
     return FakeChain()
 
 
 @pytest.fixture(autouse=True)
-def isolated(chain) -> Iterator[None]:
+def isolated(fake_chain) -> Iterator[None]:
     """Each test leaves the chain as it found it."""
-    snapshot = chain.snapshot()
+    snapshot = fake_chain.snapshot()
     yield
-    chain.restore(snapshot)
+    fake_chain.restore(snapshot)
+
+
+@pytest.fixture(scope="module")
+def chain(fake_chain) -> FakeChain:
+    """The chain, by the name that a test gives it: some have parameters of that name."""
+    return fake_chain
 
 
 @pytest.fixture(scope="module")

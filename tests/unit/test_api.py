@@ -29,6 +29,7 @@ from helpers import artifacts, commands
 from helpers.artifacts import build
 from helpers.paths import BUILT
 from helpers.serving import free_port, wait_until
+from helpers.session import examples
 from helpers.world import World, file_digest, read_idx, world_on
 
 
@@ -365,7 +366,7 @@ schema = schemathesis.pytest.from_fixture("api_schema")
 
 
 @schema.parametrize()
-@settings(max_examples=25, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck), database=None)
 def test_answers_are_as_described(case):
     lost = any(isinstance(value, list | dict | None) for value in (case.query or {}).values())
     # what is no text, number or flag has no one form in a URL: what arrives may be right again

@@ -34,6 +34,7 @@ from alithis.forms.form import BYTES, Form
 from alithis.forms.pool import Pool
 from helpers import strategies  # noqa: F401  (examples have no deadline)
 from helpers.paths import VECTOR_FILES
+from helpers.session import examples
 
 GREY, RGB, RGBA = (Form("pixels", mode) for mode in ("L", "RGB", "RGBA"))
 
@@ -329,7 +330,7 @@ class TestPixels:
         with pytest.raises(SourceError):
             RGB.canonical(start + data)
 
-    @settings(max_examples=200)
+    @settings(max_examples=examples(200))
     @given(kind=st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP"]), data=st.data())
     def test_damaged_image_is_decoded_or_refused(self, kind, data):
         file = bytearray(encoded(Image.fromarray(raster(8, 8, 3)), kind))

@@ -10,6 +10,7 @@ from alithis.manifest import merkle
 from alithis.manifest.disorder import Disorder
 from alithis.manifest.proof import Exclusion, Inclusion
 from helpers.artifacts import build_as_given
+from helpers.session import examples
 
 LEAVES = sorted(of_bytes(b"%d" % number) for number in range(700))
 
@@ -46,7 +47,7 @@ def holds(leaves, found):
 
 class TestBetweenProofs:
     @given(data=st.data())
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     def test_a_hidden_leaf_is_convicted_by_its_publishers_own_answers(self, data):
         size = data.draw(st.integers(2, 24))
         leaves = data.draw(st.permutations(LEAVES[:size]))

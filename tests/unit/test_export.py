@@ -33,6 +33,7 @@ from helpers.commands import refused, run
 from helpers.families import HOSTILE, make_family, model, of, tie_to
 from helpers.range_server import serving
 from helpers.registry_model import Relation
+from helpers.session import examples
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ class TestCycloneDX:
         (hashed,) = bill["metadata"]["component"]["hashes"]
         assert hashed["content"] == bill["components"][0]["hashes"][0]["content"]
 
-    @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=examples(6), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.dictionaries(
             st.sampled_from(

@@ -53,6 +53,7 @@ from alithis.readers import folder
 from helpers import reference
 from helpers.artifacts import tree_with_tiles
 from helpers.paths import ROOT, VECTOR_FILES
+from helpers.session import examples
 from helpers.strategies import digests, leaf_sets
 
 SAMPLE = Description("sample")
@@ -182,7 +183,7 @@ class TestBuild:
 
 
 class TestSameInputSameBytes:
-    @settings(max_examples=25)
+    @settings(max_examples=examples(25))
     @given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(0, 300), max_size=5))
     def test_order_and_cutting_of_batches(self, tmp_path_factory, seed, cuts):
         """Repeats too, and two rows that only their labels tell apart."""
@@ -803,7 +804,7 @@ class TestProve:
             assert proof.index == bisect_left(leaves, leaf)
             proof.check(memory.tree.root, memory.tree.size)
 
-    @settings(max_examples=60)
+    @settings(max_examples=examples(60))
     @given(
         shape=st.sampled_from(SHAPES),
         count=st.sampled_from([2, 255, 256, 257, 511, 513, 3000]),
@@ -916,7 +917,7 @@ class TestReads:
 class TestDamagedFiles:
     """Files that are not those of the commitment: an error, or a proof that is true."""
 
-    @settings(max_examples=150)
+    @settings(max_examples=examples(150))
     @given(
         shape=st.sampled_from(SHAPES),
         count=st.sampled_from([2, 3, 256, 300, 600]),

@@ -31,6 +31,7 @@ from alithis.manifest.builder import Stream, build
 from alithis.manifest.metadata import Description
 from alithis.manifest.reader import DataPoints, Manifest
 from helpers.paths import HELPERS
+from helpers.session import examples
 from helpers.strategies import digests
 
 SAMPLE = Description("sample")
@@ -135,7 +136,9 @@ class TestOnDisk:
             groups = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
         assert groups == [131072, 131072, 37856]
 
-    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(
         rows=st.lists(
             st.tuples(

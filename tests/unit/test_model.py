@@ -45,6 +45,7 @@ from alithis.training.wrappers.hasher import ItemHasher
 from helpers import reference
 from helpers.artifacts import build
 from helpers.commands import refused, run_json
+from helpers.session import examples
 
 ROWS = 10
 FOLDER = tempfile.TemporaryDirectory(prefix="alithis-fed-")
@@ -469,7 +470,7 @@ def headers(draw):
 
 
 @given(made=headers(), extra=st.sampled_from([0, 0, 0, -1, 1]))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_files_are_accepted_as_the_library_accepts_them(tmp_path_factory, made, extra):
     header, size = made
     folder = tmp_path_factory.mktemp("made")

@@ -23,6 +23,7 @@ from alithis.manifest.overlap import Paths, Side, require_comparable, shared
 from alithis.manifest.reader import DataPoints, Manifest
 from helpers.artifacts import build
 from helpers.commands import refused, run, run_json
+from helpers.session import examples
 from helpers.strategies import leaf_sets
 
 KEY, OTHER = PublisherKey(b"k" * SIZE), PublisherKey(b"o" * SIZE)
@@ -206,7 +207,7 @@ class TestComparable:
 
 
 class TestPaths:
-    @settings(max_examples=25)
+    @settings(max_examples=examples(25))
     @given(
         names=st.dictionaries(st.binary(max_size=3), st.integers(1, 4), min_size=1, max_size=30),
         data=st.data(),

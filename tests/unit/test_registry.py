@@ -32,6 +32,7 @@ from alithis.ipfs.cid import Cid
 from alithis.manifest import merkle
 from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
 from helpers.fake_chain import reverting
+from helpers.session import examples
 from helpers.transports import Counting
 
 LEAVES = sorted(of_bytes(bytes([number])) for number in range(5))
@@ -680,7 +681,9 @@ class TestLies:
             )
 
     @settings(
-        max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=examples(300),
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     @given(
         answer=st.recursive(
@@ -719,7 +722,9 @@ class TestLies:
         return list(reader.tokens()), returned[0]
 
     @settings(
-        max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=examples(300),
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     @given(place=st.integers(0), value=st.integers(0, 255))
     def test_changed_byte_is_refused_or_seen(self, reader, honest, place, value):

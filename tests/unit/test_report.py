@@ -46,6 +46,7 @@ from helpers.commands import refused, run
 from helpers.families import HOSTILE, dataset, images, make_family, model, of, tie_to
 from helpers.html_page import Page
 from helpers.registry_model import Relation
+from helpers.session import examples
 from helpers.transports import Altered
 
 
@@ -719,7 +720,7 @@ class TestHostileTexts:
     def test_in_markdown(self, text, plain):
         assert markdown_types(written(text, "markdown")) == plain[1]
 
-    @settings(max_examples=100)
+    @settings(max_examples=examples(100))
     @given(text=st.text(min_size=1, max_size=40).filter(str.strip))
     def test_any_text_is_only_text(self, text, plain):
         assert Page(written(text, "html")).tags == plain[0].tags

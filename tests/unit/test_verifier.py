@@ -37,6 +37,7 @@ from alithis.verify.target import Target
 from alithis.verify.tokens import verify_tokens
 from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE, Commitment, LinkedModel
 from helpers.artifacts import build, commitment, rewrite
+from helpers.session import examples
 from helpers.transports import Counting
 
 PHOTOS = [b"photo %d" % number for number in range(300)]  # more than a tile of them
@@ -184,7 +185,7 @@ class TestVerdicts:
             assert ask_one(reader, shelf, hashed(middle.to_bytes(32))).verdict == ABSENT
 
     @given(leaf=st.one_of(st.sampled_from(LEAVES), st.binary(min_size=32, max_size=32)))
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=examples(40))
     def test_any_leaf_is_either(self, reader, shelf, leaf):
         expected = INCLUDED if leaf in LEAVES else ABSENT
         assert ask_one(reader, shelf, hashed(leaf)).verdict == expected
@@ -808,7 +809,7 @@ class TestProofFiles:
             failed(ask_one(Record(reader, size=1), nothing, target), "path")
 
     @given(change=st.data())
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=examples(150))
     def test_any_change_is_noticed(self, opened, tmp_path_factory, change):
         folder = tmp_path_factory.mktemp("mutants")
         leaf = change.draw(st.sampled_from([LEAVES[9], LEAVES[299], BETWEEN, LOWEST, HIGHEST]))
