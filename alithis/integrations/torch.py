@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alithis.base.text import first_line
+from alithis.errors import SourceError
 from alithis.integrations.common import require, save_tensors
 from alithis.training.model import json_or_text
 
@@ -64,7 +66,11 @@ def save_weights(module: Any, path: Path | str) -> list[str]:
     torch = require("torch", "PyTorch", "torch")
     state = {_bare(name): value for name, value in module.state_dict().items()}
     found = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    save_tensors(_untied(found), path, extra="torch", kind="torch")
+    try:
+        tensors = _untied(found)
+    except RuntimeError as error:  # a sparse tensor, or one on the device "meta", has no memory
+        raise SourceError(f"{path}: cannot be written: {first_line(error)}") from error
+    save_tensors(tensors, path, extra="torch", kind="torch")
     return sorted(state.keys() - found.keys())
 
 
