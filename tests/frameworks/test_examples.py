@@ -1,4 +1,4 @@
-"""The examples, as anybody would run them."""
+"""The examples, run from the command line."""
 
 import re
 import subprocess
@@ -84,7 +84,7 @@ def paths(folder, manifest, leaves):
 
 
 def cut(folder, manifest):
-    """The speeches that a dataset's passages are of."""
+    """The speeches that a dataset's passages come from."""
     return {path.partition("#")[0] for path in paths(folder, manifest, manifest.leaves())}
 
 
@@ -118,7 +118,7 @@ def test_transcripts_of_the_classifiers(speeches):
 
 def test_classifiers_learned_and_the_fine_tune_more_of_recent_speeches(speeches):
     *_, said = speeches
-    found = re.findall(r"(\S+): ([0-9.]+)% of the test, ([0-9.]+)% of it since", said)
+    found = re.findall(r"(\S+): ([0-9.]+)% of the test, ([0-9.]+)% of its passages since", said)
     accuracy = {name: (float(all_), float(recent)) for name, all_, recent in found}
     base, tuned = accuracy["party"], accuracy["party-recent"]
     assert base[0] > 70  # 52 by always saying the same

@@ -95,7 +95,7 @@ def test_batches_left_out_are_not_recorded(images, labels, pixels, tmp_path):
 
 
 class Diverging(Bright):
-    """Its settings hold what is no JSON, as `save_hyperparameters` takes all there is."""
+    """Its settings contain values that are no JSON: `save_hyperparameters` saves everything."""
 
     def __init__(self, loss, rate=float("inf"), activation=torch.relu):
         super().__init__(rate)

@@ -1,4 +1,4 @@
-"""MLflow, with a store of its own on this machine."""
+"""MLflow, with a local store."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""PyTorch's tensors, datasets and loaders, in this process and in workers."""
+"""PyTorch tensors, datasets and loaders, in this process and in workers."""
 
 import copy
 import os
@@ -51,14 +51,14 @@ class Pictures(Dataset):
 
 
 class Batches(Pictures):
-    """One that gives whole batches, as Hugging Face's do."""
+    """A dataset that returns whole batches, as those of Hugging Face do."""
 
     def __getitems__(self, numbers):
         return [self[at] for at in numbers]
 
 
 class Floats(Pictures):
-    """One that gives what was made of the pictures."""
+    """A dataset that returns converted pictures."""
 
     def __getitem__(self, at):
         image, label = super().__getitem__(at)
@@ -66,7 +66,7 @@ class Floats(Pictures):
 
 
 class Stream(IterableDataset):
-    """An iterable dataset that its workers share out."""
+    """An iterable dataset that is divided among workers."""
 
     def __init__(self, images):
         self.images = images
@@ -79,7 +79,7 @@ class Stream(IterableDataset):
 
 
 class Fatal(Pictures):
-    """One whose worker is killed when it reads picture 50."""
+    """A dataset whose worker is killed when it reads picture 50."""
 
     def __getitem__(self, at):
         if at == 50:
@@ -204,7 +204,7 @@ class TestLoader:
     @WORKERS
     @pytest.mark.parametrize("made", [Pictures, Batches, Stream])
     def test_loop_that_stops_early(self, images, labels, pixels, workers, made):
-        """Workers are batches ahead by then: these were not fed."""
+        """Workers have made batches ahead by then, which the loop never receives."""
         run = Run("r")
         data = made(images) if made is Stream else made(images, labels)
         loader = run.use(DataLoader(data, **workers), pixels)
@@ -451,7 +451,7 @@ class TestTensor:
 
 
 def test_spawned_workers(images, labels, pixels):
-    """They are sent what a forked one inherits. To start them takes seconds: one test for all."""
+    """Objects are pickled for them. Starting them takes seconds, so there is one test for all."""
     run = Run("r")
     fed = run.use(Floats(images, labels), pixels, source=images)
     loader = run.use(
@@ -465,7 +465,7 @@ def test_spawned_workers(images, labels, pixels):
 
 
 def test_channels_come_first(tmp_path):
-    """As PyTorch has pictures; the manifest's form has the samples of a pixel side by side."""
+    """PyTorch has the channels of pictures first; the manifest's form has them last."""
     from conftest import manifest_of
 
     from alithis import readers
@@ -481,7 +481,7 @@ def test_channels_come_first(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_attributes_set_on_a_loader(pictures, pixels, workers):
-    """As Lightning sets a function that seeds the workers."""
+    """Lightning, for example, sets a function that seeds the workers."""
     run = Run("r")
     loader = run.use(DataLoader(pictures, batch_size=16, num_workers=workers), pixels)
     loader.collate_fn = len
@@ -514,7 +514,7 @@ def test_real_loop(pictures, pixels, tmp_path):
 
 
 class Towers(torch.nn.Module):
-    """A module, whose second layer has the first's weight where it is tied."""
+    """A module whose second layer shares the first layer's weight if it is tied."""
 
     def __init__(self, tied):
         super().__init__()
@@ -524,7 +524,7 @@ class Towers(torch.nn.Module):
 
 
 class Views(Towers):
-    """One with buffers that are views of larger storage, and views of a parameter."""
+    """A module with buffers that are views of larger storage, and views of a parameter."""
 
     def __init__(self):
         super().__init__(tied=True)
@@ -540,7 +540,7 @@ class Views(Towers):
 
 
 class Extra(Towers):
-    """One with state that is no tensor."""
+    """A module with state that is no tensor."""
 
     def get_extra_state(self):
         return {"scale": 1.5}

@@ -101,7 +101,7 @@ def test_tokenized_dataset_with_a_source(raw, sentences, tmp_path):
 
 
 class Linear(torch.nn.Module):
-    """A module that is none of Hugging Face's, which a Trainer takes as well."""
+    """A module that is no Hugging Face model; a Trainer accepts it too."""
 
     def __init__(self):
         super().__init__()
@@ -133,7 +133,7 @@ def test_module_that_is_no_pretrained_model(raw, sentences, tmp_path):
 
 
 def chunked(batch):
-    """Join a batch's texts and cut them anew, as causal language models are fed."""
+    """Join the texts of a batch and cut them into chunks, as for causal language models."""
     joined = {column: list(chain(*rows)) for column, rows in batch.items()}
     return {
         column: [words[at : at + 20] for at in range(0, len(words), 20)]
@@ -248,7 +248,7 @@ def ids(data):
     ],
 )
 def test_rows_of_the_dataset_are_recorded(raw, sentences, use, count):
-    """And what is done to them sees nothing else."""
+    """And functions that map them see no other column."""
     run = Run("ships")
     fed, plain = use(run.use(raw, sentences, point="text")), use(raw)
     assert transcript(run) == (0, COUNT, 0, 0)
@@ -280,7 +280,7 @@ def test_rows_made_from_several_count_as_all(raw, sentences, use):
 
 
 def test_rows_are_recorded_after_filtering(raw, sentences):
-    """Whatever order they had before."""
+    """In any previous order."""
     run, again = Run("ships"), Run("ships")
     mixed = run.use(raw, sentences, point="text").shuffle(seed=3)
     kept = mixed.filter(lambda row: row["label"]).map(tokenized, batched=True).select([5, 2])

@@ -68,7 +68,7 @@ def records(tmp_path_factory):
 
 
 def fed(run):
-    """Seen, unseen, foreign, given."""
+    """The numbers of a transcript: seen, unseen, foreign, given."""
     found = run.inputs()[0].transcript
     return found.seen, found.unseen, found.foreign, found.given
 
@@ -289,7 +289,7 @@ class TestFedLog:
             FedLog(tmp_path).add(self.digests([1]), 1)
 
     def test_many_points_in_little_memory(self, tmp_path):
-        """Ten million are noted and compared in less memory than their digests take."""
+        """Ten million are logged and compared in less memory than their digests take."""
         code = f"""
 import resource, hashlib, sys
 import numpy as np
@@ -1115,7 +1115,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
             pytest.fail("it did begin")
 
     def test_manifest_of_a_dataset_is_not_replaced(self, tmp_path):
-        """As when both are called after the data."""
+        """For example, if both are named after the data."""
         place = tmp_path / "digits.alithis"
         build_as_given(place, [of_bytes(b"one"), of_bytes(b"two")])
         with (
