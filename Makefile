@@ -22,7 +22,7 @@ PROFILE := ordinary
 SUITE := $(SHARED) --hypothesis-profile=$(PROFILE) $(ARGS)
 PAGE := alithis/web/index.html
 ANVIL := node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil
-# A release of which machines without a GPU may have a small build at hand (docs/training.md).
+# A release of which machines without a GPU may have a small build available (docs/training.md).
 TORCH := 2.13.0
 # Not what is trained with: that has constraints of its own.
 LOCK_EXTRAS := --extra test --extra dev --extra node
@@ -196,7 +196,7 @@ $(STAMPS)/lint: $(STAMPS)/test
 
 # What is trained with goes together with NumPy 2 and not with Ape. PyTorch's own requirements on
 # Linux are gigabytes of CUDA; a build for the processor alone is taken where pip finds one
-# (docs/training.md, "On this machine").
+# (docs/training.md, "Tests with the frameworks").
 $(FRAMES)/installed: pyproject.toml constraints-frameworks.txt $(STAMPS)/venv $(NODE_STAMP)
 	@echo 'Installing the frameworks into $(FRAMES)'
 	@test -x $(FRAMES)/bin/python || $(BIN)/python -m venv --clear $(FRAMES)

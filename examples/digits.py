@@ -2,16 +2,16 @@
 
     python examples/digits.py [FOLDER]
 
-It needs `pip install 'alithis[sklearn,torch]'` and no network: the digits come with scikit-learn.
-Written are four manifests, into FOLDER (default: build/digits):
+Install `alithis[sklearn,torch]` first. No network is needed: scikit-learn includes the digits. Four
+manifests are written to FOLDER (default: build/digits):
 
     digits.alithis        1,797 pictures of 8 x 8 pixels
-    digits-even.alithis   those of even digits, derived from it
+    digits-even.alithis   the even digits, derived from it
     even.alithis          a network trained on these
     tuned.alithis         the same, fine-tuned on all digits with its first layers frozen:
                           `alithis overlap even.alithis tuned.alithis --list` names them
 
-`ape run mint_dataset` and `ape run mint_model --link derived_from=…` put them on a chain.
+`ape run mint_dataset` and `ape run mint_model --link derived_from=…` mint tokens for them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(folder: Path) -> None:
 
 
 def digits() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return pictures of 8 x 8 pixels, whose samples are 0 to 16, and their labels."""
+    """Return pictures of 8 x 8 pixels with values from 0 to 16, and their labels."""
     found = load_digits()
     return found.images.astype(np.uint8), found.target.astype(np.int64)
 
@@ -78,7 +78,7 @@ def dataset(
 
 
 def layers() -> nn.Sequential:
-    """Return a network that was not trained yet."""
+    """Return an untrained network."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 10)
     )
@@ -96,7 +96,9 @@ def train(
     optimizer = torch.optim.Adam(
         [each for each in network.parameters() if each.requires_grad], lr=0.01
     )
-    with Run(name, description="Tells digits apart.", task="image-classification") as run:
+    with Run(
+        name, description="Classifies handwritten digits.", task="image-classification"
+    ) as run:
         run.log_seeds(torch=SEED)
         run.log_params(epochs=EPOCHS, batch_size=BATCH)
         data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))

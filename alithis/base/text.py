@@ -54,4 +54,4 @@ def one_line(value: object, limit: int = 200) -> str:
 
 def first_line(error: object) -> str:
     """Return the first line of an error's message; libraries add paragraphs of advice."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

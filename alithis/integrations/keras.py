@@ -1,6 +1,6 @@
 """Keras 3, on any backend: a callback that records settings, metrics and weights in a Run.
 
-What is fed is wrapped by `Run.use`: arrays, a ``PyDataset``, a DataLoader of PyTorch's.
+Pass the training data through `Run.use`: arrays, a ``PyDataset`` or a PyTorch DataLoader.
 """
 
 from __future__ import annotations
@@ -8,24 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alithis.errors import MissingExtraError, SourceError
-
-try:
-    import keras
-except ImportError as error:
-    raise MissingExtraError("Keras", "keras") from error
-
+from alithis.integrations.common import require, save_tensors
 from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
     from alithis.training.run import Run
 
+keras = require("keras", "Keras", "keras")
 
-class RunCallback(keras.callbacks.Callback):  # type: ignore[misc]
+
+class RunCallback(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
     """Records a fit: its settings, the metrics of its last epoch, and the weights at its end.
 
-    It stands last in the list of callbacks: one after it may change the weights when they are
-    recorded already, as ``EarlyStopping(restore_best_weights=True)`` does.
+    Put it last in the list of callbacks: a callback after it could change the weights when they are
+    already saved, as ``EarlyStopping(restore_best_weights=True)`` does.
     """
 
     def __init__(self, run: Run, weights: Path | str) -> None:
@@ -41,7 +37,9 @@ class RunCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Any = None) -> None:
         """Record the settings."""
         model, loss = self.model, self.model.loss
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # scales the loss
+        optimizer = getattr(
+            model.optimizer, "inner_optimizer", model.optimizer
+        )  # of a LossScaleOptimizer
         self._run.log_params(
             model=model.name,
             backend=keras.backend.backend(),
@@ -62,19 +60,14 @@ class RunCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def save_weights(model: Any, path: Path | str) -> None:
-    """Write a model's weights as a safetensors file, by the paths that Keras gives them.
+    """Write a model's weights as a safetensors file, named by their paths in Keras.
 
-    Of weights with the same path, in the order of ``model.weights``, the second is ``PATH#1``.
+    If several weights have the same path, the second in ``model.weights`` is named ``PATH#1``.
 
     Raises:
         MissingExtraError: safetensors is not installed.
         SourceError: the file cannot be written.
     """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-    except ImportError as error:
-        raise MissingExtraError("safetensors", "keras") from error
     import numpy as np
 
     tensors = dict[str, Any]()
@@ -84,7 +77,4 @@ def save_weights(model: Any, path: Path | str) -> None:
             count += 1
             name = f"{each.path}#{count}"
         tensors[name] = np.ascontiguousarray(keras.ops.convert_to_numpy(each.value))
-    try:
-        save_file(tensors, Path(path))
-    except (OSError, SafetensorError) as error:
-        raise SourceError(f"{path}: cannot be written: {error}") from error
+    save_tensors(tensors, path, extra="keras")

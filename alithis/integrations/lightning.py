@@ -1,6 +1,6 @@
 """PyTorch Lightning: a callback that records settings, metrics and weights in a Run.
 
-What is fed is wrapped by `Run.use`: datasets or DataLoaders, before the trainer has them.
+Pass the training data through `Run.use` before you give it to the trainer: datasets or DataLoaders.
 """
 
 from __future__ import annotations
@@ -8,32 +8,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alithis.errors import MissingExtraError
-
-try:
-    from lightning.pytorch import Callback
-except ImportError as error:
-    raise MissingExtraError("Lightning", "lightning") from error
-
+from alithis.integrations.common import require
 from alithis.integrations.torch import write
 from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
     from alithis.training.run import Run
 
+Callback = require("lightning.pytorch", "Lightning", "lightning").Callback
 
 _OWN = (
     *("model", "max_epochs", "max_steps", "precision", "accumulate_grad_batches", "devices"),
     *("optimizers", "learning_rates", "not_written"),
 )
-"""What is recorded beside hyperparameters; one of these names is put as ``hparams.NAME``."""
+"""Names that are recorded anyway; a hyperparameter of this name becomes ``hparams.NAME``."""
 
 
-class RunCallback(Callback):  # type: ignore[misc]
-    """Records a fit: hyperparameters, optimizers, what was logged, and the weights at its end.
+class RunCallback(Callback):  # type: ignore[misc, valid-type]
+    """Records a fit: hyperparameters, optimizers, logged metrics, and the weights at its end.
 
-    The weights are those that the module has when all callbacks are done, averaged ones too.
-    After a test they are those that were tested, of the best checkpoint perhaps.
+    The weights are those of the module after all callbacks, for example averaged ones. After a test
+    they are the weights that were tested, for example those of the best checkpoint.
     """
 
     def __init__(self, run: Run, weights: Path | str) -> None:
@@ -61,30 +56,30 @@ class RunCallback(Callback):  # type: ignore[misc]
         )
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Record the optimizers; there are some only now."""
+        """Record the optimizers, which are configured by now."""
         names = [type(each).__name__ for each in trainer.optimizers]
         rates = [group["lr"] for each in trainer.optimizers for group in each.param_groups]
         self._run.log_params(optimizers=names, learning_rates=json_or_text(rates))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Record what was logged."""
+        """Record the logged metrics."""
         self._log(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Record what was logged."""
+        """Record the logged metrics."""
         self._log(trainer)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Save the weights: callbacks that average them did so at the training's end."""
+        """Save the weights: callbacks that average them did so in ``on_train_end``."""
         self._save(trainer, pl_module)
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
-        """Record what was logged of a test, and save the weights that were tested."""
+        """Record the metrics of a test, and save the weights that were tested."""
         self._log(trainer)
         self._save(trainer, pl_module)
 
     def _save(self, trainer: Any, pl_module: Any) -> None:
-        """Save the weights, in the process that is the first."""
+        """Save the weights, in the first process only."""
         if trainer.is_global_zero:
             write(self._run, pl_module, self._weights)
             self._run.save_model(self._weights)

@@ -1,14 +1,17 @@
-"""MLflow: a finished run of its becomes a model's manifest, and our digests go back into it."""
+"""MLflow: build a model's manifest from a finished run, and log our digests in that run."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alithis.errors import MissingExtraError, SourceError, StorageError
+from alithis.base.text import first_line
+from alithis.errors import SourceError, StorageError
+from alithis.integrations.common import require
 from alithis.ipfs.cid import Cid
 from alithis.manifest.transcript import RELATIONS, Input, stated_inputs
 from alithis.training.model import ModelFacts, json_or_text
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from alithis.manifest.reader import Manifest
 
 METADATA = "alithis.manifest.metadata"
-"""The tag of a run, or of a dataset input, that holds the SHA-256 of a metadata.json."""
+"""The tag of a run or dataset input that contains the SHA-256 of a metadata.json."""
 
 _CONTEXT = "mlflow.data.context"
 _CONTEXTS = {
@@ -29,23 +32,23 @@ _CONTEXTS = {
     "test": "tested_on",
     "testing": "tested_on",
 }
-_DIGEST = 36  # characters that MLflow keeps of a dataset's digest
+_DIGEST = 36  # characters of a dataset's digest that MLflow keeps
 
 
 def facts(run_id: str, *, uri: str | None = None) -> ModelFacts:
-    """Read what MLflow knows of a run.
+    """Read what MLflow recorded about a run.
 
-    Parameters and metrics are taken as they are (of a metric, its last value). A dataset input
-    becomes one of ours where its tag `METADATA`, which `log_input` sets, names the manifest; the
-    others are listed among the parameters, as ``mlflow.inputs``, with the digest that MLflow has.
+    Parameters are kept, and of each metric the last value. A dataset input whose tag `METADATA`
+    names a manifest (`log_input` sets it) becomes an input of the model. The others are listed as
+    the parameter ``mlflow.inputs``, with MLflow's digests.
 
     Args:
         run_id: the run's id.
-        uri: the tracking store; by default the one that MLflow is set to.
+        uri: the tracking store; by default the one that MLflow is configured with.
 
     Raises:
         MissingExtraError: MLflow is not installed.
-        StorageError: there is no such run, or no answer.
+        StorageError: there is no such run, or the store does not answer.
     """
     run = _run(_client(uri), run_id)
     tags = run.data.tags
@@ -71,23 +74,23 @@ def facts(run_id: str, *, uri: str | None = None) -> ModelFacts:
 
 
 def artifacts(run_id: str, folder: Path, *, uri: str | None = None) -> list[Path]:
-    """Fetch a run's artefacts; nothing is unpickled.
+    """Download a run's artifacts; nothing is unpickled.
 
-    A model's manifest is made of the folder, so that files are named as MLflow names them: of
-    two models in folders of their own, each has an ``MLmodel``.
+    Build the model's manifest from the whole folder, so that files keep their paths in MLflow: if
+    there are two models, each has a file ``MLmodel`` in its folder.
 
     Args:
         run_id: the run's id.
-        folder: where they are put, and nothing else is.
-        uri: the tracking store; by default the one that MLflow is set to.
+        folder: where to put them; it should contain nothing else.
+        uri: the tracking store; by default the one that MLflow is configured with.
 
     Returns:
-        The files and folders at the top.
+        The files and folders at the top level.
 
     Raises:
         MissingExtraError: MLflow is not installed.
-        SourceError: there is none.
-        StorageError: there is no such run, or they cannot be fetched.
+        SourceError: the run has no artifacts.
+        StorageError: there is no such run, or they cannot be downloaded.
     """
     client = _client(uri)
     _run(client, run_id)
@@ -95,10 +98,12 @@ def artifacts(run_id: str, folder: Path, *, uri: str | None = None) -> list[Path
     try:
         names = [each.path for each in client.list_artifacts(run_id)]
         paths = [Path(client.download_artifacts(run_id, name, str(folder))) for name in names]
-    except Exception as error:  # the stores raise what their libraries do
-        raise StorageError(f"run {run_id}: artefacts cannot be fetched: {_line(error)}") from error
+    except Exception as error:  # each kind of store raises its library's errors
+        raise StorageError(
+            f"run {run_id}: artifacts cannot be downloaded: {first_line(error)}"
+        ) from error
     if not paths:
-        raise SourceError(f"run {run_id}: no artefacts")
+        raise SourceError(f"run {run_id}: no artifacts; log the model in this run first")
     return paths
 
 
@@ -109,36 +114,36 @@ def log_input(
 
     Args:
         run_id: the run's id.
-        manifest: the dataset's.
+        manifest: the dataset's manifest.
         relation: ``trained_on``, ``validated_on`` or ``tested_on``: the input's context.
-        uri: the tracking store; by default the one that MLflow is set to.
+        uri: the tracking store; by default the one that MLflow is configured with.
 
     Raises:
         MissingExtraError: MLflow is not installed.
-        StorageError: there is no such run, or no answer.
+        StorageError: there is no such run, or the store does not answer.
     """
     client, data = _client(uri), manifest.metadata
     source = {"root": data.root.hex(), "size": data.size}
     profile = {"num_rows": data.items, "distinct": data.size, "form": data.form.name}
     given = _dataset_input(relation, data.name, data.digest, source, profile)
     _run(client, run_id)
-    with _Answered(run_id):
+    with _mlflow_errors(run_id):
         client.log_inputs(run_id, [given])
 
 
 def log_model(run_id: str, manifest: Manifest, *, uri: str | None = None) -> None:
     """Log a model's manifest as tags of the run that made it, and its inputs as dataset inputs.
 
-    MLflow keeps an input once for each run: of one that is used in two ways, the first.
+    MLflow keeps each input once per run: if a dataset has two relations, the first is kept.
 
     Args:
         run_id: the run's id.
-        manifest: the model's.
-        uri: the tracking store; by default the one that MLflow is set to.
+        manifest: the model's manifest.
+        uri: the tracking store; by default the one that MLflow is configured with.
 
     Raises:
         MissingExtraError: MLflow is not installed.
-        StorageError: there is no such run, or no answer.
+        StorageError: there is no such run, or the store does not answer.
         FormatError: the manifest states its inputs wrongly.
     """
     client, data = _client(uri), manifest.metadata
@@ -152,7 +157,7 @@ def log_model(run_id: str, manifest: Manifest, *, uri: str | None = None) -> Non
         "alithis.size": str(data.size),
         "alithis.uri": _token_uri(data.digest),
     }
-    with _Answered(run_id):
+    with _mlflow_errors(run_id):
         for name, value in tags.items():
             client.set_tag(run_id, name, value)
         if inputs:
@@ -198,9 +203,9 @@ def _inputs(run: Any) -> tuple[list[Input], list[dict[str, str]]]:
 
 
 def _value(text: str) -> Any:
-    """Read a parameter, which MLflow keeps as text, as the number or truth value that it was.
+    """Convert a parameter, which MLflow stores as text, to the number or truth value that it was.
 
-    A number is what Python prints as this very text: ``0012345`` and ``1234e05`` are names.
+    Only the text that Python prints for a number is one: ``0012345`` and ``1234e05`` stay text.
     """
     words = {"True": True, "False": False, "None": None}
     if text in words:
@@ -216,35 +221,21 @@ def _value(text: str) -> Any:
 
 
 def _client(uri: str | None) -> Any:
-    try:
-        from mlflow import MlflowClient
-    except ImportError as error:
-        raise MissingExtraError("MLflow", "mlflow") from error
-    return MlflowClient(tracking_uri=uri)
+    return require("mlflow", "MLflow", "mlflow").MlflowClient(tracking_uri=uri)
 
 
 def _run(client: Any, run_id: str) -> Any:
-    with _Answered(run_id):
+    with _mlflow_errors(run_id):
         return client.get_run(run_id)
 
 
-class _Answered:
-    """Says of MLflow's errors, in one line, what they are about."""
-
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Translate."""
-        if isinstance(error, Exception):
-            raise StorageError(f"MLflow's run {self._run_id}: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+@contextmanager
+def _mlflow_errors(run_id: str) -> Iterator[None]:
+    """Turn MLflow's errors into one line that names the run."""
+    try:
+        yield
+    except Exception as error:
+        raise StorageError(f"MLflow's run {run_id}: {first_line(error)}") from error
 
 
 def _version() -> str:

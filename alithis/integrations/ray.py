@@ -1,9 +1,9 @@
-"""Hash a dataset on many machines: Ray Data digests its parts and sorts the data points.
+"""Hash a dataset on many machines: Ray Data hashes its parts and sorts the data points.
 
-The result is the single machine's, byte for byte: a `Source` is cut into parts that name and
-digest their data points as the whole would, and what comes back sorted is checked against the
-order that it must have. Workers open the source themselves, so that each machine of a cluster
-must reach it: a shared folder, or a URL, with the credentials in its own environment.
+The result is the same as on a single machine, byte for byte: a `Source` is cut into parts that name
+and hash their data points as the whole source does, and the order of the sorted data points is
+checked. Workers open the source themselves. Each machine of the cluster must be able to read it: a
+shared folder, or a URL with the credentials in the machine's environment.
 
 Source: Ray's documentation of `ray.data.Dataset.map_batches` and `sort`.
 """
@@ -23,52 +23,54 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from alithis.base.progress import Progress
-from alithis.errors import AlithisError, MissingExtraError, SourceError
+from alithis.base.text import first_line
+from alithis.errors import AlithisError, SourceError
 from alithis.forms.pool import Pool
+from alithis.integrations.common import require
 from alithis.manifest.sorter import Presorted, settled, sorted_table, table_of
 from alithis.readers import Skips, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PARTS_PER_CPU = 4  # so that a slow part does not keep the others waiting
+_PARTS_PER_CPU = 4  # so that one slow part does not delay the end
 _MAX_PARTS = 10_000
-_KNOCK = 5.0  # seconds
-_POLL = 1.0  # seconds between two looks at how far the workers are
+_KNOCK = 5.0  # seconds to wait for the cluster to accept a connection
+_POLL = 1.0  # seconds between two progress reports
 
 
 @contextmanager
 def presorted(
     source: Source, *, workers: int | None = None, progress: Progress | None = None
 ) -> Iterator[Presorted]:
-    """Digest and sort a source with Ray; what comes of it lasts as long as the block.
+    """Hash and sort a source with Ray; the result can be used within the ``with`` block.
 
-    The cluster is the one that RAY_ADDRESS names, or one that this process is connected to, or
-    else is started on this machine and stopped at the end. What the parts passed over is in
-    ``source.skipped`` then.
+    The cluster is the one that this process is connected to, or that RAY_ADDRESS names. Otherwise
+    one is started on this machine and stopped at the end. ``source.skipped`` then lists what the
+    parts skipped.
 
     Args:
-        source: the data points. With a source that cannot be cut, one worker digests it.
-        workers: processors to use, on a machine of ours; by default all of them.
-        progress: is told how far the work is.
+        source: the data points. A source that cannot be cut is hashed by one worker.
+        workers: processors to use, if a cluster is started; by default all of them.
+        progress: receives the progress.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        SourceError: something cannot be read, there is no data point, or a worker failed.
+        SourceError: a file cannot be read, there are no data points, or a worker failed.
     """
     progress = progress or Progress()
     with _connected(workers) as ray, _translated(ray):
         processors = int(ray.cluster_resources().get("CPU", 1))
         parts = source.parts(min(_PARTS_PER_CPU * processors, _MAX_PARTS))
-        notes = ray.remote(_Notes).options(num_cpus=0).remote()
+        reports = ray.remote(_Reports).options(num_cpus=0).remote()
         progress.phase("hashing", source.count, unit="data points")
-        with _reported(lambda: ray.get(notes.total.remote()), progress):
+        with _reported(lambda: ray.get(reports.total.remote()), progress):
             rows = ray.data.from_items(_packed(parts), override_num_blocks=len(parts))
             digested = rows.map_batches(
-                _digested, batch_size=1, batch_format="pyarrow", fn_kwargs={"notes": notes}
+                _digested, batch_size=1, batch_format="pyarrow", fn_kwargs={"reports": reports}
             )
             found = digested.sort("leaf").materialize()
-        for skipped in ray.get(notes.skipped.remote()):
+        for skipped in ray.get(reports.skipped.remote()):
             source.skipped.extend(skipped)
         schema = found.schema()
         if schema is None or not found.count():
@@ -80,21 +82,21 @@ def _packed(parts: list[Source]) -> list[dict[str, Any]]:
     """Pickle parts for the workers.
 
     Raises:
-        SourceError: one is tied to this process.
+        SourceError: a part cannot be pickled.
     """
     from ray import cloudpickle
 
     dumps: Callable[[Any], bytes] = cloudpickle.dumps
     try:
         return [{"part": at, "source": dumps(part)} for at, part in enumerate(parts)]
-    except Exception as error:  # pickling raises nearly anything
+    except Exception as error:  # pickling may raise any error
         raise SourceError(
             f"this source cannot be sent to Ray's workers ({error}): leave --engine out"
         ) from error
 
 
 def _tables(found: Any) -> Iterator[pa.Table]:
-    """Yield sorted blocks; Ray has sorted them by leaf, and the rest is done here."""
+    """Yield sorted blocks. Ray sorted them by leaf; equal leaves are put in order here."""
     for block in found.iter_batches(batch_size=None, batch_format="pyarrow"):
         if len(block):
             yield sorted_table(block)
@@ -103,8 +105,8 @@ def _tables(found: Any) -> Iterator[pa.Table]:
 # -- In the workers --------------------------------------------------------------------------------
 
 
-class _Notes:
-    """What the workers tell beside the data points; an actor."""
+class _Reports:
+    """Collects the workers' progress and skipped entries; an actor in the cluster."""
 
     def __init__(self) -> None:
         self._done: dict[int, int] = {}
@@ -123,8 +125,8 @@ class _Notes:
         return [self._skipped[part] for part in sorted(self._skipped)]
 
 
-def _digested(batch: pa.Table, notes: Any) -> Iterator[pa.Table]:
-    """Digest a part."""
+def _digested(batch: pa.Table, reports: Any) -> Iterator[pa.Table]:
+    """Hash a part of the source."""
     import ray
     from ray import cloudpickle
 
@@ -133,9 +135,9 @@ def _digested(batch: pa.Table, notes: Any) -> Iterator[pa.Table]:
     with Pool(1) as pool:
         for items in source.digested(pool):
             done += len(items.paths)
-            notes.count.remote(part, done)
+            reports.count.remote(part, done)
             yield table_of(items)
-    ray.get(notes.finish.remote(part, source.skipped))
+    ray.get(reports.finish.remote(part, source.skipped))
 
 
 # -- The cluster -----------------------------------------------------------------------------------
@@ -143,16 +145,13 @@ def _digested(batch: pa.Table, notes: Any) -> Iterator[pa.Table]:
 
 @contextmanager
 def _connected(workers: int | None) -> Iterator[Any]:
-    """Connect to a cluster, or start one; what was started is stopped."""
-    # Before Ray is imported: it must not tell its makers about us, nor talk on the terminal.
+    """Connect to a cluster, or start one and stop it at the end."""
+    # Set before Ray is imported: no usage statistics, and no warnings on the terminal.
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray") from error
+    ray = require("ray", "ray", "ray")
+    require("ray.data", "ray", "ray")
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
@@ -177,13 +176,12 @@ def _start(ray: Any, options: dict[str, Any]) -> None:
         with _uninterrupted():
             ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise SourceError(f"Ray cannot be started or reached: {lines[0]}") from error
+        raise SourceError(f"Ray cannot be started or reached: {first_line(error)}") from error
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put an interruption off: the process crashes when a Ray that is half started is stopped."""
+    """Delay Ctrl-C: stopping Ray while it starts would crash the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -198,7 +196,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Find out whether a cluster listens: Ray itself would wait for minutes, and not quietly.
+    """Check that a cluster accepts connections: Ray itself would retry for minutes.
 
     Raises:
         OSError: it does not.
@@ -209,18 +207,18 @@ def _knock(address: str) -> None:
 
 
 def _short_folder() -> str | None:
-    """Return a folder for sockets, whose paths have 107 bytes at most; None for the usual one."""
+    """Return a folder for sockets, whose paths may have 107 bytes; None for the default one."""
     return "/tmp" if len(tempfile.gettempdir()) > 30 and os.path.isdir("/tmp") else None  # noqa: S108, PTH112
 
 
 @contextmanager
 def _translated(ray: Any) -> Iterator[None]:
-    """Give a worker's own error, or one line of Ray's."""
+    """Raise the error that a worker raised, or one line of Ray's error."""
     try:
         yield
     except (ray.exceptions.RayError, ConnectionError) as error:
-        # What a worker raised comes as an instance of its own class and of Ray's, with a traceback
-        # for its text; the original is inside.
+        # A worker's error arrives as an instance of both its class and Ray's, with a traceback as
+        # its text; the original is its cause.
         if own := _cause(error, ray.exceptions.RayError):
             raise own from None
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -228,7 +226,7 @@ def _translated(ray: Any) -> Iterator[None]:
 
 
 def _cause(error: BaseException | None, wrapper: type[BaseException]) -> AlithisError | None:
-    """Find an error of ours among what Ray wrapped it in."""
+    """Find our error among the causes of Ray's error."""
     for _ in range(16):
         if isinstance(error, AlithisError) and not isinstance(error, wrapper):
             return error
@@ -238,12 +236,12 @@ def _cause(error: BaseException | None, wrapper: type[BaseException]) -> Alithis
 
 @contextmanager
 def _reported(total: Callable[[], int], progress: Progress) -> Iterator[None]:
-    """Tell how far the workers are, now and then."""
+    """Report the workers' progress once a second."""
     done = threading.Event()
 
     def poll() -> None:
         before = 0
-        with suppress(Exception):  # the cluster is gone: the work itself says why
+        with suppress(Exception):  # if the cluster is gone, the work itself raises an error
             while not done.wait(_POLL):
                 now = total()
                 progress.advance(now - before)

@@ -1,6 +1,6 @@
 """scikit-learn: an estimator's settings and what it learned, without pickling anything.
 
-What is fed is wrapped by `Run.use`: an array passes for one in ``fit`` and ``predict``.
+Pass the training data through `Run.use`: ``fit`` and ``predict`` accept the wrapped array.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alithis.errors import MissingExtraError, SourceError
+from alithis.errors import SourceError
+from alithis.integrations.common import require, save_tensors
 from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from alithis.training.run import Run
 
 _MAX_DEPTH = 20
-_MAX_LENGTH = 100  # of a setting that is a list: a vocabulary is none of the metadata's
+_MAX_LENGTH = 100  # entries of a setting to record: a vocabulary does not fit in the metadata
 _NOT_THE_MODEL = frozenset(
     (
         *("vocabulary_", "stop_words_"),  # words go into a file, as docs/training.md says
         *("cv_results_", "refit_time_", "scorer_", "_scorer", "_curve_scorer", "_checked_cv_orig"),
         *("_optimizer", "_best_coefs", "_best_intercepts", "_expanded_class_weight"),
-        *("_loss", "_base_loss", "_loss_function_"),  # follow from settings
-        *("named_estimators_", "_columns", "_remainder"),  # stand elsewhere too
+        *("_loss", "_base_loss", "_loss_function_"),  # determined by the settings
+        *("named_estimators_", "_columns", "_remainder"),  # the same objects as in other attributes
         *("output_indices_", "_transformer_to_input_indices"),
         *("_metadata_request", "_sklearn_output_config"),
     )
@@ -37,61 +38,53 @@ _NOT_THE_MODEL = frozenset(
 def record(run: Run, estimator: Any, weights: Path | str) -> None:
     """Record a fitted estimator: its parameters, and what it learned as a safetensors file.
 
-    Arrays are the file's tensors. Texts, such as the names of classes, and whole numbers are JSON
+    Arrays become the file's tensors. Texts (such as the names of classes) and integers become JSON
     in the file's metadata, under ``estimator``. The words of a vocabulary are not written.
 
     Args:
         run: the run.
-        estimator: an estimator, or one made of several, which learned arrays, numbers and texts:
-            linear models, naive Bayes, neural networks, support vectors, scalers, encoders.
+        estimator: an estimator or a pipeline that learned arrays, numbers and texts: linear models,
+            naive Bayes, neural networks, support vectors, scalers, encoders.
         weights: the file to write; one that exists is replaced.
 
     Raises:
         MissingExtraError: scikit-learn or safetensors is not installed.
-        SourceError: the estimator is not fitted, or learned what is no array (the trees of a
-            forest): save it in a way of your own, and tell `Run.save_model`. Or the file cannot
-            be written.
+        SourceError: the estimator is not fitted, or learned something else, such as the trees of a
+            forest: save it in another way, and pass the file to `Run.save_model`. Or the file
+            cannot be written.
     """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-        from sklearn.base import BaseEstimator
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", "sklearn") from error
+    base = require("sklearn.base", "scikit-learn", "sklearn")
     kind = type(estimator).__name__
-    if not isinstance(estimator, BaseEstimator):
-        raise SourceError(f"a {kind} is no estimator of scikit-learn's")
+    if not isinstance(estimator, base.BaseEstimator):
+        raise SourceError(f"a {kind} is not an estimator of scikit-learn")
     arrays, plain = _learned(estimator)
-    stated = json.dumps({"class": kind, **plain}, default=_spelt)
-    try:  # a single entry: safetensors puts several in any order
-        save_file(arrays, Path(weights), metadata={"estimator": stated})
-    except (OSError, SafetensorError, ValueError) as error:
-        raise SourceError(f"{weights}: cannot be written: {error}") from error
+    stated = json.dumps({"class": kind, **plain}, default=_as_json)
+    save_tensors(arrays, weights, extra="sklearn", metadata={"estimator": stated})
     run.log_params(**{"model": kind, **_parameters(estimator)})
     run.save_model(weights)
 
 
 def _parameters(estimator: Any) -> dict[str, Any]:
-    """Return the settings; one that is named as the class is recorded, ``params.model``."""
+    """Return the settings; one named ``model``, which is the class's name, is ``params.model``."""
     return {
-        "params.model" if name == "model" else name: _shown(value)
+        "params.model" if name == "model" else name: _setting(value)
         for name, value in sorted(estimator.get_params().items())
     }
 
 
-def _shown(value: Any, depth: int = 0) -> Any:
-    """Return a setting; an estimator (a kernel, a step) by its name, what is long by its type's."""
+def _setting(value: Any, depth: int = 0) -> Any:
+    """Return a setting as JSON; an estimator or a long list is the name of its type."""
     if hasattr(value, "get_params"):
         return type(value).__name__
     if isinstance(value, list | tuple | set | Mapping) and len(value) > _MAX_LENGTH:
         return type(value).__name__
     if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
-        return [_shown(each, depth + 1) for each in value]
+        return [_setting(each, depth + 1) for each in value]
     return json_or_text(value)
 
 
 def _learned(estimator: Any) -> tuple[dict[str, NDArray[np.generic]], dict[str, Any]]:
-    """Return what an estimator learned: arrays, and what is plain text, numbers or lists of them.
+    """Return what an estimator learned: arrays, and texts, numbers or lists of them.
 
     Raises:
         SourceError: it learned something else, or no arrays.
@@ -100,25 +93,27 @@ def _learned(estimator: Any) -> tuple[dict[str, NDArray[np.generic]], dict[str, 
     arrays, plain = dict[str, Any](), dict[str, Any]()
     for name, value in _leaves("", estimator):
         if name in arrays or name in plain:
-            raise SourceError(f"{kind}: {name} stands for two things; rename a step")
+            raise SourceError(f"{kind}: two values have the name {name}; rename a step")
         if (array := _as_array(value)) is not None:
             arrays[name] = array
         elif _is_plain(value):
             plain[name] = value
         else:
             raise SourceError(
-                f"{kind}: {name} cannot be written as arrays; save it in a way of your own, and "
-                "tell save_model"
+                f"{kind}: {name} cannot be written as arrays; save the estimator in another way, "
+                "and pass the file to save_model"
             )
     if not arrays:
         raise SourceError(
-            f"{kind}: no fitted arrays; save it in a way of your own, and tell save_model"
+            f"{kind}: no fitted arrays; fit it first, or save it in another way and pass the "
+            "file to "
+            "save_model"
         )
     return arrays, plain
 
 
 def _leaves(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield what a value is made of, by name, down to what has no parts."""
+    """Yield the parts of a value by name, and of these the parts, down to what has none."""
     import numpy as np
 
     if isinstance(value, np.ndarray) and (value.dtype.kind in "OUT" or not value.size):
@@ -136,7 +131,7 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]] | None:
 
     if isinstance(value, BaseEstimator):
         return _attributes(value)
-    if hasattr(value, "tocsr"):  # a sparse matrix of SciPy's
+    if hasattr(value, "tocsr"):  # a SciPy sparse matrix
         rows = value.tocsr()
         return [(part, getattr(rows, part)) for part in ("data", "indices", "indptr", "shape")]
     if isinstance(value, Mapping) or (isinstance(value, list | tuple) and not _is_plain(value)):
@@ -145,7 +140,7 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]] | None:
 
 
 def _members(value: Any) -> list[tuple[str, Any]]:
-    """Return what is in a mapping or list; steps, ``(name, estimator, …)``, by their names."""
+    """Return the members of a mapping or list; steps ``(name, estimator, …)`` by their names."""
     if isinstance(value, Mapping):
         return [(str(key), each) for key, each in value.items()]
     if not all(isinstance(each, tuple) and each and isinstance(each[0], str) for each in value):
@@ -158,7 +153,7 @@ def _members(value: Any) -> list[tuple[str, Any]]:
 
 
 def _attributes(estimator: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what fitting gave an estimator, and of its settings estimators and arrays."""
+    """Yield the attributes that fitting set, and the estimators and arrays among the settings."""
     import numpy as np
 
     settings = estimator.get_params(deep=False)
@@ -175,7 +170,7 @@ def _attributes(estimator: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _estimators(members: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Yield the estimators among settings, which may be fitted: a step, one that is frozen."""
+    """Yield the estimators among the settings, which may be fitted: a step, or a frozen one."""
     from sklearn.base import BaseEstimator
 
     for name, value in members:
@@ -186,7 +181,7 @@ def _estimators(members: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]
 
 
 def _is_bookkeeping(name: str, value: Any) -> bool:
-    """Tell whether an attribute is of the fitting alone, or follows from the others."""
+    """Return whether an attribute only serves fitting, or is determined by the others."""
     import numpy as np
 
     if isinstance(value, np.random.RandomState | np.random.Generator | np.dtype | type):
@@ -197,7 +192,7 @@ def _is_bookkeeping(name: str, value: Any) -> bool:
 
 
 def _as_array(value: Any) -> NDArray[np.generic] | None:
-    """Return numbers as an array that safetensors can hold."""
+    """Return numbers as an array that safetensors can store, or None."""
     import numpy as np
 
     if isinstance(value, np.ma.MaskedArray):
@@ -207,12 +202,12 @@ def _as_array(value: Any) -> NDArray[np.generic] | None:
     if isinstance(value, list | tuple) and not _is_plain(value):
         return None
     array = np.asarray(value, order="C")
-    is_held = array.dtype.kind in "biuf" and array.dtype.itemsize <= 8
-    return array if array.size and is_held else None
+    is_storable = array.dtype.kind in "biuf" and array.dtype.itemsize <= 8
+    return array if array.size and is_storable else None
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether a value is text, a number or nothing, or a list of these."""
+    """Return whether a value is a text, a number or None, or a list of these."""
     import numpy as np
 
     if isinstance(value, list | tuple):
@@ -222,5 +217,5 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | slice)
 
 
-def _spelt(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return str(value) if isinstance(value, slice) else value.item()

@@ -1,6 +1,6 @@
 """PyTorch: a module's weights as a safetensors file.
 
-What is fed is wrapped by `Run.use`: tensors, datasets, DataLoaders.
+Pass the training data through `Run.use`: tensors, datasets or DataLoaders.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alithis.errors import MissingExtraError, SourceError
+from alithis.base.text import first_line
+from alithis.errors import SourceError
+from alithis.integrations.common import require, save_tensors
 from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def record(run: Run, module: Any, weights: Path | str, optimizer: Any = None) -> None:
     """Record a module: its class, its weights as a safetensors file, its optimizer's settings.
 
-    What of its state is no tensor is not written, and named as the parameter ``not_written``.
+    Parts of its state that are no tensors are not written; ``not_written`` lists their names.
 
     Args:
         run: the run.
@@ -29,7 +31,7 @@ def record(run: Run, module: Any, weights: Path | str, optimizer: Any = None) ->
 
     Raises:
         MissingExtraError: PyTorch or safetensors is not installed.
-        SourceError: the file cannot be written, or a tensor has no place in it.
+        SourceError: the file cannot be written, or a tensor cannot be stored in it.
     """
     write(run, module, weights)
     run.log_params(model=type(unwrapped(module)).__name__)
@@ -39,7 +41,7 @@ def record(run: Run, module: Any, weights: Path | str, optimizer: Any = None) ->
 
 
 def write(run: Run, module: Any, path: Path | str) -> None:
-    """Write a module's weights, and record by name what of its state is not written."""
+    """Write a module's weights, and record the names of the state that is not written."""
     if left_out := save_weights(module, path):
         run.log_params(not_written=left_out)
 
@@ -50,30 +52,25 @@ def unwrapped(module: Any) -> Any:
 
 
 def save_weights(module: Any, path: Path | str) -> list[str]:
-    """Write a module's weights as a safetensors file; of tensors that are tied, one stands.
+    """Write a module's weights as a safetensors file; tied tensors are written once.
 
     Names are those of the module before ``torch.compile``.
 
     Returns:
-        The names of what is no tensor (`get_extra_state`), which is not written.
+        The names of state that is no tensor (`get_extra_state`), which is not written.
 
     Raises:
         MissingExtraError: PyTorch or safetensors is not installed.
-        SourceError: the file cannot be written, or a tensor has no place in it.
+        SourceError: the file cannot be written, or a tensor cannot be stored in it.
     """
-    try:
-        import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise MissingExtraError("PyTorch and safetensors", "torch") from error
+    torch = require("torch", "PyTorch", "torch")
     state = {_bare(name): value for name, value in module.state_dict().items()}
     found = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     try:
-        save_file(_untied(found), str(path))
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise SourceError(f"{path}: cannot be written: {reason}") from error
+        tensors = _untied(found)
+    except RuntimeError as error:  # a sparse tensor, or one on the device "meta", has no memory
+        raise SourceError(f"{path}: cannot be written: {first_line(error)}") from error
+    save_tensors(tensors, path, extra="torch", kind="torch")
     return sorted(state.keys() - found.keys())
 
 
@@ -82,9 +79,10 @@ def _bare(name: str) -> str:
 
 
 def _untied(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tensors to write: of those that are one and the same, the first by name.
+    """Return the tensors to write: of identical ones, the first by name.
 
-    What shares memory with another but is not the same (a view) is copied.
+    A view, which shares memory with another tensor but differs from it, is copied: safetensors
+    refuses tensors that share memory.
     """
     tensors, known, storages = dict[str, Any](), set[Any](), set[int]()
     for name, tensor in sorted(found.items()):
@@ -99,7 +97,7 @@ def _untied(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(optimizer: Any) -> Any:
-    """Return an optimizer's settings, of each group of parameters where there are several."""
+    """Return an optimizer's settings; if there are several parameter groups, those of each."""
     left_out = ("params", "param_names")
     groups = [
         {key: value for key, value in group.items() if key not in left_out}

@@ -1,6 +1,6 @@
 """Hugging Face's Trainer: a callback that records settings, metrics and the model in a Run.
 
-What is fed is wrapped by `Run.use`: a ``datasets.Dataset``, as raw rows, before it is tokenised.
+Pass the ``datasets.Dataset`` through `Run.use` before it is tokenised.
 """
 
 from __future__ import annotations
@@ -8,18 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alithis.errors import MissingExtraError
-
-try:
-    from transformers import TrainerCallback
-except ImportError as error:
-    raise MissingExtraError("transformers", "transformers") from error
-
+from alithis.integrations.common import require
 from alithis.integrations.torch import unwrapped, write
 from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
     from alithis.training.run import Run
+
+TrainerCallback = require("transformers", "transformers", "transformers").TrainerCallback
 
 _SETTINGS = (
     *("learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size"),
@@ -28,7 +24,7 @@ _SETTINGS = (
 )
 
 
-class RunCallback(TrainerCallback):  # type: ignore[misc]
+class RunCallback(TrainerCallback):  # type: ignore[misc, valid-type]
     """Records a training: its settings, seeds and metrics, and the model at its end."""
 
     def __init__(self, run: Run, folder: Path | str) -> None:
@@ -36,8 +32,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
 
         Args:
             run: the run.
-            folder: where the model is saved at the end, weights as safetensors beside its
-                configuration and tokenizer; all that is there is taken as the model.
+            folder: where the model is saved at the end: weights as safetensors, configuration and
+                tokenizer. Everything in it is recorded as the model.
         """
         self._run, self._folder = run, Path(folder)
 
@@ -57,7 +53,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self._run.log_seeds(**{name: seed for name, seed in seeds.items() if seed is not None})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Record what was logged last, but rates of speed."""
+        """Record the latest metrics, except for speeds."""
         speeds = ("_per_second", "_runtime", "total_flos")
         kept = {name: at for name, at in (logs or {}).items() if not name.endswith(speeds)}
         self._run.log_metrics(**json_or_text(kept))
@@ -71,7 +67,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         processing_class: Any = None,
         **_: Any,
     ) -> None:
-        """Save the model, in the process that is the first."""
+        """Save the model, in the first process only."""
         if not state.is_world_process_zero:
             return
         model = unwrapped(getattr(model, "module", model))

@@ -1,4 +1,4 @@
-"""Datasets that the frameworks are fed with; no Ape here, and NumPy 2 (`make frameworks`)."""
+"""Datasets to train on with the frameworks; without Ape, and with NumPy 2 (`make frameworks`)."""
 
 import os
 
@@ -67,6 +67,6 @@ def manifest_of(source, out) -> Manifest:
 
 
 def transcript(run, at=0):
-    """What was fed: seen, unseen, foreign, given."""
+    """The numbers of a transcript: seen, unseen, foreign, given."""
     found = run.inputs()[at].transcript
     return found.seen, found.unseen, found.foreign, found.given

@@ -1,4 +1,4 @@
-"""The examples, as anybody would run them."""
+"""The examples, run from the command line."""
 
 import re
 import subprocess
@@ -37,7 +37,7 @@ def shared(one, other):
     return {joined[at : at + 32] for at in range(0, len(joined), 32)}
 
 
-def test_the_part_is_in_the_whole_and_each_model_was_fed_its_own(digits):
+def test_transcripts_of_the_models(digits):
     found, folder = digits
     whole, part = found["digits"], found["digits-even"]
     assert shared(whole, part) == set(part.leaves())
@@ -49,7 +49,7 @@ def test_the_part_is_in_the_whole_and_each_model_was_fed_its_own(digits):
         assert all(step.ok for step in audit(folder / f"{name}.alithis"))
 
 
-def test_the_fine_tune_shares_the_frozen_tensors_and_no_others(digits):
+def test_fine_tune_shares_the_frozen_tensors_and_no_others(digits):
     found, folder = digits
     both = shared(found["even"], found["tuned"])
     paths = overlap.Paths.at(folder / "tuned.alithis", found["tuned"].metadata)
@@ -60,7 +60,7 @@ def test_the_fine_tune_shares_the_frozen_tensors_and_no_others(digits):
     assert parent.metadata == found["even"].metadata.digest
 
 
-def test_a_picture_leads_to_the_fine_tune(digits):
+def test_picture_leads_to_the_fine_tune(digits):
     from sklearn.datasets import load_digits
 
     found, _ = digits
@@ -84,7 +84,7 @@ def paths(folder, manifest, leaves):
 
 
 def cut(folder, manifest):
-    """The speeches that a dataset's passages are of."""
+    """The speeches that a dataset's passages come from."""
     return {path.partition("#")[0] for path in paths(folder, manifest, manifest.leaves())}
 
 
@@ -96,14 +96,14 @@ def test_no_speech_is_both_trained_and_tested_on(speeches):
     assert not shared(found["speeches-train"], found["speeches-test"])
 
 
-def test_the_recent_passages_are_all_those_of_the_whole_since_1900(speeches):
+def test_recent_passages_are_all_those_of_the_whole_since_1900(speeches):
     found, folder, _ = speeches
     whole, part = found["speeches-train"], found["speeches-recent"]
     assert shared(whole, part) == set(part.leaves())
     assert cut(folder, part) == {name for name in cut(folder, whole) if name >= "1900"}
 
 
-def test_each_classifier_was_fed_its_own_passages_and_the_test(speeches):
+def test_transcripts_of_the_classifiers(speeches):
     found, folder, _ = speeches
     for name, data in (("party", "train"), ("party-recent", "recent")):
         trained, tested, *_ = stated_inputs(found[name].metadata)
@@ -116,16 +116,16 @@ def test_each_classifier_was_fed_its_own_passages_and_the_test(speeches):
         assert all(step.ok for step in audit(folder / f"{name}.alithis"))
 
 
-def test_the_classifiers_learned_and_the_fine_tune_more_of_recent_speeches(speeches):
+def test_classifiers_learned_and_the_fine_tune_more_of_recent_speeches(speeches):
     *_, said = speeches
-    found = re.findall(r"(\S+): ([0-9.]+)% of the test, ([0-9.]+)% of it since", said)
+    found = re.findall(r"(\S+): ([0-9.]+)% of the test, ([0-9.]+)% of its passages since", said)
     accuracy = {name: (float(all_), float(recent)) for name, all_, recent in found}
     base, tuned = accuracy["party"], accuracy["party-recent"]
     assert base[0] > 70  # 52 by always saying the same
     assert tuned[1] > base[1] + 1
 
 
-def test_the_fine_tune_keeps_vocabulary_and_frequencies_alone(speeches):
+def test_fine_tune_keeps_vocabulary_and_frequencies_alone(speeches):
     found, folder, _ = speeches
     both = shared(found["party"], found["party-recent"])
     assert paths(folder, found["party-recent"], both) == {
@@ -137,7 +137,7 @@ def test_the_fine_tune_keeps_vocabulary_and_frequencies_alone(speeches):
     assert parent.metadata == found["party"].metadata.digest
 
 
-def test_the_passage_is_of_the_whole_and_not_of_the_recent_ones(speeches):
+def test_passage_is_of_the_whole_and_not_of_the_recent_ones(speeches):
     found, folder, _ = speeches
     leaf = of_bytes((folder / "passage.txt").read_bytes())
     assert isinstance(found["speeches-train"].prove(leaf), Inclusion)

@@ -35,7 +35,7 @@ class Batches(keras.utils.PyDataset):
         return self.images[part], self.labels[part]
 
 
-def test_an_array(images, labels, pixels, tmp_path):
+def test_array(images, labels, pixels, tmp_path):
     model = network()
     with Run("bright", out=tmp_path / "out") as run:
         fed = run.use(images, pixels)
@@ -55,7 +55,7 @@ def test_an_array(images, labels, pixels, tmp_path):
     assert (tmp_path / "out" / "metadata.json").is_file()
 
 
-def test_metrics_that_are_no_number(images, labels, pixels, tmp_path):
+def test_nan_metrics(images, labels, pixels, tmp_path):
     model = network()
     score = keras.metrics.F1Score(average=None)
     model.compile(keras.optimizers.SGD(1e38), "mse", metrics=[score])
@@ -70,7 +70,7 @@ def test_metrics_that_are_no_number(images, labels, pixels, tmp_path):
     assert facts["parameters"]["loss"] == "mse"
 
 
-def test_the_part_that_validates_is_not_trained_on(images, labels, pixels):
+def test_validation_data_is_not_trained_on(images, labels, pixels):
     run = Run("bright")
     train, rest = run.use(images, pixels), run.use(images, pixels, "validated_on")
     network().fit(
@@ -81,7 +81,7 @@ def test_the_part_that_validates_is_not_trained_on(images, labels, pixels):
     assert transcript(run, 1) == (COUNT - 64, 64, 0, COUNT - 64)
 
 
-def test_a_dataset_of_batches(images, labels, pixels):
+def test_dataset_of_batches(images, labels, pixels):
     run = Run("bright")
     fed = run.use(Batches(images, labels, workers=2), pixels)
     assert isinstance(fed, keras.utils.PyDataset)
@@ -91,7 +91,7 @@ def test_a_dataset_of_batches(images, labels, pixels):
     assert given >= 2 * COUNT  # Keras looks at batches to learn their shapes
 
 
-def test_a_loader(images, labels, pixels):
+def test_loader(images, labels, pixels):
     run = Run("bright")
     data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
     network().fit(run.use(DataLoader(data, batch_size=16), pixels), epochs=2, verbose=0)
@@ -121,7 +121,7 @@ def test_weights_that_cannot_be_written(tmp_path):
         save_weights(tower(), tmp_path / "no" / "w")
 
 
-def test_as_the_last_callback_it_records_what_another_restores(images, labels, pixels, tmp_path):
+def test_last_callback_records_restored_weights(images, labels, pixels, tmp_path):
     run, model = Run("bright"), network()
     first = keras.callbacks.EarlyStopping("loss", mode="max", restore_best_weights=True)
     last = RunCallback(run, tmp_path / "w.safetensors")
@@ -134,7 +134,7 @@ def test_as_the_last_callback_it_records_what_another_restores(images, labels, p
     assert all(np.array_equal(*pair) for pair in zip(stored, expected, strict=True))
 
 
-def test_the_optimizer_that_another_scales_the_loss_for(images, labels, tmp_path):
+def test_optimizer_inside_a_loss_scale_optimizer(images, labels, tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = network()

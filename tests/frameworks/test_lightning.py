@@ -95,14 +95,14 @@ def test_batches_left_out_are_not_recorded(images, labels, pixels, tmp_path):
 
 
 class Diverging(Bright):
-    """Its settings hold what is no JSON, as `save_hyperparameters` takes all there is."""
+    """Its settings contain values that are no JSON: `save_hyperparameters` saves everything."""
 
     def __init__(self, loss, rate=float("inf"), activation=torch.relu):
         super().__init__(rate)
         self.save_hyperparameters()
 
 
-def test_a_training_that_diverges(images, labels, pixels, tmp_path):
+def test_training_that_diverges(images, labels, pixels, tmp_path):
     data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
     run = Run("bright")
     callback = RunCallback(run, tmp_path / "bright.safetensors")
@@ -135,13 +135,13 @@ def is_stored(path, module):
         lambda: EMAWeightAveraging(decay=0.5),
     ],
 )
-def test_weights_that_a_later_callback_averages(loader, tmp_path, averaging):
+def test_weights_averaged_by_a_later_callback(loader, tmp_path, averaging):
     path, module = tmp_path / "w.safetensors", Bright()
     trainer(tmp_path, RunCallback(Run("r"), path), averaging(), max_epochs=4).fit(module, loader)
     assert is_stored(path, module)
 
 
-def test_the_checkpoint_that_is_tested_is_recorded(loader, tmp_path):
+def test_tested_checkpoint_is_recorded(loader, tmp_path):
     path, module, run = tmp_path / "w.safetensors", Bright(), Run("r")
     worst = ModelCheckpoint(tmp_path, monitor="loss", mode="max", save_on_train_epoch_end=True)
     fit = trainer(tmp_path, RunCallback(run, path), worst, max_epochs=3)
@@ -163,7 +163,7 @@ class Named(Bright):
         self.save_hyperparameters()
 
 
-def test_hyperparameters_with_names_of_our_own(loader, tmp_path):
+def test_hyperparameters_with_names_that_are_recorded_anyway(loader, tmp_path):
     run = Run("r")
     trainer(tmp_path, RunCallback(run, tmp_path / "w"), max_epochs=1).fit(Named(), loader)
     parameters = run.facts().as_object()["parameters"]
@@ -174,7 +174,7 @@ def test_hyperparameters_with_names_of_our_own(loader, tmp_path):
     assert parameters["rate"] == 0.1
 
 
-def test_a_network_that_is_compiled(loader, tmp_path):
+def test_compiled_network(loader, tmp_path):
     module = Bright()
     names = module.state_dict().keys()
     module.layer = torch.compile(module.layer, backend="eager")

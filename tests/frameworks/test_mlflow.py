@@ -1,4 +1,4 @@
-"""MLflow, with a store of its own on this machine."""
+"""MLflow, with a local store."""
 
 import json
 
@@ -40,7 +40,7 @@ def finished(uri, images, pixels, tmp_path_factory):
     return run.info.run_id
 
 
-def test_what_is_read(finished, uri, pixels):
+def test_run_is_read(finished, uri, pixels):
     facts = adapter.facts(finished, uri=uri)
     others = facts.parameters["mlflow.inputs"]
     assert facts.parameters == {
@@ -62,7 +62,7 @@ def test_what_is_read(finished, uri, pixels):
     facts.as_object()
 
 
-def test_there_and_back(finished, uri, tmp_path, pixels):
+def test_logged_input_is_read_back(finished, uri, tmp_path, pixels):
     paths = adapter.artifacts(finished, tmp_path / "files", uri=uri)
     assert (tmp_path / "files" / "weights.bin").read_bytes() == b"weights"
     manifest = build_model(
@@ -82,7 +82,7 @@ def test_there_and_back(finished, uri, tmp_path, pixels):
     assert tags["alithis.uri"] == f"ipfs://f01551220{manifest.metadata.digest.hex()}"
 
 
-def test_our_dataset_as_mlflow_shows_it(finished, pixels):
+def test_logged_dataset_in_mlflow(finished, pixels):
     (ours,) = [
         each.dataset
         for each in mlflow.get_run(finished).inputs.dataset_inputs
@@ -94,7 +94,7 @@ def test_our_dataset_as_mlflow_shows_it(finished, pixels):
     assert json.loads(ours.profile)["num_rows"] == COUNT
 
 
-def test_a_run_that_failed_is_not_complete(uri):
+def test_failed_run_is_incomplete(uri):
     def fail():
         with mlflow.start_run():
             raise RuntimeError
@@ -105,10 +105,10 @@ def test_a_run_that_failed_is_not_complete(uri):
     assert not adapter.facts(failed, uri=uri).complete
 
 
-def test_a_run_without_artifacts(uri, tmp_path):
+def test_run_without_artifacts(uri, tmp_path):
     with mlflow.start_run() as run:
         pass
-    with pytest.raises(SourceError, match="no artefacts"):
+    with pytest.raises(SourceError, match="no artifacts"):
         adapter.artifacts(run.info.run_id, tmp_path, uri=uri)
 
 
@@ -118,7 +118,7 @@ def test_no_such_run(uri, use, pixels):
         use("0000", uri=uri) if use is adapter.facts else adapter.log_input("0000", pixels, uri=uri)
 
 
-def test_the_inputs_of_a_model_become_its_runs(uri, tmp_path):
+def test_inputs_of_a_model_are_logged(uri, tmp_path):
     file = tmp_path / "weights.bin"
     file.write_bytes(b"weights")
     given = [Input("fine_tuned_from", "parent", bytes(32)), Input("tested_on", "t", b"1" * 32)]

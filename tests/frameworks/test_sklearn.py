@@ -44,7 +44,7 @@ from alithis.integrations import sklearn as adapter
 from alithis.training.run import Run
 
 
-def test_fit_takes_all_of_an_array(images, labels, pixels):
+def test_fit_reads_the_whole_array(images, labels, pixels):
     run = Run("r")
     rows = images.reshape(COUNT, -1).astype("f4")
     fed = run.use(rows, pixels, source=images)
@@ -54,7 +54,7 @@ def test_fit_takes_all_of_an_array(images, labels, pixels):
     assert transcript(run)[:3] == (COUNT, 0, 0)
 
 
-def test_a_split_takes_its_rows_only(images, labels, pixels):
+def test_split_reads_only_its_rows(images, labels, pixels):
     run = Run("r")
     fed = run.use(images, pixels)
     train, _, _, _ = train_test_split(np.arange(COUNT), labels, train_size=40, random_state=0)
@@ -77,7 +77,7 @@ def test_texts(texts, sentences, labels):
     assert transcript(run) == (60, COUNT - 60, 0, 60)
 
 
-def test_the_estimator_is_recorded(images, labels, pixels, tmp_path):
+def test_estimator_is_recorded(images, labels, pixels, tmp_path):
     path = tmp_path / "weights.safetensors"
     with Run("r", out=tmp_path / "out") as run:
         fed = run.use(images.reshape(COUNT, -1), pixels, source=images)
@@ -93,7 +93,7 @@ def test_the_estimator_is_recorded(images, labels, pixels, tmp_path):
     assert (tmp_path / "out" / "metadata.json").is_file()
 
 
-def test_weights_that_an_estimator_keeps_in_one_of_its_own(texts, tmp_path):
+def test_weights_of_an_estimator_inside_another(texts, tmp_path):
     model = TfidfVectorizer().fit(texts)
     adapter.record(Run("r"), model, tmp_path / "weights.safetensors")
     weights = load_file(tmp_path / "weights.safetensors")
@@ -109,7 +109,7 @@ def test_layers_of_a_network(images, labels, tmp_path):
     assert run.facts().parameters["hidden_layer_sizes"] == [3]
 
 
-def test_settings_that_are_no_json(images, labels, tmp_path):
+def test_settings_other_than_json_are_text(images, labels, tmp_path):
     with Run("r", out=tmp_path / "out") as run:
         model = make_pipeline(
             SimpleImputer(),
@@ -130,7 +130,7 @@ def test_settings_that_are_no_json(images, labels, tmp_path):
     ]
 
 
-def test_a_vocabulary_is_no_setting_to_write_out(texts, tmp_path):
+def test_vocabulary_is_not_written_as_a_setting(texts, tmp_path):
     words = [f"word{at}" for at in range(50_000)]
     model = TfidfVectorizer(vocabulary=words, dtype=np.float32).fit(texts)
     run = Run("r")
@@ -148,10 +148,10 @@ def brighter(rows):
     [
         (LogisticRegression(), "no fitted arrays"),
         (RandomForestClassifier(), "no fitted arrays"),
-        ("model", "a str is no estimator"),
+        ("model", "a str is not an estimator"),
     ],
 )
-def test_what_has_no_arrays(model, said, tmp_path):
+def test_refuses_models_without_arrays(model, said, tmp_path):
     with pytest.raises(SourceError, match=said):
         adapter.record(Run("r"), model, tmp_path / "weights.safetensors")
 
@@ -232,7 +232,7 @@ COLUMNS = ColumnTransformer([("number", StandardScaler(), [0]), ("kind", OneHotE
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_learned_is_in_the_file(model, rows, labels, names, tmp_path):
+def test_file_contains_everything_that_was_learned(model, rows, labels, names, tmp_path):
     path, run = tmp_path / "weights.safetensors", Run("r")
     adapter.record(run, model.fit(rows, labels), path)
     assert load_file(path).keys() | stated(path).keys() >= set(names.split())
@@ -262,12 +262,12 @@ def stated(path):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_no_array_is_refused_before_a_file_is_written(model, named, tmp_path):
+def test_other_values_are_refused_before_a_file_is_written(model, named, tmp_path):
     run = Run("r")
     with pytest.raises(SourceError) as refused:
         adapter.record(run, model.fit(ROWS, TWO), tmp_path / "weights.safetensors")
-    told = f"{type(model).__name__}: {named} cannot be written as arrays; save it in a way of "
-    assert str(refused.value) == told + "your own, and tell save_model"
+    said = f"{type(model).__name__}: {named} cannot be written as arrays; save the estimator in "
+    assert str(refused.value) == said + "another way, and pass the file to save_model"
     assert not list(tmp_path.iterdir())
     assert not run.facts().parameters
 
@@ -277,28 +277,28 @@ def test_what_is_no_array_is_refused_before_a_file_is_written(model, named, tmp_
     [b"a", 1j, np.array([1j]), np.ma.array([1, 2], mask=[0, 1]), np.array(["2020"], "M8[D]"), len],
     ids=repr,
 )
-def test_values_that_have_no_place_in_the_file(value, tmp_path):
+def test_refuses_values_that_safetensors_cannot_store(value, tmp_path):
     model = LogisticRegression().fit(ROWS, TWO)
     model.more_ = value
     with pytest.raises(SourceError, match="more_ cannot be written"):
         adapter.record(Run("r"), model, tmp_path / "weights.safetensors")
 
 
-def test_an_estimator_that_holds_itself(tmp_path):
+def test_estimator_that_contains_itself(tmp_path):
     model = LogisticRegression().fit(ROWS, TWO)
     model.self_ = model
     with pytest.raises(SourceError, match="self_ cannot be written"):
         adapter.record(Run("r"), model, tmp_path / "weights.safetensors")
 
 
-def test_two_things_of_one_name(tmp_path):
+def test_two_values_with_the_same_name(tmp_path):
     model = LogisticRegression().fit(ROWS, TWO)
     model.more_ = {1: 1.0, "1": 2.0}
-    with pytest.raises(SourceError, match=r"more_\.1 stands for two things"):
+    with pytest.raises(SourceError, match=r"two values have the name more_\.1"):
         adapter.record(Run("r"), model, tmp_path / "weights.safetensors")
 
 
-def test_values_come_back_as_they_were(tmp_path):
+def test_values_are_read_back_unchanged(tmp_path):
     model = LogisticRegression().fit(ROWS, TWO)
     model.mask_, model.one_, model.mixed_ = np.array([True, False]), np.float32(3), [1, None, "a"]
     model.sparsify()
@@ -312,7 +312,7 @@ def test_values_come_back_as_they_were(tmp_path):
     assert (plain["mixed_"], plain["classes_"]) == ([1, None, "a"], ["no", "yes"])
 
 
-def test_a_setting_named_as_what_is_recorded(tmp_path):
+def test_setting_named_model(tmp_path):
     class Named(LogisticRegression):
         def __init__(self, model="linear"):
             super().__init__()
@@ -324,7 +324,7 @@ def test_a_setting_named_as_what_is_recorded(tmp_path):
     assert (parameters["model"], parameters["params.model"]) == ("Named", "linear")
 
 
-def test_a_setting_named_estimator(tmp_path):
+def test_setting_named_estimator(tmp_path):
     model, run = OneVsRestClassifier(LogisticRegression(C=2)).fit(ROWS, THREE), Run("r")
     adapter.record(run, model, tmp_path / "weights.safetensors")
     parameters = run.facts().parameters
@@ -333,7 +333,7 @@ def test_a_setting_named_estimator(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["\ud800", "step"])
-def test_a_file_that_cannot_be_written(name, tmp_path):
+def test_file_that_cannot_be_written(name, tmp_path):
     model = Pipeline([(name, LogisticRegression())]).fit(ROWS, TWO)
     path = tmp_path / ("none/weights.safetensors" if name == "step" else "weights.safetensors")
     with pytest.raises(SourceError, match="cannot be written"):

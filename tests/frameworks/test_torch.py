@@ -1,4 +1,4 @@
-"""PyTorch's tensors, datasets and loaders, in this process and in workers."""
+"""PyTorch tensors, datasets and loaders, in this process and in workers."""
 
 import copy
 import os
@@ -51,14 +51,14 @@ class Pictures(Dataset):
 
 
 class Batches(Pictures):
-    """One that gives whole batches, as Hugging Face's do."""
+    """A dataset that returns whole batches, as those of Hugging Face do."""
 
     def __getitems__(self, numbers):
         return [self[at] for at in numbers]
 
 
 class Floats(Pictures):
-    """One that gives what was made of the pictures."""
+    """A dataset that returns converted pictures."""
 
     def __getitem__(self, at):
         image, label = super().__getitem__(at)
@@ -66,7 +66,7 @@ class Floats(Pictures):
 
 
 class Stream(IterableDataset):
-    """An iterable dataset that its workers share out."""
+    """An iterable dataset that is divided among workers."""
 
     def __init__(self, images):
         self.images = images
@@ -79,7 +79,7 @@ class Stream(IterableDataset):
 
 
 class Fatal(Pictures):
-    """One whose worker is killed when it reads picture 50."""
+    """A dataset whose worker is killed when it reads picture 50."""
 
     def __getitem__(self, at):
         if at == 50:
@@ -102,7 +102,7 @@ WORKERS = pytest.mark.parametrize("workers", [workers(0), workers(2)], ids=["non
 
 
 class TestDataset:
-    def test_it_is_what_it_was(self, pictures, pixels):
+    def test_wrapper_passes_for_the_original(self, pictures, pixels):
         fed = Run("r").use(pictures, pixels)
         assert isinstance(fed, Dataset)
         assert isinstance(fed, Pictures)
@@ -111,7 +111,7 @@ class TestDataset:
         fed.labels = [1]
         assert pictures.labels == [1]
 
-    def test_items_that_are_given_are_noted(self, pictures, pixels, images):
+    def test_items_that_are_read_are_recorded(self, pictures, pixels, images):
         run = Run("r")
         fed = run.use(pictures, pixels)
         image, label = fed[5]
@@ -130,14 +130,14 @@ class TestDataset:
         assert transcript(run) == (COUNT, 0, 0, 3 * COUNT)
 
     @WORKERS
-    def test_made_from_a_source(self, images, labels, pixels, workers):
+    def test_with_a_source(self, images, labels, pixels, workers):
         run = Run("r")
         fed = run.use(Floats(images, labels), pixels, source=images)
         for _ in range(2):
             list(DataLoader(fed, sampler=range(40), **workers))
         assert transcript(run) == (40, COUNT - 40, 0, 80)
 
-    def test_what_was_made_of_a_picture_is_no_picture(self, images, labels, pixels):
+    def test_converted_picture_is_refused(self, images, labels, pixels):
         fed = Run("r").use(Floats(images, labels), pixels)
         with pytest.raises(
             SourceError, match=r"float32 and shape \(4, 4\) is not an image.*source="
@@ -175,14 +175,14 @@ class TestDataset:
         again[3]
         assert transcript(run) == (1, COUNT - 1, 0, 1)
 
-    def test_of_a_worker_that_is_killed_what_it_gave_stays(self, images, labels, pixels):
+    def test_records_of_a_killed_worker_remain(self, images, labels, pixels):
         run = Run("r")
         fed = run.use(Fatal(images, labels), pixels)
         with pytest.raises(RuntimeError, match="worker"):
             list(DataLoader(fed, batch_size=10, num_workers=1))
         assert transcript(run) == (50, COUNT - 50, 0, 50)
 
-    def test_pictures_changed_meanwhile_are_foreign(self, labels, pixels, images):
+    def test_changed_pictures_are_foreign(self, labels, pixels, images):
         run, own = Run("r"), images.copy()
         fed = run.use(Pictures(own, labels), pixels)
         fed[0]
@@ -192,7 +192,7 @@ class TestDataset:
 
 
 class TestLoader:
-    def test_it_is_what_it_was(self, pictures, pixels):
+    def test_wrapper_passes_for_the_original(self, pictures, pixels):
         loader = DataLoader(pictures, batch_size=BATCH, shuffle=True)
         fed = Run("r").use(loader, pixels)
         assert isinstance(fed, DataLoader)
@@ -203,8 +203,8 @@ class TestLoader:
 
     @WORKERS
     @pytest.mark.parametrize("made", [Pictures, Batches, Stream])
-    def test_a_loop_that_stops_early(self, images, labels, pixels, workers, made):
-        """Workers are batches ahead by then: these were not fed."""
+    def test_loop_that_stops_early(self, images, labels, pixels, workers, made):
+        """Workers have made batches ahead by then, which the loop never receives."""
         run = Run("r")
         data = made(images) if made is Stream else made(images, labels)
         loader = run.use(DataLoader(data, **workers), pixels)
@@ -216,7 +216,7 @@ class TestLoader:
         assert transcript(run) == (COUNT, 0, 0, COUNT + 2 * BATCH)
 
     @WORKERS
-    def test_made_from_a_source(self, images, labels, pixels, workers):
+    def test_with_a_source(self, images, labels, pixels, workers):
         run = Run("r")
         loader = DataLoader(Floats(images, labels), shuffle=True, **workers)
         fed = run.use(loader, pixels, source=images)
@@ -225,7 +225,7 @@ class TestLoader:
         assert transcript(run)[2:] == (0, 2 * BATCH)
 
     @WORKERS
-    def test_a_row_is_digested_once(self, images, labels, pixels, workers, monkeypatch):
+    def test_row_is_hashed_once(self, images, labels, pixels, workers, monkeypatch):
         digested, plain = [], ItemHasher.rows
         monkeypatch.setattr(
             ItemHasher, "rows", lambda self, rows: digested.extend(rows) or plain(self, rows)
@@ -240,7 +240,7 @@ class TestLoader:
         assert len(digested) == COUNT
 
     @WORKERS
-    def test_a_batch_that_fails_was_not_given(self, images, labels, pixels, workers):
+    def test_failed_batch_is_not_recorded(self, images, labels, pixels, workers):
         def collate(items):
             if (items[0][0] == images[BATCH]).all():
                 raise ValueError("no batch of these")
@@ -261,14 +261,14 @@ class TestLoader:
         assert transcript(run) == (COUNT - BATCH, BATCH, 0, 2 * (COUNT - BATCH))
 
     @WORKERS
-    def test_a_tail_that_is_dropped_was_not_given(self, images, pixels, workers):
+    def test_dropped_last_batch_is_not_recorded(self, images, pixels, workers):
         run, options = Run("r"), workers | {"batch_size": BATCH - 1}
         loader = run.use(DataLoader(Stream(images), **options, drop_last=True), pixels)
         arrived = [len(batch) for _ in range(2) for batch, _ in loader]
         assert COUNT < sum(arrived) < 2 * COUNT
         assert transcript(run)[2:] == (0, sum(arrived))
 
-    def test_a_sampler_of_iterators(self, images, labels, pixels):
+    def test_sampler_of_iterators(self, images, labels, pixels):
         run = Run("r")
         data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
         sampler = [iter(range(at, at + 4)) for at in (0, 4)]
@@ -276,7 +276,7 @@ class TestLoader:
         assert transcript(run) == (8, COUNT - 8, 0, 8)
 
     @pytest.mark.parametrize("key", [torch.tensor([1, 2]), np.array([1, 2]), torch.tensor(1)])
-    def test_arrays_pick_rows_of_a_dataset(self, images, labels, pixels, key):
+    def test_arrays_index_a_dataset(self, images, labels, pixels, key):
         run = Run("r")
         data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
         assert (run.use(data, pixels)[key][0] == data[key][0]).all()
@@ -289,7 +289,7 @@ class TestLoader:
         assert next(iter(fed))[0].shape == (4, 4)
         assert transcript(run) == (1, COUNT - 1, 0, 1)
 
-    def test_one_that_a_framework_makes_anew_notes_too(self, pictures, pixels):
+    def test_loader_that_a_framework_creates_again_records(self, pictures, pixels):
         run = Run("r")
         fed = run.use(DataLoader(pictures, batch_size=BATCH), pixels)
         list(type(fed)(fed.dataset, batch_size=BATCH))
@@ -377,7 +377,7 @@ class TestTensor:
             lambda t: copy.deepcopy(t),
         ],
     )
-    def test_it_computes_as_a_tensor_does(self, images, pixels, use):
+    def test_computes_like_a_tensor(self, images, pixels, use):
         run, tensor = Run("r"), torch.from_numpy(images)
         fed = run.use(tensor, pixels)
         assert isinstance(fed, torch.Tensor)
@@ -386,7 +386,7 @@ class TestTensor:
         assert given == expected if isinstance(given, int) else torch.equal(given, expected)
         assert transcript(run)[0] == (0 if use is torch.numel else COUNT)
 
-    def test_what_tells_of_it_takes_nothing(self, images, pixels):
+    def test_description_reads_no_rows(self, images, pixels):
         run, tensor = Run("r"), torch.from_numpy(images)
         fed = run.use(tensor, pixels)
         assert (fed.shape, fed.dtype, fed.device) == (tensor.shape, tensor.dtype, tensor.device)
@@ -417,7 +417,7 @@ class TestTensor:
     @pytest.mark.parametrize(
         "make", [torch.Tensor.to_sparse, lambda t: t.to("meta"), lambda t: t.bfloat16()]
     )
-    def test_what_is_no_array(self, images, pixels, make):
+    def test_refuses_tensors_without_memory(self, images, pixels, make):
         with pytest.raises(SourceError):
             Run("r").use(make(torch.from_numpy(images).float()), pixels)
 
@@ -429,7 +429,7 @@ class TestTensor:
                 break
         assert transcript(run)[3] == 3
 
-    def test_made_from_a_source(self, images, pixels):
+    def test_with_a_source(self, images, pixels):
         run = Run("r")
         fed = run.use(torch.from_numpy(images) / 255, pixels, source=images)
         assert fed[torch.tensor([3, 4])].dtype == torch.float32
@@ -437,21 +437,21 @@ class TestTensor:
         assert torch.equal(torch.relu(fed), torch.from_numpy(images) / 255)
         assert transcript(run)[:3] == (COUNT, 0, 0)
 
-    def test_a_copy_in_another_process_notes_too(self, images, pixels):
+    def test_copy_in_another_process_records(self, images, pixels):
         run = Run("r")
         fed = pickle.loads(pickle.dumps(run.use(torch.from_numpy(images), pixels)))
         assert (fed[5].numpy() == images[5]).all()
         assert transcript(run)[3] == 1
 
     @pytest.mark.parametrize("make", [torch.as_tensor, torch.tensor, torch.asarray])
-    def test_an_array_that_becomes_a_tensor_is_taken_whole(self, images, pixels, make):
+    def test_conversion_to_a_tensor_reads_all_rows(self, images, pixels, make):
         run = Run("r")
         assert (make(run.use(images, pixels)).numpy() == images).all()
         assert transcript(run)[:3] == (COUNT, 0, 0)
 
 
-def test_workers_that_are_spawned(images, labels, pixels):
-    """They are sent what a forked one inherits. To start them takes seconds: one test for all."""
+def test_spawned_workers(images, labels, pixels):
+    """Objects are pickled for them. Starting them takes seconds, so there is one test for all."""
     run = Run("r")
     fed = run.use(Floats(images, labels), pixels, source=images)
     loader = run.use(
@@ -465,7 +465,7 @@ def test_workers_that_are_spawned(images, labels, pixels):
 
 
 def test_channels_come_first(tmp_path):
-    """As PyTorch has pictures; the manifest's form has the samples of a pixel side by side."""
+    """PyTorch has the channels of pictures first; the manifest's form has them last."""
     from conftest import manifest_of
 
     from alithis import readers
@@ -480,8 +480,8 @@ def test_channels_come_first(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_is_set_on_a_loader_later(pictures, pixels, workers):
-    """As Lightning sets a function that seeds the workers."""
+def test_attributes_set_on_a_loader(pictures, pixels, workers):
+    """Lightning, for example, sets a function that seeds the workers."""
     run = Run("r")
     loader = run.use(DataLoader(pictures, batch_size=16, num_workers=workers), pixels)
     loader.collate_fn = len
@@ -491,7 +491,7 @@ def test_what_is_set_on_a_loader_later(pictures, pixels, workers):
         loader.batch_size = 3
 
 
-def test_a_real_loop(pictures, pixels, tmp_path):
+def test_real_loop(pictures, pixels, tmp_path):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     with Run("bright", out=tmp_path / "bright.alithis") as run:
@@ -514,7 +514,7 @@ def test_a_real_loop(pictures, pixels, tmp_path):
 
 
 class Towers(torch.nn.Module):
-    """A module, whose second layer has the first's weight where it is tied."""
+    """A module whose second layer shares the first layer's weight if it is tied."""
 
     def __init__(self, tied):
         super().__init__()
@@ -524,7 +524,7 @@ class Towers(torch.nn.Module):
 
 
 class Views(Towers):
-    """One with buffers that are views of larger storage, and views of a parameter."""
+    """A module with buffers that are views of larger storage, and views of a parameter."""
 
     def __init__(self):
         super().__init__(tied=True)
@@ -540,7 +540,7 @@ class Views(Towers):
 
 
 class Extra(Towers):
-    """One with state that is no tensor."""
+    """A module with state that is no tensor."""
 
     def get_extra_state(self):
         return {"scale": 1.5}
@@ -556,7 +556,7 @@ def settings(optimizer, tmp_path):
 
 
 class TestRecord:
-    def test_the_file_is_the_one_that_safetensors_writes(self, tmp_path):
+    def test_file_is_written_by_safetensors(self, tmp_path):
         module = Towers(tied=False)
         module.second.to(torch.float16)
         ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
@@ -564,7 +564,7 @@ class TestRecord:
         plain_save_model(module, str(theirs))
         assert ours.read_bytes() == theirs.read_bytes()
 
-    def test_tied_weights_stand_once_in_the_same_bytes_each_time(self, tmp_path):
+    def test_tied_weights_are_written_once_and_reproducibly(self, tmp_path):
         """safetensors' save_model names them in the file, in random order."""
         module, loaded = (torch.nn.Sequential(*[Towers(tied=True)] * 3) for _ in range(2))
         paths = [tmp_path / f"{at}.safetensors" for at in range(8)]
@@ -583,13 +583,13 @@ class TestRecord:
         for name, tensor in stored.items():
             assert torch.equal(tensor, module.state_dict()[name])
 
-    def test_state_that_is_no_tensor_is_named(self, tmp_path):
+    def test_state_other_than_tensors_is_named(self, tmp_path):
         run, path = Run("r"), tmp_path / "w.safetensors"
         adapter.record(run, torch.nn.Sequential(Extra(tied=False)), path)
         assert run.facts().as_object()["parameters"]["not_written"] == ["0._extra_state"]
         assert len(load_file(path)) == 4
 
-    def test_a_compiled_module(self, tmp_path):
+    def test_compiled_module(self, tmp_path):
         plain, path, run = Towers(tied=False), tmp_path / "w.safetensors", Run("r")
         adapter.record(run, torch.compile(plain), path)
         assert run.facts().as_object()["parameters"]["model"] == "Towers"
@@ -607,13 +607,13 @@ class TestRecord:
             (torch.eye(2).to_sparse(), "w.safetensors"),
         ],
     )
-    def test_what_cannot_be_written(self, tmp_path, tensor, place):
+    def test_module_that_cannot_be_written(self, tmp_path, tensor, place):
         module = torch.nn.Module()
         module.register_buffer("tensor", tensor)
         with pytest.raises(SourceError, match=f"{tmp_path / place}: cannot be written: .+"):
             adapter.save_weights(module, tmp_path / place)
 
-    def test_settings_that_the_one_group_has(self, tmp_path):
+    def test_settings_of_one_group(self, tmp_path):
         group = {"params": [torch.nn.Parameter(torch.zeros(2))], "lr": 0.5}
         optimizer = torch.optim.AdamW([group], lr=0.001)
         torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5)
@@ -635,13 +635,13 @@ class TestRecord:
         ]
         assert not any({"params", "param_names"} & each.keys() for each in found["groups"])
 
-    def test_a_group_with_a_name(self, tmp_path):
+    def test_group_with_a_name(self, tmp_path):
         group = {"params": [torch.nn.Parameter(torch.zeros(2))], "name": "first"}
         found = settings(torch.optim.SGD([group], lr=0.1), tmp_path)
         assert (found["name"], found["groups"][0]["name"]) == ("SGD", "first")
 
 
-def test_a_compiled_module_under_the_trainer_of_transformers(tmp_path):
+def test_compiled_module_under_the_trainer_of_transformers(tmp_path):
     from types import SimpleNamespace
 
     import transformers

@@ -61,7 +61,7 @@ def arguments(folder, **options):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_training(raw, sentences, tmp_path, workers):
+def test_training(raw, sentences, tmp_path, workers):
     torch.manual_seed(0)
     with Run("ships", out=tmp_path / "ships.alithis") as run:
         rows = run.use(raw, sentences, point="text")
@@ -86,7 +86,7 @@ def test_a_training(raw, sentences, tmp_path, workers):
     assert (tmp_path / "ships" / "config.json").is_file()
 
 
-def test_tokenized_before_it_was_wrapped(raw, sentences, tmp_path):
+def test_tokenized_dataset_with_a_source(raw, sentences, tmp_path):
     run = Run("ships")
     done = raw.map(tokenized, batched=True, remove_columns=["text"])
     train = run.use(done, sentences, source=raw["text"])
@@ -101,7 +101,7 @@ def test_tokenized_before_it_was_wrapped(raw, sentences, tmp_path):
 
 
 class Linear(torch.nn.Module):
-    """A module that is none of Hugging Face's, which a Trainer takes as well."""
+    """A module that is no Hugging Face model; a Trainer accepts it too."""
 
     def __init__(self):
         super().__init__()
@@ -112,7 +112,7 @@ class Linear(torch.nn.Module):
         return {"loss": torch.nn.functional.cross_entropy(scores, labels), "logits": scores}
 
 
-def test_a_module_of_ones_own(raw, sentences, tmp_path):
+def test_module_that_is_no_pretrained_model(raw, sentences, tmp_path):
     with Run("ships", out=tmp_path / "ships.alithis") as run:
         rows = run.use(raw, sentences, point="text")
         train = rows.map(tokenized, batched=True, remove_columns=["text"])
@@ -133,7 +133,7 @@ def test_a_module_of_ones_own(raw, sentences, tmp_path):
 
 
 def chunked(batch):
-    """Join a batch's texts and cut them anew, as causal language models are fed."""
+    """Join the texts of a batch and cut them into chunks, as for causal language models."""
     joined = {column: list(chain(*rows)) for column, rows in batch.items()}
     return {
         column: [words[at : at + 20] for at in range(0, len(words), 20)]
@@ -247,8 +247,8 @@ def ids(data):
         ),
     ],
 )
-def test_the_rows_are_those_of_the_dataset(raw, sentences, use, count):
-    """And what is done to them sees nothing else."""
+def test_rows_of_the_dataset_are_recorded(raw, sentences, use, count):
+    """And functions that map them see no other column."""
     run = Run("ships")
     fed, plain = use(run.use(raw, sentences, point="text")), use(raw)
     assert transcript(run) == (0, COUNT, 0, 0)
@@ -271,7 +271,7 @@ def test_the_rows_are_those_of_the_dataset(raw, sentences, use, count):
         lambda data: [{"label": label} for label in data.unique("label")],
     ],
 )
-def test_rows_made_of_several_count_as_all(raw, sentences, use):
+def test_rows_made_from_several_count_as_all(raw, sentences, use):
     run = Run("ships")
     made = use(run.use(raw, sentences, point="text"))
     assert transcript(run) == (COUNT, 0, 0, COUNT)
@@ -279,8 +279,8 @@ def test_rows_made_of_several_count_as_all(raw, sentences, use):
     assert transcript(run) == (COUNT, 0, 0, COUNT)
 
 
-def test_rows_are_known_after_they_were_left_out(raw, sentences):
-    """Whatever order they had before."""
+def test_rows_are_recorded_after_filtering(raw, sentences):
+    """In any previous order."""
     run, again = Run("ships"), Run("ships")
     mixed = run.use(raw, sentences, point="text").shuffle(seed=3)
     kept = mixed.filter(lambda row: row["label"]).map(tokenized, batched=True).select([5, 2])
@@ -298,14 +298,14 @@ def test_rows_are_known_after_they_were_left_out(raw, sentences):
         lambda parts: datasets.interleave_datasets(parts, probabilities=[0.5, 0.5], seed=1),
     ],
 )
-def test_wrapped_datasets_are_not_joined(raw, sentences, join):
+def test_wrapped_datasets_cannot_be_joined_by_datasets(raw, sentences, join):
     fed = Run("ships").use(raw, sentences, point="text")
     for parts in ([fed, raw], [raw.shuffle(seed=1), fed], [fed, fed.shuffle(seed=1)]):
         with pytest.raises(SourceError, match="join them first and wrap the result"):
             join(parts)
 
 
-def test_wrapped_datasets_are_joined_by_pytorch(raw, sentences):
+def test_wrapped_datasets_can_be_joined_by_pytorch(raw, sentences):
     run = Run("ships")
     joined = torch.utils.data.ConcatDataset([raw, run.use(raw, sentences, point="text").take(9)])
     assert len(list(torch.utils.data.DataLoader(joined, batch_size=5))) == 21

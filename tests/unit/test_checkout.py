@@ -90,31 +90,31 @@ def test_repository(script):
         ("https://example.org/x\ny", "https://example.org/xy"),
     ],
 )
-def test_a_url_is_told_without_its_password(here, url, shown):
+def test_url_is_recorded_without_its_password(here, url, shown):
     git(here, "config", "remote.origin.url", url)
     found = checkout()
     assert (found.get("repository"), found["dirty"]) == (shown, False)
 
 
-def test_a_script_that_git_does_not_follow(here, monkeypatch):
+def test_untracked_script_is_dirty(here, monkeypatch):
     (here / "new.py").write_text("")
     assert checkout()["dirty"] is False
     monkeypatch.setattr(sys.modules["__main__"], "__file__", str(here / "new.py"), raising=False)
     assert checkout()["dirty"] is True
 
 
-def test_a_branch_with_an_odd_name(here):
+def test_branch_with_an_unusual_name(here):
     git(here, "checkout", "-b", "a\u2028b")
     assert checkout()["dirty"] is False
 
 
-def test_a_status_that_fails(here):
+def test_status_that_fails(here):
     commit = checkout()["commit"]
     (here / ".git" / "index").write_text("damaged")
     assert checkout() == {"commit": commit, "dirty": True}
 
 
-def test_nothing_to_tell(tmp_path, monkeypatch):
+def test_folder_outside_of_a_repository(tmp_path, monkeypatch):
     monkeypatch.setattr(
         sys.modules["__main__"], "__file__", str(tmp_path / "train.py"), raising=False
     )
@@ -124,7 +124,7 @@ def test_nothing_to_tell(tmp_path, monkeypatch):
     assert checkout() == {}
 
 
-def test_a_folder_that_is_gone(tmp_path, monkeypatch):
+def test_removed_folder(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     monkeypatch.chdir(tmp_path / "gone")
@@ -132,7 +132,7 @@ def test_a_folder_that_is_gone(tmp_path, monkeypatch):
     assert checkout() == {}
 
 
-def test_a_git_that_hangs(here, command, monkeypatch):
+def test_git_that_hangs(here, command, monkeypatch):
     command("exec sleep 60")
     monkeypatch.setattr(module, "_SECONDS", 0.3)
     start = time.monotonic()
@@ -140,7 +140,7 @@ def test_a_git_that_hangs(here, command, monkeypatch):
     assert time.monotonic() - start < 30
 
 
-def test_a_status_that_takes_too_long(here, command, monkeypatch):
+def test_status_that_takes_too_long(here, command, monkeypatch):
     commit = checkout()["commit"]
     command(f'case "$*" in *" status "*) exec sleep 60;; esac\nexec {shutil.which("git")} "$@"')
     monkeypatch.setattr(module, "_SECONDS", 3.0)

@@ -133,7 +133,7 @@ class TestWeights:
             for name, row in items(tmp_path / "out").items()
         } == expected
 
-    def test_a_tensor_is_proved_by_its_bytes_alone(self, tmp_path):
+    def test_tensor_is_proved_by_its_bytes(self, tmp_path):
         path = tmp_path / "tiny.safetensors"
         save_file(TENSORS, path)
         opened = build_model([path], tmp_path / "out", description=Description("tiny"))
@@ -150,7 +150,7 @@ class TestWeights:
         assert items(tmp_path / "out")["big.safetensors#big"]["leaf"] == of_bytes(big.tobytes())
 
     @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "C64"])
-    def test_types_that_numpy_lacks(self, tmp_path, dtype):
+    def test_types_unknown_to_numpy(self, tmp_path, dtype):
         bits = 64 if dtype == "C64" else 16 if dtype == "BF16" else 8
         path = safetensors_file(
             tmp_path, {"t": tensor(dtype, [3], 0, 3 * bits // 8)}, bytes(range(3 * bits // 8))
@@ -202,7 +202,7 @@ class TestWeights:
             "m.pt": (of_bytes(bytes(10)), 10),
         }
 
-    def test_a_folder_is_a_repository(self, tmp_path):
+    def test_folder(self, tmp_path):
         for name in ("config.json", "vae/model.safetensors", ".gitattributes", ".git/HEAD", "a/.b"):
             (tmp_path / "repo" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "repo" / name).write_bytes(name.encode())
@@ -217,7 +217,7 @@ class TestWeights:
             (".git/HEAD", ".gitattributes", "a/.b"), "hidden"
         )
 
-    def test_the_same_with_workers(self, tmp_path, monkeypatch):
+    def test_result_does_not_depend_on_workers(self, tmp_path, monkeypatch):
         monkeypatch.setattr(weighing, "PIECE", 1000)
         monkeypatch.setattr(weighing, "_WORTH", 0)
         save_file(
@@ -379,7 +379,7 @@ class TestHostileSafetensors:
         path = safetensors_file(tmp_path, {"t": entry}, bytes(4))
         self.refused(path, "describes tensor 't' wrongly")
 
-    def test_axes_without_end(self, tmp_path):
+    def test_refuses_too_many_axes(self, tmp_path):
         entry = {**F4, "shape": [1] * 100_000}
         path = safetensors_file(tmp_path, {"t": entry}, bytes(4))
         with pytest.raises(FormatError, match=r"describes tensor .* wrongly"):
@@ -410,11 +410,11 @@ class TestHostileSafetensors:
     def test_tensors_that_do_not_fill_the_file(self, tmp_path, header, said):
         self.refused(safetensors_file(tmp_path, header, bytes(8)), said)
 
-    def test_name_that_is_no_text(self, tmp_path):
+    def test_refuses_names_that_are_no_text(self, tmp_path):
         path = safetensors_file(tmp_path, {"\ud800": F4}, bytes(4))
         self.refused(path, r"the tensor name '\\ud800' is not UTF-8|not JSON")
 
-    def test_name_without_end(self, tmp_path):
+    def test_refuses_long_names(self, tmp_path):
         self.refused(
             safetensors_file(tmp_path, {"n" * 100_000: {}}, b""), "describes tensor .* wrongly"
         )
@@ -490,7 +490,7 @@ def test_files_are_accepted_as_the_library_accepts_them(tmp_path_factory, made, 
     }
 
 
-class TestFed:
+class TestArrayWrapper:
     """What a wrapped array gives is what the array gives, and the rows are remembered."""
 
     @pytest.mark.parametrize(
@@ -599,7 +599,7 @@ class TestFed:
         assert used.dtype == expected.dtype
         assert taken(fed) == list(range(ROWS))
 
-    def test_length_takes_nothing(self):
+    def test_length_reads_no_rows(self):
         fed = fed_of(DATA)
         assert len(fed) == ROWS
         assert taken(fed) == []
@@ -610,12 +610,12 @@ class TestFed:
     @pytest.mark.parametrize(
         "use", [lambda fed: fed.mean(), lambda fed: fed.T, lambda fed: fed.astype("f4")]
     )
-    def test_computing_takes_all(self, use):
+    def test_computing_reads_all_rows(self, use):
         fed = fed_of(DATA)
         np.testing.assert_array_equal(use(fed), use(DATA))
         assert taken(fed) == list(range(ROWS))
 
-    def test_what_is_given_cannot_be_changed(self):
+    def test_rows_that_are_read_cannot_be_changed(self):
         data = DATA.copy()
         fed = fed_of(data)
         for rows in (fed[0], fed[2:4], np.asarray(fed)):
@@ -654,7 +654,7 @@ class TestFed:
             fed_of(data)
 
     @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
-    def test_nothing_in_its_rows(self, shape):
+    def test_rows_without_bytes(self, shape):
         with pytest.raises(
             SourceError, match=re.escape(f"an array of shape {shape} contains no data points")
         ):
@@ -693,10 +693,10 @@ class TestTranscript:
             root=reference.mth(distinct), size=4, seen=2, unseen=8, foreign=2
         )
 
-    def test_nothing_fed(self, dataset):
+    def test_transcript_of_nothing(self, dataset):
         assert Transcript.of(b"", dataset) == Transcript(None, 0, 0, ROWS, 0)
 
-    def test_all_fed_has_the_datasets_own_root(self, dataset):
+    def test_transcript_of_all_data_points_has_the_datasets_root(self, dataset):
         transcript = Transcript.of(b"".join(LEAVES.values()), dataset)
         assert (transcript.root, transcript.size) == (dataset.metadata.root, ROWS)
         assert (transcript.seen, transcript.unseen, transcript.foreign) == (ROWS, 0, 0)
@@ -725,7 +725,7 @@ class TestRun:
             run.save_model(weights)
         return run.write(out)
 
-    def test_what_is_written(self, weights, dataset, tmp_path):
+    def test_manifest_of_a_run(self, weights, dataset, tmp_path):
         opened = self.record(weights, tmp_path / "out", dataset)
 
         data = metadata.load((tmp_path / "out" / "metadata.json").read_bytes())
@@ -757,7 +757,7 @@ class TestRun:
         assert (tested["relation"], tested["transcript"]["seen"]) == ("tested_on", 2)
         assert all(step.ok for step in audit(tmp_path / "out"))
 
-    def test_terms_of_fair4ml(self, weights, dataset, tmp_path):
+    def test_fair4ml_terms(self, weights, dataset, tmp_path):
         document = self.record(weights, tmp_path / "out", dataset).metadata.document
 
         link = {"@type": "sc:Dataset", "@id": "ipfs://f01551220" + dataset.metadata.digest.hex()}
@@ -768,7 +768,7 @@ class TestRun:
         assert document["fair4ml:testedOn"] == [link]
         assert "fair4ml:validatedOn" not in document
 
-    def test_what_it_says_is_read_back(self, weights, dataset, tmp_path):
+    def test_manifest_is_read_back(self, weights, dataset, tmp_path):
         opened = self.record(weights, tmp_path / "out", dataset)
         digest_ = dataset.metadata.digest
 
@@ -788,7 +788,7 @@ class TestRun:
         for name in ("metadata.json", "items.parquet", "leaves"):
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
-    def test_run_that_breaks_off_is_marked(self, weights, dataset, tmp_path):
+    def test_interrupted_run_is_incomplete(self, weights, dataset, tmp_path):
         run = Run("broken")
 
         def train():
@@ -803,13 +803,13 @@ class TestRun:
         assert ours["complete"] is False
         assert ours["inputs"][0]["transcript"]["seen"] == 1
 
-    def test_run_that_has_not_ended_is_marked(self, weights, tmp_path):
+    def test_unfinished_run_is_incomplete(self, weights, tmp_path):
         with Run("running") as run:
             run.save_model(weights)
             ours = run.write(tmp_path / "out").metadata.document["alithis"]
         assert ours["complete"] is False
 
-    def test_parts_of_one_dataset_make_one_input(self, dataset):
+    def test_parts_of_a_dataset_are_one_input(self, dataset):
         """The contract takes a link only once."""
         run = Run("parts")
         run.use(DATA[:5], dataset)[:]
@@ -820,7 +820,7 @@ class TestRun:
         assert (trained.relation, trained.transcript.seen) == ("trained_on", 9)
         assert (validated.relation, validated.transcript.seen) == ("validated_on", 1)
 
-    def test_data_changed_before_it_is_fed_is_foreign(self, dataset):
+    def test_data_changed_before_it_is_read_is_foreign(self, dataset):
         run = Run("augmented")
         run.use(DATA + 1, dataset)[:4]
 
@@ -857,7 +857,7 @@ class TestRun:
                 Run("m").use(DATA, manifest)
 
     @pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt, SystemExit])
-    def test_written_when_it_ends_in_whatever_way(self, weights, dataset, tmp_path, error):
+    def test_written_after_any_end(self, weights, dataset, tmp_path, error):
         def train():
             with Run("m", out=tmp_path / "out", task="digits") as run:
                 run.use(DATA, dataset)[:3]
@@ -874,7 +874,7 @@ class TestRun:
         assert (ours["complete"], ours["seeds"]) == (error is None, {"numpy": 7})
         assert ours["inputs"][0]["transcript"]["given"] == 3
 
-    def test_what_is_logged_is_as_it_was_then(self):
+    def test_values_are_logged_as_they_are_at_that_time(self):
         run, loss, settings = Run("m"), np.zeros(()), {"rate": 0.5}
         run.log_metrics(loss=loss)
         run.log_params(settings=settings)
@@ -883,7 +883,7 @@ class TestRun:
         facts = run.facts()
         assert (facts.metrics, facts.parameters) == ({"loss": 0}, {"settings": {"rate": 0.5}})
 
-    def test_a_long_value_is_refused_by_name_and_cut_in_a_record(self, weights, tmp_path):
+    def test_long_value_is_refused_by_write_and_cut_in_a_record(self, weights, tmp_path):
         with Run("m", out=tmp_path / "out") as run:
             run.log_metrics(accuracy=0.5, history=[0.123456789] * 15_000)
             run.save_model(weights)
@@ -895,7 +895,7 @@ class TestRun:
         ):
             run.write(tmp_path / "again")
 
-    def test_a_path_that_is_told_twice_is_one_file(self, weights, tmp_path):
+    def test_path_that_is_saved_twice_is_one_file(self, weights, tmp_path):
         run = Run("m")
         for _ in range(3):  # epochs
             run.save_model(weights, str(weights))
@@ -908,7 +908,7 @@ class TestRun:
                 run.write(tmp_path / "out")
         assert run.write(tmp_path / "out", replace=True).metadata.document["alithis"]["complete"]
 
-    def test_a_manifest_that_is_made_anew_meanwhile(self, tmp_path):
+    def test_manifest_replaced_during_the_run(self, tmp_path):
         rows = dataset_of(tmp_path / "rows", DATA).metadata
         with Run("m") as run:
             fed = run.use(DATA, tmp_path / "rows")
@@ -919,7 +919,7 @@ class TestRun:
         assert given.metadata == rows.digest
         assert (given.transcript.seen, given.transcript.foreign) == (ROWS, 0)
 
-    def test_a_manifest_that_is_damaged_costs_its_transcript_alone(self, weights, tmp_path):
+    def test_damaged_manifest_only_loses_its_own_transcript(self, weights, tmp_path):
         dataset_of(tmp_path / "rows", DATA)
         others = dataset_of(tmp_path / "others", DATA[:3])
 
@@ -940,7 +940,7 @@ class TestRun:
         assert "transcript" not in trained
         assert tested["transcript"]["seen"] == 2
 
-    def test_a_sketch_that_cannot_be_written_ends_no_training(self, weights, tmp_path):
+    def test_interim_record_that_cannot_be_written_is_a_warning(self, weights, tmp_path):
         place = tmp_path / "runs"
         with Run("m", out=place / "out") as run:  # makes the folder
             shutil.rmtree(place)
@@ -952,14 +952,14 @@ class TestRun:
         ours = Manifest.open(place / "out").metadata.document["alithis"]
         assert ours["parameters"] == {"rate": 0.5}
 
-    def test_a_training_that_diverged_is_written_when_it_ends(self, weights, tmp_path):
+    def test_training_that_diverged_is_recorded(self, weights, tmp_path):
         with Run("m", out=tmp_path / "out") as run:
             run.log_metrics(präzision=0.5, loss=float("nan"))
             run.save_model(weights)
         ours = Manifest.open(tmp_path / "out").metadata.document["alithis"]
         assert ours["metrics"] == {"präzision": 0.5, "loss": "nan"}
 
-    def test_a_record_where_no_weights_were_saved(self, weights, dataset, tmp_path):
+    def test_record_without_weights(self, weights, dataset, tmp_path):
         def train():
             with Run("m", out=tmp_path / "out") as run:
                 run.use(DATA, dataset)[:3]
@@ -980,7 +980,7 @@ class TestRun:
     def test_code(self):
         assert Run("m").facts().code == checkout()
 
-    def test_how_often(self, dataset):
+    def test_given_counts_repeats(self, dataset):
         run = Run("m")
         fed = run.use(DATA, dataset)
         fed[2], fed[[1, 1]], fed[DATA[:, 0, 0] > 20], fed[..., 0], list(fed)
@@ -1002,7 +1002,7 @@ class TestRun:
             run.write(tmp_path / "out")
         assert run.write(tmp_path / "out", replace=True).metadata.name == "again"
 
-    def test_a_value_refused_can_be_logged_anew(self, weights, tmp_path):
+    def test_refused_value_can_be_logged_again(self, weights, tmp_path):
         run = Run("m")
         run.save_model(weights)
         run.log_metrics(loss=float("nan"))
@@ -1042,7 +1042,7 @@ class TestValues:
             ({"a": {"b": [np.int64(1), None]}}, {"a": {"b": [1, None]}}),
         ],
     )
-    def test_taken(self, written, value, plain):
+    def test_accepted(self, written, value, plain):
         ours = written(parameters={"x": value}, metrics={"y": value})
         assert ours["parameters"] == {"x": plain}
         assert ours["metrics"] == {"y": plain}
@@ -1083,7 +1083,7 @@ class TestValues:
         with pytest.raises(FormatError, match="nested more than 29 levels deep"):
             written(parameters={"x": endless})
 
-    def test_the_deepest_that_is_taken_is_read_back(self, written):
+    def test_deepest_nesting_is_read_back(self, written):
         value = 1
         for _ in range(28):
             value = [value]
@@ -1094,7 +1094,7 @@ class TestValues:
             written(parameters={"x": ["filler"] * 50_000})
 
     @given(values)
-    def test_taken_or_refused_and_never_changed(self, value):
+    def test_values_are_accepted_unchanged_or_refused(self, value):
         try:
             plain = model.json_value("x", value)
         except FormatError:
@@ -1108,7 +1108,7 @@ def is_odd(number):
     return number % 2
 
 
-class TestSpelt:
+class TestJsonOrText:
     """What a framework tells, or a run that diverged, is recorded whatever it is."""
 
     @pytest.mark.parametrize(
@@ -1135,13 +1135,13 @@ class TestSpelt:
     def test_as_text(self, value, text):
         assert model.json_or_text(value) == text
 
-    def test_large_ones_are_cut(self):
+    def test_large_values_are_cut(self):
         assert len(model.json_or_text(b"x" * 5000)) == 1000
         assert len(model.json_or_text("x" * 5000)) == 1000
         assert len(model.json_or_text({str(at): at for at in range(5000)})) == 101
         assert len(model.json_or_text(np.full((100, 100), math.nan))) <= 1000
 
-    def test_endless_ones_have_an_end(self):
+    def test_values_that_contain_themselves_are_cut(self):
         endless = [math.nan]
         endless.append(endless)
         assert is_json(model.json_or_text(endless))
@@ -1208,7 +1208,7 @@ class TestInputs:
         with pytest.raises(FormatError, match="one of trained_on, validated_on"):
             Input(relation, "x", bytes(32))
 
-    def test_a_model_states_none_by_itself(self, weights, tmp_path):
+    def test_model_has_no_inputs_by_default(self, weights, tmp_path):
         opened = build_model([weights], tmp_path / "out", description=Description("m"))
         assert stated_inputs(opened.metadata) == []
 
@@ -1258,7 +1258,7 @@ class TestCommand:
     def ours(self, out):
         return Manifest.open(Path(out)).metadata.document
 
-    def test_a_fine_tune_shares_its_frozen_tensors(self):
+    def test_fine_tune_shares_its_frozen_tensors(self):
         rows = dataset_of(Path("rows"), DATA) and "rows"
         run_json("model", "base.safetensors", "-o", "base", "--input", f"trained_on={rows}")
         printed = run_json("model", "tuned.safetensors", "--input", "fine_tuned_from=base")

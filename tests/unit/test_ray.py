@@ -142,7 +142,7 @@ def build_both(opened, tmp_path: Path, reopened):
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_the_same_bytes(make, tmp_path):
+def test_manifest_is_byte_for_byte_the_same(make, tmp_path):
     (tmp_path / "data").mkdir()
     options = make(tmp_path / "data")
     where = options.pop("at", tmp_path / "data")
@@ -209,7 +209,7 @@ class TestCommand:
         assert "data points have at most 64 bytes" in one.stderr
 
     @pytest.mark.parametrize("given", [("--key-file", "key"), ("--restart",)])
-    def test_what_does_not_go_together(self, tmp_path, given):
+    def test_options_that_contradict_each_other(self, tmp_path, given):
         fill(tmp_path / "data", "1")
         key = [tmp_path / each if each == "key" else each for each in given]
         result = invoke(tmp_path / "data", "-o", tmp_path / "m", "--engine", "ray", *key)
@@ -217,7 +217,7 @@ class TestCommand:
         assert "--engine ray goes without --key-file" in result.stderr
         assert not (tmp_path / "key").exists()
 
-    def test_an_error_of_a_worker(self, tmp_path):
+    def test_error_in_a_worker(self, tmp_path):
         fill(tmp_path, "a.jsonl", "b.jsonl")
         (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
         (tmp_path / "b.jsonl").write_text('{"a": 1}\n{"a": \n')
@@ -227,13 +227,13 @@ class TestCommand:
         assert line.startswith(f"Error: {tmp_path / 'b.jsonl'}: line 2: ")
         assert not (tmp_path / "m").exists()
 
-    def test_without_a_data_point(self, tmp_path):
+    def test_source_without_data_points(self, tmp_path):
         (tmp_path / "x.jsonl").write_text("\n\n")
         result = invoke(tmp_path / "x.jsonl", "-o", tmp_path / "m", "--engine", "ray")
         assert (result.exit_code, result.stdout) == (2, "")
         assert "no data points: the source is empty" in result.stderr
 
-    def test_a_ray_of_its_own(self, tmp_path):
+    def test_starts_its_own_ray(self, tmp_path):
         """In a process of its own: Ray is started, says nothing, and is gone after."""
         fill(tmp_path / "data", "1", "2")
         left = tmp_path / "tmp"
@@ -254,7 +254,7 @@ class TestCommand:
         assert not list(left.glob("alithis-ray-*"))
 
     @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
-    def test_a_cluster_that_is_not_there(self, tmp_path, address):
+    def test_unreachable_cluster(self, tmp_path, address):
         fill(tmp_path / "data", "1")
         command = [sys.executable, "-m", "alithis", "manifest", "data", "--engine", "ray"]
         done = subprocess.run(
@@ -304,7 +304,7 @@ class TestPresorted:
         assert not (tmp_path / "m").exists()
 
     @pytest.mark.parametrize("rows", [2, 4])
-    def test_another_number(self, tmp_path, rows):
+    def test_other_number_of_data_points(self, tmp_path, rows):
         with pytest.raises(SourceError, match="3 sorted data points"):
             self.build(tmp_path, self.rows(1, 2, 3), rows=rows)
 
@@ -319,7 +319,7 @@ def test_shares(count):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_interruption_waits_until_ray_has_started(fails):
+def test_interruption_is_delayed_until_ray_has_started(fails):
     """The process would crash: Ray does not end well when it is half started."""
     before, came_through = signal.getsignal(signal.SIGINT), False
     with pytest.raises(KeyboardInterrupt), ray_module._uninterrupted():  # noqa: PT012

@@ -53,7 +53,7 @@ class TestFolder:
         assert list(read(folder(tmp_path))) == sorted(names)
 
     @pytest.mark.parametrize("workers", [1, 2, 3])
-    def test_workers_change_nothing(self, tmp_path, workers):
+    def test_result_does_not_depend_on_workers(self, tmp_path, workers):
         names = [f"{number:03}" for number in range(200)]
         found = read(folder(fill(tmp_path, *names)), workers)
         assert list(found) == names
@@ -68,7 +68,7 @@ class TestFolder:
             (tmp_path / name).write_bytes(b"same")
         assert len(read(folder(tmp_path))) == 2
 
-    def test_names_that_some_systems_take_for_one(self, tmp_path):
+    def test_names_that_some_systems_treat_as_equal(self, tmp_path):
         """Upper and lower case, and é in one and in two code points."""
         names = ["a", "A", "caf\u00e9", "cafe\u0301"]
         assert set(read(folder(fill(tmp_path, *names)))) == set(names)
@@ -102,7 +102,7 @@ class TestFolder:
         with pytest.raises(SourceError, match="loop: cannot be read: Too many levels"):
             folder(tmp_path)
 
-    def test_link_that_leads_nowhere(self, tmp_path):
+    def test_broken_link(self, tmp_path):
         (tmp_path / "broken").symlink_to("gone")
         with pytest.raises(SourceError, match="broken: cannot be read: No such file"):
             folder(tmp_path)
@@ -143,7 +143,7 @@ class TestFolder:
         with pytest.raises(SourceError, match="more than 256 folders deep"):
             folder(tmp_path)
 
-    def test_file_that_goes_before_it_is_hashed(self, tmp_path):
+    def test_file_removed_before_it_is_hashed(self, tmp_path):
         source = folder(fill(tmp_path, "a", "b"))
         (tmp_path / "a").unlink()
         with pytest.raises(SourceError, match="a: cannot be read: No such file"):
@@ -335,12 +335,12 @@ class TestIdx:
         with pytest.raises(SourceError, match=r"\d items of \d+ bytes"):
             idx(write("x", header(*shape)))
 
-    def test_header_may_not_announce_more_than_there_can_be(self, write):
+    def test_refuses_header_that_states_too_much(self, write):
         for shape in ((2**32 - 1, 1), (1, 2**32 - 1, 2**32 - 1, 2**32 - 1), (1, 2**29)):
             with pytest.raises(SourceError, match="items of"):
                 idx(write("x", header(*shape)))
 
-    def test_gzip_bomb_is_unpacked_no_further_than_it_announces(self, tmp_path):
+    def test_gzip_bomb_is_read_only_up_to_the_stated_size(self, tmp_path):
         path = tmp_path / "bomb.gz"
         path.write_bytes(gzip.compress(header(5, 3, 4) + bytes(64 << 20)))
         tracemalloc.start()
@@ -350,7 +350,7 @@ class TestIdx:
         tracemalloc.stop()
         assert peak < 8 << 20
 
-    def test_large_announcement_takes_no_memory_of_itself(self, tmp_path):
+    def test_large_stated_size_takes_no_memory(self, tmp_path):
         path = tmp_path / "x"
         path.write_bytes(header(1 << 28, 28, 28) + bytes(100))
         tracemalloc.start()
@@ -468,7 +468,7 @@ class TestArrays:
         assert [row[0] for row in found.values()] == list(map(sha256, rows))
         assert {row[1] for row in found.values()} == {data.nbytes // len(data)}
 
-    def test_values_count_and_not_their_layout(self):
+    def test_digests_do_not_depend_on_the_memory_layout(self):
         data = np.arange(60, dtype=">i4").reshape(5, 3, 4)
         padded = np.zeros((5, 6, 8), ">i4")
         padded[:, ::2, ::2] = data
@@ -577,7 +577,7 @@ class TestArrays:
         ],
         ids=lambda data: str(data.dtype),
     )
-    def test_rows_without_bytes_of_their_own(self, data):
+    def test_refuses_rows_without_fixed_bytes(self, data):
         with pytest.raises(SourceError, match=r"sample: .*do not have the same bytes on every"):
             arrays(data, name="sample")
         with pytest.raises(SourceError, match="array: "):
@@ -641,7 +641,7 @@ class TestIdentity:
         os.utime(tmp_path / "x", ns=(1, 1))
         assert len(found | {idx(tmp_path / "x").identity}) == 3
 
-    def test_arrays_in_memory_have_none(self):
+    def test_arrays_in_memory_have_no_identity(self):
         assert arrays(np.arange(2)).identity == ""
 
 

@@ -106,7 +106,7 @@ class TestTar:
         path = shutil.make_archive(str(tmp_path / "x"), "gztar", tmp_path / "data")
         assert contents(open_source(path)) == contents(folder(tmp_path / "data"))
 
-    def test_what_is_no_file_is_listed(self, write):
+    def test_entries_other_than_files_are_listed(self, write):
         kinds = {
             "d": (tarfile.DIRTYPE, "a directory"),
             "s": (tarfile.SYMTYPE, "a symbolic link"),
@@ -120,7 +120,7 @@ class TestTar:
         assert list(contents(source)) == ["x", "y"]
         assert skipped(source) == {name: reason for name, (_, reason) in kinds.items()}
 
-    def test_names_that_stand_twice_are_two_data_points(self, write):
+    def test_repeated_names_are_two_data_points(self, write):
         source = open_source(write("x.tar", tar([("x", b"1"), ("x", b"2"), ("./x", b"1")])))
         assert [(row[1], row[0]) for row in everything(source)] == [
             ("x", sha256(b"1")),
@@ -129,7 +129,7 @@ class TestTar:
         ]
 
     @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a/..", "x" * 4097])
-    def test_names_that_are_no_relative_path(self, write, name):
+    def test_refuses_names_other_than_relative_paths(self, write, name):
         with pytest.raises(
             SourceError, match=r"x\.tar: .*not a relative path of at most 4096 bytes"
         ):
@@ -158,7 +158,7 @@ class TestTar:
             (lambda data: data + b"x", "another archive follows"),
         ],
     )
-    def test_nothing_is_lost_without_a_word(self, write, ending, bend, message):
+    def test_damaged_archive_never_ends_early_without_an_error(self, write, ending, bend, message):
         """tarfile itself ends at each of these, as if all were well."""
         data = tar([("x", b"1" * 600), ("y", b"2" * 600)])
         with pytest.raises(SourceError, match=message):
@@ -175,20 +175,20 @@ class TestTar:
         ],
         ids=["end", "half", "more", "middle"],
     )
-    def test_damaged_packing(self, write, ending, bend):
+    def test_damaged_compression(self, write, ending, bend):
         noise = np.random.default_rng(0).bytes(5000)
         path = write(f"x.tar{ending}", bend(PACK[ending](tar([("x", noise)]))))
         with pytest.raises(SourceError, match=r"x\.tar"):
             read(open_source(path))
 
     @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst"])
-    def test_packed_in_several_streams(self, write, ending):
+    def test_compressed_in_several_streams(self, write, ending):
         data, pack = tar(FILES.items()), PACK[ending]
         packed = pack(data[:7000]) + (bytes(8) if ending == ".xz" else b"") + pack(data[7000:])
         assert len(read(open_source(write(f"x.tar{ending}", packed)))) == 150
 
     @pytest.mark.parametrize("ending", [".bz2", ".xz"])
-    def test_damaged_second_stream_is_no_end(self, write, ending):
+    def test_damaged_second_stream_is_an_error(self, write, ending):
         """The standard library takes it for one."""
         data, pack = tar(FILES.items()), PACK[ending]
         path = write(f"x.tar{ending}", pack(data) + b"\xff" + pack(data)[1:])
@@ -201,7 +201,7 @@ class TestTar:
         with pytest.raises(SourceError, match="x: sparse files are not supported"):
             read(open_source(write("x.tar", tar([info], format=tarfile.PAX_FORMAT))))
 
-    def test_header_larger_than_memory_should_be(self, write):
+    def test_refuses_huge_header(self, write):
         """A long name, packed a thousandfold, would be read as a whole."""
         info = of_type("././@LongLink", tarfile.GNUTYPE_LONGNAME)
         info.size = 1 << 40
@@ -210,7 +210,7 @@ class TestTar:
             with pytest.raises(SourceError, match=r"a header of \d+ bytes; at most"):
                 read(open_source(write(f"x.tar{ending}", PACK[ending](data))))
 
-    def test_member_beyond_the_bound(self, write):
+    def test_refuses_huge_member(self, write):
         info = tarfile.TarInfo("x")
         info.size = (1 << 36) + 1
         data = info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)
@@ -269,7 +269,7 @@ class TestZip:
             name: (sha256(data), len(data), {}) for name, data in FILES.items()
         }
 
-    def test_what_is_no_file_is_listed(self, tmp_path):
+    def test_entries_other_than_files_are_listed(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
             archive.mkdir("d")
             link = zipfile.ZipInfo("s")
@@ -281,7 +281,7 @@ class TestZip:
         assert skipped(source) == {"d": "a directory", "s": "a symbolic link"}
 
     @pytest.mark.filterwarnings("ignore:Duplicate name")
-    def test_names_that_stand_twice_are_two_data_points(self, tmp_path):
+    def test_repeated_names_are_two_data_points(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
             archive.writestr("x", "1")
             archive.writestr("x", "2")
@@ -289,7 +289,7 @@ class TestZip:
         assert [row[0] for row in rows] == [sha256(b"1"), sha256(b"2")]
 
     @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x"])
-    def test_names_that_are_no_relative_path(self, tmp_path, name):
+    def test_refuses_names_other_than_relative_paths(self, tmp_path, name):
         with pytest.raises(SourceError, match=r"x\.zip: .*not a relative path"):
             read(open_source(zipped(tmp_path / "x.zip", {name: b""})))
 
@@ -319,7 +319,7 @@ class TestZip:
         with pytest.raises(SourceError, match=r"x\.zip"):
             read(open_source(path))
 
-    def test_list_of_members_that_points_elsewhere(self, tmp_path):
+    def test_directory_that_points_to_another_place(self, tmp_path):
         path = zipped(tmp_path / "x.zip", {"x": b"1", "y": b"2"}, zipfile.ZIP_STORED)
         data = bytearray(path.read_bytes())
         at = data.rindex(b"PK\1\2") + 42
@@ -364,7 +364,7 @@ class TestSamples:
         ]
         assert skipped(source) == {"README": "its name has no extension"}
 
-    def test_the_keys_are_webdatasets(self):
+    def test_keys_agree_with_webdataset(self):
         """Its own expression (webdataset/tariterators.py), on names that try it."""
         import re
 
@@ -404,7 +404,7 @@ class TestSamples:
             "a/1": "the sample has no seg.png",
         }
 
-    def test_label_that_is_missing_or_no_short_text(self, write):
+    def test_refuses_missing_and_long_labels(self, write):
         for shard, message in [
             ([("1.jpg", b"")], "1: the sample has no cls"),
             ([("1.jpg", b""), ("1.cls", b"\xff")], r"1\.cls: not UTF-8"),

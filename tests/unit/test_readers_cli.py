@@ -55,7 +55,7 @@ class TestRecords:
         verdict('{"other": 2}', "unverifiable")
         verdict("no JSON", "unverifiable")
 
-    def test_the_same_rows_in_three_formats_are_one_dataset(self, place):
+    def test_same_rows_in_three_formats_have_the_same_manifest(self, place):
         texts = pa.table({"a": ["1", "", 'x,"\n'], "b": ["é", "null", "2"]})
         pq.write_table(texts, "x.parquet")
         Path("x.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in texts.to_pylist()))
@@ -88,7 +88,7 @@ class TestText:
 
 
 class TestArchives:
-    def test_folder_and_archive_are_one_dataset(self, place):
+    def test_folder_and_archive_have_the_same_manifest(self, place):
         fill(place / "photos", "cat/1", "dog/2")
         shutil.make_archive("photos", "gztar", "photos")
         shutil.make_archive("photos", "zip", "photos")
@@ -133,7 +133,7 @@ def test_url(place):
 
 
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst", "GZ"])
-def test_a_packed_files_manifest_is_named_without_the_packing(place, ending):
+def test_manifest_of_a_compressed_file_is_named_without_the_ending(place, ending):
     import gzip
 
     Path(f"x.jsonl.{ending}").write_bytes(gzip.compress(b'{"a": 1}\n'))  # its bytes tell how
@@ -169,17 +169,17 @@ def test_help_has_an_example_for_each_kind(place):
 
 
 class TestWhereNothingIsFound:
-    def test_all_is_passed_over(self, place):
+    def test_everything_is_skipped(self, place):
         Path("x.jsonl").write_text('{"a": null}\n\n')
         said = refused("manifest", "x.jsonl", "--column", "a")
         assert "all 2 were skipped, as x.jsonl#0: a is null or missing" in said
 
-    def test_a_host_that_is_not_there(self, place):
+    def test_unreachable_host(self, place):
         said = refused("manifest", "http://127.0.0.1:1/x.csv")
         assert "127.0.0.1:1" in said
         assert "not found" not in said
 
-    def test_links_that_fan_out(self, place):
+    def test_exponentially_many_links(self, place):
         """Ten folders, each with links to the next: a million ways to the one file."""
         for number in range(10):
             Path(f"data/{number}").mkdir(parents=True)

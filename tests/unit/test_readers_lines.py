@@ -110,18 +110,18 @@ class TestJsonl:
         ],
         ids=lambda each: str(each)[:20],
     )
-    def test_line_that_is_no_record(self, write, line, message):
+    def test_refuses_lines_that_are_no_records(self, write, line, message):
         data = line if isinstance(line, bytes) else line.encode()
         with pytest.raises(SourceError, match=rf"x\.jsonl: line 2: .*{message}"):
             read(open_source(write("x.jsonl", b"{}\n" + data + b"\n{}\n")))
 
     @pytest.mark.parametrize("value", ["1", "true", "[]", "{}"])
-    def test_member_that_is_no_text(self, write, value):
+    def test_refuses_members_that_are_no_text(self, write, value):
         with pytest.raises(SourceError, match="line 1: t is not text: read it as a record"):
             read(open_source(write("x.jsonl", f'{{"t":{value}}}'), column="t"))
 
     @pytest.mark.parametrize("ending", ["", ".gz"])
-    def test_line_without_end_takes_no_memory(self, write, monkeypatch, ending):
+    def test_endless_line_takes_no_memory(self, write, monkeypatch, ending):
         monkeypatch.setattr(lines, "MAX_LINE", 1 << 20)
         path = write(f"x.jsonl{ending}", PACK[ending](b'{"a":1}\n' + b" " * (64 << 20)))
         tracemalloc.start()
@@ -164,7 +164,7 @@ class TestCsv:
             )
         )
     )
-    def test_what_pythons_writer_writes_is_read(self, rows):
+    def test_reads_what_pythons_csv_module_writes(self, rows):
         import tempfile
         from pathlib import Path
 
@@ -221,16 +221,16 @@ class TestCsv:
         ],
         ids=str,
     )
-    def test_no_csv(self, write, data, message):
+    def test_refuses_malformed_csv(self, write, data, message):
         with pytest.raises(SourceError, match=rf"x\.csv: {message}"):
             read(open_source(write("x.csv", data)))
 
     @pytest.mark.parametrize("options", [{"column": "x"}, {"columns": ("a", "x")}, {"label": "x"}])
-    def test_column_that_is_not_there(self, write, options):
+    def test_missing_column(self, write, options):
         with pytest.raises(SourceError, match=r"x\.csv: no column x; the columns are a, b"):
             read(open_source(write("x.csv", "a,b\n1,2\n"), **options))
 
-    def test_row_without_end_takes_no_memory(self, write, monkeypatch):
+    def test_endless_row_takes_no_memory(self, write, monkeypatch):
         """Each line opens another quoted value."""
         monkeypatch.setattr(lines, "MAX_LINE", 1 << 20)
         path = write("x.csv", 'a,b\n1,"' + '\n","' * (4 << 20))
@@ -258,7 +258,7 @@ class TestText:
         assert [row[0] for row in everything(source)] == list(map(sha256, forms))
         assert [row[2] for row in everything(source)] == [len(row.encode()) for row in rows]
 
-    def test_what_a_line_holds_stays(self, write):
+    def test_lines_are_not_changed(self, write):
         found = contents(open_source(write("x.txt", " a\t\n\u2028\x0b\x0c\x85b\rc\n \n")))
         assert list(found.values()) == [
             sha256(b" a\t"),

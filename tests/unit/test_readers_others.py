@@ -68,7 +68,7 @@ class TestNumpy:
         assert read(source) == read(arrays(data, name="x.npz/data", labels=list(range(100))))
         assert_resumes(source)
 
-    def test_which_array(self, tmp_path):
+    def test_choice_of_an_array(self, tmp_path):
         np.savez(tmp_path / "x.npz", a=np.arange(3), b=np.arange(3), c=np.arange(4))
         path = tmp_path / "x.npz"
         with pytest.raises(SourceError, match="contains a, b, c; choose one with --column"):
@@ -98,7 +98,7 @@ class TestNumpy:
         ],
         ids=str,
     )
-    def test_no_rows_of_their_own(self, tmp_path, data, message):
+    def test_refuses_arrays_without_rows_of_fixed_bytes(self, tmp_path, data, message):
         np.save(tmp_path / "x.npy", data, allow_pickle=True)
         with pytest.raises(SourceError, match=rf"x\.npy.*{message}"):
             open_source(tmp_path / "x.npy")
@@ -130,7 +130,7 @@ class TestNumpy:
         with pytest.raises(SourceError, match=rf"x\.npy: {message}"):
             read(open_source(tmp_path / "x.npy"))
 
-    def test_no_npz(self, tmp_path):
+    def test_refuses_other_files(self, tmp_path):
         (tmp_path / "x.npz").write_bytes(b"PK\3\4 no zip")
         with pytest.raises(SourceError, match=r"x\.npz: not a \.npy or \.npz file, or damaged"):
             open_source(tmp_path / "x.npz")
@@ -225,7 +225,7 @@ class TestHuggingFace:
         assert found == {"dataset#0": sha256(images()[1]["bytes"])}
 
     @pytest.mark.parametrize("data", [[], {"a": 1}, "x"])
-    def test_no_dataset(self, data):
+    def test_refuses_other_objects(self, data):
         with pytest.raises(SourceError, match="is not a Dataset or DatasetDict"):
             readers.dataset(data)
 
@@ -244,7 +244,7 @@ class TestHuggingFace:
         assert len(read(open_source(tmp_path / "x"))) == 4
 
     @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/passwd", "", ".", "..", "a/b", 5])
-    def test_state_that_leads_out_of_the_folder(self, tmp_path, photos, name):
+    def test_state_that_names_files_outside_of_the_folder(self, tmp_path, photos, name):
         photos["train"].save_to_disk(tmp_path / "x")
         state = {"_data_files": [{"filename": name}]}
         (tmp_path / "x" / "state.json").write_text(json.dumps(state))
@@ -310,11 +310,11 @@ class TestLists:
             ({"\ud800": HASH[0]}, "half of a surrogate pair"),
         ],
     )
-    def test_no_list(self, tmp_path, hashes, message):
+    def test_refuses_other_json(self, tmp_path, hashes, message):
         with pytest.raises(SourceError, match=rf"list\.json: .*{message}"):
             open_source(self.write(tmp_path, hashes))
 
-    def test_file_that_stands_twice(self, tmp_path):
+    def test_file_that_is_listed_twice(self, tmp_path):
         path = tmp_path / "list.json"
         path.write_text(f'{{"image_sha256_hashes":{{"a":"{HASH[0]}","a":"{HASH[1]}"}}}}')
         with pytest.raises(SourceError, match="a key is repeated"):
@@ -403,7 +403,7 @@ class TestOpenSource:
         with pytest.raises(SourceError, match="gone: cannot be read: No such file"):
             open_source(tmp_path / "gone")
 
-    def test_folder_without_files_of_the_kind(self, tmp_path):
+    def test_refuses_folder_without_files_of_the_kind(self, tmp_path):
         with pytest.raises(
             SourceError, match=r"contains no files with the extension \.parquet or \.parq"
         ):
@@ -448,7 +448,7 @@ class TestOpenSource:
             ("x.csv", {"kind": "folder"}, "not a local folder"),
         ],
     )
-    def test_options_that_have_no_use(self, tmp_path, name, options, message):
+    def test_refuses_options_that_do_not_apply(self, tmp_path, name, options, message):
         """Left out without a word, they would mislead."""
         fill(tmp_path, "x.csv", "x.txt", "x.tar", "x.idx")
         with pytest.raises(SourceError, match=message):
@@ -503,7 +503,7 @@ class TestSkips:
         assert (skips.count, len(skips.names)) == (150_001, 100_000)
         assert skips.names[0] == ("first", "why")
 
-    def test_in_an_archive_they_begin_anew(self, tmp_path):
+    def test_skips_start_again_when_an_archive_is_read_again(self, tmp_path):
         shutil.make_archive(str(tmp_path / "x"), "tar", fill(tmp_path / "d", "a/b"))
         source = open_source(tmp_path / "x.tar")
         assert skipped(source) == skipped(source) == {".": "a directory", "a": "a directory"}

@@ -188,7 +188,7 @@ class TestFolder:
         assert source.count == 300
         assert_resumes(source)
 
-    def test_what_is_no_file_is_listed(self, s3, http):
+    def test_entries_other_than_files_are_listed(self, s3, http):
         source = open_source("s3://bucket/photos/")
         assert skipped(source) in ({}, {"": "a directory"})
         assert len(read(source)) == 5
@@ -203,7 +203,7 @@ class TestFolder:
         with pytest.raises(SourceError, match="memory://data/odd/x: not UTF-8"):
             read(open_source("memory://data/odd", form=Form("text")))
 
-    def test_names_that_lead_out(self, memory, monkeypatch):
+    def test_refuses_names_that_lead_out_of_the_folder(self, memory, monkeypatch):
         monkeypatch.setattr(
             type(memory), "find", lambda *_, **__: {"/data/a/../x": {"size": 1, "type": "file"}}
         )
@@ -220,7 +220,7 @@ class TestChanges:
         with pytest.raises(ChangedError, match=r"changing\.csv: changed since it was opened"):
             everything(source)
 
-    def test_file_that_is_shorter_than_announced(self, memory):
+    def test_file_shorter_than_its_stated_size(self, memory):
         memory.pipe("/data/some/x", b"long")
         source = open_source("memory://data/some")
         memory.pipe("/data/some/x", b"no")
@@ -270,6 +270,6 @@ class TestUrls:
         with pytest.raises(SourceError, match="nonsense://x: cannot be read: Protocol not known"):
             open_source("nonsense://x")
 
-    def test_saved_dataset_elsewhere(self, memory):
+    def test_refuses_remote_saved_dataset(self, memory):
         with pytest.raises(SourceError, match="not a local folder"):
             open_source("memory://data/photos", kind="huggingface")

@@ -118,7 +118,7 @@ VALUES = st.recursive(
 
 
 @given(data=st.data())
-def test_what_json_has_is_the_same_json(data):
+def test_json_values_are_unchanged(data):
     """Whatever the nesting, nulls and slices: the canonical JSON of Python's values."""
     kind, values = data.draw(VALUES)
     column = data.draw(st.lists(values | st.none(), min_size=1, max_size=5))
@@ -229,7 +229,7 @@ class TestFile:
             "text": None,
         }
 
-    def test_column_that_is_not_there(self, tmp_path, kind):
+    def test_missing_column(self, tmp_path, kind):
         path = written(tmp_path, TABLE, kind)
         for options in (
             {"column": "x"},
@@ -243,13 +243,13 @@ class TestFile:
             ):
                 open_source(path, **options)
 
-    def test_column_that_is_no_data(self, tmp_path, kind):
+    def test_refuses_columns_of_other_types(self, tmp_path, kind):
         with pytest.raises(
             SourceError, match="column id has the type int64, neither bytes nor text"
         ):
             open_source(written(tmp_path, TABLE, kind), column="id")
 
-    def test_path_of_a_file_elsewhere(self, tmp_path, kind):
+    def test_refuses_paths_in_place_of_bytes(self, tmp_path, kind):
         image = pa.array(
             [{"bytes": b"1", "path": "1"}, {"bytes": None, "path": "/etc/passwd"}],
             pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
@@ -307,7 +307,7 @@ class TestFile:
             for n in range(2)
         }
 
-    def test_files_of_other_kinds_are_listed(self, tmp_path, kind):
+    def test_files_of_other_kinds_are_skipped_and_listed(self, tmp_path, kind):
         written(tmp_path, TABLE, kind)
         (tmp_path / "README.md").touch()
         assert list(contents(open_source(tmp_path))) == ["README.md", f"x.{kind}"]
@@ -358,7 +358,7 @@ class TestParquet:
             with pytest.raises(SourceError, match=r"x\.parquet.*: not UTF-8"):
                 read(open_source(path, **options))
 
-    def test_shards_that_do_not_agree(self, tmp_path):
+    def test_refuses_shards_of_different_types(self, tmp_path):
         pq.write_table(pa.table({"x": ["text"]}), tmp_path / "1.parquet")
         pq.write_table(pa.table({"x": [b"bytes"]}), tmp_path / "2.parquet")
         with pytest.raises(
@@ -415,7 +415,7 @@ def test_dictionary_of_one_large_value_is_decoded_a_piece_at_a_time(tmp_path, ki
 
 
 class TestArrow:
-    def test_offsets_that_lead_out_of_memory(self, tmp_path):
+    def test_refuses_offsets_outside_of_the_memory(self, tmp_path):
         path = written(tmp_path, pa.table({"t": ["a", "b", "c"]}), "arrow")
         data = bytearray(path.read_bytes())
         offsets = np.array([0, 1, 2, 3], np.int32).tobytes()
@@ -433,7 +433,7 @@ class TestArrow:
         with pytest.raises(SourceError, match="the end mark of the Arrow stream is missing"):
             read(open_source(path))
 
-    def test_type_without_a_form(self, tmp_path):
+    def test_refuses_types_without_a_form(self, tmp_path):
         intervals = pa.array([pa.MonthDayNano([1, 2, 3])])
         path = written(tmp_path, pa.table({"when": intervals}), "arrow")
         with pytest.raises(SourceError, match="column when: type month_day_nano_interval has no"):

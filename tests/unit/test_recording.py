@@ -1,4 +1,4 @@
-"""What is fed, in every shape it comes in: noted under the manifest's form, whoever takes it."""
+"""Recording training data: every kind of object that `Run.use` wraps, and the log on the disk."""
 
 import copy
 import errno
@@ -68,7 +68,7 @@ def records(tmp_path_factory):
 
 
 def fed(run):
-    """Seen, unseen, foreign, given."""
+    """The numbers of a transcript: seen, unseen, foreign, given."""
     found = run.inputs()[0].transcript
     return found.seen, found.unseen, found.foreign, found.given
 
@@ -145,7 +145,7 @@ class TestForms:
             (GREY, None, "a NoneType is not a data point"),
         ],
     )
-    def test_what_is_of_another_form(self, form, value, said):
+    def test_refuses_values_of_another_form(self, form, value, said):
         with pytest.raises(SourceError, match=said):
             ItemHasher(form).item(value)
 
@@ -170,7 +170,7 @@ class TestForms:
             ("text", 5, "no 'text' in a int"),
         ],
     )
-    def test_point_that_is_not_there(self, point, item, said):
+    def test_missing_point(self, point, item, said):
         with pytest.raises(SourceError, match=said):
             ItemHasher(TEXT, point).item(item)
 
@@ -192,12 +192,12 @@ class TestForms:
         assert ItemHasher(form, point).batch(batch) == b"".join(map(of_bytes, hashed))
 
     @pytest.mark.parametrize("batch", [{"text": ["a"]}, 5, iter(["a"])])
-    def test_no_batch(self, batch):
+    def test_refuses_other_batches(self, batch):
         with pytest.raises(SourceError, match="must be an array or a list"):
             ItemHasher(TEXT).batch(batch)
 
 
-class TestLedger:
+class TestFedLog:
     def digests(self, numbers):
         return b"".join(of_bytes(b"%d" % number) for number in numbers)
 
@@ -205,7 +205,7 @@ class TestLedger:
         return b"".join(block.tobytes() for block in FedLogSnapshot(logs).blocks())
 
     @given(numbers=st.lists(st.integers(0, 40), max_size=120), step=st.integers(1, 30))
-    def test_any_notes_in_runs_of_any_length(self, tmp_path_factory, numbers, step):
+    def test_any_entries_in_runs_of_any_length(self, tmp_path_factory, numbers, step):
         folder = tmp_path_factory.mktemp("log")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fed_log, "RUN", 8)
@@ -267,7 +267,7 @@ class TestLedger:
         assert len(self.distinct(log)) == 32 * 1700
         assert len(list(tmp_path.iterdir())) == 1
 
-    def test_a_process_that_is_killed(self, tmp_path):
+    def test_entries_of_a_killed_process_remain(self, tmp_path):
         child = os.fork()
         if not child:
             FedLog(tmp_path).add(self.digests([7]), 1)
@@ -275,12 +275,12 @@ class TestLedger:
         os.waitpid(child, 0)
         assert self.distinct(FedLog(tmp_path)) == of_bytes(b"7")
 
-    def test_nothing_is_noted_once_the_folder_is_gone(self, tmp_path):
+    def test_nothing_is_logged_after_the_folder_was_removed(self, tmp_path):
         log = FedLog(tmp_path / "gone")
         log.add(self.digests([1]), 1)
         assert not (tmp_path / "gone").exists()
 
-    def test_a_full_disk(self, tmp_path, monkeypatch):
+    def test_full_disk(self, tmp_path, monkeypatch):
         def full(self, room):
             raise OSError(28, "No space left on device")
 
@@ -289,7 +289,7 @@ class TestLedger:
             FedLog(tmp_path).add(self.digests([1]), 1)
 
     def test_many_points_in_little_memory(self, tmp_path):
-        """Ten million are noted and compared in less memory than their digests take."""
+        """Ten million are logged and compared in less memory than their digests take."""
         code = f"""
 import resource, hashlib, sys
 import numpy as np
@@ -455,7 +455,7 @@ def reference_rows(joined):
 
 
 class TestLists:
-    def test_it_is_what_it_was(self, texts):
+    def test_wrapper_passes_for_the_original(self, texts):
         run = Run("r")
         wrapped = run.use(TEXTS, texts)
         assert isinstance(wrapped, list)
@@ -486,7 +486,7 @@ class TestLists:
             (lambda data: np.asarray(data).tolist(), 12),
         ],
     )
-    def test_what_is_taken_is_noted(self, texts, use, count):
+    def test_items_that_are_read_are_recorded(self, texts, use, count):
         run = Run("r")
         assert use(run.use(TEXTS, texts)) == use(TEXTS)
         seen, unseen, foreign, times = fed(run)
@@ -508,19 +508,19 @@ class TestLists:
         list(run.use(ROWS, records))
         assert fed(run) == (12, 0, 0, 12)
 
-    def test_a_column_of_rows(self, texts):
+    def test_column_of_rows(self, texts):
         run = Run("r")
         list(run.use(ROWS, texts, point="text"))
         assert fed(run) == (12, 0, 0, 12)
 
-    def test_made_from_a_source(self, texts):
+    def test_with_a_source(self, texts):
         run = Run("r")
         lengths = run.use([len(text) for text in TEXTS], texts, source=TEXTS)
         assert lengths[2:4] == [6, 6]
         assert lengths[-1] == 7
         assert fed(run) == (3, 9, 0, 3)
 
-    def test_what_the_caller_adds_later_is_not_given(self, texts):
+    def test_items_appended_later_are_not_returned(self, texts):
         own = list(TEXTS)
         wrapped = Run("r").use(own, texts)
         own.append("more")
@@ -543,7 +543,7 @@ class TestLists:
             assert len(list(each)) == len(TEXTS) * count
         assert fed(run) == (12, 0, 0, 3 * (1 + 2 + 12 * count))
 
-    def test_a_forked_process_notes_what_it_gives_and_no_more(self, texts):
+    def test_forked_process_records_only_its_own_items(self, texts):
         run = Run("r")
         wrapped = run.use(TEXTS, texts)
         assert wrapped[:3] == TEXTS[:3]
@@ -556,7 +556,7 @@ class TestLists:
         assert fed(run) == (5, 7, 0, 6)
 
     @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 100}])
-    def test_an_interruption_while_some_are_digested_loses_none(self, texts, options, monkeypatch):
+    def test_interruption_during_hashing_loses_nothing(self, texts, options, monkeypatch):
         calls = []
 
         def interrupted(*item):
@@ -574,7 +574,7 @@ class TestLists:
         assert fed(run) == (12, 0, 0, 1024)
 
     @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 100}])
-    def test_a_handler_of_signals_that_asks_meanwhile(self, texts, options, monkeypatch):
+    def test_signal_handler_that_reads_the_record(self, texts, options, monkeypatch):
         run, plain, asked = Run("r"), FedLog.add, []
 
         def interrupted(self, digests, given):
@@ -588,7 +588,7 @@ class TestLists:
         assert asked
         assert fed(run) == (12, 0, 0, 1200)
 
-    def test_a_number_that_the_source_has_not(self, texts, tmp_path):
+    def test_item_beyond_the_source(self, texts, tmp_path):
         class Endless:
             def __len__(self):
                 return 12
@@ -628,7 +628,7 @@ class TestLists:
             (datasets.DatasetDict({"a": datasets.Dataset.from_list(ROWS)}), "several splits; .* a"),
         ],
     )
-    def test_what_gives_no_data_points(self, texts, data, said):
+    def test_refuses_other_objects(self, texts, data, said):
         with pytest.raises(SourceError, match=f"^texts: .*{said}"):
             Run("r").use(data, texts)
 
@@ -646,7 +646,7 @@ class TestLists:
             ({"source": iter(TEXTS)}, "needs numbered items"),
         ],
     )
-    def test_a_source_that_does_not_fit(self, texts, options, said):
+    def test_refuses_source_that_does_not_fit(self, texts, options, said):
         with pytest.raises(SourceError, match=said):
             Run("r").use([0] * 12, texts, **options)
 
@@ -665,7 +665,7 @@ class TestLists:
             ),
         ],
     )
-    def test_a_source_that_fails_at_the_end(self, texts, tmp_path, spoil, said, error):
+    def test_source_that_fails_at_the_end(self, texts, tmp_path, spoil, said, error):
         class Source(list):
             closed = False
 
@@ -695,14 +695,14 @@ class TestLists:
 
 
 class TestStreams:
-    def test_a_generator(self, texts):
+    def test_generator(self, texts):
         run = Run("r")
         stream = run.use((text for text in TEXTS), texts)
         assert next(stream) == "text 0"
         assert list(stream) == TEXTS[1:]
         assert fed(run) == (12, 0, 0, 12)
 
-    def test_an_iterable(self, texts):
+    def test_iterable(self, texts):
         run = Run("r")
         stream = run.use(dict.fromkeys(TEXTS).keys(), texts)
         assert len(stream) == 12
@@ -730,11 +730,11 @@ class TestStreams:
             path.read_text()
         assert fed(run) == (12, 0, 0, 12)
 
-    def test_a_source_has_numbers(self, texts):
+    def test_refuses_source_without_numbered_items(self, texts):
         with pytest.raises(SourceError, match="has no numbered items, so source= cannot"):
             Run("r").use(iter(TEXTS), texts, source=TEXTS)
 
-    def test_an_error_in_the_pipeline_is_the_callers(self, texts):
+    def test_errors_of_the_pipeline_are_not_changed(self, texts):
         def broken():
             yield "text 0"
             raise OSError("the disk is gone")
@@ -750,7 +750,7 @@ class TestHuggingFace:
     def data(self):
         return datasets.Dataset.from_list(ROWS)
 
-    def test_it_is_what_it_was(self, data, records):
+    def test_wrapper_passes_for_the_original(self, data, records):
         run = Run("r")
         wrapped = run.use(data, records)
         assert isinstance(wrapped, datasets.Dataset)
@@ -792,7 +792,7 @@ class TestHuggingFace:
         seen, unseen, foreign, _ = fed(run)
         assert (seen, unseen, foreign) == (count, 12 - count, 0)
 
-    def test_which_rows(self, data, records):
+    def test_rows_that_are_recorded(self, data, records):
         run = Run("r")
         shuffled = run.use(data, records).shuffle(seed=3)
         given = [shuffled[at]["id"] for at in (0, 5)]
@@ -803,7 +803,7 @@ class TestHuggingFace:
             for each in again.inputs()
         ]
 
-    def test_a_column(self, data, texts):
+    def test_column(self, data, texts):
         run = Run("r")
         run.use(data, texts, point="text")[:4]
         assert fed(run) == (4, 8, 0, 4)
@@ -843,13 +843,13 @@ class TestHuggingFace:
             (0, "point= must be the name of a column"),
         ],
     )
-    def test_no_such_column(self, data, texts, point, said):
+    def test_missing_column(self, data, texts, point, said):
         with pytest.raises(SourceError, match=said):
             Run("r").use(data, texts, point=point)
 
 
 class TestRun:
-    def test_a_manifest_out_of_order_is_not_compared_with(self, tmp_path):
+    def test_refuses_manifest_with_leaves_out_of_order(self, tmp_path):
         """Shuffled leaves must not pass for seen or unseen ones."""
         leaves = sorted(of_bytes(text.encode()) for text in TEXTS)
         run = Run("r")
@@ -865,7 +865,7 @@ class TestRun:
         found = Transcript.of_sorted(lambda: iter(blocks), texts, 20)
         assert found == Transcript(reference.mth(digests), 11, 9, 3, 2, 20)
 
-    def test_what_is_fed_after_the_end_is_not_of_the_run(self, texts):
+    def test_data_points_read_after_the_run_are_not_recorded(self, texts):
         with Run("r") as run:
             wrapped = run.use(TEXTS, texts)
             wrapped[0]
@@ -873,7 +873,7 @@ class TestRun:
         assert fed(run) == (1, 11, 0, 1)
 
     @pytest.mark.parametrize(("fed", "warned"), [(["else"], 1), (["else", "text 1"], 0), ([], 0)])
-    def test_a_manifest_of_other_data_is_told_of(self, texts, tmp_path, fed, warned):
+    def test_warns_if_no_data_point_is_in_the_manifest(self, texts, tmp_path, fed, warned):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             with Run("r", out=tmp_path / "r") as run:
@@ -884,7 +884,7 @@ class TestRun:
             assert each.filename == __file__
         assert (tmp_path / "r.run.json").exists()
 
-    def test_the_warning_hides_no_error_of_the_training(self, texts):
+    def test_warning_does_not_hide_an_error_of_the_training(self, texts):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             run = Run("r")
@@ -895,7 +895,7 @@ class TestRun:
         with pytest.raises(FormatError, match=r"a list cannot be the manifest: call use\(data"):
             Run("r").use(texts, TEXTS)
 
-    def test_nothing_is_left_behind(self, texts, tmp_path, monkeypatch):
+    def test_temporary_folder_is_removed(self, texts, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         with Run("r") as run:
             run.use(np.arange(4, dtype="u1"), manifest(tmp_path / "m", [b"\0"], BYTES))[:]
@@ -926,7 +926,7 @@ class TestRun:
             *(lambda a: np.concatenate([a, a]), lambda a: sum(a), lambda a: a.sum(axis=0)),
         ],
     )
-    def test_it_computes_as_an_array_does(self, tmp_path, use):
+    def test_computes_like_an_array(self, tmp_path, use):
         data = np.arange(12, dtype="u1").reshape(6, 2)
         out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
         run = Run("r")
@@ -938,7 +938,7 @@ class TestRun:
     @pytest.mark.parametrize(
         "write", [lambda a: a.__setitem__(0, 1), lambda a: operator.iadd(a, 1)]
     )
-    def test_what_is_fed_is_not_written_to(self, tmp_path, write):
+    def test_refuses_to_write_to_recorded_data(self, tmp_path, write):
         data = np.arange(12, dtype="u1").reshape(6, 2)
         out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
         run = Run("r")
@@ -973,12 +973,12 @@ class TestRun:
         assert run.use(fields, out, source=data)["b"].tolist() == data[:, 1].tolist()
         assert fed(run)[:3] == (6, 0, 0)
 
-    def test_a_single_value_has_no_rows(self, tmp_path):
+    def test_refuses_single_value(self, tmp_path):
         out = manifest(tmp_path / "m", [b"0"], BYTES)
         with pytest.raises(SourceError, match="this one has no rows"):
             Run("r").use(np.array(7), out, source=[b"0"])
 
-    def test_a_dataset_changed_meanwhile_shows(self, tmp_path):
+    def test_changed_array_is_foreign(self, tmp_path):
         data = np.arange(12, dtype="u1").reshape(6, 2)
         out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
         run = Run("r")
@@ -986,7 +986,7 @@ class TestRun:
         data[1] += 100
         assert fed(run) == (3, 3, 1, 3)
 
-    def test_a_change_shows_whichever_part_of_a_large_array_it_is_in(self, tmp_path):
+    def test_change_in_any_part_of_a_large_array_is_found(self, tmp_path):
         data = np.random.default_rng(0).integers(0, 256, (3000, 1024), "u1")  # three MiB
         out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
         run = Run("r")
@@ -999,7 +999,7 @@ class TestRun:
         assert fed(run) == (21, 2979, 4, 22)
 
     @pytest.mark.parametrize("make", ["bytes", "file for reading"])
-    def test_what_nobody_can_write_to_is_not_read_again(self, tmp_path, make):
+    def test_read_only_data_is_not_read_again(self, tmp_path, make):
         data = np.arange(12, dtype="u1").reshape(6, 2)
         out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
         np.save(tmp_path / "data.npy", data)
@@ -1012,7 +1012,7 @@ class TestRun:
             np.load(tmp_path / "data.npy", mmap_mode="r+")[2] = 99
         assert fed(run) == (2, 4, 0, 2)
 
-    def test_a_locked_view_of_an_array_that_can_be_written_to(self, tmp_path):
+    def test_read_only_view_of_a_writable_array_is_read_again(self, tmp_path):
         data = np.arange(12, dtype="u1").reshape(6, 2)
         out = manifest(tmp_path / "m", [row.tobytes() for row in data], BYTES)
         view = data[:]
@@ -1029,7 +1029,7 @@ class TestRun:
         assert fed(one) == (3, 9, 0, 3)
         assert fed(two) == (5, 7, 0, 5)
 
-    def test_a_run_that_diverged_and_crashed_has_a_record(self, texts, tmp_path):
+    def test_record_of_a_run_that_diverged_and_crashed(self, texts, tmp_path):
         def train():
             with Run("r", out=tmp_path / "out") as run:
                 run.use(TEXTS, texts)[0]
@@ -1065,7 +1065,7 @@ class TestRun:
             run.save_model(tmp_path / "missing.bin")
         assert json.loads((tmp_path / "out.run.json").read_bytes())["complete"] is True
 
-    def test_a_run_that_is_killed_has_a_record(self, texts, tmp_path):
+    def test_record_of_a_killed_run(self, texts, tmp_path):
         code = f"""
 import os, signal
 from alithis.training.run import Run
@@ -1084,7 +1084,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
         assert [each["name"] for each in record["inputs"]] == ["texts"]
         assert "transcript" not in record["inputs"][0]
 
-    def test_the_sketch_goes_when_the_manifest_stands(self, texts, tmp_path):
+    def test_interim_record_is_removed_when_the_manifest_is_written(self, texts, tmp_path):
         (tmp_path / "weights").write_bytes(b"weights")
         with Run("r", out=tmp_path / "out") as run:
             assert (tmp_path / "out.run.json").is_file()
@@ -1092,7 +1092,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
         assert Manifest.open(tmp_path / "out").metadata.name == "r"
         assert not (tmp_path / "out.run.json").exists()
 
-    def test_no_place_for_the_record(self, tmp_path):
+    def test_record_that_cannot_be_written(self, tmp_path):
         (tmp_path / "a").write_bytes(b"")
         with pytest.raises(SourceError, match="cannot be written"), Run("r", out=tmp_path / "a/b"):
             pytest.fail("it did begin")
@@ -1109,13 +1109,13 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
         assert metrics == [{}, {}, {}, {"loss": 3}, {"loss": 3}]
 
     @pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
-    def test_what_is_no_manifest_is_not_replaced(self, tmp_path, make):
+    def test_other_files_are_not_replaced(self, tmp_path, make):
         make(tmp_path / "out")
         with pytest.raises(SourceError, match="is not a manifest"), Run("r", out=tmp_path / "out"):
             pytest.fail("it did begin")
 
-    def test_the_manifest_of_a_dataset_is_not_replaced(self, tmp_path):
-        """As when both are called after the data."""
+    def test_manifest_of_a_dataset_is_not_replaced(self, tmp_path):
+        """For example, if both are named after the data."""
         place = tmp_path / "digits.alithis"
         build_as_given(place, [of_bytes(b"one"), of_bytes(b"two")])
         with (
@@ -1128,12 +1128,12 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
         assert Manifest.open(place).metadata.kind == "dataset"
         assert not (tmp_path / "digits.alithis.run.json").exists()
 
-    def test_no_place_for_the_notes(self, texts, monkeypatch):
+    def test_temporary_folder_that_cannot_be_created(self, texts, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
         with pytest.raises(SourceError, match="set TMPDIR to another"):
             Run("r").use(TEXTS, texts)
 
-    def test_a_value_that_write_refuses_is_still_refused(self, tmp_path):
+    def test_write_refuses_values_that_are_no_json(self, tmp_path):
         (tmp_path / "weights").write_bytes(b"weights")
         run = Run("r")
         run.save_model(tmp_path / "weights")
