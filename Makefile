@@ -95,6 +95,10 @@ frameworks: setup page $(FRAMES)/installed ## Run and the adapters with the real
 histories: setup ## run long random histories of the contract (HISTORIES=200)
 	ALITHIS_HISTORIES=$(or $(HISTORIES),200) $(BIN)/ape test tests/chain/test_contract_machine.py
 
+.PHONY: mutants-python
+mutants-python: setup ## mutate what proofs rest on in Python (ARGS="--only 'proof: '", --compare FILE)
+	$(BIN)/python tools/mutants_python.py $(ARGS)
+
 .PHONY: mutants
 mutants: setup ## mutate MerkleTree.sol, and show that the tests kill every mutant
 	$(BIN)/python tools/mutants.py

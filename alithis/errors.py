@@ -1,28 +1,28 @@
-"""The exception tree.
+"""The exception tree: every package raises these, front ends print their one line.
 
 ::
 
     AlithisError
-    ├── SourceError            a file or array that cannot be hashed
+    ├── SourceError            data that cannot be read, hashed or written
     │   └── ChangedError       a file changed while it was read
-    ├── FormatError            a manifest, proof or metadata that is not well-formed
-    │   └── VersionError       … or of a format version we do not know
-    ├── IntegrityError         content that is not what its digest says
-    ├── ProofError             a Merkle proof that does not hold
-    │   └── RootMismatchError  … because it leads to another root
+    ├── FormatError            a malformed manifest, proof or metadata
+    │   └── VersionError       … or one of an unknown format version
+    ├── IntegrityError         content that does not match its digest
+    ├── ProofError             a Merkle proof that is not valid
+    │   └── RootMismatchError  … because it leads to a different root
     ├── StorageError           a store that cannot be read or written
     │   └── NotStoredError     … or does not hold the content
-    ├── RegistryError          a chain, or a registry on it, that gives no usable answer
-    │   ├── TransportError     no answer from the RPC endpoint, or none of use
-    │   │   └── RpcError       … but an error
+    ├── RegistryError          a chain or registry without a usable answer
+    │   ├── TransportError     no usable answer from the RPC endpoint
+    │   │   └── RpcError       … but an error message
     │   │       └── RefusedError … the contract's own: it refuses the transaction
-    │   ├── ChainError         another chain than the one expected
+    │   ├── ChainError         the wrong chain
     │   ├── NoRegistryError    no Alithis registry at the address
     │   └── NoTokenError       no such token
     ├── MintError              a token that cannot be minted as asked
     └── MissingExtraError      an optional library is not installed
 
-Every message is one line that says what is wrong, where, and, where it helps, what to do.
+Every message is one line: what failed, where, and what to do if that is not obvious.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class AlithisError(Exception):
     """Base of all errors that Alithis raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by state: a subclass's constructor does not take what `args` holds.
+        """Pickle by state, since constructors of subclasses do not take `args`.
 
-        What cannot be unpickled, raised in a worker process, passes for a killed worker.
+        An error that cannot be unpickled breaks the pool of workers that it was raised in.
         """
         return _restored, (type(self), self.args, self.__dict__)
 
 
 class SourceError(AlithisError):
-    """A file or array cannot be read or hashed."""
+    """Data cannot be read, hashed or written."""
 
 
 class ChangedError(SourceError):
@@ -58,7 +58,7 @@ class VersionError(FormatError):
 
 
 class IntegrityError(AlithisError):
-    """Content differs from what its digest says.
+    """Content does not match its digest, root or size.
 
     Attributes:
         expected: what the digest, root or size should be.
@@ -73,11 +73,11 @@ class IntegrityError(AlithisError):
 
 
 class ProofError(AlithisError):
-    """A Merkle proof does not hold."""
+    """A Merkle proof is not valid."""
 
 
 class RootMismatchError(ProofError):
-    """A path leads to another root than the committed one.
+    """A Merkle path leads to a root that is not the committed one.
 
     Attributes:
         expected: the committed root, 32 bytes.
@@ -106,7 +106,7 @@ class RegistryError(AlithisError):
 
 
 class TransportError(RegistryError):
-    """The RPC endpoint gives no answer, or none of use."""
+    """The RPC endpoint gives no usable answer."""
 
 
 class RpcError(TransportError):
@@ -129,7 +129,7 @@ class RefusedError(RpcError):
 
 
 class ChainError(RegistryError):
-    """The RPC endpoint serves another chain than the one expected."""
+    """The RPC endpoint serves the wrong chain."""
 
 
 class NoRegistryError(RegistryError):

@@ -1,8 +1,8 @@
-"""Single exchanges over HTTP with servers that nobody vouches for.
+"""HTTP requests to untrusted servers: RPC endpoints, gateways, stores, manifests' hosts.
 
-Whatever stands in a URL beside the host is kept a secret: errors name the host alone. Answers are
-bounded in bytes and in time, come as they are (no decompression, so no bombs), and redirects are
-the caller's to follow.
+Errors name only the host: the rest of a URL may be an API key. Responses are bounded in bytes and
+in time. They are never decompressed, since a few bytes can decompress to gigabytes, and redirects
+are not followed: the caller decides.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
+from alithis.base.text import one_line
 from alithis.errors import AlithisError
 
 # requests takes a quarter of a second to load: it is imported where it is used.
@@ -64,12 +65,12 @@ UPLOADS = RetryPolicy(5, longest_wait=60.0)
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a server answered.
+    """A server's response.
 
     Attributes:
         status: the HTTP status.
         headers: the headers; their names in any case.
-        body: the body, up to the limit; empty where its status was not asked for.
+        body: the body, up to the limit; empty for a status that the caller did not want.
         cut: whether the body is longer than the limit.
     """
 
@@ -80,20 +81,20 @@ class Response:
 
 
 class RequestBody(Protocol):
-    """What is sent: its pieces can be had more than once."""
+    """The body of a request, in pieces; iterating again starts over, for a retry."""
 
     def __len__(self) -> int:
-        """Return how many bytes it has."""
+        """Return its number of bytes."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give them, piece by piece."""
+        """Yield its pieces."""
 
 
 class Client:
-    """Asks servers, and says in one line what is wrong with an answer.
+    """Sends requests, and turns whatever fails into an error of one line.
 
     Attributes:
-        timeout: seconds for an answer.
+        timeout: seconds for a response.
         stopped: once it is set, by another thread, nothing is waited for or sent again.
     """
 
@@ -104,12 +105,12 @@ class Client:
         timeout: float,
         retries: RetryPolicy = ONCE,
     ) -> None:
-        """Choose how servers are spoken of; nothing is sent yet.
+        """Set how errors name the server; nothing is sent yet.
 
         Args:
-            called: what a server is called in errors: ``RPC endpoint``.
-            error: what is raised.
-            timeout: seconds for an answer.
+            called: what errors call the server: ``RPC endpoint``.
+            error: the type of the errors.
+            timeout: seconds for a response.
             retries: when a request is sent again.
         """
         self._called, self._error, self.timeout = called, error, timeout
@@ -133,7 +134,7 @@ class Client:
         return host if port is None else f"{host}:{port}"
 
     def failure(self, url: str, what: str) -> AlithisError:
-        """Return the error that says what is wrong with the server at a URL."""
+        """Return the error for something that is wrong with the server at a URL."""
         return self._error(f"{self._called} {self.host(url)} {what}")
 
     def ask(
@@ -147,24 +148,24 @@ class Client:
         only: int | None = None,
         idempotent: bool = True,
     ) -> Response:
-        """Send a request, again as the policy allows, and return the last answer.
+        """Send a request, again as the policy allows, and return the last response.
 
-        No redirect is followed.
+        Redirects are not followed.
 
         Args:
-            url: whom to ask.
-            json: what to send.
-            content: what to send, as a stream; without either, the request is a GET. The time
-                for an answer begins when it is sent; each piece of it has as much.
+            url: where to send it.
+            json: the body, as JSON.
+            content: the body, as a stream; without either, the request is a GET. The timeout
+                applies to each piece, and to the response once all is sent.
             headers: further headers.
             limit: bytes of the body that are read.
-            only: the status whose body is read at all; None for any.
+            only: the only status whose body is read; None for any.
             idempotent: whether sending it twice has the effect of sending it once; if not, it is
-                never repeated, as a lost answer does not show whether it was carried out.
+                never repeated, as a lost response does not show whether it was carried out.
 
         Raises:
-            AlithisError: of the client's own type: there is no answer, not within the time, or a
-                compressed one; or the server asks us to wait for too long.
+            AlithisError: of the client's own type: there is no response, it is too slow, or it is
+                compressed; or the server asks us to wait for too long.
         """
         with self.errors(url) as session:
 
@@ -234,28 +235,28 @@ class Client:
     def stream(
         self, url: str, *, headers: Mapping[str, str] | None = None
     ) -> Iterator[tuple[Response, io.BufferedReader]]:
-        """Send a GET, and give what is answered: its head, and its body as a file to read.
+        """Send a GET, and give the response: status and headers, and the body as a file.
 
-        No redirect is followed. Each piece of the body has the time of an answer, and all of it
-        must not come too slowly.
+        Redirects are not followed. The timeout applies to each piece of the body; all of it must
+        arrive at 16 KiB a second on average, or a server could keep us for ever.
 
         Raises:
-            AlithisError: of the client's own type, from here or from the reading: there is no
-                answer, not within the time, or a compressed one.
+            AlithisError: of the client's own type, from here or while the body is read: there is
+                no response, it is too slow, or it is compressed.
         """
         with self.errors(url) as session:
             response = session.get(url, headers=_headers(headers), **self._options())
-        with response:  # what the caller does in it is no fault of the server's
+        with response:  # outside `errors`: what the caller does is not the server's fault
             self._check_encoding(url, response)
             body = io.BufferedReader(cast(Any, _Body(self, url, response)), _PIECE)
             yield Response(response.status_code, response.headers, b"", cut=False), body
 
     @contextmanager
     def errors(self, url: str) -> Iterator[requests.Session]:
-        """Give the session; say of the libraries' errors what is wrong with the server.
+        """Give the session, and turn the libraries' errors into ours.
 
         Raises:
-            AlithisError: of the client's own type, in their place.
+            AlithisError: of the client's own type.
         """
         import requests
         from urllib3.exceptions import HTTPError, TimeoutError
@@ -267,18 +268,23 @@ class Client:
         except (requests.Timeout, TimeoutError):
             raise self.failure(url, f"gives no answer within {self.timeout:g} s") from None
         except requests.exceptions.SSLError:
-            raise self.failure(url, "has no TLS certificate that can be trusted") from None
+            raise self.failure(url, "has no trusted TLS certificate") from None
         except (requests.ConnectionError, HTTPError):
-            raise self.failure(url, "cannot be reached, or broke off") from None
+            raise self.failure(url, "cannot be reached, or closed the connection") from None
         except (requests.RequestException, OSError, ValueError) as error:
-            raise self.failure(url, f"cannot be asked ({type(error).__name__})") from None
+            raise self.failure(
+                url, f"cannot be asked ({type(error).__name__}): check its URL"
+            ) from None
 
     def _options(self) -> dict[str, Any]:
         return {"timeout": self.timeout, "allow_redirects": False, "stream": True}
 
     def _check_encoding(self, url: str, response: requests.Response) -> None:
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise self.failure(url, "answers compressed, which it was not asked to")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise self.failure(
+                url, f"sends an unexpected Content-Encoding: {one_line(encoding, 40)}"
+            )
 
     def _exchange(
         self,
@@ -316,7 +322,7 @@ class Client:
 
 
 class _Body(io.RawIOBase):
-    """The body of an answer, as a file."""
+    """The body of a response, as a file."""
 
     def __init__(self, client: Client, url: str, response: requests.Response) -> None:
         self._client, self._url, self._raw = client, url, response.raw
@@ -341,10 +347,10 @@ def _headers(further: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _session() -> requests.Session:
-    """Open a session that leaves redirects alone.
+    """Open a session that ignores redirects.
 
-    Even where it is told not to follow one, requests reads its body, whatever its size, and
-    unpacks it.
+    Even with ``allow_redirects=False``, requests reads the whole body of a redirect and
+    decompresses it. A response that does not count as a redirect is left alone.
     """
     import requests
 
@@ -384,7 +390,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def describe_status(status: int) -> str:
-    """Return what an HTTP status that is of no use says, to follow the server's name."""
+    """Return what to say about an unusable HTTP status, after the server's name."""
     if status == 429:
         return "answers HTTP 429, too many requests: wait, or name another endpoint"
     if 300 <= status < 400:
@@ -393,7 +399,7 @@ def describe_status(status: int) -> str:
 
 
 def retry_after(answer: Response) -> float:
-    """Return the seconds that an answer asks to wait; 0 if it does not (RFC 9110, 10.2.3)."""
+    """Return the seconds that a response asks to wait; 0 by default (RFC 9110, section 10.2.3)."""
     from urllib3.exceptions import HTTPError
     from urllib3.util import Retry
 

@@ -23,7 +23,7 @@ from alithis.cli.options import (
 
 if TYPE_CHECKING:
     from alithis.manifest.transcript import Input
-    from alithis.training.model import Facts
+    from alithis.training.model import ModelFacts
     from alithis.verify.reference import Resolver
 
 _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
@@ -149,14 +149,14 @@ def _facts(
     hardware: str | None,
     task: str,
     intended_use: str,
-) -> Facts:
+) -> ModelFacts:
     """Gather what is said of a model; what is said apart overrides the record of a run."""
-    from alithis.training.model import Facts
+    from alithis.training.model import ModelFacts
 
     recorded = _object(run)
     if run is not None and "complete" not in recorded:
         raise click.UsageError(f"--run {run}: is no record of a Run (.run.json)")
-    return Facts.of_record(
+    return ModelFacts.of_record(
         recorded,
         str(run),
         parameters={**_object(params), **_pairs("--param", some_params)},
@@ -208,7 +208,8 @@ def _code(text: str) -> dict[str, Any]:
 
 def _input(references: Resolver, text: str) -> Input:
     """Open what RELATION=REFERENCE names, for its name and metadata digest."""
-    from alithis.manifest.transcript import RELATIONS, TRANSCRIBED, Input
+    from alithis.errors import FormatError
+    from alithis.manifest.transcript import RELATIONS, Input
 
     relation, equals, place = text.partition("=")
     if not (equals and place) or relation not in RELATIONS:
@@ -216,9 +217,7 @@ def _input(references: Resolver, text: str) -> Input:
             f"--input: write RELATION=MANIFEST, the relation one of {', '.join(RELATIONS)}"
         )
     data = open_reference(references, place).manifest.metadata
-    wanted = "dataset" if relation in TRANSCRIBED else "model"
-    if data.kind != wanted:
-        raise click.UsageError(
-            f"--input {relation}: {data.name} is a {data.kind}, and {relation} names a {wanted}"
-        )
-    return Input(relation, data.name, data.digest)
+    try:
+        return Input.of(relation, data)
+    except FormatError as error:
+        raise click.UsageError(f"--input: {error}") from error

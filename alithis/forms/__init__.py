@@ -1,1 +1,4 @@
-"""Canonical forms, and the digests of data points in them."""
+"""Canonical forms: a data point becomes the bytes that are hashed, and those a digest.
+
+`alithis.readers` gives the data points; `alithis.manifest` takes their digests.
+"""

@@ -51,7 +51,7 @@ class Form:
     columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no canonical form is."""
+        """Refuse values that do not make a canonical form."""
         if self.name not in FORMS:
             known = f"{', '.join(FORMS[:-1])} and {FORMS[-1]}"
             raise FormatError(f"canonical form {self.name!r}: this release knows {known}")
@@ -93,7 +93,7 @@ class Form:
         return record.sample_of(data)
 
     def require(self) -> None:
-        """Check that the libraries this form needs are there.
+        """Check that the libraries that this form needs are installed.
 
         Raises:
             MissingExtraError: Pillow is needed and not installed.

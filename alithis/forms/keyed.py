@@ -2,10 +2,10 @@
 
 In the scheme ``keyed`` a data point's leaf is HMAC-SHA-256(item key, digest), and its item key
 HMAC-SHA-256(publisher's key, "alithis item key" ‖ digest) (RFC 2104, docs/format.md, "Leaves and
-tree"). Without the publisher's key a leaf tells nothing about the data point. Showing an item's
-key and digest opens its leaf, and no other.
+tree"). Without the publisher's key a leaf reveals nothing about the data point. Revealing an item's
+key and digest shows what its leaf is, and nothing about other leaves.
 
-The publisher's key never leaves its file but to be used: no error, no representation holds it.
+The publisher's key is never shown: no error message and no representation contains it.
 """
 
 from __future__ import annotations
@@ -146,11 +146,11 @@ def obtain_key(path: Path) -> tuple[PublisherKey, bool]:
 
 
 def _require_name(path: Path) -> None:
-    """Refuse a key that stands where its file should be named, without repeating it."""
+    """Refuse a key in place of its file's name; the error does not repeat it."""
     if re.fullmatch(rf"(0x)?[0-9a-fA-F]{{{2 * SIZE}}}", path.name):
         raise SourceError(
             f"the key file's name has {2 * SIZE} hexadecimal digits, as a key: name the file; "
-            "a key that was typed stands in the shell's history, so make a new one"
+            "a key that was typed is in the shell's history, so make a new one"
         )
 
 

@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("Keras", "keras") from error
 
-from alithis.training.model import spelt
+from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
     from alithis.training.run import Run
@@ -47,13 +47,13 @@ class RunCallback(keras.callbacks.Callback):  # type: ignore[misc]
             backend=keras.backend.backend(),
             epochs=self.params.get("epochs"),
             steps=self.params.get("steps"),
-            loss=spelt(getattr(loss, "name", loss)),
+            loss=json_or_text(getattr(loss, "name", loss)),
             optimizer={"name": optimizer.name, "learning_rate": float(optimizer.learning_rate)},
         )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Record the metrics."""
-        self._run.log_metrics(**spelt(logs or {}))
+        self._run.log_metrics(**json_or_text(logs or {}))
 
     def on_train_end(self, logs: Any = None) -> None:
         """Save the weights."""

@@ -16,7 +16,7 @@ except ImportError as error:
     raise MissingExtraError("Lightning", "lightning") from error
 
 from alithis.integrations.torch import write
-from alithis.training.model import spelt
+from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
     from alithis.training.run import Run
@@ -55,7 +55,7 @@ class RunCallback(Callback):  # type: ignore[misc]
             accumulate_grad_batches=trainer.accumulate_grad_batches,
             devices=trainer.num_devices,
         )
-        settings = spelt(dict(pl_module.hparams))
+        settings = json_or_text(dict(pl_module.hparams))
         self._run.log_params(
             **{f"hparams.{name}" if name in _OWN else name: at for name, at in settings.items()}
         )
@@ -64,7 +64,7 @@ class RunCallback(Callback):  # type: ignore[misc]
         """Record the optimizers; there are some only now."""
         names = [type(each).__name__ for each in trainer.optimizers]
         rates = [group["lr"] for each in trainer.optimizers for group in each.param_groups]
-        self._run.log_params(optimizers=names, learning_rates=spelt(rates))
+        self._run.log_params(optimizers=names, learning_rates=json_or_text(rates))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Record what was logged."""
@@ -90,4 +90,4 @@ class RunCallback(Callback):  # type: ignore[misc]
             self._run.save_model(self._weights)
 
     def _log(self, trainer: Any) -> None:
-        self._run.log_metrics(**spelt(trainer.callback_metrics))
+        self._run.log_metrics(**json_or_text(trainer.callback_metrics))

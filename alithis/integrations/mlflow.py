@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from alithis.errors import MissingExtraError, SourceError, StorageError
 from alithis.ipfs.cid import Cid
 from alithis.manifest.transcript import RELATIONS, Input, stated_inputs
-from alithis.training.model import Facts, spelt
+from alithis.training.model import ModelFacts, json_or_text
 
 if TYPE_CHECKING:
     from alithis.manifest.reader import Manifest
@@ -32,7 +32,7 @@ _CONTEXTS = {
 _DIGEST = 36  # characters that MLflow keeps of a dataset's digest
 
 
-def facts(run_id: str, *, uri: str | None = None) -> Facts:
+def facts(run_id: str, *, uri: str | None = None) -> ModelFacts:
     """Read what MLflow knows of a run.
 
     Parameters and metrics are taken as they are (of a metric, its last value). A dataset input
@@ -53,13 +53,13 @@ def facts(run_id: str, *, uri: str | None = None) -> Facts:
     parameters: dict[str, Any] = {name: _value(text) for name, text in run.data.params.items()}
     if others:
         parameters["mlflow.inputs"] = others
-    metrics = spelt(run.data.metrics)
+    metrics = json_or_text(run.data.metrics)
     code = {
         "repository": tags.get("mlflow.source.git.repoURL"),
         "commit": tags.get("mlflow.source.git.commit"),
     }
     ends = run.info.start_time, run.info.end_time
-    return Facts(
+    return ModelFacts(
         parameters=parameters,
         metrics=metrics,
         inputs=ours,
@@ -139,7 +139,7 @@ def log_model(run_id: str, manifest: Manifest, *, uri: str | None = None) -> Non
     Raises:
         MissingExtraError: MLflow is not installed.
         StorageError: there is no such run, or no answer.
-        FormatError: the manifest states its inputs wrongly.
+        FormatError: the manifest states malformed inputs.
     """
     client, data = _client(uri), manifest.metadata
     inputs = [
@@ -211,7 +211,7 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
         if repr(value) == text:
-            return spelt(value)
+            return json_or_text(value)
     return text
 
 

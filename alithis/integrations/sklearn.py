@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alithis.errors import MissingExtraError, SourceError
-from alithis.training.model import spelt
+from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +87,7 @@ def _shown(value: Any, depth: int = 0) -> Any:
         return type(value).__name__
     if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
         return [_shown(each, depth + 1) for each in value]
-    return spelt(value)
+    return json_or_text(value)
 
 
 def _learned(estimator: Any) -> tuple[dict[str, NDArray[np.generic]], dict[str, Any]]:

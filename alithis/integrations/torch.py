@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alithis.errors import MissingExtraError, SourceError
-from alithis.training.model import spelt
+from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
     from alithis.training.run import Run
@@ -107,5 +107,5 @@ def _settings(optimizer: Any) -> Any:
     ]
     name = type(optimizer).__name__
     if len(groups) == 1 and "name" not in groups[0]:
-        return spelt({"name": name, **groups[0]})
-    return spelt({"name": name, "groups": groups})
+        return json_or_text({"name": name, **groups[0]})
+    return json_or_text({"name": name, "groups": groups})

@@ -16,7 +16,7 @@ except ImportError as error:
     raise MissingExtraError("transformers", "transformers") from error
 
 from alithis.integrations.torch import unwrapped, write
-from alithis.training.model import spelt
+from alithis.training.model import json_or_text
 
 if TYPE_CHECKING:
     from alithis.training.run import Run
@@ -60,7 +60,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         """Record what was logged last, but rates of speed."""
         speeds = ("_per_second", "_runtime", "total_flos")
         kept = {name: at for name, at in (logs or {}).items() if not name.endswith(speeds)}
-        self._run.log_metrics(**spelt(kept))
+        self._run.log_metrics(**json_or_text(kept))
 
     def on_train_end(
         self,

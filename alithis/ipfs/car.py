@@ -1,7 +1,8 @@
-"""CAR files: the blocks of files in one stream, to be carried from store to store.
+"""CAR files: the blocks of files in one stream, to move them between stores.
 
-CARv1: a header that names the roots, then each block behind its CID. Files are written by our
-profile, each tree depth first. What is read is checked block by block, and bounded.
+CARv1: a header that names the roots, then for each block its CID and its bytes. Files are written
+by our profile, each tree depth first. An archive that is read is untrusted: every block is checked
+against its CID, and sizes are bounded.
 
 Source: the IPLD specification of CARv1 (Content Addressable aRchives).
 """
@@ -58,7 +59,7 @@ class Car:
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        """Lay the archive out; each file is read once for it.
+        """Compute the layout; each file is read once for it.
 
         Args:
             parts: the files; their CIDs are the roots, in this order.
@@ -260,7 +261,9 @@ class Sections:
             raise self._bad(f"no CAR: its header has no length from 1 to {MAX_HEADER}")
         data = self._exactly(length)
         if data == _VERSION_2:
-            raise self._bad("a CAR of version 2: version 1 is read, which stands inside it")
+            raise self._bad(
+                "a CAR of version 2; only version 1 is read: extract the one that it contains"
+            )
         roots = _read_roots(data)
         if not roots:
             raise self._bad("no CARv1 with roots that are files")

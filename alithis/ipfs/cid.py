@@ -1,4 +1,4 @@
-"""Content identifiers: what IPFS calls a file by its content.
+"""Content identifiers (CIDs): IPFS's names for files, derived from their content.
 
 A file becomes a UnixFS tree: chunks are the leaves, and each node above lists its children.
 The file's CID is the hash of the root block. How long chunks are and how many links a node has is
@@ -157,7 +157,7 @@ PROFILES = (
 
 
 class FileDigests(NamedTuple):
-    """What a file's content is called.
+    """The digests of a file's content.
 
     Attributes:
         cid: the CID by our profile.
@@ -171,7 +171,7 @@ class FileDigests(NamedTuple):
 
 
 class Dag:
-    """Takes a file's content piece by piece, and holds a node's worth of digests a level."""
+    """Computes the CID of content that comes in pieces; keeps one node's links per level."""
 
     def __init__(self, profile: Profile = UNIXFS_V1_2025) -> None:
         """Start with no content."""
@@ -188,7 +188,7 @@ class Dag:
             piece = view[: self._profile.chunk_size - self._leaf_size]
             if self._profile.raw_leaves:
                 self._leaf.update(piece)
-            else:  # its length stands before it
+            else:  # a DAG-PB leaf starts with its length, so it is kept until it is complete
                 self._chunk += piece
             self._leaf_size += len(piece)
             view = view[len(piece) :]

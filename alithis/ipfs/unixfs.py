@@ -1,9 +1,9 @@
 """The blocks of a file: laid out from its chunks' digests, and read back, each checked.
 
 A file of one chunk is that chunk; any other is a tree (`cid`). Blocks go out depth first, each
-node before its children and children from left to right, so that whoever receives them can check
-and use each at once. Blocks that come in are nobody's word: a node's sizes must add up, its
-depth and the number of blocks are bounded, and no content is handed on that its CID does not name.
+node before its children and children from left to right, so that a receiver can check and use
+each at once. Blocks that come in are untrusted: a node's sizes must add up, its depth and the
+number of blocks are bounded, and no content is passed on that does not match its CID.
 
 Sources: the IPFS specifications of DAG-PB and UnixFS.
 """
@@ -152,7 +152,7 @@ def check(cid: Cid, block: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DagLink:
-    """What a node says of a child.
+    """A link to a child.
 
     Attributes:
         cid: the child's.
@@ -171,7 +171,7 @@ class Decoded:
         is_directory: whether it is a directory, or else a part of a file.
         links: its children.
         sizes: of a file, the bytes below each child.
-        data: of a file, what stands in the block itself.
+        data: of a file, the content in the block itself.
         file_size: of a file, the bytes at and below it.
     """
 
@@ -210,6 +210,8 @@ def _content(
 ) -> Iterator[bytes]:
     if depth > MAX_DEPTH:
         raise FormatError(f"block {cid}: more than {MAX_DEPTH} nodes above it")
+    # A node may link to one child many times, and that child too: a few blocks would stand for
+    # any number of reads. The budget is shared by all of the recursion.
     budget[0] -= 1
     if budget[0] < 0:
         raise FormatError(f"block {cid}: one of more than {budget[1]:,}")
@@ -319,12 +321,14 @@ def _unixfs(data: bytes, links: tuple[DagLink, ...]) -> Decoded:
             stated = value
         elif number == 4 and isinstance(value, int):
             sizes.append(value)
-        elif number == 4 and isinstance(value, bytes):  # packed
+        # protobuf writes repeated numbers one by one or packed; writers of UnixFS do both.
+        elif number == 4 and isinstance(value, bytes):
             sizes.extend(_packed(value))
     if kind == _DIRECTORY:
         return Decoded(True, links, (), b"", 0)
     if kind not in (_FILE, _RAW_LEAF):
         raise ValueError(f"UnixFS type {kind}")
+    # Sizes of zero would let a tree of any width pass for an empty file, at no cost in bytes.
     if len(sizes) != len(links) or not all(sizes):
         raise ValueError("as many sizes as links are needed, and none of zero")
     if content and links:

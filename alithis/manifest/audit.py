@@ -21,7 +21,7 @@ from alithis.ipfs import cid
 from alithis.manifest import croissant, merkle, metadata
 from alithis.manifest.builder import Stream
 from alithis.manifest.metadata import LEAVES, FileEntry, Metadata
-from alithis.manifest.reader import Manifest, Step
+from alithis.manifest.reader import Manifest, Step, first_disorder
 from alithis.manifest.sorter import ROWS, Sorter, connected, firsts, indices, leaf_rows, register
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def audit(
         form: the canonical form that the source is hashed in.
         key_check: where the source gives keyed leaves in place of digests, their key's check.
         mlcroissant: whether the library of that name is to judge the metadata too.
-        progress: is told how far the work is.
+        progress: receives the progress.
 
     Returns:
         The checks, in order; after one that makes the next ones meaningless, none.
@@ -176,29 +176,16 @@ class _Order:
             yield block
 
     def step(self) -> Step:
-        """Say what was seen."""
+        """Return the result."""
         if self._broken is None:
             return Step("order", True, f"{self._count} leaves ascend and differ")
         detail = f"{LEAVES}: leaf {self._broken + 1} does not follow leaf {self._broken}"
         return Step("order", False, detail)
 
     def _check(self, leaves: bytes) -> None:
-        broken = _not_ascending(leaves)
+        broken = first_disorder(leaves)
         if broken is not None:
             self._broken = self._count + broken - (1 if self._before else 0)
-
-
-def _not_ascending(leaves: bytes) -> int | None:
-    """Return the first position whose next leaf is not greater; None where all ascend."""
-    import numpy as np
-
-    words = np.frombuffer(leaves, ">u8").reshape(-1, 4)
-    greater = np.zeros(len(words) - 1, bool)
-    for column in reversed(range(4)):
-        before, after = words[:-1, column], words[1:, column]
-        greater = (after > before) | ((after == before) & greater)
-    broken = np.flatnonzero(~greater)
-    return int(broken[0]) if len(broken) else None
 
 
 class _Comparison:

@@ -1,4 +1,8 @@
-"""Build a manifest: data points → items, leaves, tiles and metadata, in a folder of their own."""
+"""Builds a manifest: data points → items, leaves, tiles and metadata, in a folder.
+
+The readers' data points go through `sorter`, `merkle` hashes the tree, `metadata` describes all
+files, and `folder` puts the result in place.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +35,13 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Data points that can be had from any of them on, so that broken-off work can go on.
+    """Data points that can be read from any of them on, so that interrupted work can be resumed.
 
     Attributes:
-        identity: differs for another source, or another way to read it; empty where nothing
-            tells, and broken-off work cannot go on.
-        start: gives the data points from a number on, always in the same order.
-        count: how many there are; None where only reading tells.
+        identity: a text that differs for another source, or another way to read it; empty if
+            it is not known, and interrupted work cannot be resumed.
+        start: returns the data points from a number on, always in the same order.
+        count: how many there are; None if that is not known beforehand.
     """
 
     identity: str
@@ -59,11 +63,11 @@ def build(
     progress: Progress | None = None,
     restart: bool = False,
 ) -> Manifest:
-    """Write a manifest. It appears whole or not at all.
+    """Write a manifest, atomically.
 
     Memory is bounded, whatever the number of data points: past some millions they are sorted on
-    the disk, in a folder beside ``out``. Where a stream of an identity breaks off after some
-    seconds of work, that folder stays, and the same call goes on from there.
+    the disk, in a folder beside ``out``. If a stream with an identity is interrupted after some
+    seconds of work, that folder stays, and the same call resumes from it.
 
     Args:
         batches: the data points, in any order; or sorted elsewhere.
@@ -75,8 +79,8 @@ def build(
         key_check: where the batches hold keyed leaves in place of digests, their key's check.
         facts: further keys of the metadata's ``alithis`` object.
         terms: further JSON-LD terms of the metadata.
-        progress: is told how far the work is.
-        restart: whether to begin anew where work was broken off.
+        progress: receives the progress.
+        restart: whether to start again where work was interrupted.
 
     Returns:
         The manifest, opened.
@@ -88,7 +92,7 @@ def build(
     """
     check_target(out, replace=replace)
     progress = progress or Progress()
-    place = out.resolve()  # the current folder may be what is replaced
+    place = out.resolve()  # the current folder may be the one that is replaced
     with (
         work_folder(place) as (folder, lasts),
         _collected(batches, folder, out, form if lasts else None, progress, restart) as collected,
@@ -125,7 +129,7 @@ def _collected(
     progress: Progress,
     restart: bool,
 ) -> Iterator[Collected]:
-    """Take all data points; without a form, nothing is kept of work that breaks off."""
+    """Take all data points; without a form, nothing is kept of interrupted work."""
     if isinstance(batches, Presorted):
         yield batches
         Sorter(folder, out).clear()
@@ -140,7 +144,7 @@ def _collected(
 
 
 def _key(stream: Stream, form: Form | None) -> bytes | None:
-    """Say what work must have in common to be continued."""
+    """Return what two runs must have in common for one to resume the other."""
     if not stream.identity or form is None:
         return None
     facts = {
@@ -154,14 +158,12 @@ def _key(stream: Stream, form: Form | None) -> bytes | None:
 
 @contextmanager
 def _kept(spool: Sorter, progress: Progress) -> Iterator[None]:
-    """Remove the work when it is done; when it breaks off, keep what can be continued."""
+    """Remove the work when it is done; keep what can be resumed when it is interrupted."""
     try:
         yield
     except BaseException:
         if spool.kept:
-            progress.say(
-                f"{spool.kept:,} data points are kept; the same command goes on from there"
-            )
+            progress.say(f"{spool.kept:,} data points are kept; run the same command to resume")
         else:
             spool.clear()
         raise

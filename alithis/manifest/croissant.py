@@ -72,7 +72,7 @@ def judged(data: Metadata) -> list[str]:
     except ImportError as error:
         raise MissingExtraError("mlcroissant", "croissant") from error
     if _names_context(data.document):
-        return [f"mlcroissant: not asked, as {_ELSEWHERE}"]
+        return [f"mlcroissant: not run, as {_ELSEWHERE}"]
     try:
         found = mlcroissant.Dataset(deepcopy(data.document)).metadata.ctx.issues.errors
     except mlcroissant.ValidationError as error:
@@ -181,7 +181,7 @@ def _id_problems(what: str, values: Sequence[Mapping[str, Any]]) -> Iterator[str
     if "" in ids:
         yield f"{what}: an @id is missing"
     if len(set(ids)) != len(ids):
-        yield f"{what}: an @id stands twice"
+        yield f"{what}: an @id is repeated"
 
 
 def _id(value: Mapping[str, Any]) -> str:

@@ -1,9 +1,14 @@
-"""Evidence that a token's leaves do not ascend, so that its proofs of absence are worth nothing.
+"""Evidence that a token's leaves are out of order, so that its proofs of absence prove nothing.
 
-Two leaves, each proved to stand at its place, the earlier one not below the later one: the
-registry's ``reportDisorder`` marks the token for ever. They come out of a manifest, or out of
-proofs that contradict each other: whoever hides a leaf out of order and denies it has given an
-absence proof that no inclusion proof of the same leaf can stand beside.
+A proof of absence shows two adjacent leaves, one less and one greater than the absent one. That
+proves absence only if all leaves ascend, which a root does not show. So a dishonest publisher
+could put a leaf out of order and then "prove" it absent. The evidence is two leaves with Merkle
+paths, the first in the tree not less than the second: the contract's ``reportDisorder`` checks it,
+and marks the token for ever.
+
+It is found in a manifest, by reading all leaves, or in proofs that a publisher gave. If a leaf is
+proved both included and absent, then one of its neighbours in the proof of absence is out of
+order with it: of any two leaves that are shown, the one at the lower index must be less.
 """
 
 from __future__ import annotations
@@ -20,11 +25,11 @@ from alithis.manifest.reader import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Disorder:
-    """Two leaves that do not ascend.
+    """Two leaves that are out of order.
 
     Attributes:
-        lower: the one that stands first.
-        upper: the one that stands later, and is not greater.
+        lower: the one at the lower index.
+        upper: the one at the higher index, which is not greater.
     """
 
     lower: Inclusion
@@ -32,10 +37,10 @@ class Disorder:
 
     @classmethod
     def in_manifest(cls, manifest: Manifest) -> Self | None:
-        """Look through a manifest's leaves for the first two neighbours that do not ascend.
+        """Find the first two adjacent leaves of a manifest that are out of order.
 
         Returns:
-            The evidence, which still has to be checked against a commitment; None if all ascend.
+            The evidence, not yet checked against a commitment; None if all ascend.
 
         Raises:
             IntegrityError: the manifest's files are not as long as its metadata says.
@@ -48,14 +53,15 @@ class Disorder:
 
     @classmethod
     def between(cls, proofs: Iterable[Proof]) -> Self | None:
-        """Look for two leaves that do not ascend among all that proofs show.
+        """Find two leaves that are out of order among those that proofs show.
 
         Args:
-            proofs: of inclusion, or of absence, which shows the two neighbours' places.
+            proofs: of inclusion; or of absence, which show the leaf's two neighbours.
 
         Returns:
-            The evidence, which still has to be checked against a commitment; None if all ascend.
+            The evidence, not yet checked against a commitment; None if all ascend.
         """
+        # Sorted by index, it is enough to compare neighbours: if all of them ascend, all pairs do.
         shown = sorted(
             (leaf for proof in proofs for leaf in _shown(proof)), key=lambda leaf: leaf.index
         )
@@ -72,7 +78,7 @@ class Disorder:
             size: the committed number of leaves.
 
         Raises:
-            ProofError: it shows no disorder there.
+            ProofError: the leaves ascend, or are not in the committed tree.
         """
         lower, upper = self.lower, self.upper
         if lower.index >= upper.index or lower.leaf < upper.leaf:

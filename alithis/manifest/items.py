@@ -1,7 +1,7 @@
-"""What a manifest's items tell: how many bytes they are, of what kinds, and which files of a model.
+"""Sums up a manifest's items for reports: bytes, kinds of files, and the files of a model.
 
-items.parquet is read in pieces, and checked by its SHA-256 first: what is not the file that the
-metadata names says nothing.
+items.parquet is checked by its SHA-256 before it is read, and read in pieces: it is untrusted, and
+may unpack to any size.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def item_totals(manifest: Manifest) -> ItemTotals:
     """Sum up a manifest's items.
 
     Raises:
-        StorageError: the items are not at hand, withheld by their publisher, or too many.
+        StorageError: the items are not available, withheld by their publisher, or too many.
         SourceError: they cannot be read.
         IntegrityError: they are not what the metadata names.
         FormatError: what they say contradicts itself.

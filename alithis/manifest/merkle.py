@@ -5,6 +5,8 @@ leaf hash SHA-256(0x00 ‖ leaf), node hash SHA-256(0x01 ‖ left ‖ right), sp
 of two below the size. Unlike trees that hash sorted pairs, it keeps positions, and a leaf is
 proved absent by the proofs of its two neighbours at adjacent positions.
 
+`builder` makes trees, `reader` reads paths out of tiles, `proof` checks them.
+
 Pure functions. Leaves come as one buffer of 32-byte rows. ``(height, index)`` names the node
 over the leaves ``index << height`` to ``(index + 1) << height``; it is *complete* when all of
 these exist.
@@ -212,8 +214,8 @@ def inclusion_path(leaves: Buffer, index: int) -> list[bytes]:
 def root_from_path(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """Return the root that a path leads to (RFC 9162 section 2.1.3.2).
 
-    The RFC also skips the levels without a sibling, so that it ends at the top just when the
-    path does; here the path's length is checked first, and to the result they do not matter.
+    The RFC's loop also skips levels without a sibling, so that it notices a path of the wrong
+    length. Here the length is checked first, so these levels need no step: they change nothing.
 
     Args:
         leaf_hash: hash of the leaf, 32 bytes.
@@ -242,7 +244,7 @@ def root_from_path(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes
 def verify_inclusion(
     root: bytes, size: int, leaf: bytes, index: int, path: Sequence[bytes]
 ) -> None:
-    """Check that a leaf stands at an index of the committed tree.
+    """Check that a leaf is in the committed tree, at an index.
 
     Args:
         root: the committed tree hash, 32 bytes.
@@ -277,14 +279,14 @@ def verify_exclusion(
         root: the committed tree hash, 32 bytes.
         size: the committed number of leaves.
         leaf: the absent leaf, 32 bytes.
-        index: where it would stand: 0 to ``size``.
+        index: the position it would have: 0 to ``size``.
         left: the leaf at ``index - 1``; None where ``index`` is 0.
         left_path: its inclusion path; empty where there is no left leaf.
         right: the leaf at ``index``; None where ``index`` is ``size``.
         right_path: its inclusion path; empty where there is no right leaf.
 
     Raises:
-        ProofError: a neighbour is missing, uncalled for, out of order or not proved.
+        ProofError: a neighbour is missing, unexpected, out of order or not proved.
     """
     _check_leaf(leaf)
     if not 0 <= index <= size or not 0 < size <= MAX_SIZE:
@@ -295,7 +297,7 @@ def verify_exclusion(
     ):
         if (neighbour is not None) != wanted or (neighbour_path and not wanted):
             raise ProofError(
-                f"the {name} neighbour is {'missing' if wanted else 'uncalled for'} "
+                f"the {name} neighbour is {'missing' if wanted else 'unexpected'} "
                 f"at position {index} of {size}"
             )
     if left is not None:
@@ -330,7 +332,7 @@ def _check_leaf(leaf: bytes) -> None:
 
 
 def _subtree(run: bytes) -> tuple[bytes, list[bytes]]:
-    """Hash a run: its part of tiles/1, and its frontier."""
+    """Return the part of tiles/1 of a run, and its frontier, left to right."""
     import numpy as np
 
     level, tile = _hashes(0, np.frombuffer(run, np.uint8).reshape(-1, SIZE)), b""
@@ -345,7 +347,7 @@ def _subtree(run: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def _upper(run_hashes: bytearray) -> tuple[list[bytes], tuple[bytes, ...]]:
-    """From the roots of the whole runs up: frontier, and tiles of the levels 2, 3, …."""
+    """Return the frontier over the complete runs, left to right, and tiles/2, tiles/3, …."""
     import numpy as np
 
     level, height = np.frombuffer(bytes(run_hashes), np.uint8).reshape(-1, SIZE), _RUN_HEIGHT
@@ -360,14 +362,15 @@ def _upper(run_hashes: bytearray) -> tuple[list[bytes], tuple[bytes, ...]]:
 
 
 def _parents(level: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    pairs = level[: len(level) // 2 * 2]  # an odd last node has no parent yet
+    pairs = level[: len(level) // 2 * 2]  # an odd last node has no sibling at this height
     return _hashes(1, pairs.reshape(-1, 2 * SIZE))
 
 
 def _hashes(prefix: int, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return SHA-256(prefix ‖ row) of each row.
 
-    hashlib takes one message a call, and the call takes longer than these short messages.
+    A call of hashlib takes one message, and longer than hashing so short a one. StringZilla
+    hashes many at once, on several lanes: the tree becomes about 8 times as fast.
     """
     import numpy as np
     import pyarrow as pa
@@ -401,7 +404,7 @@ def _check_position(index: int, size: int) -> None:
 
 
 def _check_length(index: int, size: int, path: Sequence[bytes]) -> None:
-    inner = (index ^ (size - 1)).bit_length()  # levels up to where the right edge is met
+    inner = (index ^ (size - 1)).bit_length()  # levels until the path joins the right edge
     wanted = inner + (index >> inner).bit_count()
     if len(path) != wanted:
         raise ProofError(

@@ -19,7 +19,7 @@ from alithis.forms.form import Form
 from alithis.forms.hashing import SIZE
 from alithis.manifest import merkle
 from alithis.manifest.metadata import LEAVES, Metadata
-from alithis.manifest.reader import Manifest
+from alithis.manifest.reader import Manifest, ascending_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +89,7 @@ def _shared(left: Manifest, right: Manifest) -> Iterator[bytes]:
         first, second = blocks
         yield _common(first, second)
         done, other = (first, second) if first.last <= second.last else (second, first)
-        # Later leaves of "done" exceed its last: what precedes that in the other is done with too.
+        # Later leaves of "done" exceed its last: what precedes that in the other is finished too.
         other.drop_before(done.keys[-1])
         done.drop()
     for block in blocks:
@@ -102,14 +102,14 @@ class Side:
 
     Attributes:
         manifest: the manifest.
-        paths: what its data points are called; None where that is not at hand.
+        paths: the paths of its data points; None if the items are not available.
     """
 
     manifest: Manifest
     paths: Paths | None
 
     def paths_of(self, leaves: Sequence[bytes]) -> list[list[str]]:
-        """Return what the data points with these leaves are called; see `Paths.of`."""
+        """Return the paths of the data points with these leaves; see `Paths.of`."""
         return self.paths.of(leaves) if self.paths else [[] for _ in leaves]
 
 
@@ -123,35 +123,34 @@ class _Blocks:
         self._stated = manifest.metadata.file(LEAVES).sha256
         self._root = manifest.metadata.root
         self._tree = None if (self._stated, self._root) in _PROVED else merkle.TreeHasher()
-        self._source = manifest.blocks()
+        self._source = ascending_blocks(manifest)
         self._hasher = hashlib.sha256()
-        self._before = b""
         self.rows: NDArray[np.uint8] = np.empty((0, SIZE), np.uint8)
         self.keys: NDArray[np.uint64] = np.empty(0, np.uint64)
 
     @property
     def last(self) -> bytes:
-        """The last leaf that is at hand."""
+        """The last leaf of the current block."""
         return bytes(self.rows[-1])
 
     def fill(self) -> bool:
-        """Have at least one leaf at hand; False at the end."""
+        """Read the next block if the current one is used up; return False at the end."""
         if not len(self.rows):
             self._take(next(self._source, b""))
         return len(self.rows) > 0
 
     def drop(self) -> None:
-        """Let go of all that is at hand."""
+        """Drop the rest of the current block."""
         self.drop_first(len(self.rows))
 
     def drop_before(self, key: np.uint64) -> None:
-        """Let go of the leaves whose first eight bytes are less."""
+        """Drop the leaves whose first eight bytes are less."""
         import numpy as np
 
         self.drop_first(int(np.searchsorted(self.keys, key)))
 
     def drop_first(self, count: int) -> None:
-        """Let go of so many leaves."""
+        """Drop so many leaves."""
         self.rows, self.keys = self.rows[count:], self.keys[count:]
 
     def finish(self) -> None:
@@ -182,27 +181,10 @@ class _Blocks:
             self._tree.update(block)
         self.rows = np.frombuffer(block, np.uint8).reshape(-1, SIZE)
         self.keys = np.ascontiguousarray(self.rows[:, :8]).view(">u8").ravel().astype(np.uint64)
-        if len(self.rows):
-            self._check_order()
-            self._before = self.last
-
-    def _check_order(self) -> None:
-        import numpy as np
-
-        # Where the first eight bytes tie, which in digests they hardly ever do, the rest decides.
-        ties = np.flatnonzero(self.keys[1:] <= self.keys[:-1])
-        if self._before >= self.rows[0].tobytes() or any(
-            self.rows[at].tobytes() >= self.rows[at + 1].tobytes() for at in ties.tolist()
-        ):
-            raise IntegrityError(
-                f"{self._name}: {LEAVES} (alithis audit says where)",
-                expected="ascending leaves",
-                found="others",
-            )
 
 
 def _common(left: _Blocks, right: _Blocks) -> bytes:
-    """Return the leaves that both have at hand."""
+    """Return the leaves that are in both current blocks."""
     import numpy as np
 
     places = np.searchsorted(right.keys, left.keys)
@@ -216,7 +198,7 @@ def _common(left: _Blocks, right: _Blocks) -> bytes:
 
 
 class Paths:
-    """What data points are called in a manifest's items."""
+    """The paths of data points, from a manifest's items."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         """Name the items; nothing is read until it is asked for.

@@ -1,10 +1,12 @@
-"""Digested data points on their way to a manifest, brought into the order of their leaves.
+"""Sorts digested data points by their leaves, in bounded memory, between readers and `builder`.
 
-They come in the order of their source and leave in that of their leaves. As many as memory takes
-are sorted there; more are written in *chunks* into a work folder, sorted by DuckDB under a memory
-limit, and streamed. Chunks are also written now and then while a source is slow, so that a run
-that is broken off loses no more than the last one: the next run for the same *key* goes on from
-there. A chunk appears whole or not at all; its name tells its rows and the SHA-256 of its bytes.
+Up to some four million are sorted in memory. More are written in *chunks* (Arrow IPC files) into
+a work folder, sorted by DuckDB under a memory limit (an external merge sort), and streamed.
+
+If the source is slow, chunks are also written every ten seconds, so that an interrupted run loses
+little: the next run with the same *key* (source, form, version) resumes after the last chunk. A
+chunk is renamed when it is complete, and its name has its number, its rows and the SHA-256 of its
+bytes, so that a damaged one is noticed.
 """
 
 from __future__ import annotations
@@ -41,9 +43,9 @@ ROWS = 1 << 17
 _IN_MEMORY = 1 << 22  # data points that are sorted in memory; of more, chunks are written
 _MAX_HELD = 1 << 28  # bytes of them
 _CHUNK = 1 << 20  # rows in a chunk, once chunks are written
-_PIECE = 1 << 14  # rows that become a table at a time: lists take five times its memory
+_PIECE = 1 << 14  # rows that become a table at a time: Python's lists take five times its memory
 _MAX_TEXT = (1 << 31) - 1  # bytes of text in a piece
-_PATIENCE = 10.0  # seconds of work that a broken-off run may lose
+_PATIENCE = 10.0  # seconds of work that an interrupted run may lose
 _SORT_MEMORY, _SORT_THREADS = "400MB", 4
 _KEY, _PART, _SORTING = "key.json", "chunk.part", "sorting"
 _OURS = ("leaf", "path", "size")
@@ -51,7 +53,7 @@ _CHUNK_NAME = re.compile(r"(\d{6})-(\d{1,15})-([0-9a-f]{64})\.arrow")
 
 
 class Collected(Protocol):
-    """Data points of which all is known, in the order of their leaves."""
+    """Data points that are complete, and can be read in the order of their leaves."""
 
     @property
     def rows(self) -> int:
@@ -98,7 +100,7 @@ class Presorted:
             count, last = count + len(table), table.slice(len(table) - 1)
             yield table
         if count != self.rows:
-            raise SourceError(f"{count} data points came sorted, {self.rows} were announced")
+            raise SourceError(f"{count} sorted data points, where {self.rows} were announced")
 
 
 def check_order(table: pa.Table) -> None:
@@ -111,7 +113,9 @@ def check_order(table: pa.Table) -> None:
 
     order = _order(table.combine_chunks())
     if not np.array_equal(order, np.arange(len(order))):
-        raise SourceError("data points came back from a sort in another order than it")
+        raise SourceError(
+            "data points that were sorted elsewhere are not in the order of their leaves"
+        )
 
 
 def sorted_table(table: pa.Table) -> pa.Table:
@@ -147,7 +151,7 @@ class Sorter:
         Args:
             folder: where chunks may be written; nobody else uses it meanwhile.
             out: what they are for, to be named in errors.
-            key: tells the source and how it is read; without one, nothing is kept for a next run.
+            key: identifies the source and how it is read; None keeps nothing for a next run.
         """
         self.rows = 0
         self._folder, self._out, self._key = folder, out, key
@@ -176,10 +180,10 @@ class Sorter:
         return sum(chunk.rows for chunk in self._chunks) if self._key else 0
 
     def resume(self, progress: Progress, *, restart: bool = False) -> int:
-        """Take up what a broken-off run left, if it was for the same key; remove it if not.
+        """Resume what an interrupted run left if it has the same key; otherwise remove it.
 
         Args:
-            progress: is told which.
+            progress: receives what is resumed, or why not.
             restart: whether to remove it in any case.
 
         Returns:
@@ -194,10 +198,10 @@ class Sorter:
             else:
                 self.clear()
         if self._chunks:
-            progress.say(f"going on after {self.rows:,} data points of a run that was broken off")
+            progress.say(f"resuming after {self.rows:,} data points of an interrupted run")
         elif not restart:
             why = "is damaged" if ours else "has another source, form, option or version"
-            progress.say(f"what a run that was broken off left {why}: starting anew")
+            progress.say(f"the work of an interrupted run {why}: starting again")
         return self.rows
 
     def fill(self, batches: Iterable[DataPoints], progress: Progress) -> None:
@@ -236,7 +240,7 @@ class Sorter:
 
         Args:
             names: the columns that are wanted.
-            progress: is told how many rows went by.
+            progress: receives the number of rows that were read.
         """
         schema = self._final_schema()
         tables = chain((chunk.table() for chunk in self._chunks), self._held)
@@ -503,7 +507,7 @@ def _bitmap(present: Sequence[bool] | None) -> pa.Buffer | None:
 
 
 def indices(places: NDArray[np.intp]) -> pa.Array:
-    """Return places of rows as Arrow takes them."""
+    """Return row numbers as an Arrow array."""
     import numpy as np
     import pyarrow as pa
 
@@ -632,7 +636,11 @@ def firsts(rows: NDArray[np.uint8], before: bytes) -> NDArray[np.bool_]:
 
 
 def _order(table: pa.Table) -> NDArray[np.intp]:
-    """Return the places of the rows in order: by the leaves' first bytes, and ties by all."""
+    """Return the row numbers in order.
+
+    Integers of the leaves' first eight bytes are cheap to sort, and digests hardly ever share
+    them. Only the rows that do are sorted by all their columns.
+    """
     import numpy as np
 
     rows = leaf_rows(table["leaf"].chunk(0))

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from alithis.errors import FormatError, IntegrityError
+from alithis.errors import FormatError
 from alithis.forms.hashing import SIZE
 from alithis.manifest import merkle
 from alithis.manifest.metadata import Metadata
-from alithis.manifest.reader import Manifest
-from alithis.manifest.terms import MAX_LINKS, MAX_SIZE, Relation
+from alithis.manifest.reader import Manifest, ascending_blocks
+from alithis.manifest.terms import MAX_LINKS, MAX_SIZE, Kind, Relation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,11 +120,13 @@ class Transcript:
             IntegrityError: the manifest's leaves do not ascend.
             StorageError: they cannot be read.
         """
-        seen = _shared(blocks(), _ascending(manifest))
+        import numpy as np
+
+        leaves = (np.frombuffer(block, _KEY) for block in ascending_blocks(manifest))
+        seen = _shared(blocks(), leaves)
         size = sum(map(len, blocks()))
-        leaves = (block.tobytes() for block in blocks())
         return cls(
-            root=merkle.tree(leaves).root if size else None,
+            root=merkle.tree(block.tobytes() for block in blocks()).root if size else None,
             size=size,
             seen=seen,
             unseen=manifest.metadata.size - seen,
@@ -161,23 +163,6 @@ def _shared(first: Iterator[NDArray[np.bytes_]], second: Iterator[NDArray[np.byt
     return count
 
 
-def _ascending(manifest: Manifest) -> Iterator[NDArray[np.bytes_]]:
-    """Yield a manifest's leaves, and check their order: an untrusted manifest may not be sorted."""
-    import numpy as np
-
-    before = b""
-    for block in manifest.blocks():
-        leaves = np.frombuffer(block, _KEY)
-        if not np.all(leaves[1:] > leaves[:-1]) or not (before < block[:SIZE] or before == b""):
-            raise IntegrityError(
-                f"{manifest.metadata.name}: its leaves (alithis audit shows where)",
-                expected="ascending",
-                found="another order",
-            )
-        before = block[-SIZE:]
-        yield leaves
-
-
 @dataclass(frozen=True, slots=True)
 class Input:
     """An artifact the model was made from.
@@ -193,6 +178,19 @@ class Input:
     name: str
     metadata: bytes
     transcript: Transcript | None = None
+
+    @classmethod
+    def of(cls, relation: str, stated: Metadata) -> Self:
+        """Name an artifact by its metadata.
+
+        Raises:
+            FormatError: there is no such relation, or it does not fit the artifact's kind.
+        """
+        found = cls(relation, stated.name, stated.digest)
+        wanted = Kind.DATASET if relation in TRANSCRIBED else Kind.MODEL
+        if stated.kind != wanted:
+            raise FormatError(f"{stated.name} is a {stated.kind}, and {relation} names a {wanted}")
+        return found
 
     def __post_init__(self) -> None:
         """Refuse an unknown relation."""

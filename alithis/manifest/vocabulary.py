@@ -97,13 +97,13 @@ def rai_terms(statements: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         statements: by a name of `RAI`, one text or more.
 
     Raises:
-        FormatError: a name is none of these, stands too often, or a time frame is no date.
+        FormatError: a name is none of these, is repeated, or a time frame is not a date.
     """
     for name, texts in statements.items():
         if name not in RAI:
             raise FormatError(f"{quoted(name)} is no term of Croissant RAI: {', '.join(RAI)}")
         if len(texts) > 1 and name not in _RAI_MANY.split():
-            raise FormatError(f"{name} stands {len(texts)} times; Croissant RAI has it once")
+            raise FormatError(f"{name} is given {len(texts)} times; Croissant RAI allows it once")
         if name == "dataCollectionTimeframe":
             _check_dates(texts)
     return {

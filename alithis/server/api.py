@@ -1,11 +1,11 @@
-"""The read API: what the index and the store know, as JSON.
+"""The read API: the contents of the index and the store, as JSON.
 
-Nothing here asks the chain: what a token commits to is the index's, as of the block that every
-answer names, and proofs are made out of the local store. So an answer is a hint of where to look,
-and a proof that whoever asked checks against a root of their own reading. `openapi.json`
-describes it; a test holds it to that.
+No request asks the chain. What a token commits to comes from the index, as of the block that
+every answer states, and proofs are made from the local store. So an answer is a hint where to
+look, and a proof that the client checks against the root that it reads from the chain itself.
+`openapi.json` describes the API, and a test compares the two.
 
-A request works in a thread of its own, with an index of its own, for a bounded time.
+A request is worked on in a thread, with its own connection to the index, for a bounded time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from alithis.manifest import proof
 from alithis.manifest.metadata import Metadata
 from alithis.manifest.terms import Kind, Relation, Scheme
 from alithis.server.follower import Follower
-from alithis.server.limits import problem
+from alithis.server.middleware import problem
 from alithis.storage.store import Store
 from alithis.verify import tokens as tokens_module
 from alithis.verify import verdict
@@ -46,29 +46,29 @@ from alithis.verify.target import Target
 MAX_TOKENS = 500
 """Tokens in one answer at most."""
 MAX_VERIFIED = 50
-"""Tokens that one answer verifies against at most."""
+"""Tokens that one request verifies against at most."""
 MAX_CLAIMS = 200
-"""Claims that a token's answer has at most."""
+"""Claims in the answer about a token at most."""
 
-_AT_ONCE = 4  # requests that work
-_WAITING = 64  # requests that wait for that
-_SECONDS = 5.0  # that one works
+_AT_ONCE = 4  # requests that are worked on at a time
+_WAITING = 64  # requests that wait for their turn
+_SECONDS = 5.0  # for one request
 _LONGEST = 200  # characters of a search
 
 _T = TypeVar("_T", Kind, Scheme)
 
 
-class RefusedError(Exception):
-    """A request that cannot be answered: status, and why in words."""
+class RequestError(Exception):
+    """A request that cannot be answered: a status, and the reason in words."""
 
     def __init__(self, status: int, detail: str) -> None:
-        """Say what is wrong with it."""
+        """State what is wrong with the request."""
         super().__init__(detail)
         self.status, self.detail = status, detail
 
 
 class Api:
-    """What answers the requests."""
+    """Answers requests."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class Api:
         follower: Follower,
         open_index: Callable[[], Index],
     ) -> None:
-        """Take what is asked about.
+        """Choose what to answer from.
 
         Args:
-            registry: the registry, of which only address and chain are used.
+            registry: the registry; only its address and chain are used.
             store: where manifests are.
-            follower: what keeps the index up to date.
-            open_index: opens the index, once for each request that works at a time.
+            follower: keeps the index up to date.
+            open_index: opens the index, anew with each call.
         """
         self._registry, self._store, self._follower = registry, store, follower
         self._open_index = open_index
@@ -92,7 +92,7 @@ class Api:
         self._limiter: anyio.CapacityLimiter | None = None
 
     def close(self) -> None:
-        """Close the indexes."""
+        """Close the connections to the index."""
         with suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().close()
@@ -116,11 +116,11 @@ class Api:
         ]
 
     def live(self, _: Request) -> Response:
-        """Tell that the process answers."""
+        """Show that the process answers."""
         return JSONResponse({"live": True}, headers={"Cache-Control": "no-store"})
 
     def ready(self, _: Request) -> Response:
-        """Tell whether the chain is followed, and how far the index is."""
+        """Show whether the chain can be reached, and how far the index is."""
         state = self._follower.state
         said = {
             "ready": state.ready,
@@ -133,7 +133,7 @@ class Api:
         headers = {"Cache-Control": "no-store"}
         return JSONResponse(said, 200 if state.ready else 503, headers=headers)
 
-    # -- How a request is worked on ---------------------------------------------------------------
+    # -- Scheduling --------------------------------------------------------------------------------
 
     def _endpoint(
         self,
@@ -145,7 +145,7 @@ class Api:
                 query = Query(request, known)
                 said = await self._in_turn(lambda: self._work(work, request.path_params, query))
                 return _Ascii(said, headers={"Cache-Control": "no-store"})
-            except RefusedError as error:
+            except RequestError as error:
                 headers = {"Cache-Control": "no-store"} | (
                     {"Retry-After": "2"} if error.status == 503 else {}
                 )
@@ -159,7 +159,7 @@ class Api:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(_AT_ONCE)
         if self._inside >= _AT_ONCE + _WAITING:
-            raise RefusedError(503, "Too much is being asked at once.")
+            raise RequestError(503, "The server is busy. Try again in a few seconds.")
         self._inside += 1
         try:
             return await anyio.to_thread.run_sync(work, limiter=self._limiter)
@@ -176,13 +176,15 @@ class Api:
             with self._borrowed() as index, index.time_limit(_SECONDS):
                 return work(index, path, query) | {"asOf": self._as_of(index)}
         except NoTokenError as error:
-            raise RefusedError(404, str(error)) from error
+            raise RequestError(404, str(error)) from error
         except AlithisError as error:
-            raise RefusedError(503, "The index cannot be read at the moment.") from error
+            raise RequestError(
+                503, "The index cannot be read at the moment. Try again in a few seconds."
+            ) from error
 
     @contextmanager
     def _borrowed(self) -> Iterator[Index]:
-        """Lend an index to one thread; one that fails is not lent again."""
+        """Lend an index to one thread; after a failure it is closed, and not lent again."""
         try:
             index = self._idle.get_nowait()
         except queue.Empty:
@@ -206,7 +208,7 @@ class Api:
             "tokens": known.tokens,
         }
 
-    # -- What is asked -----------------------------------------------------------------------------
+    # -- Requests ----------------------------------------------------------------------------------
 
     def tokens(self, index: Index, _: Mapping[str, str], query: Query) -> dict[str, Any]:
         """List tokens, the newest first."""
@@ -227,7 +229,7 @@ class Api:
         }
 
     def token(self, index: Index, path: Mapping[str, str], _: Query) -> dict[str, Any]:
-        """Tell all there is about a token."""
+        """Return a token with its links, claims and metadata."""
         entry = index.listed(_token(path["id"]))
         around = index.lineage([entry.record.id], depth=1, limit=MAX_TOKENS)
         drawing = self._drawing(index, around)
@@ -248,7 +250,7 @@ class Api:
         }
 
     def lineage(self, index: Index, path: Mapping[str, str], query: Query) -> dict[str, Any]:
-        """Tell what a token came from, and what came from it."""
+        """Return what a token came from, and what came from it."""
         way = query.choice("direction", ("both", "up", "down")) or "both"
         found = index.lineage(
             [_token(path["id"])],
@@ -261,7 +263,7 @@ class Api:
         return self._drawing(index, found)
 
     def verify(self, index: Index, path: Mapping[str, str], query: Query) -> dict[str, Any]:
-        """Look a digest up in tokens, the newest first, and prove what is found."""
+        """Look a digest up in tokens, the newest first, each with a verdict and a proof."""
         target = Target(path["sha256"], digest=_digest(path["sha256"]))
         only = query.number("token", 1, _MAX_ID)
         wanted = TokenFilter(before=query.number("before", 1, _MAX_ID))
@@ -275,7 +277,7 @@ class Api:
         more = len(results) < len(entries)
         return {"results": results, "next": entries[len(results) - 1].record.id if more else None}
 
-    # -- What is answered --------------------------------------------------------------------------
+    # -- Answers -----------------------------------------------------------------------------------
 
     def _entry(self, entry: ListedToken) -> dict[str, Any]:
         record, text = entry.record, entry.text
@@ -342,7 +344,7 @@ class Api:
         return said
 
     def _redacted(self, detail: str) -> str:
-        """Leave out where the store is on this machine."""
+        """Remove the store's folder: strangers must not learn where it is on this machine."""
         return detail.replace(str(self._store.root), "of this server")
 
     def _models(self, index: Index, token: int) -> list[dict[str, Any]]:
@@ -362,14 +364,14 @@ class Api:
 
 
 class _Ascii(JSONResponse):
-    """JSON in which any text of a publisher's can stand, lone surrogates too."""
+    """JSON in ASCII: a publisher's text may have lone surrogates, which UTF-8 cannot encode."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 def described(_: Request) -> Response:
-    """Answer with the API's description."""
+    """Respond with the API's description."""
     return Response(description(), media_type="application/json")
 
 
@@ -382,7 +384,7 @@ def _claim(claim: ClaimDetails) -> dict[str, Any]:
     return asdict(claim) | {"leaf": claim.leaf.hex(), "status": claim.status.value}
 
 
-# -- What a request says --------------------------------------------------------------------------
+# -- Parameters ------------------------------------------------------------------------------------
 
 _TOKENS = ("search", "kind", "scheme", "account", "current", "claimed", "before", "limit")
 _LINEAGE = ("direction", "derived", "depth", "limit")
@@ -392,13 +394,13 @@ _MAX_ID = 10**15 - 1
 
 def _token(text: str) -> int:
     if not re.fullmatch("[1-9][0-9]{0,14}", text):
-        raise RefusedError(404, "There is no such token: they are numbers, from 1.")
+        raise RequestError(404, "There is no such token: a token is a number from 1.")
     return int(text)
 
 
 def _digest(text: str) -> bytes:
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise RefusedError(400, "A SHA-256 is 64 hexadecimal digits.")
+        raise RequestError(400, "A SHA-256 is 64 hexadecimal digits.")
     return bytes.fromhex(text)
 
 
@@ -406,56 +408,57 @@ class Query:
     """The query of a request."""
 
     def __init__(self, request: Request, known: Sequence[str]) -> None:
-        """Take it apart.
+        """Parse the query.
 
         Raises:
-            RefusedError: it has what is not known here, or something twice.
+            RequestError: it has an unknown parameter, or one of them twice.
         """
         pairs = request.query_params.multi_items()
         self._values = dict(pairs)
         if len(pairs) != len(self._values) or not self._values.keys() <= set(known):
-            raise RefusedError(
-                400, f"The query may have, each once: {', '.join(known) or 'nothing'}."
+            raise RequestError(
+                400,
+                f"The query may have these parameters, each once: {', '.join(known) or 'none'}.",
             )
 
     def text(self, name: str) -> str:
-        """Return a text."""
+        """Return a text; empty if it is not given."""
         text = self._values.get(name, "")
         if len(text) > _LONGEST or not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f]*", text):
             message = f"{name} is at most {_LONGEST} characters, none of them a control character."
-            raise RefusedError(400, message)
+            raise RequestError(400, message)
         return text
 
     def number(self, name: str, least: int, most: int) -> int | None:
-        """Return a number, or None where there is none."""
+        """Return a number; None if it is not given."""
         text = self._values.get(name)
         if text is None:
             return None
         if re.fullmatch("[0-9]{1,15}", text) and least <= int(text) <= most:
             return int(text)
-        raise RefusedError(400, f"{name} is a whole number from {least} to {most}.")
+        raise RequestError(400, f"{name} is a whole number from {least} to {most}.")
 
     def choice(self, name: str, words: Sequence[str]) -> str | None:
-        """Return one of some words, or None where there is none."""
+        """Return one of some words; None if it is not given."""
         text = self._values.get(name)
         if text is not None and text not in words:
-            raise RefusedError(400, f"{name} is one of {', '.join(words)}.")
+            raise RequestError(400, f"{name} is one of {', '.join(words)}.")
         return text
 
     def term(self, name: str, terms: type[_T]) -> _T | None:
-        """Return one of the contract's words, or None where there is none."""
+        """Return one of the contract's terms; None if it is not given."""
         text = self.choice(name, [term.value for term in terms])
         return None if text is None else terms(text)
 
     def flag(self, name: str) -> bool:
-        """Return whether something is asked for."""
+        """Return whether a flag is set."""
         return self.choice(name, ("true", "false")) == "true"
 
     def address(self, name: str) -> str | None:
-        """Return an address, or None where there is none."""
+        """Return an address; None if it is not given."""
         text = self._values.get(name)
         if text is None:
             return None
         if not re.fullmatch("0x[0-9a-fA-F]{40}", text):
-            raise RefusedError(400, f"{name} is an address: 0x and 40 hexadecimal digits.")
+            raise RequestError(400, f"{name} is an address: 0x and 40 hexadecimal digits.")
         return text

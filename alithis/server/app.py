@@ -1,8 +1,8 @@
 """`alithis serve`: the verification page, the local store as a gateway, and the read API.
 
-The page trusts none of them: it checks what the gateway gives against the chain, and takes what
-the API says as a hint. Nothing that is asked is logged, since who asks about which work is private.
-Nothing is made out of a request's Host header: addresses in answers are relative.
+The page trusts neither: it checks the gateway's content against the chain, and takes the API's
+answers as hints. Requests are logged without their paths, since who asks about which work is
+private. A request's Host header is not used: addresses in responses are relative.
 
 Sources: IPFS's HTTP gateway specification (paths, `Range`); RFC 9110, section 14.
 """
@@ -38,7 +38,7 @@ _KEEP_ALIVE, _SHUTDOWN = 5, 5  # seconds
 _MAX_HEAD = 16 * 1024  # bytes of a request's head
 _CONTENT = {
     "Cache-Control": "public, max-age=31536000, immutable",
-    "Content-Disposition": "attachment",  # somebody else's bytes are no page of ours
+    "Content-Disposition": "attachment",  # strangers' bytes must not open as a page of this origin
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
 _HTML = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
@@ -47,7 +47,7 @@ _NAMED_BY_CONTENT = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the page shows.
+    """The page's configuration.
 
     Attributes:
         name: the network's, for people.
@@ -64,7 +64,7 @@ class Shown:
     gateways: tuple[str, ...] = ()
 
     def as_object(self) -> dict[str, Any]:
-        """Return it the way the page's config.json holds it; this server is beside the page."""
+        """Return the page's config.json; gateway and API are this server, relative to the page."""
         return {
             "name": self.name,
             "chain": self.chain,
@@ -77,12 +77,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How the server behaves on an open network.
+    """Limits and logging on an open network.
 
     Attributes:
         rate: requests to the API a minute, for each client; None for any number.
         proxies: addresses and networks of proxies whose X-Forwarded-For is believed.
-        log_requests: whether to log each request, or faults alone.
+        log_requests: whether to log each request, or errors of the server alone.
         log_paths: whether the log has paths and queries, and so what was asked about.
     """
 
@@ -96,24 +96,26 @@ def page_folder() -> Path:
     """Return the folder of the built page.
 
     Raises:
-        StorageError: it is not built.
+        StorageError: it has not been built.
     """
     folder = Path(str(files("alithis"))) / "web"
     if not (folder / "index.html").is_file():
-        raise StorageError(f"{folder}: the page is not built: `make page` builds it in a checkout")
+        raise StorageError(
+            f"{folder}: the page has not been built. In a checkout, run `make page`."
+        )
     return folder
 
 
 def application(
     registry: Registry, open_index: Callable[[], Index], store: Store, shown: Shown, page: Path
 ) -> Starlette:
-    """Return the web application, for any ASGI server; `guarded` puts its bounds before it.
+    """Return the web application, for any ASGI server; `bounded` adds the limits.
 
     Args:
         registry: the registry.
-        open_index: opens its index, as often as it is asked to.
+        open_index: opens its index, anew with each call.
         store: where manifests are.
-        shown: what the page shows.
+        shown: the page's configuration.
         page: the page's folder.
 
     Raises:
@@ -129,7 +131,8 @@ def application(
 
         from alithis.server.api import Api
         from alithis.server.follower import Follower
-        from alithis.server.limits import log, nowhere
+        from alithis.server.log import log
+        from alithis.server.middleware import not_found
     except ImportError as error:
         raise MissingExtraError("starlette", "serve") from error
 
@@ -151,7 +154,7 @@ def application(
             Route("/config.json", config, methods=["GET"]),
             Route("/ipfs/{cid}", _gateway(store), methods=["GET"]),
             *api.routes(),
-            Mount("/api", nowhere),
+            Mount("/api", not_found),
             Mount("/", _pages(page)),
         ],
         middleware=[
@@ -166,7 +169,7 @@ def application(
         ],
         lifespan=lifespan,
     )
-    made.router.redirect_slashes = False  # a redirection would be made out of the Host header
+    made.router.redirect_slashes = False  # a redirect would contain the Host header
     return made
 
 
@@ -178,7 +181,7 @@ def _gateway(store: Store) -> Callable[[Request], Response]:
             cid = Cid.parse(request.path_params["cid"])
             path = store.path(cid)
         except AlithisError as error:
-            # Where the store is on this machine is nobody's business.
+            # Strangers must not learn where the store is on this machine.
             return PlainTextResponse(f"{str(error).replace(str(store.root), 'here')}\n", 404)
         tagged: Mapping[str, str] = {**_CONTENT, "ETag": f'"{cid}"'}
         return FileResponse(path, media_type="application/octet-stream", headers=tagged)
@@ -187,7 +190,7 @@ def _gateway(store: Store) -> Callable[[Request], Response]:
 
 
 def _pages(folder: Path) -> Any:
-    """Return the page's files, with what caches and other pages may do with them."""
+    """Return the page's files, with headers for caches and frames."""
     from starlette.staticfiles import StaticFiles
 
     class Pages(StaticFiles):
@@ -202,35 +205,35 @@ def _pages(folder: Path) -> Any:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port.
+    """Listen on a port.
 
     Raises:
-        StorageError: it is taken, or not ours to take.
+        StorageError: it is taken, or needs other rights.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise StorageError(
-            f"{host}:{port}: cannot listen: {error.strerror or error}; "
-            "--host and --port take others"
+            f"{host}:{port}: cannot listen: {error.strerror or error}. "
+            "Choose another address with --host or --port."
         ) from error
 
 
 def serve(app: Any, listener: socket.socket, limits: Limits) -> None:
-    """Serve until a signal ends it; what is under way gets some seconds to finish.
+    """Serve until a signal ends it; requests in progress get some seconds to finish.
 
     Raises:
         MissingExtraError: uvicorn is not installed.
     """
     server = bounded(app, limits)
     _log_to_standard_error()
-    with suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has stopped
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped
         server.run(sockets=[listener])
 
 
 def bounded(app: Any, limits: Limits) -> uvicorn.Server:
-    """Return a server with its bounds before the application.
+    """Return a server that puts its limits before the application.
 
     Raises:
         MissingExtraError: uvicorn is not installed.
@@ -239,16 +242,19 @@ def bounded(app: Any, limits: Limits) -> uvicorn.Server:
         import uvicorn
         from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-        from alithis.server.limits import Connection, Guard
+        from alithis.server.limits import Connection
+        from alithis.server.middleware import EdgeMiddleware
     except ImportError as error:
         raise MissingExtraError("uvicorn", "serve") from error
     Connection.proxies = networks(limits.proxies)
-    guarded: Any = Guard(
+    application: Any = EdgeMiddleware(
         app, rate=limits.rate, log_requests=limits.log_requests, log_paths=limits.log_paths
     )
+    if limits.proxies:
+        application = ProxyHeadersMiddleware(application, list(limits.proxies))
     return uvicorn.Server(
         uvicorn.Config(
-            ProxyHeadersMiddleware(guarded, list(limits.proxies)) if limits.proxies else guarded,
+            application,
             http=Connection,
             ws="none",
             lifespan="on",
@@ -265,7 +271,7 @@ def bounded(app: Any, limits: Limits) -> uvicorn.Server:
 
 
 def _log_to_standard_error() -> None:
-    from alithis.server.limits import LOG, JsonLines
+    from alithis.server.log import LOG, JsonLines
 
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
@@ -279,7 +285,7 @@ def networks(proxies: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     """Read addresses and networks, such as ``10.0.0.0/8``.
 
     Raises:
-        StorageError: one is neither; uvicorn would take it for a name, and trust nobody.
+        StorageError: one is neither; uvicorn would take it for a host name, and trust no proxy.
     """
     found = []
     for proxy in proxies:
@@ -287,6 +293,6 @@ def networks(proxies: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
             found.append(ip_network(proxy))
         except ValueError as error:
             raise StorageError(
-                f"{proxy}: is no IP address or network, such as 10.0.0.0/8"
+                f"{proxy}: not an IP address or network, such as 10.0.0.0/8"
             ) from error
     return tuple(found)

@@ -1,7 +1,7 @@
-"""Keeps an index up to date while a server runs, and knows how far it is.
+"""Keeps an index up to date while a server runs.
 
-A thread of its own asks the node now and then. What fails is said once, and tried again later and
-later; the server goes on with what the index knows, and says up to which block that is.
+A thread asks the node every few seconds. An error is reported once, and the next attempt waits
+longer each time; meanwhile the server answers from the index, and states up to which block it is.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from alithis.storage.store import Store
 from alithis.verify.library import Shelf
 
 POLL = 10.0
-"""Seconds between two looks at the chain."""
+"""Seconds between two syncs."""
 
-_WINDOWS = 25  # of the index, in one go
-_SLOWEST = 300.0  # seconds between two tries
-_TEXTS = 500  # metadata that is read in one go
-_STOP = 3.0  # seconds to stop; what is under way is a transaction, or else nothing
+_WINDOWS = 25  # of blocks, in one sync
+_SLOWEST = 300.0  # seconds between two attempts at most
+_TEXTS = 500  # metadata.json files that are looked for between two syncs
+_STOP = 3.0  # seconds to stop; a transaction that is cut off is rolled back
 _LONGEST = 2000  # characters of a description
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class FollowerState:
     """How far the index is.
 
     Attributes:
-        block: the last block it knows; None before it was opened.
-        head: the chain's last block when it was asked last; None before that.
-        tokens: how many tokens it knows.
-        error: what is wrong, in one line; None where nothing is.
+        block: the last block it has; None before it was opened.
+        head: the chain's last block at the last sync; None before the first one.
+        tokens: how many tokens it has.
+        error: the last sync's error, in one line; None if it succeeded.
         asked: when the chain last answered, by the monotonic clock; None before that.
     """
 
@@ -48,18 +48,18 @@ class State:
 
     @property
     def ready(self) -> bool:
-        """Whether it knows all that the chain had at the last look."""
+        """Whether it has all that the chain had at the last sync."""
         return self.error is None and self.head is not None and self.block == self.head
 
 
 class Follower:
-    """Brings an index up to date, again and again."""
+    """Syncs an index again and again, in a thread."""
 
     def __init__(
         self,
         open_index: Callable[[], Index],
         store: Store,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         poll: float = POLL,
     ) -> None:
         """Choose what to follow; nothing is read yet.
@@ -67,23 +67,23 @@ class Follower:
         Args:
             open_index: opens the index.
             store: where metadata is looked for.
-            tell: is told what goes wrong, once for each thing.
-            poll: seconds between two looks.
+            report: is called with each new error.
+            poll: seconds between two syncs.
         """
-        self._open_index, self._store, self._tell, self._poll = open_index, store, tell, poll
+        self._open_index, self._report, self._poll = open_index, report, poll
         self._shelf = Shelf(store)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._failures = 0
         self._after = b""
-        self.state = State()
+        self.state = FollowerState()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a node that does not answer is not waited for."""
+        """Stop the thread, without waiting for a node that does not answer."""
         self._stopping.set()
         self._thread.join(_STOP)
 
@@ -92,30 +92,30 @@ class Follower:
             try:
                 with self._open_index() as index:
                     self._follow(index)
-            except Exception as error:  # whatever it is, the server goes on with what it has
+            except Exception as error:  # whatever it is, the server keeps answering from the index
                 self._failed(error)
                 self._stopping.wait(self._pause())
 
     def _follow(self, index: Index) -> None:
         while not self._stopping.is_set():
-            caught_up = self._look(index)
-            if not self._learn(index) and caught_up:
+            caught_up = self._sync(index)
+            if not self._read_texts(index) and caught_up:
                 self._stopping.wait(self._poll)
 
-    def _look(self, index: Index) -> bool:
-        """Read some of what is new on the chain; tell whether that was all."""
+    def _sync(self, index: Index) -> bool:
+        """Read some of what is new on the chain; return whether that was all."""
         found = index.sync(windows=_WINDOWS)
         self._failures = 0
-        self.state = State(found.block, found.head, found.tokens, None, time.monotonic())
+        self.state = FollowerState(found.block, found.head, found.tokens, None, time.monotonic())
         return found.complete
 
-    def _learn(self, index: Index) -> bool:
-        """Read some metadata that the index lacks the text of; tell whether there may be more."""
+    def _read_texts(self, index: Index) -> bool:
+        """Look in the store for texts that the index lacks; return whether there may be more."""
         digests = index.without_text(self._after, _TEXTS)
         texts = {digest: text for digest in digests if (text := self._text(digest))}
         if texts:
             index.store_texts(texts)
-        # What is not at hand is looked for again in the next round.
+        # What the store does not have is looked for again in the next round.
         self._after = digests[-1] if len(digests) == _TEXTS else b""
         return bool(self._after)
 
@@ -127,11 +127,11 @@ class Follower:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        # Only our own errors are words for others to read.
+        # A foreign error's message may contain secrets, such as the URL of the node.
         words = str(error) if isinstance(error, AlithisError) else type(error).__name__
         words = words.replace("\n", " ")
         if words != self.state.error:
-            self._tell(words)
+            self._report(words)
         self.state = replace(self.state, error=words)
 
     def _pause(self) -> float:
@@ -139,12 +139,14 @@ class Follower:
 
 
 def text_of(stated: Metadata) -> ArtifactText:
-    """Return what a list shows of metadata."""
+    """Return what lists show of metadata."""
 
     def term(name: str) -> str | None:
         value = stated.document.get(name)
         if not isinstance(value, str) or not value.strip():
             return None
-        return value[:_LONGEST].encode(errors="replace").decode()  # a lone surrogate is no text
+        return (
+            value[:_LONGEST].encode(errors="replace").decode()
+        )  # a lone surrogate cannot be encoded
 
     return ArtifactText(stated.name, term("description"), term("license"), stated.form.name)

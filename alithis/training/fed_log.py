@@ -1,9 +1,12 @@
-"""Digests of what is fed, kept on the disk while a run goes on, by any number of processes.
+"""The log of the data points that a training run reads: digests on the disk, from many processes.
 
-Each process appends to a file of its own, mapped into memory, in a folder that they share: what
-was noted is there at once for whoever reads, even of a process that is killed the next moment.
-A full file becomes a sorted run of distinct digests, and many runs are merged into one, so that
-neither memory nor, where points repeat, the disk grows with the number of points fed.
+Each process appends to its own file, mapped into memory, in a folder that all share: an entry is
+there for readers at once, even if the process is killed the next moment. A full file is turned into
+a sorted run of distinct digests, and many runs are merged into one. Memory does not grow with the
+number of data points, and the disk does not grow when data points repeat.
+
+The folders are in the system's temporary folder. Each is locked while its run exists; the folder of
+a run that was killed is removed when the next run begins (`RunFolder`).
 """
 
 from __future__ import annotations
@@ -11,10 +14,14 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+import shutil
+import stat
+import tempfile
 import threading
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,47 +30,141 @@ from alithis.forms.hashing import SIZE
 
 if TYPE_CHECKING:
     import numpy as np
+    from filelock import FileLock
     from numpy.typing import NDArray
 
 RUN = 1 << 18
-"""Digests that a process notes before it sorts them: 8 MiB."""
+"""Digests that a process logs before it sorts them: 8 MiB."""
 
-_HEAD = 16  # bytes: data points noted in all, and digests in the file
-_FIRST = 1 << 10
+_HEAD = 16  # bytes: number of data points that were read, and of digests in the file
+_FIRST = 1 << 10  # digests that a new file has room for
 _MAX_RUNS = 16
 _PREFIXES = 1 << 16
 _KEY = f"S{SIZE}"
+_PREFIX, _LOCK = "alithis-run-", "lock"
+_ATTEMPTS = 5
 
 
-class Ledger:
-    """Where digests are noted; a copy in another process notes into the same folder.
+class RunFolder:
+    """A temporary folder for the logs of a run, removed with the run.
+
+    Attributes:
+        path: the folder; only its owner can read it (mode 0700).
+    """
+
+    def __init__(self) -> None:
+        """Create the folder, and remove those of runs that were killed.
+
+        Raises:
+            OSError: it cannot be created.
+        """
+        base = Path(tempfile.gettempdir())
+        _remove_abandoned(base)
+        for _ in range(_ATTEMPTS):
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+            self._lock = _lock(self.path)
+            if self._lock is None or self._lock.is_locked:
+                break
+            # Another run took the folder for abandoned before the lock was held.
+        self._process = os.getpid()
+
+    def new(self) -> Path:
+        """Create a folder in it, for the log of one wrapped object.
+
+        Raises:
+            OSError: it cannot be created.
+        """
+        return Path(tempfile.mkdtemp(dir=self.path))
+
+    def remove(self) -> None:
+        """Remove the folder, unless this is a forked worker: then the run still needs it."""
+        if os.getpid() != self._process:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.release()
+            shutil.rmtree(self.path, ignore_errors=True)  # Windows keeps a file that is open
+
+
+def _lock(folder: Path) -> FileLock | None:
+    """Try to lock a folder, without waiting; None on a file system without locks.
+
+    The kernel releases the lock when the process ends, even if it is killed. A lock file that only
+    exists (filelock's soft lock) would not be released, and is not used.
+    """
+    from filelock import FileLock, Timeout
+
+    # Not bound to a thread: the garbage collector may remove the folder from any.
+    lock = FileLock(folder / _LOCK, mode=0o600, thread_local=False, fallback_to_soft=False)
+    try:
+        with suppress(Timeout):
+            lock.acquire(blocking=False)
+    except (OSError, NotImplementedError):
+        return None
+    return lock
+
+
+def _remove_abandoned(base: Path) -> None:
+    """Remove the folders of runs that were killed: folders that nobody locks.
+
+    A shared temporary folder may contain anything under our prefix. Only a real folder (no symbolic
+    link) that belongs to this user and that nobody else can write to is looked into: the lock file
+    in it cannot be somebody else's link to a file of ours. `shutil.rmtree` follows no links either.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(base)):
+            folder = Path(entry.path)
+            if not entry.name.startswith(_PREFIX) or not _is_private(folder):
+                continue
+            lock = _lock(folder)
+            if lock is not None and lock.is_locked:
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.release()
+                shutil.rmtree(folder, ignore_errors=True)  # Windows keeps a file that is open
+
+
+def _is_private(folder: Path) -> bool:
+    """Return whether a path is a locked folder of this user that no other user can enter."""
+    try:
+        status, lock = folder.lstat(), (folder / _LOCK).lstat()
+    except OSError:  # no lock file: another run creates the folder at this moment
+        return False
+    if not stat.S_ISDIR(status.st_mode) or not stat.S_ISREG(lock.st_mode):
+        return False
+    if not hasattr(os, "getuid"):  # Windows, where each user has a temporary folder
+        return True
+    return status.st_uid == os.getuid() and not status.st_mode & 0o077
+
+
+class FedLog:
+    """A log of digests; a copy in another process appends to its own file in the same folder.
 
     Attributes:
         folder: the folder; it exists.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Use a folder, which need not be empty."""
+        """Log into a folder, which need not be empty."""
         self.folder = folder
         self._begin()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the folder: another process has files of its own in it."""
-        return Ledger, (self.folder,)
+        """Pickle only the folder: another process writes its own files there."""
+        return FedLog, (self.folder,)
 
-    def note(self, digests: bytes, given: int) -> None:
-        """Note what was fed. Where the folder is gone, the run is over: nothing is noted.
+    def add(self, digests: bytes, given: int) -> None:
+        """Log data points that were read. If the folder was removed, the run is over: do nothing.
 
         Args:
-            digests: of data points, 32 bytes each, joined, with or without repeats.
-            given: how many data points were fed; more than digests where some had been noted
+            digests: digests of data points, 32 bytes each, joined, with or without repeats.
+            given: how many data points were read; more than there are digests if some were logged
                 before.
 
         Raises:
-            SourceError: the disk takes no more.
+            SourceError: the disk is full, or fails.
         """
         if self._pid != os.getpid():
-            self._begin()  # after a fork the file, and maybe the lock, are the parent's
+            self._begin()  # after a fork, the file is the parent's, and its lock may be held
         with self._lock:
             try:
                 for start in range(0, max(1, len(digests)), RUN * SIZE):
@@ -72,16 +173,16 @@ class Ledger:
                 return
             except OSError as error:
                 raise SourceError(
-                    f"{self.folder}: what is fed cannot be noted: {error.strerror}; "
-                    "TMPDIR names another place"
+                    f"{self.folder}: the data points cannot be logged: {error.strerror}; "
+                    "set TMPDIR to another folder"
                 ) from error
             self._given += given
             self._write_head()
 
-    def count(self, given: int) -> None:
-        """Note that data points were fed whose digests are noted by themselves; as `note` does."""
+    def add_count(self, given: int) -> None:
+        """Log that data points were read whose digests are logged separately; see `add`."""
         if self._map is None or self._pid != os.getpid():
-            self.note(b"", given)
+            self.add(b"", given)
             return
         with self._lock:
             self._given += given
@@ -109,7 +210,11 @@ class Ledger:
         self._count = wanted
 
     def _resize(self, room: int) -> None:
-        """Map a larger file. It is filled: of a hole on a full disk a write would be fatal."""
+        """Map a larger file.
+
+        It is filled with zeros: writing to a hole in a mapped file kills the process (SIGBUS) if
+        the disk is full.
+        """
         with self._path.open("ab") as file:
             file.write(bytes(_HEAD + room * SIZE - file.tell()))
         with self._path.open("r+b") as file:
@@ -117,7 +222,7 @@ class Ledger:
         self._room = room
 
     def _settle(self) -> None:
-        """Make a sorted run of what is in the file; merge the runs where there are many."""
+        """Turn the content of the file into a sorted run, and merge the runs if there are many."""
         assert self._map is not None
         self._runs.append(
             self._write_run([_InMemory(self._map[_HEAD : _HEAD + self._count * SIZE])])
@@ -144,29 +249,30 @@ class Ledger:
             self._map[:_HEAD] = head
 
 
-class Noted:
-    """What ledgers hold at a moment, of all processes.
+class FedLogSnapshot:
+    """The content of logs at one moment, from all processes.
 
     Attributes:
-        given: data points that were fed, repeats counted.
+        given: number of data points that were read, repeats counted.
     """
 
-    def __init__(self, ledgers: Sequence[Ledger]) -> None:
-        """Take what is there; what is noted later is not seen.
+    def __init__(self, logs: Sequence[FedLog]) -> None:
+        """Read logs; later entries are not included.
 
         Raises:
-            SourceError: it cannot be read.
+            SourceError: a log cannot be read.
         """
         self.given, live = 0, list[bytes]()
         try:
-            for ledger in ledgers:
-                for path in sorted(ledger.folder.glob("*.live")):
+            for log in logs:
+                for path in sorted(log.folder.glob("*.live")):
                     data = path.read_bytes()
                     count = int.from_bytes(data[8:_HEAD], "little")
                     self.given += int.from_bytes(data[:8], "little")
                     live.append(data[_HEAD : _HEAD + count * SIZE])
-            # Only now: what moves from a file into a run meanwhile is seen twice, not missed.
-            runs = [run for ledger in ledgers for run in _runs(ledger.folder)]
+            # After the files: what another process moves from a file into a run at this moment is
+            # read twice, which does no harm; in the other order it would be missed.
+            runs = [run for log in logs for run in _runs(log.folder)]
         except OSError as error:
             raise SourceError(f"{error.filename}: cannot be read: {error.strerror}") from error
         kept = [_InMemory(data) for data in live if data]
@@ -178,10 +284,10 @@ class Noted:
 
 
 class _Run:
-    """A sorted run of digests, in a file that stays open though it may be gone from its folder."""
+    """A sorted run of digests in a file, which stays open: a merge may remove it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._file = path.open("rb", buffering=0)
         weakref.finalize(self, self._file.close)
         self._length = os.fstat(self._file.fileno()).st_size // SIZE
 
@@ -189,10 +295,11 @@ class _Run:
         return self._length
 
     def __getitem__(self, at: int) -> bytes:
-        return os.pread(self._file.fileno(), SIZE, at * SIZE)
+        return self.read(at, at + 1)
 
     def read(self, start: int, stop: int) -> bytes:
-        return os.pread(self._file.fileno(), (stop - start) * SIZE, start * SIZE)
+        self._file.seek(start * SIZE)
+        return self._file.read((stop - start) * SIZE)
 
 
 class _InMemory:
@@ -214,7 +321,11 @@ class _InMemory:
 
 
 def _distinct(digests: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
-    """Sort digests and drop repeats: by their first eight bytes, which is quick, if these do."""
+    """Sort digests and drop repeats.
+
+    Sorting by the first eight bytes as integers is several times as fast as by all 32. It is right
+    unless digests agree in these and differ later, which is checked.
+    """
     import numpy as np
 
     heads = digests.view(">u8")[:: SIZE // 8].astype(np.uint64)
@@ -223,12 +334,12 @@ def _distinct(digests: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
     found: NDArray[np.bytes_] = digests[order]
     fresh = np.append(True, heads[1:] != heads[:-1])[: len(found)]
     again = np.flatnonzero(~fresh)
-    distinct = np.array_equal(found[again], found[again - 1])
-    return found[fresh] if distinct else np.unique(found)
+    same = np.array_equal(found[again], found[again - 1])
+    return found[fresh] if same else np.unique(found)
 
 
 def _runs(folder: Path) -> list[_Run]:
-    """Open the runs in a folder; where some are merged meanwhile, look again."""
+    """Open the runs in a folder; list them again if some were merged at this moment."""
     while True:
         try:
             return [_Run(path) for path in sorted(folder.glob("*.run"))]
@@ -237,7 +348,11 @@ def _runs(folder: Path) -> list[_Run]:
 
 
 def _merged(runs: Sequence[_Run | _InMemory]) -> Iterator[NDArray[np.bytes_]]:
-    """Merge sorted runs of digests, range by range; digests are spread evenly."""
+    """Merge sorted runs of digests, one range of prefixes at a time.
+
+    SHA-256 digests are evenly distributed, so equal ranges have about equal numbers of them, and
+    memory is bounded.
+    """
     import numpy as np
 
     steps = min(_PREFIXES, 1 + sum(map(len, runs)) // RUN)

@@ -1,4 +1,4 @@
-"""Which commit the running script is of, as git tells."""
+"""Ask git which commit the running script belongs to."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-_SECONDS = 10.0  # for which an answer is waited for
-_REMOTE = r"(?!file:)[\w.+:-]+://|[\w.-]+@[\w.-]+:"  # others can make nothing of a path
+_SECONDS = 10.0  # to wait for an answer
+_REMOTE = r"(?!file:)[\w.+:-]+://|[\w.-]+@[\w.-]+:"  # a local path means nothing to others
 
 
 def checkout() -> dict[str, Any]:
-    """Describe the repository that the running script is in, or else the working directory.
+    """Describe the repository of the running script, or of the working directory.
 
     Returns:
-        ``repository``, its URL where it has one that others could reach, without passwords;
-        ``commit``; and ``dirty``: whether files that git follows differ from the commit, or it
-        does not follow the script. Nothing where git does not know.
+        ``repository``: its URL, without passwords, if it is not a local path; ``commit``; and
+        ``dirty``: whether tracked files differ from the commit, or git does not track the script.
+        Empty if there is no repository, or git does not answer.
     """
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
         script = Path(file).resolve() if file else None
         folder = script.parent if script else Path.cwd()
-    except OSError:  # it is gone
+    except OSError:  # the working directory was removed
         return {}
     status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no") or ""
     found = re.match(r"# branch\.oid ([0-9a-f]{40,64})\n", status)
@@ -58,14 +58,14 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def public_url(url: str) -> str | None:
-    """Return a repository's URL without a password in it; None where one may be left."""
+    """Return a repository's URL without a password; None if it may still contain one."""
     if "://" not in url:
         return url
     helper = re.match(r"(?:\w+::)*", url)
     assert helper
     try:
         parts = urlsplit(url[helper.end() :])
-        _ = parts.port  # what follows the host is a number, no part of a password
+        _ = parts.port  # raises unless the port is a number: it may be part of a password
     except ValueError:
         return None
     host = parts.netloc.rpartition("@")[2]

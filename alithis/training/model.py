@@ -1,4 +1,4 @@
-"""A model's manifest: its weights as data points, and what it was made with and from."""
+"""Build a model's manifest: its weights as data points, and how and from what it was made."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ _TERMS = {
     "distilled_from": "isBasedOn",  # schema.org's: FAIR4ML has no term for it
 }
 """FAIR4ML 0.1.0, https://w3id.org/fair4ml."""
-_MAX_DEPTH = 29  # with three around it this is what metadata.json may have
-_LONG, _MANY = 1000, 100
+_MAX_DEPTH = 29  # metadata.json allows 32 levels, and three are around it
+_LONG, _MANY = 1000, 100  # characters of a text, and entries of a list, to keep
 _ADDRESS = re.compile(" at 0x[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a model was made with and from; what is left out is not known.
+class ModelFacts:
+    """How and from what a model was made; a field that is left out is unknown.
 
     Attributes:
-        parameters: hyperparameters: what JSON can hold, and scalars of array libraries.
-        metrics: what was measured of it, likewise.
-        inputs: what it was made from.
-        environment: versions it was made with: ``{"python": "3.11.7"}``.
-        complete: whether the training run came to its end.
-        code: where its code is: ``repository``, ``commit``, ``dirty``.
-        seeds: of random number generators, by name.
-        seconds: how long the run took.
+        parameters: hyperparameters: JSON values, or scalars of array libraries.
+        metrics: measurements, likewise.
+        inputs: datasets and models that it was made from.
+        environment: versions of software: ``{"python": "3.11.7"}``.
+        complete: whether the training run ended normally.
+        code: the training code: ``repository``, ``commit``, ``dirty``.
+        seeds: seeds of random number generators, by name.
+        seconds: duration of the run.
         hardware: what it ran on.
-        task: what it does, such as ``image-classification``.
-        intended_use: what it is for, in a sentence or two.
+        task: what the model does, such as ``image-classification``.
+        intended_use: what the model is for, in a sentence or two.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -127,16 +127,16 @@ class Facts:
         )
 
     def as_object(self) -> dict[str, Any]:
-        """Return them the way metadata.json holds them.
+        """Return the object that metadata.json contains.
 
         Raises:
-            FormatError: one is no JSON value.
+            FormatError: a value is no JSON.
         """
         always = {
-            "parameters": plain("parameters", self.parameters),
-            "metrics": plain("metrics", self.metrics),
+            "parameters": json_value("parameters", self.parameters),
+            "metrics": json_value("metrics", self.metrics),
             "inputs": [each.as_object() for each in self.inputs],
-            "environment": plain("environment", self.environment),
+            "environment": json_value("environment", self.environment),
             "complete": self.complete,
         }
         known = {
@@ -146,13 +146,17 @@ class Facts:
             "hardware": self.hardware,
         }
         return always | {
-            name: plain(name, value) for name, value in known.items() if value not in (None, {}, "")
+            name: json_value(name, value)
+            for name, value in known.items()
+            if value not in (None, {}, "")
         }
 
     def terms(self) -> dict[str, Any]:
-        """Return the ones that FAIR4ML has terms for, as terms of a JSON-LD document."""
+        """Return those that FAIR4ML has terms for, as members of a JSON-LD document."""
         words = {"fair4ml:mlTask": self.task, "fair4ml:intendedUse": self.intended_use}
-        terms: dict[str, Any] = {name: plain(name, text) for name, text in words.items() if text}
+        terms: dict[str, Any] = {
+            name: json_value(name, text) for name, text in words.items() if text
+        }
         for given in self.inputs:
             if given.relation in _TERMS:
                 kind = "sc:Dataset" if given.relation in TRANSCRIBED else "fair4ml:MLModel"
@@ -167,7 +171,7 @@ def build_model(
     out: Path,
     *,
     description: Description,
-    facts: Facts | None = None,
+    facts: ModelFacts | None = None,
     replace: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -175,20 +179,20 @@ def build_model(
     """Write a model's manifest.
 
     Args:
-        weights: the model's files, at least one, of different names; or a folder of them.
+        weights: the model's files, at least one, with different names; or a folder of them.
         out: the directory to write.
-        description: the publisher's words.
-        facts: what it was made with and from.
+        description: the publisher's description.
+        facts: how and from what the model was made.
         replace: whether an existing manifest may be replaced.
-        workers: processes that hash large files; by default one for each processor.
-        progress: is told how far the work is.
+        workers: number of processes that hash large files; by default one for each processor.
+        progress: receives the progress.
 
     Raises:
-        SourceError: a file cannot be read, or ``out`` not be written.
+        SourceError: a file cannot be read, or ``out`` cannot be written.
         FormatError: a safetensors file is damaged, or a value is no JSON.
     """
     weights = weights if isinstance(weights, Weights) else Weights.of(weights)
-    facts = facts or Facts()
+    facts = facts or ModelFacts()
     stated, terms = facts.as_object(), facts.terms()
     with Pool(workers) as pool:
         return build(
@@ -204,62 +208,65 @@ def build_model(
         )
 
 
-def plain(name: str, value: Any, depth: int = 0) -> Any:
-    """Turn a value into what JSON can hold.
+def json_value(name: str, value: Any, depth: int = 0) -> Any:
+    """Return a value as JSON.
 
     Raises:
-        FormatError: it cannot be; the message says which one.
+        FormatError: the value, or a part of it, is no JSON; the message names it.
     """
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()  # a scalar of NumPy, PyTorch, JAX, …
+        value = value.item()  # a scalar of NumPy, PyTorch or JAX
     if isinstance(value, str):
         check_text(name, value)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise FormatError(f"{name}: {value} is no JSON number: leave it out, or log it as text")
+        raise FormatError(f"{name}: {value} is not a JSON number; leave it out, or log it as text")
     elif isinstance(value, int) and abs(value) >= 10**MAX_DIGITS:
-        raise FormatError(f"{name}: a number of more than {MAX_DIGITS} digits: log it as text")
+        raise FormatError(f"{name}: a number of more than {MAX_DIGITS} digits; log it as text")
     elif depth > _MAX_DEPTH:
-        raise FormatError(f"{name[:80]}…: nested more than {_MAX_DEPTH} deep")
+        raise FormatError(f"{name[:80]}…: nested more than {_MAX_DEPTH} levels deep")
     elif isinstance(value, Mapping):
         _check_keys(name, value)
-        return {key: plain(f"{name}.{key}", each, depth + 1) for key, each in value.items()}
+        return {key: json_value(f"{name}.{key}", each, depth + 1) for key, each in value.items()}
     elif isinstance(value, list | tuple):
-        return [plain(f"{name}[{at}]", each, depth + 1) for at, each in enumerate(value)]
+        return [json_value(f"{name}[{at}]", each, depth + 1) for at, each in enumerate(value)]
     elif value is not None and not isinstance(value, int | float):
-        raise FormatError(f"{name}: a {type(value).__name__} is no JSON value: log it as text")
+        raise FormatError(f"{name}: a {type(value).__name__} is not a JSON value; log it as text")
     return value
 
 
 def _check_keys(name: str, value: Mapping[Any, Any]) -> None:
     for key in value:
         if not isinstance(key, str):
-            raise FormatError(f"{name}: the key {key!r} is no text")
+            raise FormatError(f"{name}: the key {key!r} is not text")
         check_text(f"{name}: the key {key!r}", key)
 
 
-def spelt(value: Any, depth: int = 0) -> Any:
-    """Turn any value into what JSON can hold: what it cannot, by itself, is put as text.
+def json_or_text(value: Any, depth: int = 0) -> Any:
+    """Return any value as JSON; a part that is no JSON is converted to text.
 
-    For what nobody could leave out or log anew: settings that a framework tells, metrics of a
-    training that diverged. Text is the name of a class or function, or else what the value shows
-    itself as, without addresses in memory, at most 1,000 characters of it. Of what holds others,
-    the first 100 are put, and how many more there are.
+    This is for values that the user cannot leave out or log in another way: settings that a
+    framework reports, the NaN metrics of a training that diverged. The text is the name of a class
+    or function, or else the first 1,000 characters of ``repr`` without memory addresses, which
+    differ in each run. Of a list or mapping, the first 100 entries are kept, and the number of the
+    others.
     """
     if isinstance(value, type | FunctionType):
         return value.__name__
     if hasattr(value, "tolist") and math.prod(getattr(value, "shape", ())) <= _LONG:
-        value = value.tolist()  # an array of NumPy, PyTorch, JAX, …
+        value = value.tolist()  # an array of NumPy, PyTorch or JAX
     if isinstance(value, set | frozenset):
-        value = sorted(value, key=ascii)  # they have another order in each process
+        value = sorted(value, key=ascii)  # their order differs in each process
     if isinstance(value, str):
         return _utf8(value)[:_LONG]
     if isinstance(value, Mapping) and depth < _MAX_DEPTH:
-        some = {_utf8(str(key)): spelt(at, depth + 1) for key, at in islice(value.items(), _MANY)}
+        some = {
+            _utf8(str(key)): json_or_text(at, depth + 1) for key, at in islice(value.items(), _MANY)
+        }
         return some | dict.fromkeys(_more(value))
     if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
-        return [*(spelt(each, depth + 1) for each in value[:_MANY]), *_more(value)]
+        return [*(json_or_text(each, depth + 1) for each in value[:_MANY]), *_more(value)]
     try:
-        return plain("", value)
+        return json_value("", value)
     except FormatError:
         return _ADDRESS.sub("", ascii(value))[:_LONG]
 

@@ -1,8 +1,9 @@
-"""A model's files as data points: each as a whole, and large ones in parts.
+"""A model's files as data points: each file as a whole, and large files also in parts.
 
-A safetensors file is also hashed tensor by tensor; any other file beyond 64 MiB also in pieces of
-that size. Nothing is decoded, and nothing unpickled. Of a folder (a Hugging Face model repository,
-say) every file is taken that is not hidden.
+A safetensors file is also hashed tensor by tensor, so that a fine-tune that keeps some tensors
+shares leaves with its parent. Any other file beyond 64 MiB is also hashed in pieces of that size.
+Nothing is decoded or unpickled. Of a folder (such as a Hugging Face model repository), every file
+that is not hidden is hashed.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from alithis.forms import hashing
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
 from alithis.readers import Skips
-from alithis.readers import files as files_module
+from alithis.readers.files import listed
+from alithis.readers.source import stamp
 
 PIECE = 1 << 26
-"""Bytes of a piece of a file that is no safetensors file: 64 MiB."""
+"""Bytes of a piece of a file other than safetensors: 64 MiB."""
 
-_MAX_HEADER = 100_000_000  # bytes; the safetensors library's own bound
+_MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _MAX_AXES = 64
-_WORTH = 1 << 27  # bytes from which on workers, a tenth of a second to start, pay
+_WORTH = 1 << 27  # bytes from which on workers save more time than they take to start (0.1 s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Weights:
 
     Attributes:
         files: path of each file, and its name in the manifest: relative, POSIX.
-        skipped: what of a folder was passed over.
+        skipped: entries of a folder that were skipped.
     """
 
     files: Sequence[tuple[Path, str]]
@@ -46,10 +48,10 @@ class Weights:
 
     @classmethod
     def of(cls, paths: Sequence[Path]) -> Weights:
-        """Take files, each under its own name, and the files in folders, each under its path.
+        """Return files, named by their file names, and files in folders, named by their paths.
 
         Raises:
-            SourceError: there is none, two would have one name, or a folder cannot be listed.
+            SourceError: there is none, two have the same name, or a folder cannot be listed.
             FormatError: a name is not UTF-8.
         """
         found, skipped = list[tuple[Path, str]](), Skips()
@@ -57,30 +59,30 @@ class Weights:
             if not path.is_dir():
                 found.append((path, path.name))
                 continue
-            for name, _ in files_module.listed(path):
+            for name, _ in listed(path):
                 if any(part.startswith(".") for part in name.split("/")):
                     skipped.add(name, "hidden")
                 else:
                     found.append((path / name, name))
         if not found:
-            raise SourceError("a model without weights: name the files that hold them")
+            raise SourceError("no weights: name the files that contain them")
         names = dict[str, Path]()
         for path, name in found:
             check_text(f"the file name {name!r}", name)
             if name in names:
-                raise SourceError(f"{path}: two files of this name; rename one")
+                raise SourceError(f"{path}: another file has the same name; rename one")
             names[name] = path
         for name, path in names.items():
             wholes = (name[: at.start()] for at in re.finditer("#", name))
             if whole := next((each for each in wholes if each in names), None):
-                raise SourceError(f"{path}: named as if it were a part of {whole}; rename it")
+                raise SourceError(f"{path}: its name could be that of a part of {whole}; rename it")
         return cls(found, skipped)
 
     def digested(self, pool: Pool) -> Iterator[DataPoints]:
-        """Yield the files, and parts of large ones, digested.
+        """Hash the files, and the parts of large ones.
 
         Raises:
-            SourceError: a file cannot be read, or changed meanwhile.
+            SourceError: a file cannot be read, or changed while it was read.
             FormatError: a safetensors file is damaged.
         """
         sizes = [_size(path) for path, _ in self.files]
@@ -89,7 +91,7 @@ class Weights:
             for (path, name), size in zip(self.files, sizes, strict=True)
             for task in _tasks(path, name, size)
         )
-        yield from pool.map(_done, work) if sum(sizes) >= _WORTH else map(_done, work)
+        yield from pool.map(_hashed, work) if sum(sizes) >= _WORTH else map(_hashed, work)
 
 
 def check_text(what: str, text: str) -> None:
@@ -115,7 +117,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A piece of work for a worker: a whole file, or some parts of one."""
+    """Work for a worker: a whole file, or some parts of it."""
 
     path: Path
     name: str
@@ -130,23 +132,19 @@ def _size(path: Path) -> int:
 
 
 def _tasks(path: Path, name: str, size: int) -> Iterator[_Task]:
-    """Plan the whole file first, then its parts: one worker takes it while others take those."""
+    """Plan the whole file first, then its parts: one worker hashes it while others do the parts."""
     handle, status = base_files.open_regular(path)
     with os.fdopen(handle, "rb") as file:
-        stamp = _stamp(status)
+        file_stamp = stamp(status)
         is_safetensors = path.suffix == ".safetensors"
         parts = _tensors(path, name, file, size) if is_safetensors else _pieces(name, size)
-    yield _Task(path, name, stamp)
+    yield _Task(path, name, file_stamp)
     for group in _grouped(parts):
-        yield _Task(path, name, stamp, group)
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+        yield _Task(path, name, file_stamp, group)
 
 
 def _grouped(parts: Sequence[_Part]) -> Iterator[Sequence[_Part]]:
-    """Put parts together until there is enough of them for a worker."""
+    """Group small parts: sending one to a worker costs more than to hash it."""
     group, size = list[_Part](), 0
     for part in parts:
         group.append(part)
@@ -158,8 +156,8 @@ def _grouped(parts: Sequence[_Part]) -> Iterator[Sequence[_Part]]:
         yield group
 
 
-def _done(task: _Task) -> DataPoints:
-    """Do a piece of work; in a worker, maybe."""
+def _hashed(task: _Task) -> DataPoints:
+    """Hash a file or some of its parts, perhaps in a worker process."""
     if not task.parts:
         value, size = hashing.of_file(task.path)
         if size != task.stamp[0]:
@@ -168,7 +166,7 @@ def _done(task: _Task) -> DataPoints:
     try:
         handle, before = base_files.open_regular(task.path)
         with os.fdopen(handle, "rb") as file:
-            if _stamp(before) != task.stamp:
+            if stamp(before) != task.stamp:
                 raise base_files.changed(os.fspath(task.path))
             digests = [hashing.of_part(file, part.offset, part.length) for part in task.parts]
             after = os.fstat(file.fileno())
@@ -187,7 +185,7 @@ def _done(task: _Task) -> DataPoints:
 
 
 def _pieces(name: str, size: int) -> list[_Part]:
-    """Cut a file that has more than a piece; ``name#0``, ``name#1``, …."""
+    """Cut a file that is longer than a piece into ``name#0``, ``name#1``, …."""
     if size <= PIECE:
         return []
     starts = range(0, size, PIECE)
@@ -204,12 +202,12 @@ class _Tensor:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    first: int  # bytes from the header's end on
+    first: int  # bytes, counted from the end of the header
     last: int
 
 
 def _tensors(path: Path, name: str, file: BinaryIO, size: int) -> list[_Part]:
-    """Read where the tensors of a safetensors file are."""
+    """Read the positions of the tensors in a safetensors file."""
     try:
         start, header = _header(path, file, size)
     except OSError as error:
@@ -229,13 +227,13 @@ def _tensors(path: Path, name: str, file: BinaryIO, size: int) -> list[_Part]:
 
 
 def _header(path: Path, file: BinaryIO, size: int) -> tuple[int, dict[str, Any]]:
-    """Read a safetensors header: where the tensors begin, and what they are.
+    """Read a safetensors header: the position of the first tensor, and the JSON object.
 
-    Its format: 8 bytes of little-endian length, that many bytes of JSON, the tensors.
+    A file consists of 8 bytes with the length of the JSON (little-endian), the JSON, the tensors.
     """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, _MAX_HEADER):
-        raise FormatError(f"{path}: no safetensors file: its header is cut short")
+        raise FormatError(f"{path}: not a safetensors file: its header is cut short")
     header = parse(file.read(length), str(path))
     header.pop("__metadata__", None)
     return 8 + length, header
@@ -253,12 +251,14 @@ def _tensor(path: Path, name: str, entry: Any) -> _Tensor:
         if 8 * (last - first) != _bits(dtype) * math.prod(shape):
             raise ValueError(dtype)
     except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{path}: tensor {name[:80]!r} is described wrongly") from error
+        raise FormatError(
+            f"{path}: the header describes tensor {name[:80]!r} wrongly: damaged"
+        ) from error
     return _Tensor(name, dtype, shape, first, last)
 
 
 def _bits(dtype: str) -> int:
-    """Return the bits of an element, which its type's name tells: F32, BF16, F8_E4M3, …."""
+    """Return the bits of an element, from the name of its type: F32, BF16, F8_E4M3, …."""
     match = re.fullmatch(r"[A-Z]{1,2}([1-9]\d{0,2})(_[A-Z0-9]{1,12})?", dtype)
     if match is None and dtype != "BOOL":
         raise ValueError(dtype)
@@ -266,14 +266,16 @@ def _bits(dtype: str) -> int:
 
 
 def _check_layout(path: Path, tensors: Sequence[_Tensor], available: int) -> None:
-    """Check that the tensors fill the file, side by side, as the format demands."""
+    """Check that the tensors fill the file without gaps or overlaps, as the format requires."""
     end = 0
     for tensor in sorted(tensors, key=lambda tensor: (tensor.first, tensor.last)):
         if tensor.first != end:
             raise FormatError(
-                f"{path}: tensor {tensor.name[:80]!r} begins at byte {tensor.first}, "
-                f"not where the one before it ends, at {end}"
+                f"{path}: tensor {tensor.name[:80]!r} starts at byte {tensor.first}, "
+                f"but the one before it ends at {end}: damaged"
             )
         end = tensor.last
     if end != available:
-        raise FormatError(f"{path}: its tensors take {end} bytes, but it has {available}")
+        raise FormatError(
+            f"{path}: its tensors have {end} bytes, but the file has {available}: damaged"
+        )

@@ -138,7 +138,7 @@ def _linked(model: LinkedModel) -> str:
     if recorded := model.transcript:
         evidence += (
             f", who recorded a training run that used {recorded.seen} of its "
-            f"{recorded.seen + recorded.unseen} data points and {recorded.foreign} others"
+            f"{recorded.seen + recorded.unseen} distinct data points and {recorded.foreign} others"
         )
     return f"{model.name or 'unnamed'} (token {model.token}): {model.relation}, {evidence}"
 

@@ -579,5 +579,6 @@ def test_a_disorder_that_the_library_finds_is_taken(tmp_path, registry, owner):
     mint(registry, Kind.DATASET, committed(manifest.metadata), sender=owner)
     lower, upper = found.lower, found.upper
     pair = (lower.index, lower.leaf, lower.path, upper.index, upper.leaf, upper.path)
-    registry.reportDisorder(1, *pair, sender=owner)
-    assert registry.record(1).disordered
+    token = registry.totalSupply()
+    registry.reportDisorder(token, *pair, sender=owner)
+    assert registry.record(token).disordered

@@ -1,7 +1,7 @@
 """Reading the registry from the nodes there are: Ape's embedded chain, and anvil over HTTP.
 
 ``tests/unit/test_registry.py`` has the rest, on a chain in Python that answers as these do
-(``test_registry_model.py``).
+(``test_contract_machine.py``).
 """
 
 import ape

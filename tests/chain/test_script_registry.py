@@ -17,10 +17,10 @@ from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
 from alithis_ape.contract import container
 from alithis_ape.signed_mints import signable
-from helpers import solidity
 from helpers.artifacts import build, build_as_given, commitment
-from helpers.registry_model import Kind, Relation
+from helpers.registry_model import ClaimStatus, Kind, Relation
 from helpers.relaying import FIELDS, MINT_FIELDS, sign
+from helpers.samples import commitment as some
 from helpers.samples import mint
 from helpers.solidity import helper
 from scripts import registry as commands
@@ -198,7 +198,7 @@ class TestClaims:
         assert "is open now, and will be accepted" in answered.stderr
         printed = json.loads(answered.stdout)
         assert (printed["answer"], printed["open_claims"]) == ("accepted", 0)
-        assert registry.claimOf(1, 1).status == solidity.ClaimStatus.ACCEPTED
+        assert registry.claimOf(1, 1).status == ClaimStatus.ACCEPTED
 
     def test_without_a_uri(self, run, rows, row):
         assert "--uri" in run("claim", 1, row, status=2).stderr
@@ -235,9 +235,9 @@ class TestCountersignatures:
     @pytest.fixture
     def model(self, rows, registry, accounts, owner):
         """Token 3, linked to 1 (the owner's) and 2 (another's)."""
-        mint(registry, Kind.DATASET, solidity.commitment("other"), sender=accounts[2])
+        mint(registry, Kind.DATASET, some("other"), sender=accounts[2])
         links = [(1, Relation.TRAINED_ON), (2, Relation.TESTED_ON)]
-        mint(registry, Kind.MODEL, solidity.commitment("model"), links, sender=accounts[1])
+        mint(registry, Kind.MODEL, some("model"), links, sender=accounts[1])
         return 3
 
     def signed(self, registry, token):

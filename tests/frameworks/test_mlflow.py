@@ -10,7 +10,7 @@ from alithis.errors import SourceError, StorageError
 from alithis.integrations import mlflow as adapter
 from alithis.manifest.metadata import Description
 from alithis.manifest.transcript import Input, stated_inputs
-from alithis.training.model import Facts, build_model
+from alithis.training.model import ModelFacts, build_model
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_the_inputs_of_a_model_become_its_runs(uri, tmp_path):
     file.write_bytes(b"weights")
     given = [Input("fine_tuned_from", "parent", bytes(32)), Input("tested_on", "t", b"1" * 32)]
     manifest = build_model(
-        [file], tmp_path / "model", description=Description("m"), facts=Facts(inputs=given)
+        [file], tmp_path / "model", description=Description("m"), facts=ModelFacts(inputs=given)
     )
     with mlflow.start_run() as run:
         pass

@@ -54,7 +54,7 @@ def test_one_old_passage_is_followed_to_the_fine_tune(said):
     assert "speeches-train (token 1): included, at index 1625 of 9017\n" in said
     assert "canonical form text\n" in said
     assert "speeches-recent (token 3): included" not in said
-    assert "fed with 9017 of its 9017 leaves and 0 others\n" in said
+    assert "used 9017 of its 9017 distinct data points and 0 others\n" in said
     assert "passage.txt -> party (token 4): countersigned, at the least\n" in said
     assert "passage.txt -> party-recent (token 5): countersigned, at the least\n" in said
 

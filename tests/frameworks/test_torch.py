@@ -29,8 +29,8 @@ from torch.utils.data import (
 
 from alithis.errors import SourceError
 from alithis.integrations import torch as adapter
-from alithis.training.digester import Digester
 from alithis.training.run import Run
+from alithis.training.wrappers.hasher import ItemHasher
 
 BATCH = 16
 
@@ -139,7 +139,9 @@ class TestDataset:
 
     def test_what_was_made_of_a_picture_is_no_picture(self, images, labels, pixels):
         fed = Run("r").use(Floats(images, labels), pixels)
-        with pytest.raises(SourceError, match=r"float32 of shape \(4, 4\) was fed.*source="):
+        with pytest.raises(
+            SourceError, match=r"float32 and shape \(4, 4\) is not an image.*source="
+        ):
             fed[0]
 
     def test_splits_subsets_and_sums(self, pictures, pixels):
@@ -224,9 +226,9 @@ class TestLoader:
 
     @WORKERS
     def test_a_row_is_digested_once(self, images, labels, pixels, workers, monkeypatch):
-        digested, plain = [], Digester.rows
+        digested, plain = [], ItemHasher.rows
         monkeypatch.setattr(
-            Digester, "rows", lambda self, rows: digested.extend(rows) or plain(self, rows)
+            ItemHasher, "rows", lambda self, rows: digested.extend(rows) or plain(self, rows)
         )
         run = Run("r")
         data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
@@ -401,7 +403,7 @@ class TestTensor:
         with pytest.raises(TypeError, match="cannot be written to"):
             fed.add_(1)
         assert torch.equal(tensor, before)
-        with pytest.raises(SourceError, match="wrapped already"):
+        with pytest.raises(SourceError, match="already wrapped"):
             run.use(fed, pixels)
         assert transcript(run)[3] == 0
 

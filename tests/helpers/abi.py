@@ -167,6 +167,10 @@ class _Method:
     def encode_input(self, *args: Any) -> bytes:
         return self.function.encode_input(*args)
 
+    def call(self, *args: Any) -> Any:
+        """Returns what a call returns, and changes nothing."""
+        return self(*args)
+
     def __call__(self, *args: Any, sender: str | None = None) -> Any:
         chain, data = self.contract.chain, self.function.encode_input(*args)
         if sender is not None:

@@ -9,7 +9,7 @@ the same on this chain and on a real one::
     registry.mintDataset(commitment, [], sender=chain.accounts[0])
     reader = Registry(chain, registry.address)
 
-That the answers are the contract's own is tested in ``tests/chain/test_registry_model.py``.
+That the answers are the contract's own is tested in ``tests/chain/test_contract_machine.py``.
 """
 
 from __future__ import annotations

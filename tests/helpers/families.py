@@ -17,7 +17,7 @@ from alithis.manifest.reader import Manifest
 from alithis.manifest.transcript import Input, Transcript
 from alithis.reports import gather
 from alithis.storage.store import Store
-from alithis.training.model import Facts, build_model
+from alithis.training.model import ModelFacts, build_model
 from alithis.verify.library import Shelf
 
 HOSTILE = (
@@ -85,7 +85,7 @@ def model(out: Path, inputs: list[Input], tensors: dict[str, int], **facts) -> P
         [weights],
         out,
         description=Description(out.stem, license="Apache-2.0", creators=["Ada"]),
-        facts=Facts(inputs=inputs, **facts),
+        facts=ModelFacts(inputs=inputs, **facts),
     )
     return out
 

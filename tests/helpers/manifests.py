@@ -29,5 +29,7 @@ def write_model(out, *datasets):
         for opened in map(manifests.Manifest.open, datasets)
     ]
     description = metadata.Description(out.stem)
-    model.build_model([weights], out, description=description, facts=model.Facts(inputs=inputs))
+    model.build_model(
+        [weights], out, description=description, facts=model.ModelFacts(inputs=inputs)
+    )
     return out

@@ -2,7 +2,7 @@
 
 `fake_chain` serves it to the tests that read a registry and need no chain. ``tests/chain`` compares
 it with the contract: random histories must leave both in the same state, with the same answers,
-errors and events, byte for byte (``tests/chain/machine.py``).
+errors and events, byte for byte (``helpers/machine.py``).
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class TestFiles:
         expect(direct).to_contain_text("digit-reader")
         expect(direct).to_contain_text("was trained on this dataset")
         expect(direct).to_contain_text("recorded during training")
-        expect(direct).to_contain_text(f"fed 1,500 of its {IMAGES:,} entries and 0 others")
+        expect(direct).to_contain_text(f"used 1,500 of its {IMAGES:,} entries and 0 others")
         tuned = found.locator(f"[data-model='{world.tokens['digit-reader-tuned']}']")
         expect(tuned).to_contain_text("was fine-tuned from digit-reader")
         expect(tuned).to_contain_text("confirmed by the model's owner")

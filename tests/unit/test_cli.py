@@ -32,6 +32,7 @@ from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Relation
 from alithis.readers import idx_array
 from alithis.storage.store import Store
+from alithis.verify.target import Target
 from helpers.artifacts import build, commitment
 from helpers.commands import refused, run, run_json
 from helpers.fake_chain import reverting
@@ -164,13 +165,13 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("args", "said"),
         [
-            (["manifes"], "No such command 'manifes'; alithis --help shows how"),
+            (["manifes"], "; alithis --help shows how"),
             (["manifest"], "Missing argument 'SOURCE'; alithis manifest --help shows how"),
             (["manifest", "nowhere"], "Path 'nowhere' does not exist; alithis manifest --help"),
             (["manifest", ".", "--form", "words"], "'words' is not one of 'bytes', 'pixels'"),
             (["manifest", ".", "-o", "../out", "--mode", "L"], "--mode goes with --form pixels"),
             (["manifest", ".", "--workers", "0"], "0 is not in the range 1<=x<=256"),
-            (["verify", "-x"], "No such option: -x"),
+            (["verify", "-x"], "; alithis verify --help shows how"),
             (["verify", LOWEST], "against what? Give --manifest DIR or URL, or --rpc URL"),
             (["verify", LOWEST, "--root", LOWEST], "--root and --size go together"),
             (["verify", LOWEST, "--size", "3"], "--root and --size go together"),
@@ -180,7 +181,7 @@ class TestUsage:
             (["verify", LOWEST, "--rpc", "http://127.0.0.1"], "--rpc and --registry go together"),
             (["verify", LOWEST, "--token", "0"], "0 is not in the range x>=1"),
             (["verify", "nothing", "--manifest", "."], "nothing: no such file, and not 64"),
-            (["store", "ge"], "No such command 'ge'; alithis store --help shows how"),
+            (["store", "ge"], "; alithis store --help shows how"),
             (["store", "get", LOWEST], "Missing option '-o' / '--out'"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -336,7 +337,10 @@ class TestManifest:
         ("make", "said"),
         [
             (lambda path: path.mkdir(), "source: contains no files"),
-            (lambda path: path.write_bytes(b"text"), "source: unknown type of file; name it with --type"),
+            (
+                lambda path: path.write_bytes(b"text"),
+                "source: unknown type of file; name it with --type",
+            ),
             (lambda path: path.write_bytes(idx(np.zeros((2, 2)))[:-1]), "cut short or damaged"),
             (lambda path: path.write_bytes(b"\x1f\x8bgzip"), "damaged gzip data"),
             (lambda path: loop(path), "leads back to a folder above it"),
@@ -632,7 +636,7 @@ class TestProve:
         assert "nowhere: no such file" in refused("prove", hashed, "nowhere")
         said = refused("prove", hashed, LOWEST, "-o", "no/proof.json")
         assert said == "Error: no/proof.json: cannot be written: No such file or directory\n"
-        assert "is photos a manifest?" in refused("prove", "photos", LOWEST)
+        assert "check that photos is a manifest" in refused("prove", "photos", LOWEST)
 
     def test_altered_leaves(self, hashed):
         (hashed / "leaves").write_bytes(bytes(96))
@@ -727,7 +731,7 @@ class TestVerifyOffline:
     def test_no_manifest(self, photos):
         said = refused("verify", LOWEST, "--manifest", "photos")
 
-        assert said.endswith("No such file or directory; is photos a manifest?\n")
+        assert said.endswith("No such file or directory; check that photos is a manifest\n")
 
     def test_unknown_format_version(self, hashed):
         path = hashed / "metadata.json"
@@ -968,7 +972,10 @@ class TestVerifyOnChain:
             port = unused.getsockname()[1]
             url = f"http://127.0.0.1:{port}/?key=0123456789abcdef"
             said = refused("verify", LOWEST, "--rpc", url, "--registry", on_chain.address)
-        assert said == f"Error: RPC endpoint 127.0.0.1:{port} cannot be reached, or broke off\n"
+        assert (
+            said
+            == f"Error: RPC endpoint 127.0.0.1:{port} cannot be reached, or closed the connection\n"
+        )
 
     def test_no_url(self, on_chain):
         said = refused("verify", LOWEST, "--rpc", "nonsense", "--registry", on_chain.address)
@@ -1014,7 +1021,7 @@ class TestGoingOn:
             context.setattr(hashing, "_of_run", interrupted)
             result = run("manifest", photos, "-o", "out", *ALONE, status=130)
         assert result.stderr.splitlines() == [
-            "2 data points are kept; the same command goes on from there",
+            "2 data points are kept; run the same command to resume",
             "Error: interrupted",
         ]
         assert listed() == [".out.work", "photos"]
@@ -1022,7 +1029,7 @@ class TestGoingOn:
 
     def test_the_same_command_goes_on(self, broken_off):
         result = run("manifest", broken_off, "-o", "out", *ALONE)
-        said = "going on after 2 data points of a run that was broken off"
+        said = "resuming after 2 data points of an interrupted run"
         assert result.stderr.splitlines()[0] == said
         run("manifest", broken_off, "-o", "whole", *ALONE)
         for name in ("leaves", "items.parquet"):
@@ -1037,7 +1044,7 @@ class TestGoingOn:
     def test_source_that_changed(self, broken_off):
         (broken_off / "more").write_bytes(b"more")
         result = run("manifest", broken_off, "-o", "out", *ALONE)
-        assert "has another source, form, option or version: starting anew" in result.stderr
+        assert "has another source, form, option or version: starting again" in result.stderr
         assert Manifest.open(Path("out")).metadata.items == 4
 
 
@@ -1109,7 +1116,7 @@ class TestAudit:
         assert "sound" in run("audit", hashed, "--withheld").stdout
 
     def test_no_manifest(self, photos):
-        assert "is photos a manifest?" in run("audit", "photos", status=2).stdout
+        assert "check that photos is a manifest" in run("audit", "photos", status=2).stdout
         assert "photos/cats/a: is a file; give the folder" in refused("audit", "photos/cats/a")
 
 
@@ -1299,7 +1306,7 @@ class TestStatus:
         def fail(*_, **__):
             raise SourceError("first\nsecond")
 
-        monkeypatch.setattr("alithis.verify.target.Target.parse", fail)
+        monkeypatch.setattr(Target, "parse", fail)
         assert refused("verify", "x", "--manifest", ".") == "Error: first second\n"
 
 

@@ -81,7 +81,7 @@ SERVE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 
 def test_the_servers_manual_has_its_routes_and_bounds():
     from alithis.chain import index
-    from alithis.server import api, app, follower, limits
+    from alithis.server import api, app, follower, limits, middleware
 
     paths = json.loads(api.description())["paths"]
     for path, methods in paths.items():
@@ -92,9 +92,9 @@ def test_the_servers_manual_has_its_routes_and_bounds():
                 assert f"`{parameter['name']}`" in SERVE
     bounds = [
         f"| {app.Limits().rate} a minute",
-        f"| {limits.CONTENT} times that",
+        f"| {middleware.CONTENT} times that",
         f"{limits.MAX_CLIENTS:,} are remembered",
-        f"| {app._AT_ONCE}, {limits._PER_CLIENT} of one client |",
+        f"| {app._AT_ONCE}, {limits._CONNECTIONS} of one client |",
         f"| {app._MAX_HEAD >> 10} KiB, and {limits._HEAD:.0f} seconds",
         f"after {limits._STALL:.0f} seconds",
         f"| {api._AT_ONCE} requests at a time, {api._WAITING} more wait, then 503; "

@@ -1,6 +1,7 @@
 """What is fed, in every shape it comes in: noted under the manifest's form, whoever takes it."""
 
 import copy
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -33,10 +34,10 @@ from alithis.manifest.metadata import Description
 from alithis.manifest.reader import DataPoints, Manifest
 from alithis.manifest.transcript import Transcript
 from alithis.training import fed_log
-from alithis.training.digester import Digester
-from alithis.training.fed_log import Ledger, Noted
+from alithis.training.fed_log import FedLog, FedLogSnapshot, RunFolder
 from alithis.training.run import Run
-from alithis.training.wrappers import log as logs
+from alithis.training.wrappers import recorder
+from alithis.training.wrappers.hasher import ItemHasher
 from helpers import reference
 from helpers.artifacts import build_as_given
 
@@ -109,44 +110,44 @@ class TestForms:
         ],
     )
     def test_value(self, form, value, hashed):
-        assert Digester(form).item(value) == hashlib.sha256(hashed).digest()
-        assert Digester(form).item((value, "label")) == hashlib.sha256(hashed).digest()
+        assert ItemHasher(form).item(value) == hashlib.sha256(hashed).digest()
+        assert ItemHasher(form).item((value, "label")) == hashlib.sha256(hashed).digest()
 
     def test_file(self, tmp_path):
         (tmp_path / "a.png").write_bytes(png(self.PICTURE))
-        assert Digester(GREY).item(tmp_path / "a.png") == of_bytes(bytes(range(6)))
-        assert Digester(BYTES).item(tmp_path / "a.png") == of_bytes(png(self.PICTURE))
+        assert ItemHasher(GREY).item(tmp_path / "a.png") == of_bytes(bytes(range(6)))
+        assert ItemHasher(BYTES).item(tmp_path / "a.png") == of_bytes(png(self.PICTURE))
 
     def test_sample(self):
         value = {"__key__": "one", "jpg": b"picture", "cls": b"3"}
         expected = {name: hashlib.sha256(value[name]).hexdigest() for name in ("jpg", "cls")}
-        assert Digester(SAMPLE).item(value) == of_bytes(canonical.sample(expected))
-        with pytest.raises(SourceError, match="bytes by extension"):
-            Digester(SAMPLE).item({"jpg": self.PICTURE})
+        assert ItemHasher(SAMPLE).item(value) == of_bytes(canonical.sample(expected))
+        with pytest.raises(SourceError, match="bytes for each extension"):
+            ItemHasher(SAMPLE).item({"jpg": self.PICTURE})
 
     @pytest.mark.parametrize(
         ("form", "value", "said"),
         [
-            (BYTES, "text", "a str was fed, which is no data point of the form bytes; point="),
-            (BYTES, Image.fromarray(PICTURE), "a Image was fed"),
-            (BYTES, np.array(["a"], object), "object of shape .* no bytes that are the same"),
-            (TEXT, 5, "a int was fed"),
+            (BYTES, "text", "a str is not a data point of the form bytes; choose"),
+            (BYTES, Image.fromarray(PICTURE), "a Image is not a data point"),
+            (BYTES, np.array(["a"], object), "type object and shape .* do not have the same bytes"),
+            (TEXT, 5, "a int is not a data point"),
             (TEXT, "\ud800", "half of a surrogate pair"),
-            (TEXT, {"text": "a"}, "a dict was fed"),
-            (RECORD, "text", "a str was fed"),
+            (TEXT, {"text": "a"}, "a dict is not a data point"),
+            (RECORD, "text", "a str is not a data point"),
             (RECORD, {"a": object()}, "no canonical JSON"),
             (RECORD, {"a": np.zeros(2)}, "no canonical JSON"),
-            (GREY, PICTURE / 255, r"float64 of shape \(2, 3\) was fed, which are no pixels"),
+            (GREY, PICTURE / 255, r"float64 and shape \(2, 3\) is not an image"),
             (GREY, PICTURE.T, "the image is 2 x 3 pixels"),
             (GREY, Image.fromarray(PICTURE.T.copy()), "the image is 2 x 3 pixels"),
-            (RGB, PICTURE, "no pixels of mode RGB"),
+            (RGB, PICTURE, "is not an image of mode RGB"),
             (RGB, Image.new("F", (2, 2)), "mode F has no exact"),
-            (GREY, None, "a NoneType was fed"),
+            (GREY, None, "a NoneType is not a data point"),
         ],
     )
     def test_what_is_of_another_form(self, form, value, said):
         with pytest.raises(SourceError, match=said):
-            Digester(form).item(value)
+            ItemHasher(form).item(value)
 
     @pytest.mark.parametrize(
         ("point", "item"),
@@ -159,19 +160,19 @@ class TestForms:
         ],
     )
     def test_point(self, point, item):
-        assert Digester(TEXT, point).item(item) == of_bytes(b"text 1")
+        assert ItemHasher(TEXT, point).item(item) == of_bytes(b"text 1")
 
     @pytest.mark.parametrize(
         ("point", "item", "said"),
         [
-            ("body", {"text": "a", "label": 0}, "no 'body' in a dict: it has text, label"),
+            ("body", {"text": "a", "label": 0}, "no 'body' in a dict: its keys are text, label"),
             (2, ("a", "b"), "no 2 in a tuple"),
             ("text", 5, "no 'text' in a int"),
         ],
     )
     def test_point_that_is_not_there(self, point, item, said):
         with pytest.raises(SourceError, match=said):
-            Digester(TEXT, point).item(item)
+            ItemHasher(TEXT, point).item(item)
 
     @pytest.mark.parametrize(
         ("form", "point", "batch", "hashed"),
@@ -188,34 +189,34 @@ class TestForms:
         ],
     )
     def test_batch(self, form, point, batch, hashed):
-        assert Digester(form, point).batch(batch) == b"".join(map(of_bytes, hashed))
+        assert ItemHasher(form, point).batch(batch) == b"".join(map(of_bytes, hashed))
 
     @pytest.mark.parametrize("batch", [{"text": ["a"]}, 5, iter(["a"])])
     def test_no_batch(self, batch):
-        with pytest.raises(SourceError, match="no array or list"):
-            Digester(TEXT).batch(batch)
+        with pytest.raises(SourceError, match="must be an array or a list"):
+            ItemHasher(TEXT).batch(batch)
 
 
 class TestLedger:
     def digests(self, numbers):
         return b"".join(of_bytes(b"%d" % number) for number in numbers)
 
-    def distinct(self, *ledgers):
-        return b"".join(block.tobytes() for block in Noted(ledgers).blocks())
+    def distinct(self, *logs):
+        return b"".join(block.tobytes() for block in FedLogSnapshot(logs).blocks())
 
     @given(numbers=st.lists(st.integers(0, 40), max_size=120), step=st.integers(1, 30))
     def test_any_notes_in_runs_of_any_length(self, tmp_path_factory, numbers, step):
-        folder = tmp_path_factory.mktemp("ledger")
+        folder = tmp_path_factory.mktemp("log")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fed_log, "RUN", 8)
             patch.setattr(fed_log, "_MAX_RUNS", 3)
-            notes = Ledger(folder)
+            log = FedLog(folder)
             for start in range(0, len(numbers), step):
                 some = numbers[start : start + step]
-                notes.note(self.digests(some), len(some))
+                log.add(self.digests(some), len(some))
             expected = sorted({of_bytes(b"%d" % number) for number in numbers})
-            assert self.distinct(notes) == b"".join(expected)
-            assert Noted([notes]).given == len(numbers)
+            assert self.distinct(log) == b"".join(expected)
+            assert FedLogSnapshot([log]).given == len(numbers)
             files = list(folder.iterdir())
         assert len(files) <= 5  # the runs are merged
         assert sum(path.stat().st_size for path in files) <= 32 * (8 + 4 * 41) + 32 * 1024 + 16
@@ -232,11 +233,11 @@ class TestLedger:
         assert fed_log._distinct(joined).tolist() == np.unique(joined).tolist()
 
     def test_processes_share_a_folder(self, tmp_path):
-        notes = Ledger(tmp_path)
-        notes.note(self.digests([1]), 1)
+        log = FedLog(tmp_path)
+        log.add(self.digests([1]), 1)
         children = [
             multiprocessing.get_context("fork").Process(
-                target=notes.note, args=(self.digests([1, number]), 2)
+                target=log.add, args=(self.digests([1, number]), 2)
             )
             for number in (2, 3)
         ]
@@ -244,48 +245,48 @@ class TestLedger:
             child.start()
         for child in children:
             child.join()
-        assert sorted(reference_rows(self.distinct(notes))) == sorted(
+        assert sorted(reference_rows(self.distinct(log))) == sorted(
             of_bytes(b"%d" % number) for number in (1, 2, 3)
         )
-        assert Noted([notes]).given == 5
-        assert pickle.loads(pickle.dumps(notes)).folder == tmp_path
+        assert FedLogSnapshot([log]).given == 5
+        assert pickle.loads(pickle.dumps(log)).folder == tmp_path
 
     def test_threads_share_a_file(self, tmp_path):
-        notes = Ledger(tmp_path)
+        log = FedLog(tmp_path)
 
         def work(first):
             for number in range(first, first + 500):
-                notes.note(self.digests([number]), 1)
+                log.add(self.digests([number]), 1)
 
         threads = [threading.Thread(target=work, args=(400 * at,)) for at in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert Noted([notes]).given == 2000
-        assert len(self.distinct(notes)) == 32 * 1700
+        assert FedLogSnapshot([log]).given == 2000
+        assert len(self.distinct(log)) == 32 * 1700
         assert len(list(tmp_path.iterdir())) == 1
 
     def test_a_process_that_is_killed(self, tmp_path):
         child = os.fork()
         if not child:
-            Ledger(tmp_path).note(self.digests([7]), 1)
+            FedLog(tmp_path).add(self.digests([7]), 1)
             os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
-        assert self.distinct(Ledger(tmp_path)) == of_bytes(b"7")
+        assert self.distinct(FedLog(tmp_path)) == of_bytes(b"7")
 
     def test_nothing_is_noted_once_the_folder_is_gone(self, tmp_path):
-        notes = Ledger(tmp_path / "gone")
-        notes.note(self.digests([1]), 1)
+        log = FedLog(tmp_path / "gone")
+        log.add(self.digests([1]), 1)
         assert not (tmp_path / "gone").exists()
 
     def test_a_full_disk(self, tmp_path, monkeypatch):
         def full(self, room):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Ledger, "_resize", full)
-        with pytest.raises(SourceError, match="No space left on device; TMPDIR names another"):
-            Ledger(tmp_path).note(self.digests([1]), 1)
+        monkeypatch.setattr(FedLog, "_resize", full)
+        with pytest.raises(SourceError, match="No space left on device; set TMPDIR to another"):
+            FedLog(tmp_path).add(self.digests([1]), 1)
 
     def test_many_points_in_little_memory(self, tmp_path):
         """Ten million are noted and compared in less memory than their digests take."""
@@ -293,17 +294,17 @@ class TestLedger:
 import resource, hashlib, sys
 import numpy as np
 from pathlib import Path
-from alithis.training.fed_log import Ledger, Noted
+from alithis.training.fed_log import FedLog, FedLogSnapshot
 from alithis.manifest import merkle
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-notes, before = Ledger(Path({str(tmp_path)!r})), peak()
+log, before = FedLog(Path({str(tmp_path)!r})), peak()
 random = np.random.default_rng(0)
 for _ in range(100):
-    notes.note(random.bytes(32 * 100_000), 100_000)
-noted = Noted([notes])
-total = sum(len(block) for block in noted.blocks())
-merkle.tree(block.tobytes() for block in noted.blocks())
-print(total, noted.given, (peak() - before) // 1024)
+    log.add(random.bytes(32 * 100_000), 100_000)
+snapshot = FedLogSnapshot([log])
+total = sum(len(block) for block in snapshot.blocks())
+merkle.tree(block.tobytes() for block in snapshot.blocks())
+print(total, snapshot.given, (peak() - before) // 1024)
 """
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, check=True, text=True
@@ -311,6 +312,142 @@ print(total, noted.given, (peak() - before) // 1024)
         total, count, grown = map(int, done.stdout.split())
         assert (total, count) == (10_000_000, 10_000_000)
         assert grown < 200  # MiB; the digests have 305, as Python's objects 1,000
+
+
+class TestRunFolder:
+    """The folders of runs that were killed are removed when the next run begins."""
+
+    @pytest.fixture
+    def temp(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        return tmp_path
+
+    def start(self, temp):
+        """Start a process that holds a run's folder until it is killed."""
+        code = (
+            "import sys, tempfile\n"
+            "from alithis.training.fed_log import RunFolder\n"
+            f"tempfile.tempdir = {str(temp)!r}\n"
+            "folder = RunFolder()\n"
+            "(folder.new() / 'digests').touch()\n"
+            "print(folder.path, flush=True)\n"
+            "sys.stdin.read()\n"
+        )
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return child, Path(child.stdout.readline().strip())
+
+    def kill(self, child):
+        child.kill()
+        child.communicate()
+
+    def test_folder_of_a_killed_run_is_removed(self, temp):
+        child, folder = self.start(temp)
+        self.kill(child)
+        assert (folder / "lock").exists()
+        mine = RunFolder()
+        assert list(temp.iterdir()) == [mine.path]
+        mine.remove()
+        assert not list(temp.iterdir())
+
+    def test_folders_of_living_runs_stay(self, temp):
+        children = [self.start(temp) for _ in range(2)]
+        first = RunFolder()
+        second = RunFolder()
+        assert {*temp.iterdir()} == {first.path, second.path, *(each for _, each in children)}
+        for child, _ in children:
+            self.kill(child)
+        RunFolder().remove()
+        assert {*temp.iterdir()} == {first.path, second.path}
+        first.remove()
+        second.remove()
+
+    def test_forked_worker_neither_removes_nor_unlocks_the_folder(self, temp):
+        mine = RunFolder()
+        child = os.fork()
+        if not child:
+            mine.remove()
+            del mine
+            os._exit(0)
+        os.waitpid(child, 0)
+        RunFolder().remove()
+        assert mine.path.is_dir()
+        mine.remove()
+
+    def test_only_the_owner_can_enter_the_folder(self, temp):
+        mine = RunFolder()
+        assert mine.path.stat().st_mode & 0o777 == 0o700
+        assert (mine.path / "lock").stat().st_mode & 0o077 == 0
+        mine.remove()
+
+    def test_folder_that_others_can_enter_is_not_touched(self, temp):
+        child, folder = self.start(temp)
+        self.kill(child)
+        folder.chmod(0o777)
+        RunFolder().remove()
+        assert (folder / "lock").exists()
+
+    def test_folder_of_another_user_is_not_touched(self, temp, monkeypatch):
+        child, folder = self.start(temp)
+        self.kill(child)
+        monkeypatch.setattr("os.getuid", lambda: folder.stat().st_uid + 1)
+        RunFolder().remove()
+        assert (folder / "lock").exists()
+
+    def test_symbolic_links_are_not_followed(self, temp, tmp_path_factory):
+        victim = tmp_path_factory.mktemp("victim")
+        victim.chmod(0o700)
+        (victim / "lock").touch()
+        (victim / "precious").write_bytes(b"data")
+        (temp / "alithis-run-link").symlink_to(victim)
+        inside = temp / "alithis-run-lock"
+        inside.mkdir(0o700)
+        (inside / "lock").symlink_to(victim / "precious")
+        RunFolder().remove()
+        assert (victim / "precious").read_bytes() == b"data"
+        assert (inside / "lock").is_symlink()
+
+    def test_link_inside_an_abandoned_folder_is_not_followed(self, temp, tmp_path_factory):
+        victim = tmp_path_factory.mktemp("victim")
+        (victim / "precious").write_bytes(b"data")
+        child, folder = self.start(temp)
+        self.kill(child)
+        (folder / "link").symlink_to(victim)
+        RunFolder().remove()
+        assert not folder.exists()
+        assert (victim / "precious").read_bytes() == b"data"
+
+    def test_folder_without_a_lock_is_being_created_and_stays(self, temp):
+        (temp / "alithis-run-new").mkdir(0o700)
+        RunFolder().remove()
+        assert (temp / "alithis-run-new").is_dir()
+
+    def test_folder_that_was_removed_before_it_was_locked_is_created_again(self, temp, monkeypatch):
+        taken = []
+
+        def take_first(folder, lock=fed_log._lock):
+            found = lock(folder)
+            if not taken:  # as if another run held it, and removed the folder
+                found.release()
+                taken.append(folder)
+            return found
+
+        monkeypatch.setattr(fed_log, "_lock", take_first)
+        mine = RunFolder()
+        assert mine.path != taken[0]
+        mine.remove()
+
+    def test_file_system_without_locks(self, temp, monkeypatch):
+        def refuse(self, *args, **options):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+        first, second = RunFolder(), RunFolder()
+        assert first.path.is_dir()
+        first.remove()
+        second.remove()
+        assert not list(temp.iterdir())
 
 
 def reference_rows(joined):
@@ -428,8 +565,8 @@ class TestLists:
                 raise KeyboardInterrupt
             return of_bytes(item[-1].encode())
 
-        monkeypatch.setattr(Digester, "item", interrupted)
-        monkeypatch.setattr(logs, "of_ascii", lambda texts: b"".join(map(interrupted, texts)))
+        monkeypatch.setattr(ItemHasher, "item", interrupted)
+        monkeypatch.setattr(recorder, "of_ascii", lambda texts: b"".join(map(interrupted, texts)))
         run, given = Run("r"), []
         with pytest.raises(KeyboardInterrupt):
             given.extend(run.use(TEXTS * 100, texts, **options))
@@ -438,7 +575,7 @@ class TestLists:
 
     @pytest.mark.parametrize("options", [{}, {"source": TEXTS * 100}])
     def test_a_handler_of_signals_that_asks_meanwhile(self, texts, options, monkeypatch):
-        run, plain, asked = Run("r"), Ledger.note, []
+        run, plain, asked = Run("r"), FedLog.add, []
 
         def interrupted(self, digests, given):
             if not asked:
@@ -446,7 +583,7 @@ class TestLists:
                 run.inputs()
             plain(self, digests, given)
 
-        monkeypatch.setattr(Ledger, "note", interrupted)
+        monkeypatch.setattr(FedLog, "add", interrupted)
         list(run.use(TEXTS * 100, texts, **options))
         assert asked
         assert fed(run) == (12, 0, 0, 1200)
@@ -460,7 +597,10 @@ class TestLists:
                 return TEXTS[number % 12]
 
         run = Run("r", out=tmp_path / "r")
-        with pytest.raises(SourceError, match="none of the source's 12"), run:
+        with (
+            pytest.raises(SourceError, match="more items than the 12 data points of its source"),
+            run,
+        ):
             assert run.use(Endless(), texts, source=TEXTS)[12] == "text 0"
         assert json.loads((tmp_path / "r.run.json").read_text())["complete"] is False
 
@@ -478,14 +618,14 @@ class TestLists:
     @pytest.mark.parametrize(
         ("data", "said"),
         [
-            ("text", "not as a str"),
-            (b"bytes", "not as a bytes"),
-            ({"a": 1}, "not as a dict"),
-            (None, "not as a NoneType"),
-            (5, "not as an int"),
-            (np.zeros((0, 2, 2), "u1"), r"no data points are in an array of shape \(0, 2, 2\)"),
-            (np.array(5), r"not as int64 of shape \(\)"),
-            (datasets.DatasetDict({"a": datasets.Dataset.from_list(ROWS)}), "several splits: .* a"),
+            ("text", "not a str"),
+            (b"bytes", "not a bytes"),
+            ({"a": 1}, "not a dict"),
+            (None, "not a NoneType"),
+            (5, "not an int"),
+            (np.zeros((0, 2, 2), "u1"), r"an array of shape \(0, 2, 2\) contains no data points"),
+            (np.array(5), r"not an array of int64 and shape \(\)"),
+            (datasets.DatasetDict({"a": datasets.Dataset.from_list(ROWS)}), "several splits; .* a"),
         ],
     )
     def test_what_gives_no_data_points(self, texts, data, said):
@@ -494,16 +634,16 @@ class TestLists:
 
     def test_wrapped_twice(self, texts):
         run = Run("r")
-        with pytest.raises(SourceError, match="wrapped already"):
+        with pytest.raises(SourceError, match="already wrapped"):
             run.use(run.use(TEXTS, texts), texts)
 
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"source": TEXTS[1:]}, "the source has 11 data points, for 12 items"),
+            ({"source": TEXTS[1:]}, "the source has 11 data points for 12 items"),
             ({"source": TEXTS, "batched": True}, "leave batched= out"),
-            ({"source": "text 1 and 2"}, "not as a str"),
-            ({"source": iter(TEXTS)}, "takes what gives items by number"),
+            ({"source": "text 1 and 2"}, "not a str"),
+            ({"source": iter(TEXTS)}, "needs numbered items"),
         ],
     )
     def test_a_source_that_does_not_fit(self, texts, options, said):
@@ -514,9 +654,15 @@ class TestLists:
     @pytest.mark.parametrize(
         ("spoil", "said"),
         [
-            (lambda source: source.clear(), "no longer gives a data point that was fed: IndexErr"),
+            (
+                lambda source: source.clear(),
+                "no longer returns a data point that was read before: IndexErr",
+            ),
             (lambda source: source.__setitem__(3, None), "NoneType"),
-            (lambda source: vars(source).update(closed=True), "was fed: RuntimeError: closed"),
+            (
+                lambda source: vars(source).update(closed=True),
+                "was read before: RuntimeError: closed",
+            ),
         ],
     )
     def test_a_source_that_fails_at_the_end(self, texts, tmp_path, spoil, said, error):
@@ -585,7 +731,7 @@ class TestStreams:
         assert fed(run) == (12, 0, 0, 12)
 
     def test_a_source_has_numbers(self, texts):
-        with pytest.raises(SourceError, match="gives no numbered items: leave source= out"):
+        with pytest.raises(SourceError, match="has no numbered items, so source= cannot"):
             Run("r").use(iter(TEXTS), texts, source=TEXTS)
 
     def test_an_error_in_the_pipeline_is_the_callers(self, texts):
@@ -687,10 +833,14 @@ class TestHuggingFace:
     @pytest.mark.parametrize(
         ("point", "said"),
         [
-            (None, "point= names the column with the data points .text.; there are id, text"),
+            (
+                None,
+                "name the column that contains the data points .text. with point=; the columns "
+                "are id, text",
+            ),
             ("body", "no column body; the columns are id, text"),
             ("id", "column id has the type int64, neither bytes nor text"),
-            (0, "point= names a column here"),
+            (0, "point= must be the name of a column"),
         ],
     )
     def test_no_such_column(self, data, texts, point, said):
@@ -705,7 +855,7 @@ class TestRun:
         run = Run("r")
         out = build_as_given(tmp_path / "lies", [leaves[1], leaves[0], *leaves[2:]])
         run.use([b"text 1"], out)[0]
-        with pytest.raises(IntegrityError, match=r"its leaves .* expected ascending"):
+        with pytest.raises(IntegrityError, match=r"leaves .* expected ascending"):
             run.inputs()
 
     @pytest.mark.parametrize("size", [1, 2, 7, 12])
@@ -730,7 +880,7 @@ class TestRun:
                 list(run.use(fed, texts))
         assert len(told) == warned
         for each in told:
-            assert "texts: none of the 1 data points that were fed is in its" in str(each.message)
+            assert "texts: none of the 1 data points that were read is in its" in str(each.message)
             assert each.filename == __file__
         assert (tmp_path / "r.run.json").exists()
 
@@ -742,7 +892,7 @@ class TestRun:
                 raise KeyboardInterrupt(run.use(["else"], texts)[0])
 
     def test_data_and_manifest_swapped(self, texts):
-        with pytest.raises(FormatError, match=r"a list was given as manifest: use\(data"):
+        with pytest.raises(FormatError, match=r"a list cannot be the manifest: call use\(data"):
             Run("r").use(texts, TEXTS)
 
     def test_nothing_is_left_behind(self, texts, tmp_path, monkeypatch):
@@ -750,7 +900,7 @@ class TestRun:
         with Run("r") as run:
             run.use(np.arange(4, dtype="u1"), manifest(tmp_path / "m", [b"\0"], BYTES))[:]
             list(run.use(TEXTS, texts))
-            assert len(list(tmp_path.glob("alithis-run-*/*"))) == 2
+            assert len(list(tmp_path.glob("alithis-run-*/*/"))) == 2
         assert not list(tmp_path.glob("alithis-run-*"))
         run = Run("never entered")
         run.use(TEXTS, texts)[0]
@@ -825,7 +975,7 @@ class TestRun:
 
     def test_a_single_value_has_no_rows(self, tmp_path):
         out = manifest(tmp_path / "m", [b"0"], BYTES)
-        with pytest.raises(SourceError, match="this has none"):
+        with pytest.raises(SourceError, match="this one has no rows"):
             Run("r").use(np.array(7), out, source=[b"0"])
 
     def test_a_dataset_changed_meanwhile_shows(self, tmp_path):
@@ -969,7 +1119,9 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
         place = tmp_path / "digits.alithis"
         build_as_given(place, [of_bytes(b"one"), of_bytes(b"two")])
         with (
-            pytest.raises(SourceError, match=r"digits\.alithis: the manifest of a dataset stands"),
+            pytest.raises(
+                SourceError, match=r"digits\.alithis: contains the manifest of a dataset"
+            ),
             Run("digits", out=place),
         ):
             pytest.fail("the run began")
@@ -978,7 +1130,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
 
     def test_no_place_for_the_notes(self, texts, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
-        with pytest.raises(SourceError, match="TMPDIR names another place"):
+        with pytest.raises(SourceError, match="set TMPDIR to another"):
             Run("r").use(TEXTS, texts)
 
     def test_a_value_that_write_refuses_is_still_refused(self, tmp_path):

@@ -216,7 +216,9 @@ class TestChain:
         monkeypatch.setenv("ALITHIS_GATEWAYS", f"http://127.0.0.1:9 {ipfs_peer.url}")
         (result,) = run_json("verify", "7", *minted)["results"]
         assert result["verdict"] == INCLUDED
-        assert result["notes"] == ["gateway 127.0.0.1:9 cannot be reached, or broke off"]
+        assert result["notes"] == [
+            "gateway 127.0.0.1:9 cannot be reached, or closed the connection"
+        ]
 
     def test_none_asks_nobody(self, minted):
         (result,) = run_json("verify", "x", *minted, "--gateway", "none", status=2)["results"]
@@ -384,12 +386,14 @@ class TestFaults:
 
     def test_cut_answers(self, holds):
         holds(on_ranges(changed(lambda data: data[:-1])), "answers less of")
-        holds(on_ranges(changed(lambda data: data[:-1], Content_Length=8192)), "broke off")
+        holds(
+            on_ranges(changed(lambda data: data[:-1], Content_Length=8192)), "closed the connection"
+        )
         holds(on_all(changed(lambda data: data[:-1])), "SHA-256: expected")
 
     def test_cut_connections(self, holds):
-        holds(on_ranges(hang_up), "cannot be reached, or broke off")
-        holds(on_all(hang_up), "cannot be reached, or broke off")
+        holds(on_ranges(hang_up), "cannot be reached, or closed the connection")
+        holds(on_all(hang_up), "cannot be reached, or closed the connection")
 
     def test_server_errors(self, holds):
         for status in (500, 502, 503):
@@ -416,8 +420,8 @@ class TestFaults:
 
     def test_decompression_bombs(self, holds):
         bomb = gzip.compress(bytes(50 << 20))
-        holds(on_all(reply(200, bomb, Content_Encoding="gzip")), "answers compressed")
-        holds(on_ranges(reply(206, bomb, Content_Encoding="gzip")), "answers compressed")
+        holds(on_all(reply(200, bomb, Content_Encoding="gzip")), "unexpected Content-Encoding")
+        holds(on_ranges(reply(206, bomb, Content_Encoding="gzip")), "unexpected Content-Encoding")
 
     def test_redirect_loops(self, holds):
         holds(on_all(reply(302, Location="/ipfs/again")), "redirects more than 5 times")
@@ -474,7 +478,7 @@ class TestFaults:
 
         result = ask(nothing, local, of_bytes(b"x"), Gone, honest)
         assert result.verdict == ABSENT
-        assert result.notes == ("gateway 127.0.0.1:9 cannot be reached, or broke off",)
+        assert result.notes == ("gateway 127.0.0.1:9 cannot be reached, or closed the connection",)
 
     def test_one_that_has_it_not_is_no_fault(self, faulty, honest, nothing, local):
         for status in (404, 410, 504):

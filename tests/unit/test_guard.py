@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from alithis.server import app as app_module
 from alithis.server import limits as limits_module
-from alithis.server.limits import JsonLines, Rates, client_of
+from alithis.server.limits import RateLimiter, client_key
+from alithis.server.log import JsonLines
 from helpers.serving import free_port, wait_until
 
 
@@ -24,15 +25,15 @@ class Clock:
         return self.now
 
 
-class TestRates:
+class TestRateLimiter:
     @given(
         per_minute=st.floats(1, 10_000),
         pauses=st.lists(st.floats(0, 20), min_size=1, max_size=200),
         cost=st.sampled_from([1.0, 0.02, 3.0]),
     )
-    def test_nobody_gets_more_than_the_rate_and_the_burst(self, per_minute, pauses, cost):
+    def test_a_client_gets_no_more_than_the_rate_and_the_burst(self, per_minute, pauses, cost):
         clock = Clock()
-        rates = Rates(per_minute, clock)
+        rates = RateLimiter(per_minute, clock)
         passed = 0.0
         for pause in pauses:
             clock.now += pause
@@ -42,9 +43,9 @@ class TestRates:
         assert passed <= allowed + 1e-6 * allowed
 
     @given(per_minute=st.floats(1, 10_000))
-    def test_who_waits_as_told_may_come(self, per_minute):
+    def test_a_client_that_waits_the_stated_time_is_served(self, per_minute):
         clock = Clock()
-        rates = Rates(per_minute, clock)
+        rates = RateLimiter(per_minute, clock)
         for _ in range(20_000):
             if wait := rates.wait("a"):
                 break
@@ -52,15 +53,15 @@ class TestRates:
         clock.now += wait + 1e-6
         assert rates.wait("a") == 0
 
-    def test_clients_do_not_pay_for_each_other(self):
-        rates = Rates(10, Clock())
+    def test_clients_have_rates_of_their_own(self):
+        rates = RateLimiter(10, Clock())
         while not rates.wait("a"):
             pass
         assert rates.wait("b") == 0
 
-    def test_what_is_refused_costs_nothing(self):
+    def test_a_refused_request_does_not_count(self):
         clock = Clock()
-        rates = Rates(60, clock)
+        rates = RateLimiter(60, clock)
         while not rates.wait("a"):
             pass
         for _ in range(100):
@@ -68,10 +69,10 @@ class TestRates:
         clock.now += 1.001
         assert rates.wait("a") == 0
 
-    def test_memory_is_bounded_however_many_come(self, monkeypatch):
+    def test_memory_is_bounded_for_any_number_of_clients(self, monkeypatch):
         monkeypatch.setattr(limits_module, "MAX_CLIENTS", 100)
         clock = Clock()
-        rates = Rates(6, clock)
+        rates = RateLimiter(6, clock)
         while not rates.wait("greedy"):
             pass
         for number in range(10_000):
@@ -95,8 +96,8 @@ class TestRates:
         ("", ""),
     ],
 )
-def test_a_client_is_an_address_or_its_64(address, client):
-    assert client_of(address) == client
+def test_a_client_is_an_ipv4_address_or_an_ipv6_64(address, client):
+    assert client_key(address) == client
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def formatted(caplog):
     return [json.loads(JsonLines().format(record)) for record in caplog.records]
 
 
-def test_a_fault_is_told_without_its_words(caplog):
+def test_an_error_of_the_server_is_logged_without_its_message(caplog):
     caplog.set_level(logging.INFO, "alithis.serve")
     with guarded(breaks) as port:
         answer = requests.get(f"http://127.0.0.1:{port}/x", timeout=10)
@@ -160,14 +161,14 @@ def test_a_fault_is_told_without_its_words(caplog):
     assert "secret" not in json.dumps(formatted(caplog))
 
 
-def test_an_answer_that_breaks_off_is_no_whole_one(caplog):
+def test_an_error_in_the_middle_of_a_response_ends_the_connection(caplog):
     caplog.set_level(logging.INFO, "alithis.serve")
     with guarded(breaks_off) as port, pytest.raises(requests.RequestException):
         assert requests.get(f"http://127.0.0.1:{port}/x", timeout=10).content == b"never"
     assert "secret" not in json.dumps(formatted(caplog))
 
 
-def test_who_does_not_read_is_hung_up_on(monkeypatch):
+def test_a_client_that_does_not_read_is_disconnected(monkeypatch):
     monkeypatch.setattr(limits_module, "_STALL", 0.3)
     with guarded(pours) as port, socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -184,7 +185,7 @@ def test_who_does_not_read_is_hung_up_on(monkeypatch):
         assert received < 1000 << 16
 
 
-def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch):
+def test_a_client_that_sends_no_whole_head_is_disconnected(monkeypatch):
     monkeypatch.setattr(limits_module, "_HEAD", 0.3)
     with guarded(pours) as port:
         for sent in (b"", b"GET / HT", b"GET /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"):
@@ -194,7 +195,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch):
                     assert slow.recv(10) == b""
 
 
-def test_a_second_head_is_not_waited_for_either(monkeypatch):
+def test_the_head_of_a_second_request_has_a_time_limit_too(monkeypatch):
     async def short(scope, receive, send):
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -211,7 +212,7 @@ def test_a_second_head_is_not_waited_for_either(monkeypatch):
             assert slow.recv(10) == b""
 
 
-def test_what_libraries_say_is_json_too():
+def test_messages_of_libraries_are_json_too():
     record = logging.LogRecord("uvicorn.error", logging.ERROR, "x", 1, "said %s", ("so",), None)
     said = json.loads(JsonLines().format(record))
     assert (said["event"], said["level"], said["text"]) == ("note", "error", "said so")

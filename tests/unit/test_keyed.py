@@ -662,7 +662,7 @@ class TestWarning:
             assert "No space left" in run("manifest", folder, "--force", status=2).stderr
         resumed = run("manifest", folder, "--force").stderr
 
-        assert "going on after 20 data points" in resumed
+        assert "resuming after 20 data points" in resumed
         assert resumed.endswith(expected)
         assert "20 of 20 data points have at most 64 bytes" in expected
 

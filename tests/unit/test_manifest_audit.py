@@ -73,10 +73,10 @@ class TestDocument:
             ("distribution.0.@type", "sc:Thing", "items.parquet is neither cr:FileObject nor"),
             ("distribution.0.encodingFormat", DROP, "items.parquet lacks encodingFormat"),
             ("distribution.0.@id", DROP, "distribution: an @id is missing"),
-            ("distribution.0.@id", "leaves", "distribution: an @id stands twice"),
+            ("distribution.0.@id", "leaves", "distribution: an @id is repeated"),
             ("recordSet.0.@type", "cr:Field", "recordSet: items is no cr:RecordSet"),
             ("recordSet.0.@id", DROP, "recordSet: an @id is missing"),
-            ("recordSet.0.field.0.@id", "items/path", "field: an @id stands twice"),
+            ("recordSet.0.field.0.@id", "items/path", "field: an @id is repeated"),
             ("recordSet.0.field.0.@type", DROP, "field items/leaf is no cr:Field"),
             ("recordSet.0.field.0.dataType", DROP, "field items/leaf lacks dataType"),
             ("recordSet.0.field.0.source", DROP, "has a source that the distribution does not"),
@@ -138,7 +138,7 @@ class TestDocument:
         assert server.asked == []
         assert set(plain) == set(judged) == {"document"}
         assert "an @context is named by its address" in plain["document"]
-        assert "mlcroissant: not asked" in judged["document"]
+        assert "mlcroissant: not run" in judged["document"]
 
     @pytest.mark.parametrize(
         ("path", "value"),

@@ -410,11 +410,11 @@ class TestGoingOn:
         out, said = tmp_path / "m", Said()
         with pytest.raises(error):
             made(out, stream(stop=1000, error=error), progress=said)
-        assert said.lines == ["1,000 data points are kept; the same command goes on from there"]
+        assert said.lines == ["1,000 data points are kept; run the same command to resume"]
         assert names(tmp_path) == [".m.work"]
         again = Said()
         assert made(out, stream(), progress=again) == expected
-        assert again.lines == ["going on after 1,000 data points of a run that was broken off"]
+        assert again.lines == ["resuming after 1,000 data points of an interrupted run"]
         assert again.begun[0] == ("hashing", COUNT, 1000)
         assert again.advanced["hashing"] == 1000
         assert names(tmp_path) == ["m"]
@@ -468,8 +468,8 @@ class TestGoingOn:
         assert said.begun[0] == ("hashing", COUNT, 0)
         (line,) = said.lines
         assert line == (
-            "what a run that was broken off left has another source, form, option or version: "
-            "starting anew"
+            "the work of an interrupted run has another source, form, option or version: "
+            "starting again"
         )
         assert found["leaves"]
         assert names(tmp_path) == ["m"]
@@ -484,7 +484,7 @@ class TestGoingOn:
             broken_off(tmp_path / "m")
         said = Said()
         assert made(tmp_path / "m", stream(), progress=said) == expected
-        assert "starting anew" in said.lines[0]
+        assert "starting again" in said.lines[0]
 
     def test_restart_throws_it_away(self, tmp_path, impatient, expected):
         broken_off(tmp_path / "m")
@@ -526,7 +526,7 @@ class TestGoingOn:
         done = said.begun[0][2]
         assert done == number * 50
         if not number:
-            assert said.lines[0].endswith("is damaged: starting anew")
+            assert said.lines[0].endswith("is damaged: starting again")
 
     @pytest.mark.parametrize("name", ["chunk.part", "sorting", "000099-5-" + "0" * 64 + ".arrow"])
     def test_what_was_half_done_is_swept(self, tmp_path, impatient, expected, name):

@@ -403,17 +403,17 @@ class TestExclusion:
                 merkle.verify_exclusion(*proof)
 
     @given(case=absences(), side=st.sampled_from([LEFT, RIGHT]))
-    def test_neighbour_missing_or_uncalled_for(self, case, side):
+    def test_neighbour_missing_or_unexpected(self, case, side):
         proof = absence(*case)
         proof[side] = bytes(32) if proof[side] is None else None
-        with pytest.raises(ProofError, match=r"neighbour is (missing|uncalled for)"):
+        with pytest.raises(ProofError, match=r"neighbour is (missing|unexpected)"):
             merkle.verify_exclusion(*proof)
 
     @pytest.mark.parametrize(("leaf", "path"), [(bytes(32), LEFT_PATH), (b"\xff" * 32, RIGHT_PATH)])
     def test_path_without_its_neighbour(self, leaf, path):
         proof = absence(sample(5), leaf)
         proof[path] = [bytes(32)]
-        with pytest.raises(ProofError, match="uncalled for"):
+        with pytest.raises(ProofError, match="unexpected"):
             merkle.verify_exclusion(*proof)
 
     @given(leaves=leaf_sets(min_size=4, max_size=70), data=st.data())

@@ -35,14 +35,13 @@ from alithis.manifest.transcript import RELATIONS, Input, Transcript, stated_inp
 from alithis.training import model
 from alithis.training import run as runs
 from alithis.training import weights as weighing
-from alithis.training.digester import Digester
-from alithis.training.fed_log import Ledger, Noted
+from alithis.training.fed_log import FedLog, FedLogSnapshot
 from alithis.training.git_info import checkout
-from alithis.training.model import Facts, build_model
+from alithis.training.model import ModelFacts, build_model
 from alithis.training.run import Run
 from alithis.training.weights import Weights
-from alithis.training.wrappers import Log, wrap
-from alithis.training.wrappers import log as logs
+from alithis.training.wrappers import Recorder, recorder, wrap
+from alithis.training.wrappers.hasher import ItemHasher
 from helpers import reference
 from helpers.artifacts import build
 from helpers.commands import refused, run_json
@@ -82,7 +81,7 @@ def written(weights, tmp_path):
     def write(**facts):
         out = tmp_path / "out"
         opened = build_model(
-            [weights], out, description=Description("m"), facts=Facts(**facts), replace=True
+            [weights], out, description=Description("m"), facts=ModelFacts(**facts), replace=True
         )
         assert all(step.ok for step in audit(out))
         return opened.metadata.document["alithis"]
@@ -244,15 +243,18 @@ class TestWeights:
     @pytest.mark.parametrize(
         ("names", "said"),
         [
-            ([], "a model without weights"),
+            ([], "no weights: name the files"),
             (["missing"], "missing: cannot be read: No such file"),
             (["."], "two files|the name is not UTF-8"),
             (["empty"], "empty: contains no files"),
-            (["a", "b"], "two files of this name"),
-            (["hidden"], "a model without weights"),
+            (["a", "b"], "another file has the same name"),
+            (["hidden"], "no weights: name the files"),
             (["/dev/null"], "not a regular file"),
-            (["a/model.bin", "b/model.bin"], "two files of this name; rename one"),
-            (["a/model.bin", "model.bin#b#c"], "named as if it were a part of model.bin; rename"),
+            (["a/model.bin", "b/model.bin"], "another file has the same name; rename one"),
+            (
+                ["a/model.bin", "model.bin#b#c"],
+                "its name could be that of a part of model.bin; rename",
+            ),
             (["\udcff"], r"the file name '\\udcff' is not UTF-8"),
         ],
     )
@@ -374,32 +376,32 @@ class TestHostileSafetensors:
     )
     def test_tensor_described_wrongly(self, tmp_path, entry):
         path = safetensors_file(tmp_path, {"t": entry}, bytes(4))
-        self.refused(path, "tensor 't' is described wrongly")
+        self.refused(path, "describes tensor 't' wrongly")
 
     def test_axes_without_end(self, tmp_path):
         entry = {**F4, "shape": [1] * 100_000}
         path = safetensors_file(tmp_path, {"t": entry}, bytes(4))
-        with pytest.raises(FormatError, match="described wrongly"):
+        with pytest.raises(FormatError, match=r"describes tensor .* wrongly"):
             build_model([path], tmp_path / "out", description=Description("m"))
 
     @pytest.mark.parametrize(
         ("header", "said"),
         [
-            ({"t": tensor("F32", [3], 0, 12)}, "take 12 bytes, but it has 8"),
-            ({"t": tensor("F32", [1], 0, 4)}, "take 4 bytes, but it has 8"),
-            ({"t": tensor("F32", [1], 4, 8)}, "begins at byte 4, not where .* at 0"),
-            ({"t": tensor("F32", [1], 1 << 50, (1 << 50) + 4)}, "begins at byte"),
+            ({"t": tensor("F32", [3], 0, 12)}, "have 12 bytes, but the file has 8"),
+            ({"t": tensor("F32", [1], 0, 4)}, "have 4 bytes, but the file has 8"),
+            ({"t": tensor("F32", [1], 4, 8)}, "starts at byte 4, but .* at 0"),
+            ({"t": tensor("F32", [1], 1 << 50, (1 << 50) + 4)}, "starts at byte"),
             (
                 {"a": tensor("F32", [2], 0, 8), "b": tensor("F32", [1], 4, 8)},
-                "tensor 'b' begins at byte 4, not where the one before it ends, at 8",
+                "tensor 'b' starts at byte 4, but the one before it ends at 8",
             ),
             (
                 {"a": tensor("F32", [2], 0, 8), "b": tensor("F32", [2], 0, 8)},
-                "tensor 'b' begins at byte 0",
+                "tensor 'b' starts at byte 0",
             ),
             (
                 {"a": tensor("U8", [3], 0, 3), "b": tensor("U8", [4], 4, 8)},
-                "tensor 'b' begins at byte 4, not where the one before it ends, at 3",
+                "tensor 'b' starts at byte 4, but the one before it ends at 3",
             ),
         ],
         ids=["past the end", "short", "gap first", "far", "overlap", "twice", "hole"],
@@ -412,7 +414,9 @@ class TestHostileSafetensors:
         self.refused(path, r"the tensor name '\\ud800' is not UTF-8|not JSON")
 
     def test_name_without_end(self, tmp_path):
-        self.refused(safetensors_file(tmp_path, {"n" * 100_000: {}}, b""), "described wrongly")
+        self.refused(
+            safetensors_file(tmp_path, {"n" * 100_000: {}}, b""), "describes tensor .* wrongly"
+        )
 
     def test_file_replaced_between_two_readings(self, tmp_path, monkeypatch):
         path = safetensors_file(tmp_path, {"t": F4}, bytes(4))
@@ -631,7 +635,7 @@ class TestFed:
         assert noted(fed) == list(opened.leaves())
 
     def test_more_rows_than_are_digested_at_once(self, monkeypatch):
-        monkeypatch.setattr(logs, "_BATCH", 3)
+        monkeypatch.setattr(recorder, "_BATCH", 3)
         fed = fed_of(DATA)
         fed[1:9]
         assert noted(fed) == sorted(LEAVES[index] for index in range(1, 9))
@@ -645,31 +649,31 @@ class TestFed:
 
     @pytest.mark.parametrize("data", [np.array(5), np.array([{}])])
     def test_no_rows(self, data):
-        with pytest.raises(SourceError, match="data points come as the rows of an array"):
+        with pytest.raises(SourceError, match="data points must be the rows of an array"):
             fed_of(data)
 
     @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
     def test_nothing_in_its_rows(self, shape):
         with pytest.raises(
-            SourceError, match=re.escape(f"no data points are in an array of shape {shape}")
+            SourceError, match=re.escape(f"an array of shape {shape} contains no data points")
         ):
             fed_of(np.zeros(shape))
 
 
 def fed_of(data):
     folder = Path(tempfile.mkdtemp(dir=FOLDER.name))
-    return wrap(data, Log(Ledger(folder), Digester(form.BYTES)))
+    return wrap(data, Recorder(FedLog(folder), ItemHasher(form.BYTES)))
 
 
 def taken(fed):
-    marked = vars(fed)["_taken"]
-    marked.again()
+    marked = vars(fed)["_rows"]
+    marked.flush()
     return np.flatnonzero(marked._mapped()).tolist()
 
 
 def noted(fed):
-    vars(fed)["_taken"].again()
-    found = Noted([vars(fed)["_taken"]._log.ledger])
+    vars(fed)["_rows"].flush()
+    found = FedLogSnapshot([vars(fed)["_rows"]._recorder.fed_log])
     return [row for block in found.blocks() for row in split(block.tobytes())]
 
 
@@ -885,7 +889,9 @@ class TestRun:
         ours = Manifest.open(tmp_path / "out").metadata.document["alithis"]
         assert ours["metrics"]["accuracy"] == 0.5
         assert ours["metrics"]["history"] == [*[0.123456789] * 100, "… 14,900 more"]
-        with pytest.raises(FormatError, match=r"metrics\.history: 195,0\d\d bytes, and 65,536 are"):
+        with pytest.raises(
+            FormatError, match=r"metrics\.history: 195,0\d\d bytes; a value may have at most 65,536"
+        ):
             run.write(tmp_path / "again")
 
     def test_a_path_that_is_told_twice_is_one_file(self, weights, tmp_path):
@@ -897,7 +903,7 @@ class TestRun:
     def test_written_before_it_ends(self, weights, tmp_path):
         with Run("m") as run:
             run.save_model(weights)
-            with pytest.warns(UserWarning, match="has not ended, and is recorded as incomplete"):
+            with pytest.warns(UserWarning, match="has not ended and is recorded as incomplete"):
                 run.write(tmp_path / "out")
         assert run.write(tmp_path / "out", replace=True).metadata.document["alithis"]["complete"]
 
@@ -938,7 +944,7 @@ class TestRun:
         with Run("m", out=place / "out") as run:  # makes the folder
             shutil.rmtree(place)
             place.write_bytes(b"in its place")
-            with pytest.warns(UserWarning, match="the run goes on, and is written when it ends"):
+            with pytest.warns(UserWarning, match="the run continues, and is recorded when it ends"):
                 run.log_params(rate=0.5)
             place.unlink()
             run.save_model(weights)
@@ -981,7 +987,9 @@ class TestRun:
         assert given.transcript.given == 1 + 2 + int((DATA[:, 0, 0] > 20).sum()) + ROWS + ROWS
 
     def test_no_weights(self, tmp_path):
-        with pytest.raises(SourceError, match="forgetful: no weights; call save_model first"):
+        with pytest.raises(
+            SourceError, match="forgetful: no weights were saved; call save_model first"
+        ):
             Run("forgetful").write(tmp_path / "out")
 
     def test_replacing(self, weights, dataset, tmp_path):
@@ -1042,20 +1050,20 @@ class TestValues:
     @pytest.mark.parametrize(
         ("value", "said"),
         [
-            (float("nan"), "metrics.y: nan is no JSON number: leave it out, or log it as text"),
-            (float("-inf"), "metrics.y: -inf is no JSON number"),
-            (np.float32("nan"), "metrics.y: nan is no JSON number"),
-            ([1.0, {"z": math.inf}], "metrics.y[1].z: inf is no JSON number"),
+            (float("nan"), "metrics.y: nan is not a JSON number; leave it out, or log it as text"),
+            (float("-inf"), "metrics.y: -inf is not a JSON number"),
+            (np.float32("nan"), "metrics.y: nan is not a JSON number"),
+            ([1.0, {"z": math.inf}], "metrics.y[1].z: inf is not a JSON number"),
             pytest.param(
-                object(), "metrics.y: a object is no JSON value: log it as text", id="object"
+                object(), "metrics.y: a object is not a JSON value; log it as text", id="object"
             ),
-            (np.arange(3), "metrics.y: a ndarray is no JSON value"),
-            (b"bytes", "metrics.y: a bytes is no JSON value"),
-            (1j, "metrics.y: a complex is no JSON value"),
-            (np.complex64(1), "metrics.y: a complex is no JSON value"),
-            (np.datetime64("2020-01-01"), "metrics.y: a date is no JSON value"),
-            ({1, 2}, "metrics.y: a set is no JSON value"),
-            ({1: 2}, "metrics.y: the key 1 is no text"),
+            (np.arange(3), "metrics.y: a ndarray is not a JSON value"),
+            (b"bytes", "metrics.y: a bytes is not a JSON value"),
+            (1j, "metrics.y: a complex is not a JSON value"),
+            (np.complex64(1), "metrics.y: a complex is not a JSON value"),
+            (np.datetime64("2020-01-01"), "metrics.y: a date is not a JSON value"),
+            ({1, 2}, "metrics.y: a set is not a JSON value"),
+            ({1: 2}, "metrics.y: the key 1 is not text"),
             pytest.param(-(10**100), "metrics.y: a number of more than 100 digits", id="long"),
             ({"\ud800": 2}, r"metrics.y: the key '\ud800' is not UTF-8"),
             ("\ud800", "metrics.y is not UTF-8"),
@@ -1071,7 +1079,7 @@ class TestValues:
     def test_nesting_has_an_end(self, written):
         endless = []
         endless.append(endless)
-        with pytest.raises(FormatError, match="nested more than 29 deep"):
+        with pytest.raises(FormatError, match="nested more than 29 levels deep"):
             written(parameters={"x": endless})
 
     def test_the_deepest_that_is_taken_is_read_back(self, written):
@@ -1087,7 +1095,7 @@ class TestValues:
     @given(values)
     def test_taken_or_refused_and_never_changed(self, value):
         try:
-            plain = model.plain("x", value)
+            plain = model.json_value("x", value)
         except FormatError:
             assert not is_json(value)
         else:
@@ -1124,22 +1132,22 @@ class TestSpelt:
         ],
     )
     def test_as_text(self, value, text):
-        assert model.spelt(value) == text
+        assert model.json_or_text(value) == text
 
     def test_large_ones_are_cut(self):
-        assert len(model.spelt(b"x" * 5000)) == 1000
-        assert len(model.spelt("x" * 5000)) == 1000
-        assert len(model.spelt({str(at): at for at in range(5000)})) == 101
-        assert len(model.spelt(np.full((100, 100), math.nan))) <= 1000
+        assert len(model.json_or_text(b"x" * 5000)) == 1000
+        assert len(model.json_or_text("x" * 5000)) == 1000
+        assert len(model.json_or_text({str(at): at for at in range(5000)})) == 101
+        assert len(model.json_or_text(np.full((100, 100), math.nan))) <= 1000
 
     def test_endless_ones_have_an_end(self):
         endless = [math.nan]
         endless.append(endless)
-        assert is_json(model.spelt(endless))
+        assert is_json(model.json_or_text(endless))
 
     @given(values)
     def test_always_json_and_what_is_json_stays(self, value):
-        spelt = model.spelt(value)
+        spelt = model.json_or_text(value)
         assert is_json(spelt)
         assert not is_json(value) or spelt == value
 
@@ -1177,7 +1185,10 @@ class TestInputs:
             ]
         ]
         opened = build_model(
-            [weights], tmp_path / "out", description=Description("m"), facts=Facts(inputs=inputs)
+            [weights],
+            tmp_path / "out",
+            description=Description("m"),
+            facts=ModelFacts(inputs=inputs),
         )
 
         terms = {
@@ -1289,10 +1300,10 @@ class TestCommand:
         ("given", "said"),
         [
             (["--param", "x"], "--param x: write KEY=VALUE"),
-            (["--metric", "x=NaN"], "metrics.x: nan is no JSON number"),
+            (["--metric", "x=NaN"], "metrics.x: nan is not a JSON number"),
             (["--code", "x"], "--code x: write URL@COMMIT"),
             (["--input", "made_of=base"], "the relation one of trained_on"),
-            (["--input", "trained_on=."], "is . a manifest?"),
+            (["--input", "trained_on=."], "check that . is a manifest"),
             (["--input", "trained_on=m"], "m is a model, and trained_on names a dataset"),
             (["--input", "fine_tuned_from=d"], "d is a dataset, and fine_tuned_from names a model"),
             (["--code", "https://u:p/w@x.org/y@abc"], "the URL may hold a password"),

@@ -123,7 +123,7 @@ class TestTrust:
 
     def test_left_neighbour_of_the_first_position(self):
         loaded, _ = proof.load(written(ABSENT, index=0))
-        with pytest.raises(ProofError, match="uncalled for"):
+        with pytest.raises(ProofError, match="unexpected"):
             loaded.check(bytes(32), 3)
 
 

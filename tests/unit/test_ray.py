@@ -299,13 +299,13 @@ class TestPresorted:
     )
     def test_out_of_order(self, tmp_path, monkeypatch, tables):
         monkeypatch.setattr(sorter, "ROWS", 2)
-        with pytest.raises(SourceError, match="in another order"):
+        with pytest.raises(SourceError, match="not in the order of their leaves"):
             self.build(tmp_path, *(self.rows(*each) for each in tables))
         assert not (tmp_path / "m").exists()
 
     @pytest.mark.parametrize("rows", [2, 4])
     def test_another_number(self, tmp_path, rows):
-        with pytest.raises(SourceError, match="3 data points came sorted"):
+        with pytest.raises(SourceError, match="3 sorted data points"):
             self.build(tmp_path, self.rows(1, 2, 3), rows=rows)
 
 

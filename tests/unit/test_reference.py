@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
+import sys
 
 import fsspec
 import pytest
 
+from alithis.chain.registry import Registry
 from alithis.cli import cli
 from alithis.errors import (
     FormatError,
+    IntegrityError,
+    MissingExtraError,
+    NotStoredError,
+    StorageError,
 )
 from alithis.ipfs import cid
 from alithis.ipfs.cid import Cid
+from alithis.manifest import metadata
 from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Relation
-from alithis.verify.reference import Reference
+from alithis.storage.fallback import Gateways
+from alithis.verify.reference import Reference, Resolver, open_manifest
 from helpers.artifacts import commitment
 from helpers.commands import refused, run
 from helpers.families import make_family
@@ -250,3 +259,123 @@ def test_the_table_has_every_command_that_takes_a_manifest():
         " ".join(template.split()[: 2 if template.startswith("store") else 1])
         for _, template, _ in COMMANDS.values()
     }
+
+
+# -- What is read ---------------------------------------------------------------------------------
+
+
+class TestToken:
+    def test_a_manifest_that_states_another_tree_than_the_token_is_refused(
+        self, registry, transport, owner, family
+    ):
+        stated = Manifest.open(family.photos).metadata
+        registry.mintDataset(commitment(stated, size=stated.size + 1), [], sender=owner)
+        resolver = Resolver(
+            family.store, Gateways(()), lambda: Registry(transport, registry.address)
+        )
+        with pytest.raises(IntegrityError, match="token 1: size by its metadata: expected 11"):
+            resolver.open(Reference.parse("1"))
+
+    def test_marks_against_a_token_are_noted(self, minted, registry, owner, family, place):
+        registry.withdraw(1, "why", sender=owner)
+        options = ["--store", family.store.root, "--rpc", "http://node", "--registry", minted]
+        assert "note: token 1: withdrawn" in run("overlap", 1, "holdout.alithis", *options).stderr
+
+    def test_a_proof_names_the_token(self, minted, family, place):
+        options = ["--store", family.store.root, "--rpc", "http://node", "--registry", minted]
+        found = json.loads(run("prove", 1, "door.png", *options).stdout)["about"]
+        assert (found["token"], found["registry"], found["name"]) == (1, minted, "photos")
+
+
+class TestBucket:
+    def test_no_manifest(self, family):
+        with pytest.raises(NotStoredError, match=r"memory://bucket/x: there is no metadata\.json"):
+            open_manifest("memory://bucket/x")
+
+    def test_a_file_of_another_size_than_stated(self, family):
+        fsspec.filesystem("memory").copy(
+            "/bucket/photos.alithis", "/bucket/cut.alithis", recursive=True
+        )
+        fsspec.filesystem("memory").pipe("/bucket/cut.alithis/leaves", b"short")
+        with pytest.raises(IntegrityError, match="bytes in leaves: expected 320, found 5"):
+            open_manifest("memory://bucket/cut.alithis").prove(bytes(32))
+
+    def test_metadata_without_end_is_not_read_to_its_end(self, family):
+        system = fsspec.filesystem("memory")
+        system.pipe("/bucket/long/metadata.json", bytes(metadata.MAX_BYTES + 10))
+        with pytest.raises(FormatError, match="has more than"):
+            open_manifest("memory://bucket/long")
+
+    def test_unknown_kind_of_url(self):
+        with pytest.raises(StorageError, match=r"nonsense://x: cannot be opened: Protocol not"):
+            open_manifest("nonsense://x")
+
+    def test_missing_library(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "s3fs", None)
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+        with pytest.raises(MissingExtraError, match="s3fs is not installed: pip install"):
+            open_manifest("s3://bucket/m")
+
+
+class TestCopy:
+    def test_withheld_items_are_named(self, family, place):
+        copy = family.folder / "withheld.alithis"
+        shutil.copytree(family.photos, copy, ignore=shutil.ignore_patterns("items.parquet"))
+        url = f"{family.server.url}/withheld.alithis"
+        said = run("store", "get", url, "-o", "copy").stdout
+        assert said == "copy: written; not available: items.parquet\n"
+        assert "sound" in run("audit", "copy", "--withheld").stdout
+
+    def test_a_damaged_file_is_not_copied(self, family, place):
+        copy = family.folder / "damaged.alithis"
+        shutil.copytree(family.photos, copy)
+        (copy / "leaves").write_bytes(bytes(320))
+        said = refused("store", "get", f"{family.server.url}/damaged.alithis", "-o", "copy")
+        assert "SHA-256 of leaves" in said
+        assert not (place / "copy").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "store put URL",
+        "store export URL -o x.car",
+        "model door.png --input tested=URL",
+        "verify door.png --manifest URL",
+        "overlap URL URL",
+    ],
+)
+def test_secrets_in_a_url_are_in_no_error(place, words):
+    url = "http://user:secret@127.0.0.1:9/m?signature=secret"
+    assert "secret" not in refused(*words.replace("URL", url).split())
+
+
+class TestStandardOutput:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "prove photos.alithis door.png",
+            "export photos.alithis --to croissant",
+            "report base.alithis",
+        ],
+    )
+    def test_dash_prints_what_can_be_printed(self, place, family, words):
+        store = ["--store", family.store.root] if "prove" not in words else []
+        options = [*store, "--gateway", "none"]
+        assert (
+            run(*words.split(), *options, "-o", "-").stdout == run(*words.split(), *options).stdout
+        )
+        assert not (place / "-").exists()
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "manifest door.png",
+            "model door.png",
+            "store get ipfs://f01551220" + "0" * 64,
+            "store export photos.alithis",
+        ],
+    )
+    def test_dash_is_refused_for_folders_and_archives(self, place, words):
+        assert "-o -: a" in refused(*words.split(), "-o", "-")
+        assert not (place / "-").exists()

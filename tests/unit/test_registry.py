@@ -991,8 +991,8 @@ def silence(released):
 
 
 BAD_ANSWERS = {
-    "hangs up": (hang_up, "cannot be reached, or broke off"),
-    "no HTTP": (say(b"SSH-2.0-OpenSSH_9.2\r\n"), "cannot be reached, or broke off"),
+    "hangs up": (hang_up, "cannot be reached, or closed the connection"),
+    "no HTTP": (say(b"SSH-2.0-OpenSSH_9.2\r\n"), "cannot be reached, or closed the connection"),
     "endless header": (say(b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 20)), "cannot be reached"),
     "nothing": (send(b""), "not JSON-RPC"),
     "HTML": (send(b"<html>Welcome</html>", Content_Type="text/html"), "not JSON-RPC"),
@@ -1006,8 +1006,11 @@ BAD_ANSWERS = {
     ),
     "unended text": (send(b"{" * 40 + b'\\"' * 1_000_000), "not JSON-RPC"),
     "deep": (send(b"[" * 1_000_000), "not JSON-RPC"),
-    "cut": (send(b'{"id":1,', Content_Length="100"), "cannot be reached, or broke off"),
-    "compressed": (send(gzip.compress(bytes(1 << 20)), Content_Encoding="gzip"), "compressed"),
+    "cut": (send(b'{"id":1,', Content_Length="100"), "cannot be reached, or closed the connection"),
+    "compressed": (
+        send(gzip.compress(bytes(1 << 20)), Content_Encoding="gzip"),
+        "unexpected Content-Encoding",
+    ),
     "not found": (send(b"<html>Not found</html>", 404), "HTTP 404"),
     "forbidden": (send(b"{}", 403), "HTTP 403"),
     "broken": (send(b"", 500), "HTTP 500"),

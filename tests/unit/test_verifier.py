@@ -330,7 +330,7 @@ class TestModels:
         result = ask_one(reader, shelf, hashed(LOWEST))
         assert (
             f"stated by its publisher {accounts[1].address}, who recorded a training run that used "
-            "200 of its 300 data points and 3 others\n"
+            "200 of its 300 distinct data points and 3 others\n"
         ) in verdicts.as_text(result)
         (written,) = verdicts.as_json(hashed(LOWEST), [result])["results"]
         assert written["models"][2]["transcript"]["root"] == "ab" * 32
@@ -926,7 +926,7 @@ class TestOffline:
         assert "metadata" in failed(verify_manifest(target, photos), "metadata")
 
     def test_no_manifest(self, tmp_path):
-        with pytest.raises(FormatError, match="No such file or directory; is"):
+        with pytest.raises(FormatError, match="No such file or directory; check that"):
             verify_manifest(hashed(LOWEST), tmp_path)
 
 

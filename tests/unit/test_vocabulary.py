@@ -202,7 +202,7 @@ class TestResponsibleAi:
         ("rai", "said"),
         [
             ({"dataColection": ["x"]}, "'dataColection' is no term of Croissant RAI: dataColl"),
-            ({"dataSocialImpact": ["x", "y"]}, "dataSocialImpact stands 2 times"),
+            ({"dataSocialImpact": ["x", "y"]}, "dataSocialImpact is given 2 times"),
             ({"dataCollectionTimeframe": ["May"]}, "no date like 2024-05-31"),
         ],
     )

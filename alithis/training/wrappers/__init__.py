@@ -1,7 +1,7 @@
-"""What a training loop is fed from, wrapped so that it notes what it gives.
+"""Wrap the data of a training loop, so that each data point that is read is recorded.
 
-A wrapped object goes on being what it was: it has the same length and items, passes for its
-type, can be sent to the worker processes of a DataLoader, cut up by samplers and sharded.
+A wrapped object behaves like the original: it has the same length and items and passes for the same
+type, and it can be sent to the worker processes of a DataLoader, sampled and sharded.
 """
 
 from __future__ import annotations
@@ -11,102 +11,107 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from alithis.errors import SourceError
-from alithis.training.digester import Digester
 from alithis.training.wrappers import arrays, huggingface, loaders, sequences, streams, tensors
-from alithis.training.wrappers.arrays import FedArray
-from alithis.training.wrappers.log import Log, Rows, Taken
-from alithis.training.wrappers.proxy import Fed
+from alithis.training.wrappers.hasher import ItemHasher, Selector
+from alithis.training.wrappers.proxy import Wrapper
+from alithis.training.wrappers.recorder import Recorder, RowHasher, RowRecorder
 
-__all__ = ["Fed", "FedArray", "Log", "numbered", "wrap"]
+__all__ = ["ItemHasher", "Recorder", "Selector", "wrap"]
 
 
-def wrap(data: Any, log: Log, *, source: Any = None, batched: bool = False) -> Any:
-    """Wrap what is fed.
+def wrap(data: Any, recorder: Recorder, *, source: Any = None, batched: bool = False) -> Any:
+    """Wrap the data of a training loop.
 
     Args:
-        data: an array or tensor whose rows are data points; a list, a map-style or an iterable
-            dataset, a generator of them; a dataset of Hugging Face's; a DataLoader of PyTorch's.
-        log: where data points are noted.
-        source: data points in the manifest's form that the items of ``data`` were made of, by
-            the same numbers; None where the items hold them.
+        data: an array or tensor whose rows are data points; a list, a map-style or iterable
+            dataset, a generator of data points; a Hugging Face dataset; a PyTorch DataLoader.
+        recorder: records the data points that are read.
+        source: the data points, in the manifest's form, that the items of ``data`` were made from,
+            with the same numbers; None if the items contain them.
         batched: whether each item is a batch of data points.
 
     Raises:
-        SourceError: it cannot be wrapped, or what it holds is not of the manifest's form.
+        SourceError: ``data`` cannot be wrapped, or does not have the manifest's form.
     """
     _check(data)
     if _is(data, "torch.utils.data", "DataLoader"):
-        return loaders.of_loader(
-            data, log, lambda inner, into: wrap(inner, into, source=source, batched=batched)
+        return loaders.wrap_loader(
+            data, recorder, lambda inner, into: wrap(inner, into, source=source, batched=batched)
         )
     if huggingface.is_dataset(data):
         given = data if source is None else source
-        return huggingface.of_dataset(data, taken_of(given, log, len(data)))
+        return huggingface.wrap_dataset(data, _row_recorder(given, recorder, len(data)))
     if _is_array(data):
         if source is not None and not getattr(data, "ndim", 1):
-            raise SourceError("data points come as the rows of an array: this has none")
+            raise SourceError("data points must be the rows of an array, and this one has no rows")
         if source is not None:
-            return arrays.fed(data, taken_of(source, log, len(data)))
-        return arrays.of_array(data, log)
+            return arrays.wrap_rows(data, _row_recorder(source, recorder, len(data)))
+        return arrays.wrap_array(data, recorder)
     batched = batched or _is(data, "keras.utils", "PyDataset")
     if hasattr(data, "__getitem__") and not _is(data, "torch.utils.data", "IterableDataset"):
-        return _sequence(data, log, source, batched)
+        rows = _rows_of_sequence(data, recorder, source, batched)
+        return sequences.SequenceWrapper(data, recorder, rows, batched=batched)
     if source is not None:
-        raise SourceError(f"a {type(data).__name__} gives no numbered items: leave source= out")
-    return streams.FedStream(data, log, batched=batched)
+        raise SourceError(
+            f"a {type(data).__name__} has no numbered items, so source= cannot be used with it"
+        )
+    return streams.StreamWrapper(data, recorder, batched=batched)
 
 
-def _sequence(data: Any, log: Log, source: Any, batched: bool) -> sequences.FedSequence:
-    taken = None
+def _rows_of_sequence(
+    data: Any, recorder: Recorder, source: Any, batched: bool
+) -> RowRecorder | None:
+    """Return the recorder of a sequence's items by number; None to hash the items themselves."""
     if source is not None:
         if batched:
-            raise SourceError("a source gives data points by their numbers: leave batched= out")
-        taken = taken_of(source, log, len(data))
-    elif not batched and (rows := sequences.tensor_rows(data, log)) is not None:
-        taken = taken_of(rows, log, len(data))
-    return sequences.of_sequence(data, log, taken, batched=batched)
+            raise SourceError("source= needs one data point per item, so leave batched= out")
+        return _row_recorder(source, recorder, len(data))
+    if not batched and (rows := sequences.tensor_rows(data, recorder)) is not None:
+        return _row_recorder(rows, recorder, len(data))
+    return None
 
 
-def taken_of(source: Any, log: Log, count: int) -> Taken:
-    """Note data points of a source by their numbers.
+def _row_recorder(source: Any, recorder: Recorder, count: int) -> RowRecorder:
+    """Return a recorder of the data points of a source.
 
     Raises:
-        SourceError: it has not as many data points as are to be given.
+        SourceError: the source has another number of data points than there are items.
     """
-    rows = numbered(source, log.digester)
+    hasher = _row_hasher(source, recorder.hasher)
     if len(source) != count:
         raise SourceError(
-            f"the source has {len(source)} data points, for {count} items: one for each, in order"
+            f"the source has {len(source)} data points for {count} items; "
+            "it needs one for each item, in the same order"
         )
-    return Taken(log, count, rows)
+    return RowRecorder(recorder, count, hasher)
 
 
-def numbered(source: Any, digester: Digester) -> Rows:
-    """Return what digests the data points of a source by their numbers.
+def _row_hasher(source: Any, hasher: ItemHasher) -> RowHasher:
+    """Return what hashes the data points of a source by their numbers.
 
     Raises:
-        SourceError: it is no such source.
+        SourceError: the source has no numbered items.
     """
     _check(source)
     if huggingface.is_dataset(source):
-        return huggingface.DatasetRows(source, digester)
+        return huggingface.DatasetHasher(source, hasher)
     if _is_array(source):
-        return arrays.Rows(arrays.array_source(source), Digester(digester.form))
+        return arrays.ArrayHasher(arrays.array_of(source), ItemHasher(hasher.form))
     if not hasattr(source, "__getitem__"):
-        raise SourceError(f"source= takes what gives items by number, no {type(source).__name__}")
-    return sequences.Items(source, digester)
+        raise SourceError(f"source= needs numbered items, which a {type(source).__name__} lacks")
+    return sequences.SequenceHasher(source, hasher)
 
 
 def _check(data: Any) -> None:
-    if issubclass(type(data), Fed) or tensors.is_fed(data):
-        raise SourceError("this is wrapped already: use what was wrapped")
+    if issubclass(type(data), Wrapper) or tensors.is_wrapped(data):
+        raise SourceError("this object is already wrapped: pass the original to use()")
     if _is(data, "datasets", "DatasetDict"):
-        raise SourceError(f"several splits: use one of them, {', '.join(data)}")
+        raise SourceError(f"this dataset has several splits; pass one of {', '.join(data)}")
     known = _is_array(data) or hasattr(data, "__getitem__") or isinstance(data, Iterable)
     if not known or isinstance(data, str | bytes | bytearray | memoryview | Mapping):
         raise SourceError(
-            f"data points come as the rows of an array, a list, a dataset or an iterable, "
-            f"not as {_article(type(data).__name__)}"
+            "data points must be the rows of an array, a list, a dataset or an iterable, "
+            f"not {_article(type(data).__name__)}"
         )
 
 
@@ -115,7 +120,7 @@ def _is_array(data: Any) -> bool:
 
 
 def _is(data: Any, module: str, name: str) -> bool:
-    """Tell whether something is of a class in a library: only if that is loaded, it can be."""
+    """Return whether an object has a class of a library, without importing the library."""
     loaded = sys.modules.get(module)
     found = getattr(loaded, name, None)
     return isinstance(found, type) and isinstance(data, found)

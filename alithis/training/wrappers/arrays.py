@@ -1,4 +1,4 @@
-"""Arrays and tensors whose rows are fed."""
+"""Arrays and tensors whose rows are data points."""
 
 from __future__ import annotations
 
@@ -8,50 +8,51 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from alithis.errors import SourceError
-from alithis.training.digester import Digester
-from alithis.training.wrappers.log import Log, Taken
-from alithis.training.wrappers.proxy import Fed
-from alithis.training.wrappers.rows import ABOUT, IN_PLACE, note_rows, refused
-from alithis.training.wrappers.tensors import of_tensor
+from alithis.training.wrappers.hasher import ItemHasher
+from alithis.training.wrappers.operators import BINARY, DESCRIBING, OTHERS, WRITING, refuse_write
+from alithis.training.wrappers.proxy import Wrapper
+from alithis.training.wrappers.recorder import Recorder, RowRecorder
+from alithis.training.wrappers.rows import record_index
+from alithis.training.wrappers.tensors import wrap_tensor
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_BLOCK = 1 << 20  # bytes under one checksum
+_BLOCK = 1 << 20  # bytes that one checksum covers
 
 
-class FedArray(Fed):
-    """An array that notes which of its rows are taken out.
+class ArrayWrapper(Wrapper):
+    """An array that records which of its rows are read.
 
-    An array's rows cannot be written to through it. What takes no rows but everything, by a
-    method of the array's, an operator or as a buffer, counts as taking all.
+    Its rows cannot be written to through the wrapper. A method, an operator or a conversion that
+    reads the whole array counts as reading all rows.
     """
 
     __hash__ = None  # type: ignore[assignment]  # as an array's: what compares by element has none
 
-    def __init__(self, data: Any, taken: Taken, *, own: bool = False) -> None:
+    def __init__(self, data: Any, rows: RowRecorder, *, own: bool = False) -> None:
         """Wrap an array.
 
         Args:
             data: the array; axis 0 counts data points.
-            taken: where they are noted by number.
-            own: whether the rows themselves are what is digested.
+            rows: records rows by their numbers.
+            own: whether the array's rows are the data points, not those of a ``source=``.
         """
-        super().__init__(_locked(data))
-        vars(self).update(_taken=taken, _own=own)
+        super().__init__(_read_only(data))
+        vars(self).update(_rows=rows, _own=own)
 
     def __getitem__(self, key: Any) -> Any:
-        """Return what the array returns, and note the rows."""
-        given = self._fed[key]
-        if type(key) is int:  # as DataLoaders ask, row by row: it has to be quick
-            self._taken.one(key)
+        """Return what the array returns, and record the rows."""
+        given = self._wrapped[key]
+        if type(key) is int:  # DataLoaders ask for one row at a time, so this has to be fast
+            self._rows.record_one(key)
         else:
-            note_rows(self._taken, self._fed, key, given if self._own else None)
+            record_index(self._rows, self._wrapped, key, given if self._own else None)
         return given
 
     def __contains__(self, value: object) -> bool:
-        """Look a value up in the whole array."""
+        """Search the whole array."""
         return value in self._whole()
 
     def __iter__(self) -> Iterator[Any]:
@@ -59,120 +60,123 @@ class FedArray(Fed):
         return (self[index] for index in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole array: all rows are taken."""
+        """Return the whole array: all rows are read."""
         import numpy as np
 
         data = self._whole()
         return np.array(data, dtype) if copy else np.asarray(data, dtype)
 
     def __dlpack__(self, **options: Any) -> Any:
-        """Give a copy of the whole array to another library: all rows are taken."""
+        """Export a copy of the whole array to another library: all rows are read."""
         import numpy as np
 
         return np.array(self._whole()).__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Say where `__dlpack__` gives the array: in the processor's memory."""
+        """Return the device of the exported copy: the processor's memory."""
         return 1, 0
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the array's; of what computes with it, all rows are taken."""
+        """Return an attribute of the array; a method that computes with it reads all rows."""
         found = super().__getattr__(name)
-        if name not in ABOUT:
-            self._taken.all()
+        if name not in DESCRIBING:
+            self._rows.record_all()
         return found
 
     def _whole(self) -> Any:
-        self._taken.all()
-        return self._fed
+        self._rows.record_all()
+        return self._wrapped
 
 
 def _operator(function: Callable[..., Any]) -> Callable[..., Any]:
-    def apply(self: FedArray, *others: Any) -> Any:
+    def apply(self: ArrayWrapper, *others: Any) -> Any:
         return function(self._whole(), *map(_plain, others))
 
     return apply
 
 
 def _reflected(function: Callable[..., Any]) -> Callable[..., Any]:
-    def apply(self: FedArray, other: Any) -> Any:
+    def apply(self: ArrayWrapper, other: Any) -> Any:
         return function(_plain(other), self._whole())
 
     return apply
 
 
 def _plain(value: Any) -> Any:
-    return value._whole() if type(value) is FedArray else value
+    return value._whole() if type(value) is ArrayWrapper else value
 
 
-_BINARY = (*IN_PLACE, "divmod")
-_OTHERS = ("lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs", "invert")
-for _name in (*_BINARY, *_OTHERS):
+# Python looks special methods up in the class, so `__getattr__` does not see them.
+for _name in (*BINARY, *OTHERS):
     _function = divmod if _name == "divmod" else getattr(operator, f"__{_name}__")
-    setattr(FedArray, f"__{_name}__", _operator(_function))
-    if _name in _BINARY:
-        setattr(FedArray, f"__r{_name}__", _reflected(_function))
-for _name in ("setitem", *(f"i{_each}" for _each in IN_PLACE)):
-    setattr(FedArray, f"__{_name}__", refused)
+    setattr(ArrayWrapper, f"__{_name}__", _operator(_function))
+    if _name in BINARY:
+        setattr(ArrayWrapper, f"__r{_name}__", _reflected(_function))
+for _name in WRITING:
+    setattr(ArrayWrapper, _name, refuse_write)
 for _function in (bool, int, float, complex):
-    setattr(FedArray, f"__{_function.__name__}__", _operator(_function))
+    setattr(ArrayWrapper, f"__{_function.__name__}__", _operator(_function))
 
 
-def fed(data: Any, taken: Taken, *, own: bool = False) -> Any:
-    """Wrap an array or tensor whose rows are noted by number; as `FedArray` takes them."""
-    return of_tensor(data, taken) if hasattr(data, "detach") else FedArray(data, taken, own=own)
+def wrap_rows(data: Any, rows: RowRecorder, *, own: bool = False) -> Any:
+    """Wrap an array or tensor whose rows are recorded by number; see `ArrayWrapper`."""
+    return wrap_tensor(data, rows) if hasattr(data, "detach") else ArrayWrapper(data, rows, own=own)
 
 
-def of_array(data: Any, log: Log) -> Any:
-    """Wrap an array or tensor.
+def wrap_array(data: Any, recorder: Recorder) -> Any:
+    """Wrap an array or tensor whose rows are the data points.
 
     Raises:
         SourceError: it has no rows, or rows of another form than the manifest's.
     """
-    source = array_source(data)
-    digester = Digester(log.digester.form)
-    digester.rows(source[:1])  # what is wrong shows now, not in the middle of an epoch
-    return fed(data, Taken(log, len(source), Rows(source, digester)), own=True)
+    source = array_of(data)
+    hasher = ItemHasher(recorder.hasher.form)
+    hasher.rows(source[:1])  # report a wrong form now, not in the middle of an epoch
+    return wrap_rows(
+        data, RowRecorder(recorder, len(source), ArrayHasher(source, hasher)), own=True
+    )
 
 
-def array_source(data: Any) -> NDArray[Any]:
-    """Return the rows of an array or tensor where they lie in memory.
+def array_of(data: Any) -> NDArray[Any]:
+    """Return the rows of an array or tensor, without copying them.
 
     Raises:
-        SourceError: there are none, or they are objects.
+        SourceError: there are none, or they are Python objects.
     """
     import numpy as np
 
     try:
         found = np.asarray(data.detach().cpu() if hasattr(data, "detach") else data)
-    except (TypeError, RuntimeError) as error:  # a sparse tensor, one without memory, …
-        raise SourceError(f"a {type(data).__name__} that is no array in memory: {error}") from error
+    except (TypeError, RuntimeError) as error:  # a sparse tensor, a tensor on the device "meta", …
+        raise SourceError(
+            f"this {type(data).__name__} is not an array in memory: {error}"
+        ) from error
     if found.ndim and not found.size:
-        raise SourceError(f"no data points are in an array of shape {found.shape}")
+        raise SourceError(f"an array of shape {found.shape} contains no data points")
     if found.dtype.hasobject or found.ndim < 1:
         raise SourceError(
-            "data points come as the rows of an array, not as "
-            f"{found.dtype} of shape {found.shape}; texts and records come as a list (tolist())"
+            "data points must be the rows of an array, not an array of "
+            f"{found.dtype} and shape {found.shape}; pass texts and records as a list (tolist())"
         )
     return found
 
 
-class Rows:
-    """An array's rows, by their numbers."""
+class ArrayHasher:
+    """Hashes rows of an array by their numbers."""
 
-    def __init__(self, source: NDArray[Any], digester: Digester) -> None:
-        """Digest rows of an array, and remember what it holds, to tell later if it was changed."""
-        self._source, self._digester = source, digester
+    def __init__(self, source: NDArray[Any], hasher: ItemHasher) -> None:
+        """Hash rows of an array; checksums of it show later whether it was changed."""
+        self._source, self._hasher = source, hasher
         self._step = max(1, _BLOCK * len(source) // source.nbytes)  # rows
         self._sums = [] if _is_fixed(source) else self._checksums()
 
     def __call__(self, numbers: NDArray[np.intp]) -> bytes:
-        """Return the digests; no more than a MiB is copied at a time, or a row that is larger."""
+        """Return the digests; at most a MiB is copied at a time, or one row if that is larger."""
         some = (numbers[at : at + self._step] for at in range(0, len(numbers), self._step))
-        return b"".join([self._digester.rows(self._source[each]) for each in some])
+        return b"".join([self._hasher.rows(self._source[each]) for each in some])
 
     def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return those that are in parts of the array which were changed since this was asked."""
+        """Return the rows in parts of the array that were changed since the last call."""
         import numpy as np
 
         if not self._sums:
@@ -183,7 +187,7 @@ class Rows:
         return found
 
     def _checksums(self) -> list[int]:
-        """Return a checksum of each MiB of the array, or of each row that is larger."""
+        """Return a checksum of each MiB of the array, or of each row if rows are larger."""
         import numpy as np
         from stringzilla import hash as checksum
 
@@ -195,7 +199,7 @@ class Rows:
 
 
 def _is_fixed(array: Any) -> bool:
-    """Tell whether nobody can write to what an array shows: a file mapped for reading, bytes."""
+    """Return whether nothing can change an array: it is bytes, or a file mapped for reading."""
     import numpy as np
 
     while isinstance(array, np.ndarray):
@@ -205,7 +209,7 @@ def _is_fixed(array: Any) -> bool:
     return isinstance(array, bytes) or (isinstance(array, mmap.mmap) and memoryview(array).readonly)
 
 
-def _locked(data: Any) -> Any:
+def _read_only(data: Any) -> Any:
     """Return a view of an array that cannot be written to."""
     import numpy as np
 

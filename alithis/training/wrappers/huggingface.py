@@ -1,8 +1,8 @@
-"""Datasets of Hugging Face's library: a row is the raw row, whatever is made of it on the way.
+"""Datasets of the Hugging Face library: the raw row is recorded, however it is transformed.
 
-What is mapped, filtered, shuffled, split or formatted after it was wrapped stays wrapped, and
-each of its rows is still known as the row it came from. What no longer has a row for each counts
-as all rows, and is not wrapped.
+A dataset that is mapped, filtered, shuffled, split or formatted stays wrapped, and each of its rows
+is still recorded as the raw row that it was made from. A transformation that does not make one row
+from each row counts as reading all rows, and its result is not wrapped.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from alithis.errors import SourceError
 from alithis.readers import Choice
 from alithis.readers import columns as columns_module
-from alithis.training.digester import Digester
-from alithis.training.wrappers.log import Taken
-from alithis.training.wrappers.proxy import Fed
+from alithis.training.wrappers.hasher import ItemHasher
+from alithis.training.wrappers.proxy import Wrapper
+from alithis.training.wrappers.recorder import RowRecorder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_ROW = "alithis_row"
+_ROW = "alithis_row"  # a column with row numbers, while the library reorders rows
 _SAME_ROWS = frozenset(
     (
         "add_column",
@@ -77,122 +77,124 @@ _ALL = frozenset(
         "unique",
     )
 )
-_INNER = frozenset(("_data", "_indices"))  # what the library joins datasets by
+_INNER = frozenset(("_data", "_indices"))  # attributes that the library joins datasets by
 
 
 def is_dataset(data: Any) -> bool:
-    """Tell whether something is a ``datasets.Dataset``."""
+    """Return whether an object is a ``datasets.Dataset``."""
     found = getattr(sys.modules.get("datasets"), "Dataset", None)
     return isinstance(found, type) and isinstance(data, found)
 
 
-class FedDataset(Fed):
-    """A dataset that notes which raw rows it gives."""
+class DatasetWrapper(Wrapper):
+    """A dataset that records which raw rows it returns."""
 
-    def __init__(self, data: Any, rows: NDArray[np.intp], taken: Taken) -> None:
+    def __init__(self, data: Any, numbers: NDArray[np.intp], rows: RowRecorder) -> None:
         """Wrap a dataset.
 
         Args:
-            data: it.
-            rows: for each of its rows, the number of the raw row.
-            taken: where raw rows are noted.
+            data: the dataset.
+            numbers: for each of its rows, the number of the raw row.
+            rows: records raw rows by their numbers.
         """
         super().__init__(data)
-        vars(self).update(_numbers=rows, _taken=taken)
+        vars(self).update(_numbers=numbers, _rows=rows)
 
     def __getitem__(self, key: Any) -> Any:
-        """Return rows, or a column, and note the rows; of a column, all."""
-        given = self._fed[key]
+        """Return rows, or a column, and record the rows; a column reads all rows."""
+        given = self._wrapped[key]
         if isinstance(key, str):
-            self._taken.note(self._numbers)
+            self._rows.record(self._numbers)
         else:
-            self._note(key)
+            self._record(key)
         return given
 
     def __getitems__(self, keys: list[int]) -> Any:
-        """Return a batch as PyTorch asks for it."""
-        given = self._fed.__getitems__(keys)
-        self._note(keys)
+        """Return a batch, as PyTorch asks for it."""
+        given = self._wrapped.__getitems__(keys)
+        self._record(keys)
         return given
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the rows in turn, each noted as it is asked for."""
-        for number, row in zip(self._numbers.tolist(), self._fed, strict=True):
-            self._taken.one(number)
+        """Yield the rows in turn, each recorded when it is asked for."""
+        for number, row in zip(self._numbers.tolist(), self._wrapped, strict=True):
+            self._rows.record_one(number)
             yield row
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
-        """Yield batches of rows, noted as they are asked for."""
-        batches = self._fed.iter(batch_size, drop_last_batch)
+        """Yield batches of rows, recorded when they are asked for."""
+        batches = self._wrapped.iter(batch_size, drop_last_batch)
         for start, batch in zip(range(0, len(self), batch_size), batches, strict=False):
-            self._taken.note(self._numbers[start : start + batch_size])
+            self._rows.record(self._numbers[start : start + batch_size])
             yield batch
 
     def map(self, *args: Any, **options: Any) -> Any:
-        """Make other rows: as many, in order, or what counts as all rows and is not wrapped."""
-        made = self._fed.map(*args, **options)
+        """Map the rows; if the result has another number of rows, all rows count as read."""
+        made = self._wrapped.map(*args, **options)
         if len(made) == len(self):
-            return FedDataset(made, self._numbers, self._taken)
-        self._taken.note(self._numbers)
+            return DatasetWrapper(made, self._numbers, self._rows)
+        self._rows.record(self._numbers)
         return made
 
-    def filter(self, *args: Any, **options: Any) -> FedDataset:
-        """Leave rows out."""
-        data = self._fed
+    def filter(self, *args: Any, **options: Any) -> DatasetWrapper:
+        """Filter the rows."""
+        data = self._wrapped
         if data._indices is not None:
             data = _formatted(data.with_format(None).flatten_indices(), data.format)
         kept, numbers = data.filter(*args, **options), self._numbers
         if len(kept) < len(self):
             numbers = numbers[kept._indices.column(0).to_numpy()]
-        return FedDataset(kept, numbers, self._taken)
+        return DatasetWrapper(kept, numbers, self._rows)
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute; a method that gives another dataset gives it wrapped.
+        """Return an attribute; a method that returns a dataset returns it wrapped.
 
         Raises:
-            SourceError: it is asked for to join datasets.
+            SourceError: the library tries to join this dataset with another.
         """
         if name in _INNER:
             raise SourceError(
-                "wrapped datasets are not joined by datasets' concatenate_datasets or "
-                "interleave_datasets: join them first and wrap the result, or join what is "
-                "wrapped with torch.utils.data.ConcatDataset"
+                "concatenate_datasets and interleave_datasets cannot join recorded datasets: "
+                "join them first and wrap the result, or join the recorded ones with "
+                "torch.utils.data.ConcatDataset"
             )
-        if name in _OTHER_ROWS and len(self):  # the library adds no column where there are none
+        if name in _OTHER_ROWS and len(self):  # a column cannot be added to an empty dataset
             return self._regrouped(name)
         found = super().__getattr__(name)
         if name in _SAME_ROWS | _OTHER_ROWS:
             return self._same_rows(found)
         if name in _ALL:
-            self._taken.note(self._numbers)
+            self._rows.record(self._numbers)
         return found
 
-    def _note(self, key: Any) -> None:
+    def _record(self, key: Any) -> None:
         import numpy as np
 
         if isinstance(key, range):
             key = list(key)
         if hasattr(type(key), "__index__"):
-            self._taken.one(int(self._numbers[key]))
+            self._rows.record_one(int(self._numbers[key]))
         else:
-            self._taken.note(self._numbers[key if isinstance(key, slice) else np.asarray(key, int)])
+            self._rows.record(
+                self._numbers[key if isinstance(key, slice) else np.asarray(key, int)]
+            )
 
     def _same_rows(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
         def called(*args: Any, **options: Any) -> Any:
-            return FedDataset(method(*args, **options), self._numbers, self._taken)
+            return DatasetWrapper(method(*args, **options), self._numbers, self._rows)
 
         return called
 
     def _regrouped(self, name: str) -> Callable[..., Any]:
-        """Call a method on a dataset with the rows' numbers as a column, which goes along.
+        """Call a method on a dataset that has the row numbers as one more column.
 
-        It takes no function of the caller's, and no format is applied: nobody sees the column.
+        These methods call no function of the user and apply no format, so the column stays unseen.
         """
 
-        @wraps(getattr(self._fed, name))
+        @wraps(getattr(self._wrapped, name))
         def called(*args: Any, **options: Any) -> Any:
-            tagged = self._fed.with_format(None).add_column(_ROW, self._numbers)
+            tagged = self._wrapped.with_format(None).add_column(_ROW, self._numbers)
             result = getattr(tagged, name)(*args, **options)
             if isinstance(result, dict):
                 return type(result)({split: self._untagged(part) for split, part in result.items()})
@@ -200,15 +202,15 @@ class FedDataset(Fed):
 
         return called
 
-    def _untagged(self, data: Any) -> FedDataset:
+    def _untagged(self, data: Any) -> DatasetWrapper:
         table = data.with_format("arrow").select_columns([_ROW])[:]
-        rows = _formatted(data.remove_columns(_ROW), self._fed.format)
-        return FedDataset(rows, table[_ROW].to_numpy(), self._taken)
+        rows = _formatted(data.remove_columns(_ROW), self._wrapped.format)
+        return DatasetWrapper(rows, table[_ROW].to_numpy(), self._rows)
 
 
 def _formatted(data: Any, form: dict[str, Any]) -> Any:
-    """Give a dataset the format of another with the same columns."""
-    columns = sorted(form["columns"])  # as the library has them
+    """Set the format of a dataset to that of another with the same columns."""
+    columns = sorted(form["columns"])  # the library sorts them too
     return data.with_format(
         form["type"],
         columns if len(columns) < data.num_columns else None,
@@ -217,35 +219,30 @@ def _formatted(data: Any, form: dict[str, Any]) -> Any:
     )
 
 
-def of_dataset(data: Any, taken: Taken) -> FedDataset:
-    """Wrap a dataset.
-
-    Args:
-        data: it.
-        taken: where its rows are noted by their numbers.
-    """
+def wrap_dataset(data: Any, rows: RowRecorder) -> DatasetWrapper:
+    """Wrap a dataset; ``rows`` records its rows by their numbers."""
     import numpy as np
 
-    return FedDataset(data, np.arange(len(data)), taken)
+    return DatasetWrapper(data, np.arange(len(data)), rows)
 
 
-class DatasetRows:
-    """Digests of a dataset's rows, or of a column's values, as `readers.dataset` makes them."""
+class DatasetHasher:
+    """Hashes a dataset's rows, or the values of a column, as `readers.dataset` does."""
 
-    def __init__(self, data: Any, digester: Digester) -> None:
-        """Digest rows.
+    def __init__(self, data: Any, hasher: ItemHasher) -> None:
+        """Hash rows.
 
         Raises:
-            SourceError: it has no such columns.
+            SourceError: the dataset lacks a column.
         """
-        form, point = digester.form, digester.point
-        if point is None and form.name not in ("record",):
+        form, point = hasher.form, hasher.point
+        if point is None and form.name != "record":
             raise SourceError(
-                f"point= names the column with the data points ({form.name}); "
-                f"there are {', '.join(data.column_names)}"
+                f"name the column that contains the data points ({form.name}) with point=; "
+                f"the columns are {', '.join(data.column_names)}"
             )
         if point is not None and not isinstance(point, str):
-            raise SourceError("point= names a column here")
+            raise SourceError("point= must be the name of a column of a Hugging Face dataset")
         self._form = form
         self._choice = Choice(form=form, column=point, columns=form.columns)
         columns_module.form_of(self._choice, data.features.arrow_schema, "dataset")
@@ -253,11 +250,11 @@ class DatasetRows:
         self._data = data.with_format("arrow", columns=wanted)
 
     def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return none: the rows of such a dataset do not change."""
+        """Return none: the rows of such a dataset cannot be changed."""
         return numbers[:0]
 
     def __call__(self, numbers: NDArray[np.intp]) -> bytes:
-        """Return the digests; a null in the column is no data point, and has none."""
+        """Return the digests; a row whose column is null has none."""
         from datasets.table import embed_table_storage
 
         if not len(numbers):

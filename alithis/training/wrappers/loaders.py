@@ -1,7 +1,8 @@
-"""PyTorch's DataLoader: what its batches hold is noted when they arrive, not when they are made.
+"""PyTorch's DataLoader: a batch is recorded when the training loop receives it.
 
-Workers make batches ahead that a loop which stops early never sees. So each batch of theirs carries
-the digests of its data points with it, or their numbers, and they are noted where it is taken.
+Workers make batches ahead, and a loop that stops early never receives the last ones. Therefore each
+batch from a worker carries the digests of its data points, or their numbers, and they are recorded
+in the main process when the batch arrives.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from alithis.training.wrappers.log import Log
+from alithis.training.wrappers.recorder import Recorder
 
 
 class _Pending:
-    """Takes what is noted while a batch is made, in a worker or here, until the batch is there."""
+    """Collects what is recorded while a batch is made, until the batch arrives."""
 
     _digests: list[bytes]
     _numbers: list[int]
@@ -23,14 +24,14 @@ class _Pending:
     def __init__(self) -> None:
         self.drop()
 
-    def number(self, numbers: Sequence[int]) -> None:
+    def add_numbers(self, numbers: Sequence[int]) -> None:
         self._numbers += numbers
 
-    def note(self, digests: bytes, given: int) -> None:
+    def add(self, digests: bytes, given: int) -> None:
         self._digests.append(digests)
         self._given += given
 
-    def taken(self) -> tuple[bytes, int, list[int]]:
+    def take(self) -> tuple[bytes, int, list[int]]:
         found = b"".join(self._digests), self._given, self._numbers
         self.drop()
         return found
@@ -54,7 +55,7 @@ class _Carried:
 
 
 class _Carry:
-    """A collate function that sends the digests along."""
+    """A collate function that sends the digests with the batch."""
 
     def __init__(self, collate: Callable[[Any], Any], pending: _Pending) -> None:
         self._collate, self._pending = collate, pending
@@ -63,54 +64,54 @@ class _Carry:
         try:
             batch = self._collate(items)
         finally:
-            noted = self._pending.taken()
-        return _Carried(batch, *noted)
+            pending = self._pending.take()
+        return _Carried(batch, *pending)
 
 
-def of_loader(loader: Any, log: Log, wrap: Callable[[Any, Log], Any]) -> Any:
-    """Wrap a DataLoader: the result is one, of a class derived from its own.
+def wrap_loader(loader: Any, recorder: Recorder, wrap: Callable[[Any, Recorder], Any]) -> Any:
+    """Wrap a DataLoader: the result is a DataLoader of a class derived from its class.
 
     Args:
-        loader: PyTorch's DataLoader, or one of a class derived from it.
-        log: where data points are noted.
-        wrap: wraps the loader's dataset, given the log to note in.
+        loader: a PyTorch DataLoader.
+        recorder: records data points.
+        wrap: wraps the loader's dataset, given the recorder to use.
     """
     pending = _Pending()
     inner, outer = copy.copy(loader), copy.copy(loader)
-    carrying = Log(log.ledger, log.digester, pending)
+    carrying = Recorder(recorder.fed_log, recorder.hasher, pending)
     vars(inner).update(dataset=wrap(loader.dataset, carrying), _iterator=None)
     if loader.num_workers:
         vars(inner).update(collate_fn=_Carry(loader.collate_fn, pending))
-    vars(outer).update(dataset=wrap(loader.dataset, log), _iterator=None)
-    vars(outer).update(_fed_inner=inner, _fed_pending=pending, _fed_log=log)
+    vars(outer).update(dataset=wrap(loader.dataset, recorder), _iterator=None)
+    vars(outer).update(_recorded=inner, _pending=pending, _recorder=recorder)
     outer.__class__ = _derived(type(loader))
     return outer
 
 
 def _derived(kind: Any) -> Any:
-    """Return a class of loaders that hand out what arrives, and note it."""
+    """Return a class of loaders that record the batches that arrive."""
 
     def arriving(self: Any) -> Iterator[Any]:
-        if "_fed_inner" not in vars(self):  # made anew, by a framework, on our dataset
+        if "_recorded" not in vars(self):  # a framework made a new loader of our wrapped dataset
             return iter(kind.__iter__(self))
-        return _Arriving(iter(self._fed_inner), self._fed_pending, self._fed_log)
+        return _Arriving(iter(self._recorded), self._pending, self._recorder)
 
     def set_on_both(self: Any, name: str, value: Any) -> None:
         kind.__setattr__(self, name, value)
-        inner = vars(self).get("_fed_inner")
+        inner = vars(self).get("_recorded")
         if inner is not None and not name.startswith("_"):
             carried = name == "collate_fn" and inner.num_workers
-            setattr(inner, name, _Carry(value, self._fed_pending) if carried else value)
+            setattr(inner, name, _Carry(value, self._pending) if carried else value)
 
     methods = {"__iter__": arriving, "__setattr__": set_on_both, "__module__": kind.__module__}
     return type(kind.__name__, (kind,), methods)
 
 
 class _Arriving:
-    """The batches that arrive, each noted then; what one that failed left behind is not."""
+    """The batches that arrive, each recorded then; a batch that failed is not."""
 
-    def __init__(self, batches: Any, pending: _Pending, log: Log) -> None:
-        self._batches, self._pending, self._log = batches, pending, log
+    def __init__(self, batches: Any, pending: _Pending, recorder: Recorder) -> None:
+        self._batches, self._pending, self._recorder = batches, pending, recorder
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -128,9 +129,9 @@ class _Arriving:
             digests, given, numbers = batch.digests, batch.given, batch.numbers
             batch = batch.batch
         else:
-            digests, given, numbers = self._pending.taken()
-        if self._log.taken is not None and numbers:
-            self._log.taken.later(numbers)
+            digests, given, numbers = self._pending.take()
+        if self._recorder.rows is not None and numbers:
+            self._recorder.rows.queue(numbers)
         else:
-            self._log.note(digests, given)
+            self._recorder.add(digests, given)
         return batch

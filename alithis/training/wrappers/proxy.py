@@ -1,56 +1,57 @@
-"""What every wrapped object has: it passes for an object of the type that it wraps."""
+"""The base class of wrappers: an object that passes for the one that it wraps."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-class Fed:
-    """Stands for an object, and notes what it gives.
+class Wrapper:
+    """Stands in for an object, and records the data points that are read from it.
 
-    ``isinstance`` takes it for the object's type, as frameworks want it; code in C does not, and
-    asks for items or for the whole, which is noted then.
+    Frameworks check types with ``isinstance``, which accepts a wrapper as an object of the wrapped
+    type. Code in C reads memory instead, so it has to ask for items or the whole array, and the
+    wrapper records that.
     """
 
-    _fed: Any
+    _wrapped: Any
 
     def __init__(self, data: Any) -> None:
         """Wrap an object."""
-        object.__setattr__(self, "_fed", data)
+        object.__setattr__(self, "_wrapped", data)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
-        """The wrapped object's."""
-        found: type[Any] = type(self._fed)
+        """The wrapped object's class."""
+        found: type[Any] = type(self._wrapped)
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as what it is, not as what it passes for."""
+        """Pickle the wrapper; pickle would take it for the wrapped type."""
         return _restored, (type(self), dict(vars(self)))
 
     def __len__(self) -> int:
-        """Return what the object returns."""
-        return len(self._fed)
+        """Return the wrapped object's length."""
+        return len(self._wrapped)
 
     def __repr__(self) -> str:
-        """Show that it is wrapped."""
-        return f"Fed({self._fed!r})"
+        """Show that the object is wrapped."""
+        return f"Recorded({self._wrapped!r})"
 
     def __getattr__(self, name: str) -> Any:
-        """Return the object's own attribute: what is read there is not noted."""
-        if (name.startswith("__") and name.endswith("__")) or "_fed" not in vars(self):
+        """Return the wrapped object's attribute; what is read through it is not recorded."""
+        if (name.startswith("__") and name.endswith("__")) or "_wrapped" not in vars(self):
             raise AttributeError(name)
-        return getattr(self._fed, name)
+        return getattr(self._wrapped, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute of the object, such as its transform."""
+        """Set an attribute of the wrapped object, such as its transform."""
         if name in vars(self):
             object.__setattr__(self, name, value)
         else:
-            setattr(self._fed, name, value)
+            setattr(self._wrapped, name, value)
 
 
-def _restored(kind: type[Fed], state: dict[str, Any]) -> Any:
+def _restored(kind: type[Wrapper], state: dict[str, Any]) -> Any:
     made = object.__new__(kind)
     vars(made).update(state)
     return made

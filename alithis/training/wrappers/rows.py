@@ -1,91 +1,51 @@
-"""Which rows of an array or tensor a key picks, and which of its attributes give none."""
+"""Which rows of an array or tensor an index selects."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alithis.training.wrappers.log import Taken
+from alithis.training.wrappers.recorder import RowRecorder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ABOUT = frozenset(
-    (
-        "shape",
-        "dtype",
-        "ndim",
-        "size",
-        "nbytes",
-        "itemsize",
-        "strides",
-        "flags",
-        "device",
-        "is_cuda",
-        "layout",
-        "names",
-        "dim",
-        "numel",
-        "requires_grad",
-        "is_sparse",
-        "is_floating_point",
-        "element_size",
-    )
-)
-"""Attributes that tell of an array and give nothing of it."""
 
-
-IN_PLACE = (
-    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
-    *("lshift", "rshift", "and", "xor", "or"),
-)
-"""Operators that can write to their left side."""
-
-
-def refused(*_: Any) -> None:
-    """Refuse to write to what is fed, in place of whatever would.
-
-    Raises:
-        TypeError: always.
-    """
-    raise TypeError("what is fed cannot be written to: compute another, as in x = x / 255")
-
-
-def note_rows(taken: Taken, data: Any, key: Any, given: Any = None) -> None:
-    """Note the rows that a key picks.
+def record_index(recorder: RowRecorder, data: Any, key: Any, given: Any = None) -> None:
+    """Record the rows that an index selects.
 
     Args:
-        taken: where they are noted by number.
+        recorder: records rows by their numbers.
         data: the array or tensor; axis 0 counts data points.
-        key: what it was asked for, with success.
-        given: what it gave, if that are the data points themselves.
+        key: the index, which ``data`` accepted.
+        given: what ``data[key]`` returned, if its rows are the data points themselves.
     """
     import numpy as np
 
     if isinstance(key, str) or (isinstance(key, list) and key and isinstance(key[0], str)):
-        taken.all()  # fields
+        recorder.record_all()  # a field of a structured array
     elif isinstance(key, np.ndarray) and key.ndim == 1 and key.dtype.kind == "i":
-        taken.note(key, given if isinstance(given, np.ndarray) else None)
+        recorder.record(key, given if isinstance(given, np.ndarray) else None)
     elif isinstance(key, int | np.integer) and not isinstance(key, bool):
-        taken.one(int(key))
+        recorder.record_one(int(key))
     else:
-        taken.note(_numbers(_rows(key, data), len(data)))
+        recorder.record(_numbers(_row_index(key, data), len(data)))
 
 
-def _numbers(rows: Any, count: int) -> NDArray[np.intp]:
-    """Return the numbers of rows that are picked along axis 0."""
+def _numbers(index: Any, count: int) -> NDArray[np.intp]:
+    """Return the numbers of the rows that an index along axis 0 selects."""
     import numpy as np
 
-    if isinstance(rows, slice):
-        return np.arange(*rows.indices(count))
-    if isinstance(rows, np.ndarray) and rows.dtype.kind == "i":
-        return rows.reshape(-1)
-    numbers: NDArray[np.intp] = np.atleast_1d(np.arange(count)[rows]).reshape(-1)
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count))
+    if isinstance(index, np.ndarray) and index.dtype.kind == "i":
+        return index.reshape(-1)
+    numbers: NDArray[np.intp] = np.atleast_1d(np.arange(count)[index]).reshape(-1)
     return numbers
 
 
-def _rows(key: Any, data: Any) -> Any:
-    """Return the part of a key that picks along axis 0."""
+def _row_index(key: Any, data: Any) -> Any:
+    """Return the part of an index that applies to axis 0."""
     import numpy as np
 
     first = key[0] if isinstance(key, tuple) and key else key
@@ -98,7 +58,8 @@ def _rows(key: Any, data: Any) -> Any:
     if isinstance(first, np.ndarray) and first.ndim:
         axes = tuple(range(1, first.ndim))
         return first.any(axis=axes) if first.dtype == bool else first
-    # None, an ellipsis, …: let NumPy say which row each element that it gives is of.
+    # None, an ellipsis, …: NumPy's own rules decide. Index an array of the same shape in which
+    # each element is the number of its row.
     shape = tuple(data.shape)
     rows = np.arange(len(data)).reshape(-1, *[1] * (len(shape) - 1))
     return np.unique(np.broadcast_to(rows, shape)[key])

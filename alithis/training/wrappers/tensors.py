@@ -1,8 +1,8 @@
-"""PyTorch's tensors whose rows are fed.
+"""PyTorch tensors whose rows are data points.
 
-Code in C looks at a tensor's memory, so nothing may only pass for one. A fed tensor is of a class
-derived from PyTorch's, which leaves to it each function that it is given to (PyTorch's notes,
-"Extending PyTorch": ``__torch_function__``).
+PyTorch's code in C reads a tensor's memory directly, so a proxy object would not do. A wrapped
+tensor has a class derived from PyTorch's: PyTorch then calls ``__torch_function__`` for every
+function that gets such a tensor (PyTorch's notes, "Extending PyTorch").
 """
 
 from __future__ import annotations
@@ -11,55 +11,48 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from alithis.training.wrappers.log import Taken
-from alithis.training.wrappers.rows import ABOUT, IN_PLACE, note_rows, refused
-
-_SHOWN = ABOUT | {
-    *("__len__", "__hash__", "__repr__", "__str__", "__format__", "__dir__", "name"),
-    *("is_contiguous", "stride", "storage_offset", "get_device", "output_nr", "dense_dim"),
-    *("is_leaf", "grad", "grad_fn", "retains_grad", "requires_grad_", "share_memory_"),
-    *("is_meta", "is_cpu", "is_mps", "is_mkldnn", "is_quantized", "is_nested", "is_complex"),
-    *("is_sparse_csr", "is_shared", "is_pinned", "is_conj", "is_neg", "is_inference"),
-}
+from alithis.training.wrappers.operators import DESCRIBING_TENSOR, WRITING, refuse_write
+from alithis.training.wrappers.recorder import RowRecorder
+from alithis.training.wrappers.rows import record_index
 
 
-def of_tensor(data: Any, taken: Taken) -> Any:
-    """Wrap a tensor: of what computes with it, all rows are taken.
+def wrap_tensor(data: Any, rows: RowRecorder) -> Any:
+    """Wrap a tensor: a function that computes with it reads all rows.
 
     Args:
         data: the tensor; axis 0 counts data points.
-        taken: where they are noted by number.
+        rows: records rows by their numbers.
     """
     import torch
 
-    fed: Any = torch.Tensor._make_subclass(_kind(), data.detach())
-    fed._plain, fed._taken = data, taken
-    return fed
+    wrapped: Any = torch.Tensor._make_subclass(_tensor_class(), data.detach())
+    wrapped._plain, wrapped._rows = data, rows
+    return wrapped
 
 
-def is_fed(data: Any) -> bool:
-    """Tell whether something is a tensor that was wrapped."""
+def is_wrapped(data: Any) -> bool:
+    """Return whether an object is a wrapped tensor."""
     return hasattr(type(data), "__alithis__")
 
 
 @cache
-def _kind() -> Any:
-    """Return the class; PyTorch is loaded where there is a tensor to wrap."""
+def _tensor_class() -> Any:
+    """Return the class; it is made when PyTorch is loaded, as then there is a tensor to wrap."""
     import torch
 
-    # Where PyTorch is not installed, its classes are of no type that a checker knows.
-    class FedTensor(torch.Tensor):  # type: ignore[misc, unused-ignore]
+    # Without PyTorch installed, a type checker does not know its classes.
+    class TensorWrapper(torch.Tensor):  # type: ignore[misc, unused-ignore]
         __alithis__ = True
         _plain: Any
-        _taken: Taken
+        _rows: RowRecorder
 
         def __getitem__(self, key: Any) -> Any:
-            """Return what the tensor returns, and note the rows."""
+            """Return what the tensor returns, and record the rows."""
             given = self._plain[key]
-            if type(key) is int:  # as DataLoaders ask, row by row: it has to be quick
-                self._taken.one(key)
+            if type(key) is int:  # DataLoaders ask for one row at a time, so this has to be fast
+                self._rows.record_one(key)
             else:
-                _note(self._taken, self._plain, key)
+                _record(self._rows, self._plain, key)
             return given
 
         def __iter__(self) -> Iterator[Any]:
@@ -67,63 +60,69 @@ def _kind() -> Any:
             return (self[index] for index in range(len(self)))
 
         def __reduce_ex__(self, _: Any) -> Any:
-            """Pickle the tensor and where it is noted."""
-            return of_tensor, (self._plain, self._taken)
+            """Pickle the tensor and its recorder."""
+            return wrap_tensor, (self._plain, self._rows)
 
         @classmethod
         def __torch_function__(
             cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            """Call a function of PyTorch's on the tensor itself."""
-            found: list[FedTensor] = []
+            """Call a PyTorch function with the plain tensors."""
+            found: list[TensorWrapper] = []
             args, kwargs = _plain(args, found), _plain(kwargs or {}, found)
-            if not found:  # it is where PyTorch does not say; what reads it comes here again
+            # PyTorch does not show the wrapped tensor in some calls (an argument of an argument).
+            # Functions inside that read it come here again.
+            if not found:
                 with torch._C.DisableTorchFunctionSubclass():
                     return func(*args, **kwargs)
             name = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__
-            if _writes(name) and name not in _SHOWN and args and args[0] is found[0]._plain:
-                refused()
+            first = args[0] if args else None
+            if _writes(name) and name not in DESCRIBING_TENSOR and first is found[0]._plain:
+                refuse_write()
             given = func(*args, **kwargs)
-            for fed in found:
-                if given is fed._plain:  # as of `contiguous` where it is that already
-                    return fed
-            if name not in _SHOWN and not (name == "type" and len(args) + len(kwargs) == 1):
-                for fed in found:
-                    fed._taken.all()
+            for wrapped in found:
+                if given is wrapped._plain:  # `contiguous` returns a contiguous tensor itself
+                    return wrapped
+            is_type_name = name == "type" and len(args) + len(kwargs) == 1
+            if name not in DESCRIBING_TENSOR and not is_type_name:
+                for wrapped in found:
+                    wrapped._rows.record_all()
             return given
 
-        __torch_dispatch__ = __torch_function__  # of what C passes by, such as torch.vmap
+        __torch_dispatch__ = (
+            __torch_function__  # for callers in C that skip the other one, such as torch.vmap
+        )
 
-    for name in ("setitem", *(f"i{operator}" for operator in IN_PLACE)):
-        setattr(FedTensor, f"__{name}__", refused)
-    return FedTensor
+    for name in WRITING:
+        setattr(TensorWrapper, name, refuse_write)
+    return TensorWrapper
 
 
 def _writes(name: str) -> bool:
-    """Tell whether a function writes to its first argument, by its name: PyTorch's convention."""
+    """Return whether a function writes to its first argument, by PyTorch's naming convention."""
     return name.endswith("_") and not name.endswith("__")
 
 
-def _note(taken: Taken, data: Any, key: Any) -> None:
-    """Note the rows that a key picks: as NumPy reads it, but for what PyTorch reads otherwise."""
+def _record(rows: RowRecorder, data: Any, key: Any) -> None:
+    """Record the rows that an index selects; PyTorch and NumPy differ in a few kinds of index."""
     if isinstance(key, list) and any(map(_is_part, key)):
-        taken.note(_picked(data, key))
+        rows.record(_selected(data, key))
         return
     try:
         key = tuple(map(_index, key)) if isinstance(key, tuple) else _index(key)
-    except RuntimeError:  # it is a tensor of no memory, within torch.vmap
-        taken.all()
+    except RuntimeError:  # within torch.vmap, a tensor has no memory
+        rows.record_all()
     else:
-        note_rows(taken, data, key)
+        record_index(rows, data, key)
 
 
 def _is_part(key: Any) -> bool:
-    """Tell whether a list that holds this may be a key of several axes: releases differ there."""
+    """Return whether a list with this element may index several axes: PyTorch's releases differ."""
     return isinstance(key, list | tuple | slice | None | type(...)) or getattr(key, "ndim", 0) > 0
 
 
-def _picked(data: Any, key: Any) -> Any:
-    """Let PyTorch say which rows a key picks: the number of the row in each element's place."""
+def _selected(data: Any, key: Any) -> Any:
+    """Return the rows that an index selects: PyTorch indexes a tensor of row numbers with it."""
     import torch
 
     numbers = torch.arange(len(data)).reshape(-1, *[1] * (data.ndim - 1))
@@ -143,8 +142,8 @@ def _index(key: Any) -> Any:
 
 
 def _plain(value: Any, found: list[Any]) -> Any:
-    """Put tensors in the place of fed ones, which are added to those found."""
-    if is_fed(value):
+    """Replace wrapped tensors by plain ones, and add the wrapped ones to ``found``."""
+    if is_wrapped(value):
         found.append(value)
         return value._plain
     if isinstance(value, list | tuple):

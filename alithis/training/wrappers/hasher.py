@@ -1,7 +1,7 @@
-"""What a training loop is fed → the digests of data points, under a manifest's canonical form.
+"""Hash the items of a training loop as data points, in a manifest's canonical form.
 
-What has no such form is refused rather than guessed at: an image that was made floating-point
-numbers, say, is no longer what the manifest commits to.
+An item without that form is refused: an image that was converted to floating-point numbers, say,
+no longer has the digest that the manifest lists, and must not be recorded as if it had none of it.
 """
 
 from __future__ import annotations
@@ -20,63 +20,68 @@ from alithis.readers import of_array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Point = str | int | Callable[[Any], Any]
-"""What of an item is the data point: a key or position in it, or a function of it."""
+Selector = str | int | Callable[[Any], Any]
+"""Which part of an item is the data point: a key or position in it, or a function of it."""
 
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
-_HELP = "point= tells which part of an item is the data point, source= where the points are"
+_HELP = (
+    "choose the part of an item that is the data point with point=, "
+    "or pass the original data with source="
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Digester:
-    """Makes digests of items.
+class ItemHasher:
+    """Hashes items.
 
     Attributes:
         form: the manifest's canonical form.
-        point: what of an item is the data point; None for the first of a tuple, or else all.
+        point: which part of an item is the data point; None for the first element of a tuple, and
+            otherwise the whole item.
     """
 
     form: Form
-    point: Point | None = None
+    point: Selector | None = None
 
     def item(self, item: Any) -> bytes:
         """Return the digest of an item's data point, 32 bytes.
 
         Args:
-            item: bytes (as stored), a path of a file, a text, an image of Pillow's, an array or
-                tensor, or a mapping, as the form has it.
+            item: bytes (as stored), the path of a file, a text, a Pillow image, an array or
+                tensor, or a mapping, depending on the form.
 
         Raises:
-            SourceError: it has no such form.
+            SourceError: the item does not have the form.
         """
         if type(item) is str and self.point is None and self.form.name == "text":
-            return hashing.of_bytes(text.text(item))  # of all the usual one: it is quick
-        return self._digest(self._taken(item))
+            return hashing.of_bytes(text.text(item))  # the most frequent case, made fast
+        return self._digest(self._selected(item))
 
     def batch(self, batch: Any) -> bytes:
         """Return the digests of a batch's data points, joined.
 
         Args:
-            batch: data points along axis 0 of an array or tensor, or in a list; or a mapping
-                that has them, a tuple, or a list of arrays, whose first they are.
+            batch: an array or tensor whose axis 0 counts data points, or a list of them; or a
+                mapping, a tuple or a list of arrays that contains such an array or list: by
+                default as its first element.
 
         Raises:
-            SourceError: as `item` does.
+            SourceError: a data point does not have the form.
         """
-        points = self._taken(batch)
+        points = self._selected(batch)
         if self.point is None and isinstance(points, list) and points and _is_column(points[0]):
             points = points[0]
         if (array := _array(points)) is not None and array.ndim:
             return self.rows(array)
         if isinstance(points, Mapping) or not isinstance(points, Sequence):
-            raise SourceError(f"a batch that is a {_kind(points)}, no array or list; {_HELP}")
+            raise SourceError(f"a batch must be an array or a list, not a {_kind(points)}; {_HELP}")
         return b"".join(map(self._digest, points))
 
     def rows(self, rows: NDArray[Any]) -> bytes:
         """Return the digests of an array's rows (axis 0), joined.
 
         Raises:
-            SourceError: they are no data points of the form.
+            SourceError: they do not have the form.
         """
         if not len(rows):
             return b""
@@ -86,7 +91,7 @@ class Digester:
             return of_array(self._raster(rows, 1))
         return b"".join(map(self._digest, rows.tolist()))
 
-    def _taken(self, item: Any) -> Any:
+    def _selected(self, item: Any) -> Any:
         if self.point is None:
             return item[0] if isinstance(item, tuple) and item else item
         if callable(self.point):
@@ -94,7 +99,9 @@ class Digester:
         try:
             return item[self.point]
         except (KeyError, IndexError, TypeError) as error:
-            names = f": it has {', '.join(map(str, item))}" if isinstance(item, Mapping) else ""
+            names = (
+                f": its keys are {', '.join(map(str, item))}" if isinstance(item, Mapping) else ""
+            )
             raise SourceError(f"no {self.point!r} in a {_kind(item)}{names}"[:300]) from error
 
     def _digest(self, value: Any) -> bytes:
@@ -114,21 +121,19 @@ class Digester:
             return record.record(dict(record.taken(value, self.form.columns)))
         if name == "sample" and isinstance(value, Mapping):
             return _sample(value)
-        if name == "pixels" and hasattr(value, "getbands"):  # Pillow's
+        if name == "pixels" and hasattr(value, "getbands"):  # a Pillow image
             return self.form.raster(value)
         if name in ("bytes", "pixels") and (array := _array(value)) is not None:
             return _little_endian(self._raster(array, 0) if name == "pixels" else array)
-        raise SourceError(
-            f"a {_kind(value)} was fed, which is no data point of the form {name}; {_HELP}"
-        )
+        raise SourceError(f"a {_kind(value)} is not a data point of the form {name}; {_HELP}")
 
     def _raster(self, array: NDArray[Any], first: int) -> NDArray[Any]:
-        """Return images as rows of samples, interleaved.
+        """Return images with their channels last, as the form ``pixels`` has them.
 
         Args:
-            array: 8-bit samples of (…, height, width), (…, height, width, channels) or, as
-                PyTorch has them, (…, channels, height, width).
-            first: axes before these.
+            array: 8-bit samples of shape (…, height, width), (…, height, width, channels) or,
+                as in PyTorch, (…, channels, height, width).
+            first: number of axes before these.
         """
         form, shape = self.form, list(array.shape[first:])
         channels = _CHANNELS[str(form.mode)]
@@ -141,7 +146,7 @@ class Digester:
         fits = len(array.shape) == first + 3 and depth == channels
         if array.dtype.name != "uint8" or not fits:
             raise SourceError(
-                f"{array.dtype} of shape {tuple(shape)} was fed, which are no pixels of mode "
+                f"an array of {array.dtype} and shape {tuple(shape)} is not an image of mode "
                 f"{form.mode}; {_HELP}"
             )
         form.check_size(width, height)
@@ -149,24 +154,24 @@ class Digester:
 
 
 def _sample(value: Mapping[Any, Any]) -> bytes:
-    """Return the canonical form of a sample as WebDataset's readers give it undecoded."""
+    """Return the canonical form of a sample that WebDataset's readers return undecoded."""
     members = {}
     for name, data in value.items():
         if isinstance(name, str) and name.startswith("__"):
             continue
         if not isinstance(name, str) or not isinstance(data, bytes):
-            raise SourceError(f"a sample has bytes by extension, not {name!r}: {_kind(data)}")
+            raise SourceError(f"a sample has bytes for each extension, not {name!r}: {_kind(data)}")
         members[name] = hashlib.sha256(data).hexdigest()
     return record.sample(members)
 
 
 def _array(value: Any) -> NDArray[Any] | None:
-    """Return an array, a tensor or a number of theirs as an array; None for anything else."""
+    """Return an array, a tensor or a scalar of theirs as an array; None for anything else."""
     import numpy as np
 
     if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value)
-    if hasattr(value, "detach") and hasattr(value, "cpu"):  # PyTorch's
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a PyTorch tensor
         return np.asarray(value.detach().cpu())
     return None
 
@@ -177,12 +182,12 @@ def _is_column(value: Any) -> bool:
 
 
 def _little_endian(array: NDArray[Any]) -> bytes:
-    """Return little-endian bytes in C order, those that `readers.of_array` hashes."""
+    """Return little-endian bytes in C order, the bytes that `readers.of_array` hashes."""
     dtype = array.dtype
     if dtype.kind not in "biuf" or dtype.char == "g" or not array.size:
         raise SourceError(
-            f"{dtype} of shape {array.shape} was fed, which has no bytes that are the same on "
-            f"every machine; {_HELP}"
+            f"values of type {dtype} and shape {array.shape} do not have the same bytes on every "
+            f"machine; {_HELP}"
         )
     return array.astype(dtype.newbyteorder("<"), "C", copy=False).tobytes()
 
