@@ -73,7 +73,7 @@ export function gradeWords({ grade, transcript }, target) {
 export function formWords(form) {
   if (form.name === "bytes") return "files, byte by byte";
   if (form.name === "text") return "texts, whatever their Unicode spelling";
-  if (form.name === "record") return "rows, as canonical JSON";
+  if (form.name === "record") return "rows, by their values";
   if (form.name === "sample") return "samples of several files";
   const size = form.width && form.height ? `, ${form.width} × ${form.height}` : "";
   return `pictures, pixel by pixel (${{ L: "grey", RGB: "colour", RGBA: "colour with transparency" }[form.mode ?? "L"]}${size})`;
@@ -88,9 +88,9 @@ export function marks(token) {
   const found = [];
   if (token.disordered)
     found.push(
-      "Shown to be out of order: somebody proved that its entries do not ascend, so its absences prove nothing.",
+      "Out of order: somebody proved that its published list is not sorted, so it cannot show that anything is absent.",
     );
-  if (token.withdrawn) found.push("Withdrawn by its owner, who stands by it no more. The record stays.");
+  if (token.withdrawn) found.push("Withdrawn by its owner. The record stays.");
   if (token.supersededBy) found.push(`Replaced by a newer version, token ${token.supersededBy}.`);
   if (token.openClaims) found.push(`${counted(token.openClaims, "claim")} against it that nobody has answered.`);
   return found;
