@@ -251,7 +251,7 @@ def test_what_is_on_this_machine_alone_is_not_minted(live, addresses, tmp_path):
     assert (nowhere.returncode, own.returncode) == (2, 2)
     said = nowhere.stderr.splitlines()[-1]
     assert "no host is named where others can read it: give --at HOST" in said
-    assert "--unpublished mints it" in said
+    assert "--unpublished does without" in said
     assert "kubo 127.0.0.1:5001 is not public" in own.stderr
     assert not (tmp_path / "store").exists()
 
@@ -260,4 +260,4 @@ def test_a_live_network_gets_no_sample(live, addresses):
     result = run_live(live, "mint_dataset", "--account", RICH, "--yes")
 
     assert result.returncode == 2
-    assert "which MANIFEST?" in result.stderr
+    assert "give a MANIFEST: the sample is for local chains only" in result.stderr
