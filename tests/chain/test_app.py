@@ -182,6 +182,6 @@ def test_a_port_that_is_taken(tmp_path):
             said, _ = second.process.communicate(timeout=60)
             assert second.process.returncode == 2
             assert "cannot listen: Address already in use" in said
-            assert "--host and --port take others" in said
+            assert "Choose another address with" in said
             assert second.left() == []
         assert (tmp_path / "two" / "registry.json").exists()  # and so the next run is quick
