@@ -264,4 +264,4 @@ def test_a_live_network_gets_no_sample(live, addresses):
     result = run_live(live, "mint_dataset", "--account", RICH, "--yes")
 
     assert result.returncode == 2
-    assert "give a MANIFEST" in result.stderr
+    assert "give a MANIFEST: the sample is for local chains only" in result.stderr
