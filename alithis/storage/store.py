@@ -24,10 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import filelock
 import platformdirs
 
-from alithis.base.files import flush, sync_folder
+from alithis.base.files import flush, lock_file, read_at, sync_folder
 from alithis.errors import (
     AlithisError,
     FormatError,
@@ -160,10 +159,13 @@ class StoredFile:
 
     def _pieces(self, start: int, end: int) -> Iterator[bytes]:
         while start < end:
-            with _storage_errors(f"cannot read {self._path}"):
-                piece = os.pread(self._file.fileno(), min(end - start, _BLOCK), start)
+            length = min(end - start, _BLOCK)
+            try:
+                piece = read_at(self._file.fileno(), start, length, self._path)
+            except SourceError as error:
+                raise StorageError(str(error)) from error
             if not piece:
-                raise StorageError(f"{self._path}: was cut while it was read")
+                raise StorageError(f"{self._path}: was truncated while it was read")
             start += len(piece)
             yield piece
 
@@ -238,7 +240,9 @@ class Store:
             _make_directory(self._incoming)
             self._sweep()
             path, had = self._incoming / f"{cid}.part", self.has(cid)
-            with _lock(self._incoming / f"{cid}.lock"):
+            # Without locks (some network file systems) two runs could mix what they write; such a
+            # mixture has another CID, and is not stored.
+            with lock_file(self._incoming / f"{cid}.lock", wait=True):
                 if self.has(cid) and not had:  # another run has just stored it
                     return describe(self._place(cid))
                 with open(path, "r+b", opener=_open_or_create) as file:
@@ -693,25 +697,6 @@ def _incoming_file(folder: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
             yield path, file
     finally:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Wait until no other run has a lock, and hold it; it ends with the process, however it ends.
-
-    The lock file is removed while the lock is still held: whoever waited for it sees that its file
-    has no name left, and begins again. On Windows, where an open file cannot be removed, it stays
-    until the next sweep.
-    """
-    lock = filelock.FileLock(path)
-    with suppress(OSError):  # a file system without locks: a mixture of two runs has another CID
-        lock.acquire()
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        lock.release()
 
 
 def _open_or_create(path: str, flags: int) -> int:

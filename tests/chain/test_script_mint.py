@@ -175,7 +175,7 @@ def test_a_link_that_is_none_is_one_clear_line(run, folder, text, said):
 def test_a_link_to_no_token(run, folder):
     error = run(mint_dataset, folder, "--link", "derived_from=9", status=2).stderr
 
-    assert "the registry holds no token 9" in error
+    assert "the registry has no token 9" in error
 
 
 def test_the_contracts_refusal_is_said_in_words(run, folder):

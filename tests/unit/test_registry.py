@@ -194,7 +194,7 @@ class TestReading:
         ],
     )
     def test_no_such_token(self, reader, read, id):
-        with pytest.raises(NoTokenError, match=f"holds no token {id}"):
+        with pytest.raises(NoTokenError, match=f"has no token {id}"):
             read(reader, id)
 
     def test_many_tokens_take_few_requests(self, registry, transport, owner, monkeypatch):
@@ -311,7 +311,7 @@ class TestEvidence:
         lying._transport = Lying(
             transport, selector("record"), lambda real: f"{real[:-128]}{1:064x}{real[-64:]}"
         )
-        with pytest.raises(RegistryError, match="1 claims against token 1 are too many"):
+        with pytest.raises(RegistryError, match="token 1 has 1 claims"):
             lying.claims(1)
 
 
@@ -329,18 +329,18 @@ class TestFinding:
 
     def test_contract_without_erc165(self, chain):
         chain.codes[NOBODY] = reverting
-        with pytest.raises(NoRegistryError, match="is no Alithis registry"):
+        with pytest.raises(NoRegistryError, match="is not an Alithis registry"):
             Registry(chain, NOBODY)
 
     def test_contract_that_answers_everything_with_nothing(self, chain):
         chain.codes[NOBODY] = lambda _: b""
-        with pytest.raises(NoRegistryError, match="is no Alithis registry"):
+        with pytest.raises(NoRegistryError, match="is not an Alithis registry"):
             Registry(chain, NOBODY)
 
     def test_contract_that_says_yes_to_everything(self, chain):
         """ERC-165: what claims the interface 0xffffffff has not understood the question."""
         chain.codes[NOBODY] = lambda _: (1).to_bytes(32)
-        with pytest.raises(NoRegistryError, match="the contract is no Alithis registry"):
+        with pytest.raises(NoRegistryError, match="the contract is not an Alithis registry"):
             Registry(chain, NOBODY)
 
     def test_erc165_contract_of_another_kind(self, transport, registry):
@@ -350,7 +350,7 @@ class TestFinding:
                 params = [call, *params[1:]]
             return transport.request(method, params)
 
-        with pytest.raises(NoRegistryError, match="is no Alithis registry"):
+        with pytest.raises(NoRegistryError, match="is not an Alithis registry"):
             Registry(Script(other_interface), registry.address)
 
     @pytest.mark.parametrize(
@@ -497,7 +497,7 @@ class TestEvents:
             return []
 
         crumbling = Registry(Script(crumbs), reader.address)
-        with pytest.raises(RegistryError, match="too small pieces"):
+        with pytest.raises(RegistryError, match="too few blocks"):
             list(crumbling.events(to_block=1 << 40))
 
     def test_node_that_breaks_off_is_not_asked_for_less(self, reader, transport):
@@ -608,7 +608,7 @@ class TestLies:
         lying = self.lying(
             reader, transport, selector("record"), lambda real: "0x" + f"{2:064x}" + real[66:]
         )
-        with pytest.raises(RegistryError, match=r"Kind 2 .*upgrade alithis"):
+        with pytest.raises(RegistryError, match="does not know Kind 2: upgrade alithis"):
             lying.record(3)
 
     def test_link_of_an_unknown_relation(self, reader, transport):
@@ -616,7 +616,7 @@ class TestLies:
         lying = self.lying(
             reader, transport, selector("links"), lambda real: real[:-128] + f"{7:064x}{0:064x}"
         )
-        with pytest.raises(RegistryError, match="Relation 7 "):
+        with pytest.raises(RegistryError, match="Relation 7: "):
             lying.links(3)
 
     def test_uri_of_another_scheme(self, reader, transport):
@@ -656,9 +656,9 @@ class TestLies:
 
     def test_more_tokens_than_can_be(self, reader, transport):
         lying = self.lying(reader, transport, selector("totalSupply"), lambda _: "0x" + "f" * 64)
-        with pytest.raises(RegistryError, match="too many"):
+        with pytest.raises(RegistryError, match="can be read"):
             lying.tokens()
-        with pytest.raises(RegistryError, match="too many"):
+        with pytest.raises(RegistryError, match="can be read"):
             lying.linked_from(1)
 
     @pytest.mark.parametrize("id", ["", "0x", "0xzz", "0x" + "1" * 65, 314, None, -1, [], "0x1\n"])
@@ -860,7 +860,7 @@ class TestForeignTransports:
             except TransportError as error:
                 raise RevertedError(error.data) from error
 
-        with pytest.raises(NoTokenError, match="holds no token 77"):
+        with pytest.raises(NoTokenError, match="has no token 77"):
             Registry(Script(foreign), reader.address).record(77)
 
     def test_other_reverts_are_not_taken_for_it(self, reader, transport):
@@ -1015,9 +1015,9 @@ BAD_ANSWERS = {
     "forbidden": (send(b"{}", 403), "HTTP 403"),
     "broken": (send(b"", 500), "HTTP 500"),
     "too many requests": (send(b"", 429), "HTTP 429, too many requests"),
-    "other id": (answer(id=99, result="0x1"), "something else than it was asked"),
-    "id as text": (answer(id="1", result="0x1"), "something else than it was asked"),
-    "no result": (answer(), "something else than it was asked"),
+    "other id": (answer(id=99, result="0x1"), "gave an answer to another request"),
+    "id as text": (answer(id="1", result="0x1"), "gave an answer to another request"),
+    "no result": (answer(), "gave an answer to another request"),
     "result with status 502": (answer(status=502, result="0x1"), "HTTP 502"),
 }
 
@@ -1129,7 +1129,7 @@ class TestHttpTransport:
     def test_error_of_the_node(self, error, code, data, status):
         with (
             endpoint(answer(status=status, error=error, id=None)) as node,
-            pytest.raises(RpcError, match=f"^RPC endpoint {node.address} answers: ") as caught,
+            pytest.raises(RpcError, match=f"^RPC endpoint {node.address} answered: ") as caught,
         ):
             HttpTransport(node.url).request("eth_call", [])
         assert (caught.value.code, caught.value.data) == (code, data)

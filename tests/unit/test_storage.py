@@ -213,7 +213,7 @@ class TestReading:
             place_of(store, HELLO).chmod(0o644)
             os.truncate(place_of(store, HELLO), 2)
             assert file.read(0, 2) == b"he"
-            with pytest.raises(StorageError, match="was cut"):
+            with pytest.raises(StorageError, match="was truncated"):
                 file.read(0, 5)
 
     def test_disk_that_fails_while_open(self, store):
@@ -222,7 +222,7 @@ class TestReading:
             handle = os.open(store.root, os.O_RDONLY)
             os.dup2(handle, file._file.fileno())
             os.close(handle)
-            with pytest.raises(StorageError, match="cannot read"):
+            with pytest.raises(StorageError, match="cannot be read"):
                 file.read(0, 5)
 
     def test_not_stored(self, store, tmp_path):
