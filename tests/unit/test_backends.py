@@ -25,7 +25,7 @@ from alithis.ipfs import car, cid
 from alithis.ipfs.car import Part
 from alithis.storage.hosts import host as host_module
 from alithis.storage.hosts import kubo as kubo_module
-from alithis.storage.hosts import open_backends
+from alithis.storage.hosts import open_hosts
 from alithis.storage.hosts.bucket import Bucket
 from alithis.storage.hosts.host import read_secret
 from alithis.storage.hosts.kubo import Kubo
@@ -67,7 +67,7 @@ def to(host, monkeypatch):
     monkeypatch.setenv("PINATA_JWT", KEY)
 
     def open_one(kind):
-        (opened,) = open_backends([f"kubo={host.url}" if kind == "kubo" else kind])
+        (opened,) = open_hosts([f"kubo={host.url}" if kind == "kubo" else kind])
         return opened
 
     return open_one
@@ -233,7 +233,7 @@ class TestHosts:
     def test_answers_that_are_none(self, kind, to, host, small, answer):
         host.always = hosts.says(answer)
 
-        assert " answers " in error_of([small], to(kind))
+        assert " does not answer with " in error_of([small], to(kind))
 
     def test_a_redirect_is_not_followed(self, kind, to, host, small):
         with hosting() as elsewhere:
@@ -286,24 +286,24 @@ class TestHosts:
 
 def test_a_refused_key_names_its_variable(to, host, small, monkeypatch):
     monkeypatch.setenv("LIGHTHOUSE_API_KEY", "other")
-    assert "is LIGHTHOUSE_API_KEY right?" in error_of([small], to("lighthouse"))
+    assert "check LIGHTHOUSE_API_KEY" in error_of([small], to("lighthouse"))
     monkeypatch.setenv("PINATA_JWT", "other")
-    assert "is PINATA_JWT right?" in error_of([small], to("pinata"))
+    assert "check PINATA_JWT" in error_of([small], to("pinata"))
 
 
 class TestKubo:
     def test_a_file_of_many_chunks_goes_as_a_car(self, to, host, large, monkeypatch):
-        monkeypatch.setattr(kubo_module, "ONE_NODE", 1 << 20)
+        monkeypatch.setattr(kubo_module, "MAX_RAW_KUBO", 1 << 20)
 
         assert to("kubo").put(large, lambda _: None) == large.cid
         assert any("dag/import" in path for path in host.asked)
 
     def test_an_import_that_is_not_pinned_is_not_done(self, to, host, large, monkeypatch):
-        monkeypatch.setattr(kubo_module, "ONE_NODE", 1 << 20)
+        monkeypatch.setattr(kubo_module, "MAX_RAW_KUBO", 1 << 20)
         root = {"Cid": {"/": str(large.cid)}, "PinErrorMsg": "no room"}
         host.always = hosts.says({"Root": root})
 
-        assert "has not pinned" in error_of([large], to("kubo"))
+        assert "did not pin" in error_of([large], to("kubo"))
 
     def test_ranges_of_what_is_there(self, to, large):
         node = to("kubo")
@@ -312,12 +312,12 @@ class TestKubo:
 
         assert node.open(large).size == large.size
         assert node.open(large).read(1 << 20, 100) == content[1 << 20 : (1 << 20) + 100]
-        with pytest.raises(StorageError, match="answers not the 100 bytes"):
+        with pytest.raises(StorageError, match="does not give the 100 bytes"):
             node.open(large).read(large.size - 1, 100)
 
     def test_its_address_comes_from_the_environment(self, host, monkeypatch):
         monkeypatch.setenv("ALITHIS_KUBO", f"http://user:{KEY}@127.0.0.1:1")
-        (node,) = open_backends(["kubo"])
+        (node,) = open_hosts(["kubo"])
         assert node.name == "kubo 127.0.0.1:1"
 
     @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ class TestPeer:
 
     @pytest.mark.parametrize("node_bytes", [1 << 20, 174 << 20], ids=["as a CAR", "as it is"])
     def test_a_file_of_many_chunks(self, ipfs_peer, large, monkeypatch, node_bytes):
-        monkeypatch.setattr(kubo_module, "ONE_NODE", node_bytes)
+        monkeypatch.setattr(kubo_module, "MAX_RAW_KUBO", node_bytes)
 
         (placed,) = publish([large], [Kubo(ipfs_peer.url)])
 
@@ -392,7 +392,7 @@ class TestKeys:
     @pytest.mark.parametrize("name", ["lighthouse", "pinata"])
     def test_none(self, name):
         with pytest.raises(StorageError, match=r"no key: set [A-Z_]+, or [A-Z_]+_FILE"):
-            open_backends([name])
+            open_hosts([name])
 
     @pytest.mark.parametrize("text", ["two words", "line\r\nX-Other: 1", "ü", "x" * 5000])
     def test_what_is_no_key_is_not_shown(self, text, monkeypatch):
@@ -408,8 +408,8 @@ class TestKeys:
 
     @pytest.mark.parametrize("name", ["", "ipfs", "s3:bucket", "https://example.org", "kubo:1"])
     def test_hosts_that_are_not_known(self, name):
-        with pytest.raises(StorageError, match="no host that is known"):
-            open_backends([name])
+        with pytest.raises(StorageError, match="is not a known host"):
+            open_hosts([name])
 
 
 @pytest.fixture(scope="module")
@@ -460,7 +460,7 @@ class TestBucket:
         mirror.put(large, lambda _: None)
         content = large.path.read_bytes()
         assert mirror.open(large).read(1 << 20, 100) == content[1 << 20 : (1 << 20) + 100]
-        with pytest.raises(StorageError, match="not the 100 bytes"):
+        with pytest.raises(StorageError, match="does not give the 100 bytes"):
             mirror.open(large).read(large.size - 1, 100)
 
     def test_what_is_read_back_must_have_the_cid(self, bucket, large, small):

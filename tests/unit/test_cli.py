@@ -1208,7 +1208,7 @@ class TestStore:
             said = refused("store", "get", reference, "-o", "out")
             assert "CID" in said
         said = refused("store", "get", cid, "-o", hashed)
-        assert said == "Error: photos.alithis: exists already; name a new directory\n"
+        assert said == "Error: photos.alithis: already exists. Name a new directory\n"
         assert "metadata.json" in refused("store", "put", "photos")
         assert not Path("out").exists()
 

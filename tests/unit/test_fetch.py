@@ -22,7 +22,7 @@ from alithis.manifest import metadata
 from alithis.manifest.reader import Manifest
 from alithis.storage.cache import Cache
 from alithis.storage.download import fetch
-from alithis.storage.fallback import Gateways
+from alithis.storage.fallback import FallbackGateways
 from alithis.storage.gateway import Gateway
 from alithis.storage.store import Store
 from helpers.artifacts import build_random, rewrite
@@ -70,7 +70,7 @@ def here(tmp_path, monkeypatch):
 
 def get(store, name, *gateways, progress=None):
     each = [Gateway(gateway.url, timeout=5) for gateway in gateways]
-    return fetch(name, store, Gateways(each), progress)
+    return fetch(name, store, FallbackGateways(each), progress)
 
 
 def same(store, name, folder, tmp_path):
@@ -104,7 +104,7 @@ class TestCommand:
     def test_a_place_that_is_taken_is_said_before_anything_is_asked(self, gateway, name, tmp_path):
         (tmp_path / "copy").mkdir()
         said = refused("store", "get", name, "-o", "copy", "--gateway", gateway.url)
-        assert "exists already" in said
+        assert "already exists" in said
         (tmp_path / "file").write_bytes(b"")
         said = refused("store", "get", name, "-o", "file/copy", "--gateway", gateway.url)
         assert "file/copy: cannot be written" in said
@@ -151,7 +151,7 @@ class TestCommand:
         laid_out(tmp_path / "nothing", content)
         (content / "ipfs" / str(cid.of_file(path))).write_bytes(path.read_bytes())
         with serving(content) as server:
-            with pytest.raises(StorageError, match=r"bytes are to come, and .* are free"):
+            with pytest.raises(StorageError, match=r"bytes are needed, .* are free"):
                 get(store, cid.of_file(path), server)
             assert len(server.asked) == 1
 
@@ -285,10 +285,10 @@ class TestWays:
 
 def _take(file, gateway, data):
     from alithis.manifest.metadata import FileEntry
-    from alithis.storage.download import _File
+    from alithis.storage.download import _FileDownload
 
     entry = FileEntry("leaves", str(cid.of_bytes(data)), b"", len(data))
-    _File(entry, Gateways([Gateway(gateway.url)]), Progress(), [])._fill(file)
+    _FileDownload(entry, FallbackGateways([Gateway(gateway.url)]), Progress(), [])._fill(file)
 
 
 class TestFaults:
@@ -412,7 +412,7 @@ class TestFaults:
             return True
 
         gateway.files.fault = dripping
-        each = Gateways([Gateway(gateway.url, timeout=0.3)], Cache(None))
+        each = FallbackGateways([Gateway(gateway.url, timeout=0.3)], Cache(None))
         found = fetch(name, store, each)
         same(store, name, folder, tmp_path)
         assert found.files

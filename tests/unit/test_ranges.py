@@ -191,7 +191,10 @@ def hang_up(handler, path):
 
 
 FAULTS = {
-    "ignores ranges": (whole, "ignores ranges, and would send all of leaves: fetch the manifest"),
+    "ignores ranges": (
+        whole,
+        "ignores ranges, and would send all of leaves: download the manifest",
+    ),
     "no such range": (bad(416), "has fewer bytes of leaves than metadata.json states: 2240000"),
     "no such file": (bad(404), "has no leaves"),
     "gone": (bad(410), "has no leaves"),
@@ -199,21 +202,21 @@ FAULTS = {
     "too many requests": (bad(429), "HTTP 429, too many requests: wait"),
     "broken": (bad(500), "answers HTTP 500"),
     "not modified": (bad(304), "answers HTTP 304"),
-    "says no range": (bad(Content_Range=None), "does not say which range of leaves"),
-    "says nonsense": (bad(Content_Range="bytes 0-1/*"), "does not say which range of leaves"),
+    "says no range": (bad(Content_Range=None), "does not state which range of leaves"),
+    "says nonsense": (bad(Content_Range="bytes 0-1/*"), "does not state which range of leaves"),
     "another file": (
         bad(Content_Range="bytes 0-8191/8192"),
         "bytes in leaves on server .* expected 2240000, found 8192",
     ),
-    "another range": (bad(Content_Range="bytes 0-9/2240000"), "answers another range of leaves"),
+    "another range": (bad(Content_Range="bytes 0-9/2240000"), "gives another range of leaves"),
     "several ranges": (
         bad(Content_Range=None, Content_Type="multipart/byteranges; boundary=x"),
-        "does not say which range",
+        "does not state which range",
     ),
-    "cuts short": (body(lambda data: data[:-1]), r"answers less of leaves than the \d+ bytes"),
+    "cuts short": (body(lambda data: data[:-1]), r"gives fewer than the \d+ bytes of leaves"),
     "breaks off": (body(lambda data: data[:-1], Content_Length=8192), "closed the connection"),
-    "goes on": (body(lambda data: data + b"x"), r"answers more of leaves than the \d+ bytes"),
-    "web page": (body(lambda _: b"<html>"), "answers less of leaves"),
+    "goes on": (body(lambda data: data + b"x"), r"gives more than the \d+ bytes of leaves"),
+    "web page": (body(lambda _: b"<html>"), "gives fewer than"),
     "compresses": (
         body(lambda data: gzip.compress(data), Content_Encoding="gzip"),
         "sends an unexpected Content-Encoding",
@@ -309,7 +312,7 @@ class TestFaults:
 
         server.fault = changing
         opened = RemoteFolder(f"{server.url}/70000").open()
-        with pytest.raises(StorageError, match="changed leaves while it was read: ask again"):
+        with pytest.raises(StorageError, match="changed leaves while it was read: try again"):
             b"".join(opened.blocks())
 
     def test_replaces_the_file_between_reads(self, server, folder):
@@ -334,7 +337,7 @@ class TestFaults:
         opened = remote.open()
         file = RemoteFile(remote, opened.metadata.file("leaves"), remote.url("leaves"))
         for offset, length in ((-1, 1), (0, 0), (31_999, 2), (32_000, 1)):
-            with pytest.raises(StorageError, match="are not within its 32000"):
+            with pytest.raises(StorageError, match="are outside its 32000"):
                 file.read(offset, length)
 
 
@@ -346,19 +349,23 @@ class TestMetadata:
     @pytest.mark.parametrize(
         ("fault", "error", "said"),
         [
-            (first(404), NotStoredError, "has no metadata.json there: name its folder's URL"),
-            (first(410), NotStoredError, "has no metadata.json there"),
+            (
+                first(404),
+                NotStoredError,
+                "has no metadata.json at this URL: give that of the manifest's folder",
+            ),
+            (first(410), NotStoredError, "has no metadata.json at this URL"),
             (first(403), StorageError, "answers HTTP 403"),
             (first(206), StorageError, "answers HTTP 206"),
             (first(503), StorageError, "answers HTTP 503"),
-            (first(content=b" <!doctype html>"), StorageError, "answers a web page, not metadata"),
+            (first(content=b" <!doctype html>"), StorageError, "gives a web page, not metadata"),
             (first(content=b"{}"), FormatError, "server .*: metadata.json: alithis is missing"),
             (first(content=b"{"), FormatError, "server .*: metadata.json: not JSON"),
             (first(content=b""), FormatError, "metadata.json: not JSON"),
             (
                 first(content=b" " * (metadata.MAX_BYTES + 1)),
                 StorageError,
-                "answers a metadata.json of more than 262144 bytes",
+                "gives a metadata.json of more than 262,144 bytes",
             ),
             (
                 first(content=gzip.compress(b"{}"), Content_Encoding="gzip"),
@@ -384,7 +391,7 @@ class TestMetadata:
 
         server.fault = flood
         remote = RemoteFolder(server.url)
-        with pytest.raises(StorageError, match="more than 262144 bytes"):
+        with pytest.raises(StorageError, match="more than 262,144 bytes"):
             remote.open()
         assert remote.received <= metadata.MAX_BYTES
 
@@ -478,11 +485,11 @@ class TestCommands:
         assert results[1]["name"] == "nothing"
         assert results[1]["root"] is None
         assert "nothing: there is no such folder" in results[1]["steps"][0]["detail"]
-        assert "has no metadata.json there" in results[2]["steps"][0]["detail"]
+        assert "has no metadata.json at this URL" in results[2]["steps"][0]["detail"]
         shown = run("verify", "x", *options, status=2).stdout
         assert "nothing: unverifiable: could not check\n  FAIL manifest" in shown
         assert json.dumps(results)
 
     def test_the_only_one_that_cannot_be_opened(self, rows):
         said = refused("verify", "7", "--manifest", f"{rows.url}/nothing")
-        assert "has no metadata.json there: name its folder's URL" in said
+        assert "has no metadata.json at this URL: give that of the manifest's folder" in said

@@ -14,7 +14,7 @@ from alithis.ipfs import cid, unixfs
 from alithis.ipfs.cid import CHUNK_SIZE
 from alithis.manifest import metadata
 from alithis.manifest.reader import Manifest
-from alithis.storage.availability import MISSING, THERE, UNKNOWN, WRONG, GatewayHost, check
+from alithis.storage.availability import MISSING, THERE, UNKNOWN, WRONG, GatewayFiles, check
 from alithis.storage.gateway import Gateway
 from alithis.storage.hosts import lighthouse as lighthouse_module
 from alithis.storage.hosts.lighthouse import Deal, Lighthouse
@@ -327,7 +327,7 @@ class TestDeals:
         host.deals = lambda _: (200, json.dumps(wrap([DEAL, {"storageProvider": "f2"}])).encode())
         assert lighthouse.deals(cid.of_bytes(b"x")) == (
             Deal(74606268, "f01771403", "Sealing: Proving", 4232864),
-            Deal(None, "f2", "not told", None),
+            Deal(None, "f2", "not stated", None),
         )
 
     @pytest.mark.parametrize("answer", [(200, b"[]"), (200, b'{"data": []}'), (404, b"")])
@@ -342,7 +342,7 @@ class TestDeals:
     )
     def test_answers_that_are_none(self, host, lighthouse, body):
         host.deals = lambda _: (200, body)
-        with pytest.raises(StorageError, match="something else than its documented JSON"):
+        with pytest.raises(StorageError, match="does not answer with its documented JSON"):
             lighthouse.deals(cid.of_bytes(b"x"))
 
     def test_in_the_report(self, host, folder):
@@ -363,7 +363,7 @@ class TestDeals:
         assert (seen["state"], seen["error"]) == (
             THERE,
             "deals: lighthouse 127.0.0.1:{} refuses the key (HTTP 403): "
-            "may LIGHTHOUSE_API_KEY do this?".format(host.url.rpartition(":")[2]),
+            "check what LIGHTHOUSE_API_KEY is allowed to do".format(host.url.rpartition(":")[2]),
         )
 
 
@@ -428,6 +428,6 @@ def test_a_host_that_gives_blocks_of_another_file(folder, content):
             return True
 
         gateway.files.fault = lie
-        health = check(data, [GatewayHost(Gateway(gateway.url))], chance=random.Random(3))
+        health = check(data, [GatewayFiles(Gateway(gateway.url))], rng=random.Random(3))
     states = {file.name: file.hosts[0].state for file in health.files}
     assert states["items.parquet"] == WRONG
