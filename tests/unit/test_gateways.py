@@ -146,7 +146,7 @@ class TestPeer:
         assert verdicts.count(Inclusion) == 13
         assert verdicts.count(Exclusion) == 14
 
-    def test_of_any_kind_of_cid(self, ipfs_peer, folder, local, nothing):
+    def test_a_peer_is_asked_by_any_kind_of_cid(self, ipfs_peer, folder, local, nothing):
         """Version 0 of metadata.json, and a directory with it."""
         stored = ipfs_peer.add_manifest(folder)
         whole = (folder / metadata.FILE).read_bytes()
@@ -157,20 +157,20 @@ class TestPeer:
             assert found.metadata.digest == local.metadata.digest
             assert found.origin == f"gateway {Gateway(ipfs_peer.url).host}"
 
-    def test_cuts_a_large_metadata_into_blocks(self, ipfs_peer, folder, local, nothing):
+    def test_metadata_of_several_blocks_is_read(self, ipfs_peer, folder, local, nothing):
         whole = (folder / metadata.FILE).read_bytes()
         options = {"cid-version": "1", "chunker": "size-1024", "max-file-links": "4"}
         many = ipfs_peer.add(whole, **options)
         found = FallbackGateways([Gateway(ipfs_peer.url)]).open(many, nothing)
         assert found.metadata.digest == local.metadata.digest
 
-    def test_a_file_that_is_no_metadata(self, ipfs_peer, folder, nothing):
+    def test_a_file_that_is_not_metadata_is_refused(self, ipfs_peer, folder, nothing):
         ipfs_peer.add_manifest(folder)
         leaves = cid.of_file(folder / "leaves")
         with pytest.raises(FormatError, match=r"2,?240,?000 bytes; at most 262,144 are taken"):
             FallbackGateways([Gateway(ipfs_peer.url)]).open(leaves, nothing)
 
-    def test_that_no_peer_has(self, ipfs_peer, nothing):
+    def test_content_that_no_peer_has(self, ipfs_peer, nothing):
         unknown = Cid.raw(of_bytes(b"nobody has this"))
         with pytest.raises(NotStoredError, match=r"cannot find .* \(HTTP 504\)"):
             FallbackGateways([Gateway(ipfs_peer.url)]).open(unknown, nothing)
@@ -201,7 +201,7 @@ class TestChain:
         monkeypatch.chdir(dataset)
         monkeypatch.setenv("ALITHIS_STORE", str(tmp_path / "store"))
 
-    def test_a_stranger_verifies(self, minted, ipfs_peer):
+    def test_a_verifier_without_any_files_verifies(self, minted, ipfs_peer):
         gateway = ["--gateway", ipfs_peer.url]
         included = run("verify", "7", *minted, *gateway).stdout
         assert "rows (token 1): included, at index" in included
@@ -212,7 +212,7 @@ class TestChain:
             in run("verify", "x", *minted, *gateway, status=1).stdout
         )
 
-    def test_by_the_environment(self, minted, ipfs_peer, monkeypatch):
+    def test_gateways_come_from_the_environment(self, minted, ipfs_peer, monkeypatch):
         monkeypatch.setenv("ALITHIS_GATEWAYS", f"http://127.0.0.1:9 {ipfs_peer.url}")
         (result,) = run_json("verify", "7", *minted)["results"]
         assert result["verdict"] == INCLUDED
@@ -220,12 +220,12 @@ class TestChain:
             "gateway 127.0.0.1:9 cannot be reached, or closed the connection"
         ]
 
-    def test_none_asks_nobody(self, minted):
+    def test_none_means_no_request(self, minted):
         (result,) = run_json("verify", "x", *minted, "--gateway", "none", status=2)["results"]
         assert result["verdict"] == UNVERIFIABLE
         assert "is not in the store" in result["steps"][-1]["detail"]
 
-    def test_without_a_network(self, minted):
+    def test_without_a_network_the_verdict_is_unverifiable(self, minted):
         """As with a cable that is pulled: neither included nor absent."""
         unreachable = ["--gateway", "http://127.0.0.1:9", "--gateway", "http://127.0.0.1:10"]
         (result,) = run_json("verify", "x", *minted, *unreachable, status=2)["results"]
@@ -233,7 +233,7 @@ class TestChain:
         for port in (9, 10):
             assert f"gateway 127.0.0.1:{port} cannot be reached" in result["steps"][-1]["detail"]
 
-    def test_a_second_run_reads_next_to_nothing(
+    def test_a_second_run_reads_from_the_cache(
         self, minted, ipfs_peer, monkeypatch, tmp_path, dataset
     ):
         monkeypatch.setenv("ALITHIS_CACHE", str(tmp_path / "cache"))
@@ -242,7 +242,7 @@ class TestChain:
         assert "included" in result
         assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
-    def test_for_a_proof_file_nobody_is_asked(self, minted, dataset, honest):
+    def test_a_proof_file_needs_no_gateway(self, minted, dataset, honest):
         run("prove", "rows.alithis", "7", "-o", "alone.json")
         gateway = ["--gateway", honest.url]
         assert "included" in run("verify", "alone.json", *minted, *gateway).stdout
@@ -269,7 +269,7 @@ class TestChain:
         options = ["--manifest", uri, "--gateway", ipfs_peer.url]
         assert "included" in run("verify", "7", *options).stdout
 
-    def test_what_is_no_gateway(self, minted):
+    def test_invalid_gateways_are_refused(self, minted):
         assert "the gateway's URL is not http" in refused(
             "verify", "7", *minted, "--gateway", "file:///etc"
         )
@@ -359,11 +359,11 @@ class TestFaults:
 
         return check
 
-    def test_corrupted_bytes(self, holds):
+    def test_corrupted_bytes_are_read_from_another_gateway(self, holds):
         """They show only once the path does not lead to the root."""
         holds(on_ranges(changed(corrupted)), "root that leaves and tiles/ lead to")
 
-    def test_zeros(self, holds):
+    def test_zeros_are_read_from_another_gateway(self, holds):
         holds(on_ranges(changed(lambda data: bytes(len(data)))), "lead to")
 
     def test_leaves_of_another_dataset(self, holds, tmp_path):
@@ -472,7 +472,7 @@ class TestFaults:
         finally:
             released.set()
 
-    def test_one_that_is_not_there(self, honest, nothing, local):
+    def test_a_gateway_that_cannot_be_reached(self, honest, nothing, local):
         class Gone:
             url, address = "http://127.0.0.1:9", "127.0.0.1:9"
 
@@ -480,7 +480,7 @@ class TestFaults:
         assert result.verdict == ABSENT
         assert result.notes == ("gateway 127.0.0.1:9 cannot be reached, or closed the connection",)
 
-    def test_one_that_has_it_not_is_no_fault(self, faulty, honest, nothing, local):
+    def test_a_gateway_without_the_content_is_not_reported(self, faulty, honest, nothing, local):
         for status in (404, 410, 504):
             faulty.fault = on_all(reply(status))
             result = ask(nothing, local, of_bytes(b"x"), faulty, honest)
@@ -519,7 +519,7 @@ class TestFaults:
         assert "rate-limits us for 3,600 s" in alone.steps[-1].detail
         assert len(faulty.asked) == 1
 
-    def test_every_one_lies_in_its_own_way(self, content, honest, nothing, local):
+    def test_several_gateways_lie_differently(self, content, honest, nothing, local):
         with serving(content) as first, serving(content) as second, serving(content) as third:
             first.fault = on_ranges(changed(corrupted))
             second.fault = on_ranges(whole)
@@ -534,7 +534,7 @@ class TestFaults:
         for each in liars:
             assert any(each.address in line for line in rescued.notes)
 
-    def test_one_that_lies_and_then_is_gone(self, content, nothing, local):
+    def test_a_gateway_that_lies_and_then_disappears(self, content, nothing, local):
         """Both are said, and what the other one did."""
         with serving(content) as liar, serving(content) as other:
             liar.fault = on_ranges(changed(corrupted))
@@ -550,7 +550,7 @@ class TestFaults:
         assert "answers HTTP 403" in str(again.value)
 
     @pytest.mark.parametrize("liar", [0, 1, 2])
-    def test_each_has_a_part_and_one_lies(self, content, nothing, local, liar):
+    def test_each_gateway_has_a_part_and_one_lies(self, content, nothing, local, liar):
         """One has leaves alone, one the rest, one lies: in any order the proof is found."""
         leaves = str(cid.of_bytes(b"".join(local.leaves())))
 
@@ -594,7 +594,9 @@ class TestFaults:
         assert honest.asked
         assert {path for path, _ in honest.asked} == {f"/ipfs/{cid.of_file(folder / 'leaves')}"}
 
-    def test_a_silent_one_loses_its_time(self, faulty, honest, nothing, folder, local, monkeypatch):
+    def test_a_gateway_that_times_out_twice_gets_less_time(
+        self, faulty, honest, nothing, folder, local, monkeypatch
+    ):
         monkeypatch.setattr(gateway_module, "SHORT_TIMEOUT", 0.05)
         released = threading.Event()
         faulty.fault = on_all(lambda handler, _: (released.wait(20), hang_up(handler, _)))
@@ -610,7 +612,7 @@ class TestFaults:
 class TestPublisher:
     """A publisher who lies cannot turn gateways against others."""
 
-    def test_a_tree_that_is_not_over_the_leaves(self, nothing, tmp_path, honest, local):
+    def test_a_tree_that_does_not_match_the_leaves(self, nothing, tmp_path, honest, local):
         leaves = sorted(of_bytes(b"%d" % number) for number in range(400))
         build_as_given(tmp_path / "lie", leaves)
         (tmp_path / "lie" / "leaves").write_bytes(bytes(400 * 32))
@@ -721,18 +723,18 @@ class TestReferences:
             open_manifest(f"ipfs://{directory[0]}{path}", store=nothing, gateways=blocks)
         assert blocks.gateways[0].requests == 0
 
-    def test_a_path_without_end(self, directory, blocks, nothing):
+    def test_endless_paths_are_refused(self, directory, blocks, nothing):
         with pytest.raises(FormatError, match="not a path into a directory"):
             open_manifest(f"ipfs://{directory[0]}{'/x' * 17}", store=nothing, gateways=blocks)
 
-    def test_a_path_to_nowhere(self, directory, blocks, nothing):
+    def test_a_path_that_does_not_exist(self, directory, blocks, nothing):
         with pytest.raises(FormatError, match="there is no 'gone' in"):
             open_manifest(f"ipfs://{directory[0]}/gone", store=nothing, gateways=blocks)
 
     @pytest.mark.parametrize(
         "name", ["", "x", "../../etc/passwd", "Qm..", "bafkrei%2f", "http://127.0.0.1/", "f" * 73]
     )
-    def test_what_is_no_cid(self, blocks, nothing, name):
+    def test_invalid_cids_are_refused(self, blocks, nothing, name):
         with pytest.raises(FormatError):
             open_manifest(f"ipfs://{name}", store=nothing, gateways=blocks)
         assert blocks.gateways[0].requests == 0
@@ -784,7 +786,7 @@ class TestGateway:
         assert "s3cr3t" not in f"{caught.value} {gateway!r} {gateway}"
         assert "s3cr3t" in honest.asked[0][0]
 
-    def test_follows_to_its_own_subdomain(self):
+    def test_redirects_to_a_subdomain_are_followed(self):
         """As https://dweb.link/ipfs/CID does, to https://CID.ipfs.dweb.link/."""
         gateway = Gateway("https://dweb.link")
         url = f"https://{cid.of_bytes(b'')}.ipfs.dweb.link/"
@@ -794,7 +796,7 @@ class TestGateway:
         with pytest.raises(StorageError, match="redirects to another host"):
             gateway.redirected("https://dweb.link/ipfs/x", "https://evildweb.link/")
 
-    def test_follows_redirects_of_its_own(self, honest, nothing, local):
+    def test_redirects_within_the_gateway_are_followed(self, honest, nothing, local):
         def elsewhere(handler, path):
             if path.startswith("ipfs/"):
                 handler.reply(301, b"", Location=f"/moved/{path.removeprefix('ipfs/')}")
@@ -805,7 +807,7 @@ class TestGateway:
         honest.fault = elsewhere
         assert ask(nothing, local, of_bytes(b"x"), honest).verdict == ABSENT
 
-    def test_one_that_knows_no_formats(self, honest, nothing, local):
+    def test_a_gateway_without_formats(self, honest, nothing, local):
         def strict(handler, path):
             if "format=" in handler.path:
                 handler.reply(400, b"what?")
@@ -815,7 +817,7 @@ class TestGateway:
         honest.fault = strict
         assert ask(nothing, local, of_bytes(b"x"), honest).verdict == ABSENT
 
-    def test_one_that_gives_blocks_and_no_files(self, folder, nothing, local):
+    def test_a_trustless_gateway_gives_blocks_only(self, folder, nothing, local):
         """As trustless-gateway.link: ranges are cut out of the blocks around them."""
         with trustless(folder) as server:
             honest = server.answer
@@ -834,7 +836,7 @@ class TestGateway:
             server.spoil = lambda _, each, data: data if each.codec == cid.RAW else corrupted(data)
             assert ask(nothing, local, of_bytes(b"x"), server).verdict == UNVERIFIABLE
 
-    def test_names_of_models_are_not_waited_for_for_ever(self, faulty, nothing, local, monkeypatch):
+    def test_waiting_for_names_of_models_is_bounded(self, faulty, nothing, local, monkeypatch):
         """They add to an answer, and prove nothing."""
         monkeypatch.setattr(library, "_PATIENCE", 0.0)
         faulty.fault = on_all(reply(500))
@@ -872,14 +874,14 @@ class TestGateway:
             monkeypatch.setattr(fallback, "LOCAL", f"http://{local}")
             assert default_hosts() == [local, "ipfs.io", "dweb.link"]
 
-    def test_no_test_asks_them(self):
+    def test_tests_do_not_ask_public_gateways(self):
         assert os.environ["ALITHIS_GATEWAYS"] == "none"
         assert FallbackGateways.from_environment().gateways == ()
         assert FallbackGateways.from_environment().cache.get("x") is None
 
 
 class TestCache:
-    def test_keeps(self, tmp_path):
+    def test_a_cache_returns_what_was_put(self, tmp_path):
         cache = Cache(tmp_path / "cache")
         assert cache.get("a") is None
         cache.put("a", b"content")
@@ -887,7 +889,7 @@ class TestCache:
         cache.put("b", b"x" * ((2 << 20) + 1))
         assert cache.get("b") is None
 
-    def test_what_the_disk_changed_is_not_there(self, tmp_path):
+    def test_a_damaged_cache_entry_counts_as_missing(self, tmp_path):
         cache = Cache(tmp_path / "cache")
         cache.put("a", b"content")
         (place,) = (tmp_path / "cache").glob("*/*")
@@ -895,7 +897,7 @@ class TestCache:
             place.write_bytes(data)
             assert cache.get("a") is None
 
-    def test_has_a_bound(self, tmp_path):
+    def test_the_cache_has_a_maximum_size(self, tmp_path):
         cache = Cache(tmp_path / "cache", limit=1 << 20)
         for number in range(300):
             cache.put(str(number), bytes(8192))
@@ -911,7 +913,7 @@ class TestCache:
         cache = Cache(tmp_path / "file" / "cache")
         assert ask(nothing, local, of_bytes(b"x"), honest, cache=cache).verdict == ABSENT
 
-    def test_what_is_in_it_is_not_believed(self, tmp_path, faulty, honest, nothing, local):
+    def test_a_poisoned_cache_is_bypassed(self, tmp_path, faulty, honest, nothing, local):
         """A range that somebody put there: the look-up is made again without it."""
         cache = Cache(tmp_path / "cache")
         present = leaf_of(local, 300)
@@ -926,13 +928,13 @@ class TestCache:
             cache.get(served_manifest._cache_key(entry, 8192)) == next(local.blocks())[8192:16384]
         )
 
-    def test_what_led_nowhere_is_not_kept(self, tmp_path, faulty, nothing, local):
+    def test_ranges_without_a_valid_proof_are_not_cached(self, tmp_path, faulty, nothing, local):
         faulty.fault = on_ranges(changed(corrupted))
         cache = Cache(tmp_path / "cache")
         assert ask(nothing, local, of_bytes(b"x"), faulty, cache=cache).verdict == UNVERIFIABLE
         assert len(list((tmp_path / "cache").glob("*/*"))) == 1  # metadata.json
 
-    def test_many_processes(self, tmp_path):
+    def test_many_processes_share_the_cache(self, tmp_path):
         code = (
             "import sys\nfrom pathlib import Path\nfrom alithis.storage.cache import Cache\n"
             "cache = Cache(Path(sys.argv[1]), 1 << 20)\nsys.stdin.readline()\n"

@@ -57,7 +57,7 @@ class TestCost:
     """DESIGN.md: at most 8 requests and 64 KiB, at any size."""
 
     @pytest.mark.parametrize("count", [1_000, 70_000, 1_000_000])
-    def test_is_a_few_small_reads(self, server, folder, count):
+    def test_a_proof_takes_a_few_small_reads(self, server, folder, count):
         local = Manifest.open(folder / str(count))
         included = sample(local, 40)
         absent = [LOWEST, HIGHEST, *(of_bytes(leaf) for leaf in included)]
@@ -73,7 +73,7 @@ class TestCost:
             assert remote.requests <= MAX_REQUESTS
             assert remote.received <= MAX_BYTES
 
-    def test_whole_leaves_come_in_pieces(self, server, folder):
+    def test_all_leaves_are_read_in_pieces(self, server, folder):
         remote = RemoteFolder(f"{server.url}/70000")
         assert b"".join(remote.open().blocks()) == (folder / "70000" / "leaves").read_bytes()
         assert remote.requests == 1 + 3
@@ -121,7 +121,7 @@ class TestPlaces:
         assert (Reference.parse(place).kind == "url") is url
 
     @pytest.mark.parametrize("url", ["http://", "https:///x", "http://h:port/"])
-    def test_url_that_is_none(self, url):
+    def test_an_invalid_url_is_refused(self, url):
         with pytest.raises(StorageError, match="the server's URL is not http://HOST"):
             RemoteFolder(url)
 
@@ -243,7 +243,7 @@ FAULTS = {
 class TestFaults:
     @pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
     @pytest.mark.parametrize("leaf", ["there", "not there"])
-    def test_is_said_and_never_absent(self, server, folder, fault, said, leaf):
+    def test_a_fault_is_reported_and_never_absent(self, server, folder, fault, said, leaf):
         digest = HIGHEST if leaf != "there" else next(Manifest.open(folder / "70000").leaves())
         server.fault = fault
         result = ask(server, digest)
@@ -255,7 +255,7 @@ class TestFaults:
         assert "\n" not in result.steps[-1].detail
 
     @pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
-    def test_costs_next_to_nothing(self, server, fault, said):
+    def test_a_fault_costs_few_requests_and_bytes(self, server, fault, said):
         server.fault = fault
         remote = RemoteFolder(f"{server.url}/70000")
         with pytest.raises(AlithisError):
@@ -269,7 +269,7 @@ class TestFaults:
             remote.redirected("https://example.org/m/leaves", "http://example.org/m/leaves")
 
     @pytest.mark.parametrize("way", ["silence", "drip"])
-    def test_stalls(self, server, way):
+    def test_a_server_that_stalls_is_named(self, server, way):
         released = threading.Event()
 
         def stall(handler, path):
@@ -375,13 +375,13 @@ class TestMetadata:
             (first(302, Location="/"), StorageError, "redirects more than 5 times"),
         ],
     )
-    def test_of_no_use(self, server, fault, error, said):
+    def test_unusable_metadata_is_an_error(self, server, fault, error, said):
         server.fault = fault
         with pytest.raises(error, match=said) as caught:
             open_manifest(server.url)
         assert str(caught.value).startswith(f"server {server.address}")
 
-    def test_that_never_ends_is_cut_off(self, server):
+    def test_endless_metadata_is_cut_off(self, server):
         def flood(handler, _):
             handler.send_response(200)
             handler.end_headers()
@@ -395,7 +395,7 @@ class TestMetadata:
             remote.open()
         assert remote.received <= metadata.MAX_BYTES
 
-    def test_of_another_root(self, server, folder, tmp_path):
+    def test_metadata_with_another_root(self, server, folder, tmp_path):
         shutil.copytree(folder / "1000", tmp_path / "m")
         path = tmp_path / "m" / "metadata.json"
         root = Manifest.open(tmp_path / "m").metadata.root.hex()
@@ -403,7 +403,7 @@ class TestMetadata:
         with serving(tmp_path) as other, pytest.raises(FormatError, match="does not fold"):
             open_manifest(f"{other.url}/m")
 
-    def test_that_states_another_size_of_a_file(self, server, folder, tmp_path):
+    def test_metadata_that_states_another_size_of_a_file(self, server, folder, tmp_path):
         shutil.copytree(folder / "1000", tmp_path / "m")
         path = tmp_path / "m" / "metadata.json"
         path.write_text(path.read_text().replace('"32000 B"', '"32032 B"'))
@@ -412,7 +412,7 @@ class TestMetadata:
 
 
 class TestRedirects:
-    def test_are_followed_once_a_file(self, server, folder):
+    def test_redirects_are_followed_once_for_each_file(self, server, folder):
         """As from a gateway to where it keeps things."""
 
         def elsewhere(handler, path):

@@ -168,7 +168,7 @@ class TestReading:
             (bytes(32), 0, [b"short"]),
         ],
     )
-    def test_proof_that_cannot_be_asked_about(self, reader, leaf, index, path):
+    def test_an_inclusion_proof_that_does_not_fit_the_contract(self, reader, leaf, index, path):
         with pytest.raises(ProofError):
             reader.verify_inclusion(1, leaf, index, path)
 
@@ -284,7 +284,7 @@ class TestEvidence:
         assert reader.verify_exclusion(1, BETWEEN[index], index, *sides[0], *sides[1])
         assert not reader.verify_exclusion(1, LEAVES[0], index, *sides[0], *sides[1])
 
-    def test_exclusion_that_cannot_be_asked_about(self, reader):
+    def test_an_exclusion_proof_that_does_not_fit_the_contract(self, reader):
         for proof in (
             (b"short", 0, None, [], None, []),
             (bytes(32), -1, None, [], None, []),
@@ -305,7 +305,7 @@ class TestEvidence:
         with pytest.raises(RegistryError, match="is not an address"):
             reader.nonce("somebody")
 
-    def test_more_claims_than_can_be(self, reader, transport, monkeypatch):
+    def test_more_claims_than_can_be_read(self, reader, transport, monkeypatch):
         monkeypatch.setattr(registries, "MAX_SCAN", 0)
         lying = copy.copy(reader)
         lying._transport = Lying(
@@ -357,7 +357,7 @@ class TestFinding:
         "address",
         ["", "0x", "0x12", "11" * 20, "0x" + "11" * 21, "0x" + "zz" * 20, "0X" + "11" * 20],
     )
-    def test_no_address(self, transport, address):
+    def test_an_invalid_address_is_refused(self, transport, address):
         with pytest.raises(RegistryError, match="is not an address"):
             Registry(transport, address)
 
@@ -448,7 +448,7 @@ class TestEvents:
             (None, {"id": 1}),
         ],
     )
-    def test_question_that_makes_no_sense(self, reader, name, indexed):
+    def test_an_event_query_for_unknown_names_is_an_error(self, reader, name, indexed):
         with pytest.raises(ValueError, match=r"Burnt|size|one|root|None"):
             reader.events(name, **indexed)
 
@@ -486,7 +486,7 @@ class TestEvents:
             list(narrow.events(to_block=1 << 40))
         assert len(refused) <= 42
 
-    def test_node_that_serves_only_crumbs(self, reader, transport, monkeypatch):
+    def test_a_node_that_serves_too_few_blocks_at_a_time(self, reader, transport, monkeypatch):
         monkeypatch.setattr(registries, "_MAX_QUERIES", 50)
 
         def crumbs(method, params):
@@ -500,7 +500,9 @@ class TestEvents:
         with pytest.raises(RegistryError, match="too few blocks"):
             list(crumbling.events(to_block=1 << 40))
 
-    def test_node_that_breaks_off_is_not_asked_for_less(self, reader, transport):
+    def test_a_broken_connection_is_not_taken_for_a_range_that_is_too_large(
+        self, reader, transport
+    ):
         asked = []
 
         def broken(method, params):
@@ -654,7 +656,7 @@ class TestLies:
         with pytest.raises(RegistryError, match="multicall: "):
             list(lying.tokens())
 
-    def test_more_tokens_than_can_be(self, reader, transport):
+    def test_more_tokens_than_can_be_read(self, reader, transport):
         lying = self.lying(reader, transport, selector("totalSupply"), lambda _: "0x" + "f" * 64)
         with pytest.raises(RegistryError, match="can be read"):
             lying.tokens()
@@ -662,17 +664,17 @@ class TestLies:
             lying.linked_from(1)
 
     @pytest.mark.parametrize("id", ["", "0x", "0xzz", "0x" + "1" * 65, 314, None, -1, [], "0x1\n"])
-    def test_chain_id_that_is_none(self, transport, registry, id):
+    def test_an_invalid_chain_id(self, transport, registry, id):
         with pytest.raises(RegistryError, match="eth_chainId"):
             Registry(Lying(transport, "eth_chainId", lambda _: id), registry.address)
 
     @pytest.mark.parametrize("number", [None, 5, "5", "latest", {}])
-    def test_block_number_that_is_none(self, reader, transport, number):
+    def test_an_invalid_block_number(self, reader, transport, number):
         lying = self.lying(reader, transport, "eth_blockNumber", lambda _: number)
         with pytest.raises(RegistryError, match="eth_blockNumber"):
             list(lying.events())
 
-    def test_registry_that_is_not_sure(self, transport, registry):
+    def test_an_invalid_answer_to_supports_interface(self, transport, registry):
         with pytest.raises(NoRegistryError):
             Registry(
                 Lying(transport, selector("supportsInterface"), lambda _: "0x" + f"{2:064x}"),
@@ -722,7 +724,7 @@ class TestLies:
         max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(place=st.integers(0), value=st.integers(0, 255))
-    def test_changed_byte_is_refused_or_seen(self, reader, honest, place, value):
+    def test_a_changed_byte_is_refused_or_changes_the_value(self, reader, honest, place, value):
         records, returned = honest
         data = bytearray.fromhex(returned[2:])
         data[place % len(data)] ^= value
@@ -789,7 +791,7 @@ LOG_LIES = {
 
 class TestLyingAboutEvents:
     @pytest.mark.parametrize("lie", LOG_LIES.values(), ids=LOG_LIES)
-    def test_logs_that_cannot_be(self, reader, transport, lie):
+    def test_contradictory_logs_are_refused(self, reader, transport, lie):
         lying = Registry(Lying(transport, "eth_getLogs", lie), reader.address)
         with pytest.raises(RegistryError) as caught:
             list(lying.events())
@@ -818,11 +820,11 @@ class TestLyingAboutEvents:
             with pytest.raises(RegistryError, match="not asked for"):
                 list(lying.events(name, **indexed))
 
-    def test_removed_logs_are_passed_over(self, reader, transport):
+    def test_removed_logs_are_ignored(self, reader, transport):
         lying = Registry(Lying(transport, "eth_getLogs", edit(removed=True)), reader.address)
         assert list(lying.events()) == list(reader.events())[1:]
 
-    def test_capitals_are_no_lie(self, reader, transport):
+    def test_capitals_in_hexadecimal_are_accepted(self, reader, transport):
         def shout(logs):
             return [
                 {
@@ -863,7 +865,7 @@ class TestForeignTransports:
         with pytest.raises(NoTokenError, match="has no token 77"):
             Registry(Script(foreign), reader.address).record(77)
 
-    def test_other_reverts_are_not_taken_for_it(self, reader, transport):
+    def test_other_reverts_are_not_taken_for_a_missing_token(self, reader, transport):
         def revert(method, params):
             if params and "data" in params[0] and params[0]["data"].startswith(selector("record")):
                 raise RpcError("execution reverted", code=3, data="0x08c379a0")
@@ -1059,7 +1061,7 @@ class TestHttpTransport:
             assert HttpTransport(node.url).request("m", []) == 7
 
     @pytest.mark.parametrize(("reply", "message"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
-    def test_answer_of_no_use(self, reply, message):
+    def test_unusable_answers_are_errors(self, reply, message):
         with endpoint(reply) as node, pytest.raises(TransportError, match=message) as caught:
             HttpTransport(node.url).request("eth_chainId", [])
         assert type(caught.value) is TransportError
@@ -1079,7 +1081,7 @@ class TestHttpTransport:
         self.assert_secretive(caught.value)
 
     @pytest.mark.parametrize("make", [silence, drip])
-    def test_answer_that_does_not_end(self, make):
+    def test_an_answer_that_does_not_end_times_out(self, make):
         released = threading.Event()
         with endpoint(make(released)) as node:
             try:
@@ -1095,14 +1097,14 @@ class TestHttpTransport:
             HttpTransport(node.url).request("eth_getLogs", [])
         self.assert_secretive(caught.value)
 
-    def test_nobody_listens(self):
+    def test_an_endpoint_that_cannot_be_reached(self):
         with endpoint(hang_up) as node:
             pass
         with pytest.raises(TransportError, match="cannot be reached") as caught:
             HttpTransport(node.url).request("eth_chainId", [])
         self.assert_secretive(caught.value)
 
-    def test_no_tls(self):
+    def test_an_endpoint_without_tls(self):
         with (
             endpoint(hang_up) as node,
             pytest.raises(TransportError, match=r"TLS|reached") as caught,
@@ -1157,7 +1159,7 @@ class TestHttpTransport:
             "http://h:s3cr3t-path/",
         ],
     )
-    def test_url_that_is_none(self, url):
+    def test_an_invalid_url_is_refused(self, url):
         with pytest.raises(TransportError, match="not http://HOST") as caught:
             HttpTransport(url)
         self.assert_secretive(caught.value)
