@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from alithis.chain.contract import artifact
 from alithis.chain.registry import Registry
-from alithis.chain.rpc import checksummed
+from alithis.chain.values import checksum_address
 from alithis_ape.command import CommandError
 from alithis_ape.transport import transport
 
@@ -73,7 +73,7 @@ def find_registry(
 
 
 def _contract_address(text: str, network: NetworkAPI) -> str:
-    address = checksummed(text)
+    address = checksum_address(text)
     if not network.provider.get_code(address):
         raise CommandError(f"there is no contract at {text} on {network.choice}")
     return address

@@ -227,7 +227,7 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
         StorageError: A host is not known, or its key is missing.
     """
     from alithis.errors import StorageError
-    from alithis.storage.hosts import open_backends
+    from alithis.storage.hosts import open_hosts
     from alithis.storage.store import parts_of
     from alithis.storage.upload import missing
 
@@ -235,7 +235,7 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
     if not hosts:
         raise CommandError(f"no host is named where others can read it: give --at HOST ({remedy})")
     said = []
-    for host in open_backends(hosts):
+    for host in open_hosts(hosts):
         if not host.public:
             said.append(f"{host.name} is not public")
             continue

@@ -11,7 +11,7 @@ import click
 
 from alithis.chain.filecoin import format_fil
 from alithis.chain.mint import Call, Message, check_balance, estimate_gas, highest_fee
-from alithis.chain.rpc import quantity, to_hex
+from alithis.chain.values import parse_quantity, to_hex
 from alithis_ape.command import UNUSABLE, CommandError, foreseen, one_line, said_by_node
 from alithis_ape.transport import transport
 
@@ -85,7 +85,7 @@ def _price(transaction: TransactionAPI, account: AccountAPI) -> tuple[int, int]:
     provider = account.provider
     where = provider.network.choice, provider.chain_id
     held = transport().request("eth_getBalance", [account.address, "latest"])
-    balance = quantity(held, "eth_getBalance")
+    balance = parse_quantity(held, "eth_getBalance")
     # First, since a node may refuse to estimate for an account without money, and say it worse.
     check_balance(account.address, balance, 0, *where)
     transaction.gas_limit = estimate_gas(transport(), message(transaction, account.address))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alithis.chain import mint
-from alithis.chain.rpc import checksummed
+from alithis.chain.values import checksum_address
 from alithis_ape import command, minting
 from alithis_ape import links as links_module
 from alithis_ape.accounts import signer
@@ -116,7 +116,7 @@ def sign(
     offline = None if is_online else _offline(chain, nonce, address)
     account = None if unsigned else signer(alias, network, chain)
     if publisher is not None:
-        name = checksummed(publisher)
+        name = checksum_address(publisher)
     elif account is not None:
         name = str(account.address)
     else:
@@ -154,7 +154,7 @@ def _online(network: NetworkAPI, address: str | None, publisher: str) -> Destina
 def _offline(chain: int | None, nonce: int | None, address: str | None) -> Destination:
     if chain is None or nonce is None or address is None:
         raise CommandError("to sign offline give all of --chain, --nonce and --registry")
-    return Destination(checksummed(address), chain, nonce)
+    return Destination(checksum_address(address), chain, nonce)
 
 
 def _links(

@@ -214,20 +214,21 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def lock_file(path: Path) -> Iterator[bool]:
-    """Hold an exclusive lock, without waiting for it; the thread that holds it may nest.
+def lock_file(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold an exclusive lock; the thread that holds it may nest.
 
     The kernel releases the lock when the process ends, even if it is killed: a lock file that a
     killed process left locks nobody out. Otherwise the file is removed at the end.
 
     Args:
         path: the lock file; its folder exists.
+        wait: whether to wait for another holder.
 
     Yields:
         Whether the lock is held: False on a file system without locks.
 
     Raises:
-        BlockingIOError: another process or thread holds it.
+        BlockingIOError: another process or thread holds it, and waiting was not asked for.
         OSError: the file cannot be created.
     """
     # Imported here since it takes as long to load as all of this package.
@@ -237,7 +238,7 @@ def lock_file(path: Path) -> Iterator[bool]:
     lock = FileLock(path, is_singleton=True, fallback_to_soft=False)
     nested = lock.is_locked
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(blocking=wait)
         held = True
     except Timeout as error:
         raise BlockingIOError(errno.EWOULDBLOCK, "locked by another run", str(path)) from error

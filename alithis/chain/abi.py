@@ -1,4 +1,10 @@
-"""The contract's functions and events, encoded and decoded by its ABI."""
+"""The contract's functions, events and errors, encoded and decoded by its ABI.
+
+Answers of a node are untrusted: what is decoded must encode to the very same bytes again, since
+an ABI encoding can be written in many ways, some of which cost a decoder much memory.
+
+Source: the Solidity contract ABI specification.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +17,8 @@ from typing import Any
 from alithis.base.text import one_line
 from alithis.chain.contract import artifact
 from alithis.chain.records import Record
-from alithis.chain.rpc import WORD, checksummed, hash_of, preview, to_hex
-from alithis.errors import (
-    RegistryError,
-)
+from alithis.chain.values import WORD, checksum_address, parse_hash, to_hex, undecodable
+from alithis.errors import RegistryError
 from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme, Term
 
 _TERMS = {term.__name__: tuple(term) for term in (Kind, Scheme, Relation, ClaimStatus)}
@@ -51,10 +55,10 @@ class Function:
 
 
 class Interface:
-    """The contract's ABI, ready for use."""
+    """The contract's ABI."""
 
     def __init__(self, abi: Sequence[Mapping[str, Any]]) -> None:
-        """Prepare an ABI."""
+        """Index the functions, events and errors of an ABI."""
         from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 
         functions = (entry for entry in abi if entry["type"] == "function")
@@ -80,7 +84,15 @@ class Interface:
         }
 
     def topics(self, name: str | None, indexed: Mapping[str, Any]) -> list[Any]:
-        """Write a log query's topics."""
+        """Return the topics of a log query.
+
+        Args:
+            name: the event; None for all.
+            indexed: values that its indexed arguments must have.
+
+        Raises:
+            ValueError: there is no such event, or it has no such indexed argument.
+        """
         if name is None and not indexed:
             return [sorted(self._events)]
         for topic, entry in self._events.items():
@@ -89,25 +101,28 @@ class Interface:
         raise ValueError(f"the registry has no event {name!r}")
 
     def event(self, topics: list[str], data: bytes) -> tuple[str, dict[str, Any]]:
-        """Decode a log whose first topic is one of the contract's."""
+        """Decode a log whose first topic is one of the contract's: its name and arguments."""
         entry = self._events[topics[0].lower()]
         name, inputs = entry["name"], entry["inputs"]
         indexed = [param for param in inputs if param["indexed"]]
         if len(indexed) != len(topics) - 1:
-            raise RegistryError(f"{name}: {len(topics)} topics instead of {len(indexed) + 1}")
+            raise RegistryError(
+                f"{name}: the node gave {len(topics)} topics, not {len(indexed) + 1}"
+            )
         others = [param for param in inputs if not param["indexed"]]
-        values = iter(_decode(indexed, b"".join(hash_of(topic) for topic in topics[1:]), name))
+        hashes = b"".join(parse_hash(topic, "eth_getLogs") for topic in topics[1:])
+        values = iter(_decode(indexed, hashes, name))
         rest = iter(_decode(others, data, name))
         return name, {param["name"]: next(values if param["indexed"] else rest) for param in inputs}
 
     def refusal(self, data: str | None) -> str | None:
-        """Say which of the contract's own errors a call reverted with.
+        """Describe which of the contract's own errors a call reverted with.
 
         Args:
             data: what it reverted with, in hexadecimal.
 
         Returns:
-            None where that is no error of the contract's, such as a string.
+            The error and its values; None if it is not one of the contract's, such as a string.
         """
         try:
             raw = bytes.fromhex((data or "").removeprefix("0x"))
@@ -119,7 +134,7 @@ class Interface:
         return _refusal(entry["name"], dict(zip(names, values, strict=True)))
 
     def refusal_of(self, name: str, values: Mapping[str, Any]) -> str:
-        """Say the same of an error that another library decoded, with numbers for enums."""
+        """Describe an error that another library decoded, with numbers in place of enums."""
         params = {
             param["name"]: param
             for entry in self._errors.values()
@@ -143,7 +158,7 @@ def _refusal(name: str, values: Mapping[str, Any]) -> str:
 
 @cache
 def interface() -> Interface:
-    """Return the registry contract's."""
+    """Return the registry contract's interface."""
     return Interface(artifact()["abi"])
 
 
@@ -172,14 +187,14 @@ def _argument_topic(param: Mapping[str, Any], value: Any) -> str | None:
     try:
         topic = encode([param["type"]], [value.number if isinstance(value, Term) else value])
     except EncodingError as error:
-        raise ValueError(f"{param['name']}: {one_line(value)} is no {param['type']}") from error
+        raise ValueError(f"{param['name']}: {one_line(value)} is not a {param['type']}") from error
     if param["type"] == "bytes32" and topic != value:  # a shorter value would be padded
-        raise ValueError(f"{param['name']}: {one_line(value)} has not 32 bytes")
+        raise ValueError(f"{param['name']}: {one_line(value)} does not have 32 bytes")
     return to_hex(topic)
 
 
 def topics_match(found: list[Any], asked: list[Any]) -> bool:
-    """Tell whether a log's topics are what a query asked for."""
+    """Return whether a log's topics match a query's."""
     if len(found) < len(asked) or not all(isinstance(topic, str) for topic in found):
         return False
     return all(
@@ -189,7 +204,7 @@ def topics_match(found: list[Any], asked: list[Any]) -> bool:
 
 
 def _decode(params: Sequence[Mapping[str, Any]], data: bytes, name: str) -> list[Any]:
-    """Decode what must be the canonical encoding of values, and give them our types."""
+    """Decode the canonical encoding of values, and give them our types."""
     from eth_abi.abi import decode, encode
     from eth_abi.exceptions import DecodingError
 
@@ -198,17 +213,17 @@ def _decode(params: Sequence[Mapping[str, Any]], data: bytes, name: str) -> list
         values = decode(types, data)
         canonical = encode(types, values) == data
     except (DecodingError, ValueError, OverflowError) as error:
-        raise RegistryError(f"{name}: the node answers {preview(data)}") from error
+        raise undecodable(name, data) from error
     if not canonical:
-        raise RegistryError(f"{name}: the node answers {preview(data)}")
+        raise undecodable(name, data)
     return [_typed(param, value) for param, value in zip(params, values, strict=True)]
 
 
 def _check_length(data: bytes, name: str) -> None:
-    """Check the length that an encoded array states: eth-abi would count up to it, however long."""
+    """Check the length that an encoded array states: eth-abi would loop over it, however large."""
     offset, length = data[:WORD], data[WORD : 2 * WORD]
     if int.from_bytes(offset) != WORD or int.from_bytes(length) * WORD > len(data):
-        raise RegistryError(f"{name}: the node answers {preview(data)}")
+        raise undecodable(name, data)
 
 
 def _typed(param: Mapping[str, Any], value: Any) -> Any:
@@ -221,7 +236,7 @@ def _typed(param: Mapping[str, Any], value: Any) -> Any:
         parts = zip(param["components"], value, strict=True)
         return {part["name"]: _typed(part, item) for part, item in parts}
     if kind == "address":
-        return checksummed(value)
+        return checksum_address(value)
     internal = param.get("internalType", "")
     enum = internal.rpartition(".")[2] if internal.startswith("enum ") else ""
     return _term(enum, value) if enum in _TERMS else value
@@ -230,7 +245,7 @@ def _typed(param: Mapping[str, Any], value: Any) -> Any:
 def _term(enum: str, number: int) -> Term:
     terms = _TERMS[enum]
     if number >= len(terms):
-        raise RegistryError(f"{enum} {number} is not one that this release knows: upgrade alithis")
+        raise RegistryError(f"this release does not know {enum} {number}: upgrade alithis")
     return terms[number]
 
 
@@ -257,8 +272,8 @@ def record_of(id: int, value: Mapping[str, Any]) -> Record:
 def split_multicall(data: bytes, count: int) -> list[bytes]:
     """Decode ``bytes[]`` of a known length.
 
-    A general decoder lets every element point to the same bytes, so that a small answer fills
-    the memory. Here each must begin where the one before it ends.
+    A general decoder lets all elements point to the same bytes, so a small answer could fill the
+    memory. Here each element must begin where the one before it ends.
     """
     head, end = 2 * WORD, (2 + count) * WORD
     words = [int.from_bytes(data[at : at + WORD]) for at in range(0, end, WORD)]
@@ -270,5 +285,5 @@ def split_multicall(data: bytes, count: int) -> list[bytes]:
         items.append(data[end + WORD : end + WORD + length])
         end += WORD + -(-length // WORD) * WORD
     if words[:2] != [WORD, count] or len(items) != count or end != len(data):
-        raise RegistryError(f"multicall: the node answers {preview(data)}")
+        raise undecodable("multicall", data)
     return items

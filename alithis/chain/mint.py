@@ -19,7 +19,8 @@ from alithis.chain.abi import interface
 from alithis.chain.filecoin import format_fil
 from alithis.chain.records import Link, Record
 from alithis.chain.registry import Registry
-from alithis.chain.rpc import WORD, Transport, quantity
+from alithis.chain.rpc import Transport
+from alithis.chain.values import WORD, parse_quantity
 from alithis.errors import FormatError, MintError, RefusedError, RpcError, TransportError
 from alithis.manifest.terms import Kind, Relation, Scheme
 
@@ -484,7 +485,7 @@ def estimate_gas(transport: Transport, message: Message) -> int:
         RefusedError: the contract refuses it.
         TransportError: it fails otherwise, or the node gives no usable answer.
     """
-    return quantity(_ask(transport, "eth_estimateGas", message), "eth_estimateGas")
+    return parse_quantity(_ask(transport, "eth_estimateGas", message), "eth_estimateGas")
 
 
 def _ask(transport: Transport, method: str, message: Message, *block: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the registry holds: records, links, claims and events."""
+"""What the registry stores and emits: records, links, claims and events."""
 
 from __future__ import annotations
 

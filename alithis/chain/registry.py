@@ -1,9 +1,9 @@
 """Reads the registry contract over JSON-RPC: records, links, events.
 
-Any transport with ``request(method, params)`` will do. What comes back is untrusted: it is
-decoded by the contract's ABI, must encode back to the very same bytes, and is turned into the
-values below or into a `RegistryError`. A node can still lie about the chain's state; whoever
-must exclude that runs a node.
+Any transport with ``request(method, params)`` will do. Answers are untrusted: each is decoded by
+the contract's ABI, must encode to the very same bytes again, and becomes a record or a
+`RegistryError`. A node can still lie about the chain's state: whoever cannot accept that has to
+run a node.
 
 Sources: the Ethereum JSON-RPC specification, the Solidity contract ABI specification,
 `contracts/IAlithis.sol`.
@@ -23,18 +23,17 @@ from alithis.base.text import one_line
 from alithis.chain.abi import interface, record_of, split_multicall, topics_match
 from alithis.chain.contract import artifact
 from alithis.chain.records import Claim, Event, Link, Record
-from alithis.chain.rpc import (
-    INTERNAL_ERROR,
+from alithis.chain.rpc import INTERNAL_ERROR, Transport
+from alithis.chain.values import (
     WORD,
-    Transport,
-    bytes_of,
-    checksummed,
-    field_of,
-    hash_of,
-    hex_in,
-    quantity,
-    refuse,
+    checksum_address,
+    field,
+    parse_data,
+    parse_hash,
+    parse_quantity,
+    revert_data,
     to_hex,
+    unusable,
 )
 from alithis.errors import (
     ChainError,
@@ -47,9 +46,10 @@ from alithis.errors import (
 )
 
 MAX_SCAN = 1 << 20
-"""Tokens that a scan of the whole registry goes through at most."""
-_MAX_QUERIES = 20_000  # eth_getLogs in one reading of events
+"""Tokens that are read in a scan of the whole registry at most."""
+_MAX_QUERIES = 20_000  # eth_getLogs in one call of `events`
 _BATCH = 100  # tokens, or claims, in one eth_call
+_LOGS, _BLOCK = "eth_getLogs", "eth_getBlockByNumber"
 _URI = re.compile(r"ipfs://f01551220[0-9a-f]{64}")
 
 
@@ -60,9 +60,9 @@ class Registry:
         """Find the registry, and check that it is one.
 
         Args:
-            transport: the way to a node.
+            transport: sends requests to a node.
             address: the contract's, ``0x`` and 40 hexadecimal digits.
-            chain_id: the chain it should be on, if that is known.
+            chain_id: the chain that it must be on; None for the node's.
 
         Raises:
             ChainError: the node serves another chain.
@@ -71,22 +71,22 @@ class Registry:
         """
         self._transport = transport
         self._block = "latest"
-        self.address = checksummed(address)
-        self.chain_id = quantity(self._request("eth_chainId", []), "eth_chainId")
+        self.address = checksum_address(address)
+        self.chain_id = parse_quantity(self._request("eth_chainId", []), "eth_chainId")
         if chain_id is not None and chain_id != self.chain_id:
             raise ChainError(
                 f"the RPC endpoint serves chain {self.chain_id}, not {chain_id}: "
-                "name an endpoint of that chain"
+                "use an endpoint of that chain"
             )
         if not self._is_registry():
-            code = bytes_of(self._request("eth_getCode", [self.address, "latest"]), "eth_getCode")
-            found = "the contract is no Alithis registry" if code else "there is no contract"
+            code = parse_data(self._request("eth_getCode", [self.address, "latest"]), "eth_getCode")
+            found = "the contract is not an Alithis registry" if code else "there is no contract"
             raise NoRegistryError(
-                f"{self.address} on chain {self.chain_id}: {found}; check the address and the chain"
+                f"{self.address} on chain {self.chain_id}: {found}. Check the address and the chain"
             )
 
     def pinned(self, block: int) -> Self:
-        """Return the registry as it is after a block; public nodes know that of recent ones."""
+        """Return the registry as it is after a block; public nodes have recent states only."""
         view = copy.copy(self)
         view._block = hex(block)
         return view
@@ -161,7 +161,9 @@ class Registry:
         """
         count = self.record(id).claims
         if count > MAX_SCAN:
-            raise RegistryError(f"{count} claims against token {id} are too many to go through")
+            raise RegistryError(
+                f"token {id} has {count:,} claims; at most {MAX_SCAN:,} can be read"
+            )
         function = interface().functions["claimOf"]
         numbers = range(1, count + 1)
         calls = (function.encode(id, number) for number in numbers)
@@ -179,7 +181,9 @@ class Registry:
         """
         count = self.record(id).claims
         if not 1 <= number <= count:
-            raise RegistryError(f"there is no claim {number} against token {id}: it has {count}")
+            raise RegistryError(
+                f"there is no claim {number} against token {id}: it has {count} claims"
+            )
         return _claim(id, number, self._call("claimOf", id, number))
 
     def is_derived_from(self, id: int, ancestor: int) -> bool:
@@ -187,14 +191,14 @@ class Registry:
 
         Raises:
             NoTokenError: there is no such token.
-            RpcError: more tokens lie between the two than the contract walks through.
+            RpcError: there are more tokens between the two than the contract visits.
         """
         with _token(id, ancestor):
             return bool(self._call("isDerivedFrom", id, ancestor))
 
     def nonce(self, publisher: str) -> int:
-        """Return a publisher's next nonce, which the next mint it signs must be over."""
-        return int(self._call("nonces", checksummed(publisher)))
+        """Return a publisher's nonce, which the next mint that it signs must contain."""
+        return int(self._call("nonces", checksum_address(publisher)))
 
     def token_uri(self, id: int) -> str:
         """Return the URI of a token's metadata: ``ipfs://f01551220`` and its SHA-256.
@@ -236,7 +240,7 @@ class Registry:
 
         Raises:
             NoTokenError: there is no such token.
-            ProofError: the leaf, index or path cannot even be written down for the contract.
+            ProofError: the leaf, index or path does not fit the contract's types.
         """
         _check_proof(index, leaf, *path)
         with _token(id):
@@ -257,18 +261,18 @@ class Registry:
         Args:
             id: the token.
             leaf: 32 bytes.
-            index: where it would stand: 0 to the tree's size.
+            index: where it would be: 0 to the tree's size.
             left: the leaf before it, or None at the left edge.
             left_path: its inclusion path, leaf to root; empty at the left edge.
             right: the leaf after it, or None at the right edge.
             right_path: its inclusion path, leaf to root; empty at the right edge.
 
         Returns:
-            Whether it is; False for every leaf once the token is known to be disordered.
+            Whether it is; False for every leaf if the token was proved to be disordered.
 
         Raises:
             NoTokenError: there is no such token.
-            ProofError: the proof cannot even be written down for the contract.
+            ProofError: the proof does not fit the contract's types.
         """
         left, right = left or bytes(WORD), right or bytes(WORD)
         _check_proof(index, leaf, left, right, *left_path, *right_path)
@@ -313,12 +317,12 @@ class Registry:
             queries += 1
             if queries > _MAX_QUERIES:
                 raise RegistryError(
-                    "the RPC endpoint serves events in too small pieces: use another"
+                    "the RPC endpoint serves too few blocks at a time: use another endpoint"
                 )
             try:
                 logs = self._logs(first, last, topics)
             except TransportError as error:
-                # Nodes have no common code for a range that is too large, nor for too many logs.
+                # Nodes have no common error code for too many blocks or too many logs.
                 if getattr(error, "code", None) is None or first == last:
                     raise
                 middle = (first + last) // 2
@@ -333,33 +337,35 @@ class Registry:
             "toBlock": hex(last),
             "topics": topics,
         }
-        logs = self._request("eth_getLogs", [query])
+        logs = self._request(_LOGS, [query])
         if not isinstance(logs, list):
-            refuse("eth_getLogs", logs)
+            raise unusable(_LOGS, logs)
         events = [
-            self._event(log, topics) for log in logs if field_of(log, "removed", False) is not True
+            self._event(log, topics)
+            for log in logs
+            if field(log, "removed", _LOGS, False) is not True
         ]
         places = [(event.block, event.index) for event in events]
         if any(not first <= block <= last for block, _ in places):
-            raise RegistryError("eth_getLogs: events from outside the blocks that were asked for")
+            raise RegistryError(f"{_LOGS}: the node gave events from other blocks than requested")
         if sorted(set(places)) != places:
-            raise RegistryError("eth_getLogs: events twice, or not in the chain's order")
+            raise RegistryError(f"{_LOGS}: the node gave events twice, or out of order")
         return events
 
     def _event(self, log: Any, topics: list[Any]) -> Event:
-        if str(field_of(log, "address")).lower() != self.address.lower():
-            raise RegistryError("eth_getLogs: an event of another contract")
-        found = field_of(log, "topics")
+        if str(field(log, "address", _LOGS)).lower() != self.address.lower():
+            raise RegistryError(f"{_LOGS}: the node gave an event of another contract")
+        found = field(log, "topics", _LOGS)
         if not isinstance(found, list) or not topics_match(found, topics):
-            raise RegistryError("eth_getLogs: an event that was not asked for")
-        name, args = interface().event(found, bytes_of(field_of(log, "data"), "eth_getLogs"))
+            raise RegistryError(f"{_LOGS}: the node gave an event that was not asked for")
+        name, args = interface().event(found, parse_data(field(log, "data", _LOGS), _LOGS))
         return Event(
             name,
             args,
-            quantity(field_of(log, "blockNumber"), "eth_getLogs"),
-            hash_of(field_of(log, "blockHash")),
-            hash_of(field_of(log, "transactionHash")),
-            quantity(field_of(log, "logIndex"), "eth_getLogs"),
+            parse_quantity(field(log, "blockNumber", _LOGS), _LOGS),
+            parse_hash(field(log, "blockHash", _LOGS), _LOGS),
+            parse_hash(field(log, "transactionHash", _LOGS), _LOGS),
+            parse_quantity(field(log, "logIndex", _LOGS), _LOGS),
         )
 
     def deployment_block(self) -> int:
@@ -368,21 +374,21 @@ class Registry:
 
     def last_block(self) -> int:
         """Return the number of the chain's last block."""
-        return quantity(self._request("eth_blockNumber", []), "eth_blockNumber")
+        return parse_quantity(self._request("eth_blockNumber", []), "eth_blockNumber")
 
     def block_hash(self, number: int) -> bytes | None:
         """Return a block's hash, 32 bytes; None while the chain has no such block."""
-        block = self._request("eth_getBlockByNumber", [hex(number), False])
+        block = self._request(_BLOCK, [hex(number), False])
         if block is None:
             return None
-        if quantity(field_of(block, "number"), "eth_getBlockByNumber") != number:
-            raise RegistryError("eth_getBlockByNumber: another block than was asked for")
-        return hash_of(field_of(block, "hash"))
+        if parse_quantity(field(block, "number", _BLOCK), _BLOCK) != number:
+            raise RegistryError(f"{_BLOCK}: the node gave another block than {number}")
+        return parse_hash(field(block, "hash", _BLOCK), _BLOCK)
 
     def _is_registry(self) -> bool:
         interface = bytes.fromhex(artifact()["interfaceId"].removeprefix("0x"))
         try:
-            # ERC-165: a contract that claims 0xffffffff too would say yes to anything.
+            # ERC-165: a contract that also claims 0xffffffff says yes to anything.
             return bool(self._call("supportsInterface", interface)) and not self._call(
                 "supportsInterface", b"\xff\xff\xff\xff"
             )
@@ -391,12 +397,14 @@ class Registry:
                 raise
         except RegistryError:
             pass
-        return False  # it reverted, or gave no boolean
+        return False  # it reverted, or did not return a boolean
 
     def _ids(self, first: int) -> range:
         count = self.count()
         if count > MAX_SCAN:
-            raise RegistryError(f"{count} tokens are too many to go through one by one")
+            raise RegistryError(
+                f"the registry has {count:,} tokens; at most {MAX_SCAN:,} can be read one by one"
+            )
         return range(first, count + 1)
 
     def _batched(self, name: str, ids: Iterable[int]) -> Iterator[tuple[int, Any]]:
@@ -419,15 +427,15 @@ class Registry:
     def _returned(self, name: str, *args: Any) -> bytes:
         data = "0x" + interface().functions[name].encode(*args).hex()
         result = self._request("eth_call", [{"to": self.address, "data": data}, self._block])
-        return bytes_of(result, name)
+        return parse_data(result, name)
 
     def _request(self, method: str, params: list[Any]) -> Any:
         try:
             return self._transport.request(method, params)
         except RegistryError:
             raise
-        except Exception as error:  # a foreign transport has exceptions of its own
-            data = hex_in(getattr(error, "data", None))
+        except Exception as error:  # a transport from outside has exceptions of its own
+            data = revert_data(getattr(error, "data", None))
             raise RpcError(
                 f"{method}: {one_line(error)}", code=INTERNAL_ERROR, data=data
             ) from error
@@ -451,26 +459,26 @@ def _claim(id: int, number: int, value: Mapping[str, Any]) -> Claim:
 
 
 def _check_proof(index: int, *hashes: bytes) -> None:
-    """Check what cannot even be written down for the contract."""
+    """Check that a proof fits the contract's types."""
     if any(len(value) != WORD for value in hashes):
-        raise ProofError("a leaf, and each hash of a path, has 32 bytes")
+        raise ProofError("a leaf, or a hash of a path, does not have 32 bytes")
     if not 0 <= index < 1 << 256:
         raise ProofError(f"index {index} is out of range")
 
 
 @contextmanager
 def _token(*ids: int) -> Iterator[None]:
-    """Turn the contract's refusal of an unknown token into ours."""
+    """Translate the contract's error for a token that does not exist."""
     for id in ids:
         if not 1 <= id < 1 << 256:
-            raise NoTokenError(f"the registry holds no token {id}: they count from 1")
+            raise NoTokenError(f"the registry has no token {id}: tokens are numbered from 1")
     try:
         yield
     except TransportError as error:
-        data = hex_in(getattr(error, "data", None))
+        data = revert_data(getattr(error, "data", None))
         if data is None or not re.fullmatch(_nonexistent() + "[0-9a-f]{64}", data):
             raise
-        raise NoTokenError(f"the registry holds no token {int(data[-64:], 16)}") from error
+        raise NoTokenError(f"the registry has no token {int(data[-64:], 16)}") from error
 
 
 @cache

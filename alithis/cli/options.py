@@ -129,7 +129,7 @@ def resolver(
     gateways: tuple[str, ...],
 ) -> Resolver:
     """Return what opens references as the options say; nothing is contacted yet."""
-    from alithis.storage.fallback import Gateways
+    from alithis.storage.fallback import FallbackGateways
     from alithis.storage.store import Store
     from alithis.verify.reference import Resolver
 
@@ -141,7 +141,7 @@ def resolver(
 
     return Resolver(
         Store(store_folder),
-        Gateways.named(gateways) if gateways else None,
+        FallbackGateways.from_urls(gateways) if gateways else None,
         connect if rpc and registry else None,
     )
 

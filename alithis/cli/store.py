@@ -24,10 +24,10 @@ from alithis.cli.options import (
 if TYPE_CHECKING:
     from alithis.ipfs.car import Part
     from alithis.ipfs.cid import Cid
-    from alithis.storage.availability import Health, Seen
-    from alithis.storage.hosts.host import Backend
+    from alithis.storage.availability import Availability, HostResult
+    from alithis.storage.hosts.host import Host
     from alithis.storage.store import Store, StoredManifest
-    from alithis.storage.upload import Placed
+    from alithis.storage.upload import UploadResult
     from alithis.verify.reference import Reference, Resolver
 
 
@@ -71,9 +71,9 @@ def store_put(place: str, hosts: tuple[str, ...], references: Resolver, as_json:
       alithis store put photos.alithis
       alithis store put photos.alithis --to lighthouse --to kubo --to s3://mirror/alithis
     """
-    from alithis.storage.hosts import open_backends
+    from alithis.storage.hosts import open_hosts
 
-    backends = open_backends(hosts)  # a missing key is said before any work
+    backends = open_hosts(hosts)  # a missing key is said before any work
     reference = _storable(place)
     if reference.kind == "folder":
         cid = references.store.put_manifest(reference.folder())
@@ -92,7 +92,7 @@ def store_put(place: str, hosts: tuple[str, ...], references: Resolver, as_json:
         raise Failure("; ".join(str(each.error) for each in failed))
 
 
-def _publish(parts: list[Part], backends: list[Backend]) -> list[Placed]:
+def _publish(parts: list[Part], backends: list[Host]) -> list[UploadResult]:
     from alithis.cli.terminal import shown
     from alithis.storage.upload import publish
 
@@ -126,7 +126,7 @@ def _storable(place: str) -> Reference:
     return reference
 
 
-def _line(placed: Placed) -> str:
+def _line(placed: UploadResult) -> str:
     if placed.error:
         return f"  {placed.host}: not all of it: {len(placed.sent) + len(placed.present)} files"
     there = f"{len(placed.present)} were there" if placed.present else ""
@@ -320,22 +320,22 @@ def store_check(
       alithis store check ipfs://f01551220… --gateway https://ipfs.io --json
       alithis store check 7 --rpc URL --registry 0x…
     """
-    from alithis.storage.availability import BackendHost, GatewayHost, Host, check
-    from alithis.storage.hosts import open_backends
+    from alithis.storage.availability import FileSource, GatewayFiles, HostFiles, check
+    from alithis.storage.hosts import open_hosts
     from alithis.verify.reference import Reference
 
-    backends = open_backends(hosts)
-    asked: list[Host] = [GatewayHost(each) for each in references.gateways.each]
-    asked += [BackendHost(each) for each in backends]
+    backends = open_hosts(hosts)
+    asked: list[FileSource] = [GatewayFiles(each) for each in references.gateways.gateways]
+    asked += [HostFiles(each) for each in backends]
     if not asked:
         raise click.UsageError("nobody to ask: name a --gateway, or a host with --at")
-    data, at_hand, kept_back = _known(references, Reference.parse(place))
+    data, local, kept_back = _known(references, Reference.parse(place))
     if withheld:
         kept_back = _items_of(data)
     health = check(
         data,
         asked,
-        at_hand=at_hand,
+        local=local,
         withheld=kept_back,
         required=[each.name for each in backends],
         samples=samples,
@@ -377,7 +377,7 @@ def _items_of(data: bytes) -> tuple[str, ...]:
     return tuple(entry.name for entry in metadata.load(data).items_files)
 
 
-def _show_health(health: Health, *, as_json: bool) -> None:
+def _show_health(health: Availability, *, as_json: bool) -> None:
     if as_json:
         files = [{**asdict(file), "state": file.state} for file in health.files]
         facts = {**asdict(health), "files": files, "problems": health.problems}
@@ -394,7 +394,7 @@ def _show_health(health: Health, *, as_json: bool) -> None:
         say(f"alithis: {problem}", err=True)
 
 
-def _seen(seen: Seen) -> str:
+def _seen(seen: HostResult) -> str:
     parts = []
     if seen.ranges:
         rate = seen.bytes / max(seen.seconds, 1e-6)

@@ -1,8 +1,8 @@
-"""Tells whether a manifest's files are still to be had, from which hosts, and how fast.
+"""Checks whether a manifest's files are still available, from which hosts, and how fast.
 
-Of each file some random ranges are read, as a verifier reads them, and compared with the best
-that is at hand: a local copy, the file's CID, the proof to the root, or the blocks around the
-range. What a host merely says is told as its word.
+Random ranges of each file are read, as a verifier reads them, and compared with the best that is
+available: a local copy, the file's CID, a proof to the root, or the blocks around the range. What
+a host only says is reported as its word.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from alithis.manifest.metadata import FileEntry
 from alithis.manifest.reader import FileReader, Manifest, RangeReader
 from alithis.storage.gateway import Gateway
 from alithis.storage.hosts.bucket import Bucket
-from alithis.storage.hosts.host import Backend
+from alithis.storage.hosts.host import Host
 from alithis.storage.hosts.kubo import Kubo
 from alithis.storage.hosts.lighthouse import Deal, Lighthouse
 
@@ -42,23 +42,23 @@ THERE, MISSING, WRONG, UNKNOWN = "there", "missing", "wrong", "unknown"
 
 SAMPLES = 3
 """Ranges that are read of a file."""
-_LENGTH = merkle.TILE * SIZE  # bytes in a range, as a look-up reads them
+_LENGTH = merkle.TILE * SIZE  # bytes in a range, as in a look-up
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a host showed of a file.
+class HostResult:
+    """What was found out about a file at one host.
 
     Attributes:
         host: what it is called.
         state: ``there``, ``missing``, ``wrong`` where it gave something else, or ``unknown``.
         checked: what its answer was checked by: ``local copy``, ``CID``, ``proof``, ``blocks``;
-            ``length`` where nothing was at hand, ``its word`` where it gives no content.
+            ``length`` if there was nothing to compare with, ``its word`` if it gives no content.
         ranges: how many ranges it gave.
         bytes: how many bytes they had.
         seconds: how long it took to give them.
         error: what is wrong.
-        deals: storage deals on Filecoin, where the host tells.
+        deals: storage deals on Filecoin, if the host states them.
     """
 
     host: str
@@ -72,24 +72,24 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A file, and what each host showed of it.
+class FileResult:
+    """What was found out about a file.
 
     Attributes:
         name: its name in the manifest.
         cid: its CID.
         size: its bytes.
-        hosts: what each showed.
+        hosts: what was found out at each host.
     """
 
     name: str
     cid: str
     size: int
-    hosts: tuple[Seen, ...]
+    hosts: tuple[HostResult, ...]
 
     @property
     def state(self) -> str:
-        """Whether it is to be had: from any host, from none, or nobody knows."""
+        """``there`` if a host has it; else ``unknown`` if one could not be asked."""
         states = {seen.state for seen in self.hosts}
         if THERE in states:
             return THERE
@@ -97,8 +97,8 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """What came of it.
+class Availability:
+    """What was found out about a manifest.
 
     Attributes:
         name: the artifact's name.
@@ -110,13 +110,13 @@ class Health:
 
     name: str
     cid: str
-    files: tuple[Watched, ...]
+    files: tuple[FileResult, ...]
     withheld: tuple[str, ...] = ()
     required: tuple[str, ...] = field(default=())
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """A line for each file that is not to be had, or not where it must be."""
+        """A line for each file that is not available, or not where it is required."""
         lines = [f"{file.name}: {file.state}" for file in self.files if file.state != THERE]
         for file in self.files:
             for seen in file.hosts:
@@ -126,7 +126,7 @@ class Health:
 
     @property
     def status(self) -> int:
-        """The exit status: 0 all is there, 1 something is missing, 2 that is not known."""
+        """The exit status: 0 if all is there, 1 if something is missing, 2 if that is unknown."""
         states = {file.state for file in self.files} | {
             seen.state for file in self.files for seen in file.hosts if seen.host in self.required
         }
@@ -135,47 +135,47 @@ class Health:
         return 2 if UNKNOWN in states else 0
 
 
-class Host(Protocol):
-    """Somebody who may have a manifest's files."""
+class FileSource(Protocol):
+    """A host that may have a manifest's files."""
 
     name: str
 
     def open(self, entry: FileEntry) -> RangeReader | None:
-        """Return a reader of a file; None where the host gives no content, but says it has it.
+        """Return a reader of a file; None if the host says that it has it, but gives no content.
 
         Raises:
-            NotStoredError: it says that it has it not.
+            NotStoredError: it says that it does not have it.
             StorageError: it cannot be asked.
         """
 
     def block(self, cid: Cid) -> bytes:
-        """Return a block, which has been checked.
+        """Return a block, checked against its CID.
 
         Raises:
-            AlithisError: it gives no blocks, or not this one.
+            AlithisError: it does not give blocks, or not this one.
         """
 
     def deals(self, entry: FileEntry) -> tuple[Deal, ...]:
-        """Return what it tells of storage deals."""
+        """Return the storage deals that it states."""
 
 
-class GatewayHost:
-    """A gateway, as a host."""
+class GatewayFiles:
+    """The files of a gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
-        """Take it."""
+        """Choose the host."""
         self._gateway, self.name = gateway, str(gateway)
 
     def open(self, entry: FileEntry) -> RangeReader:
-        """Open a file: see `Host.open`."""
+        """Open a file: see `FileSource.open`."""
         return _Ranges(self._gateway, entry)
 
     def block(self, cid: Cid) -> bytes:
-        """Return a block: see `Host.block`."""
+        """Return a block: see `FileSource.block`."""
         return self._gateway.block(cid)
 
     def deals(self, _: FileEntry) -> tuple[Deal, ...]:
-        """A gateway tells nothing of deals."""
+        """Return none: gateways state no deals."""
         return ()
 
 
@@ -187,53 +187,53 @@ class _Ranges:
         return self._gateway.read(self._entry, offset, length)
 
 
-class BackendHost:
-    """Somewhere that files are put, as a host."""
+class HostFiles:
+    """The files of a host that manifests are uploaded to."""
 
-    def __init__(self, backend: Backend) -> None:
-        """Take it."""
-        self._backend, self.name = backend, backend.name
+    def __init__(self, host: Host) -> None:
+        """Choose the host."""
+        self._host, self.name = host, host.name
 
     def open(self, entry: FileEntry) -> RangeReader | None:
-        """Open a file: see `Host.open`."""
+        """Open a file: see `FileSource.open`."""
         part = Part(entry.name, Cid.parse(entry.cid), Path(), entry.size)
-        if not self._backend.has(part):
+        if not self._host.has(part):
             raise NotStoredError(f"{self.name} has no {entry.name}")
-        if isinstance(self._backend, Kubo | Bucket):
-            return self._backend.open(part)
+        if isinstance(self._host, Kubo | Bucket):
+            return self._host.open(part)
         return None
 
     def block(self, cid: Cid) -> bytes:
-        """Give none: these hosts give files."""
-        raise StorageError(f"{self.name} gives no blocks")
+        """Refuse: these hosts give files only."""
+        raise StorageError(f"{self.name} does not give blocks")
 
     def deals(self, entry: FileEntry) -> tuple[Deal, ...]:
-        """Return what Lighthouse tells."""
-        if isinstance(self._backend, Lighthouse):
-            return self._backend.deals(Cid.parse(entry.cid))
+        """Return the deals that Lighthouse states."""
+        if isinstance(self._host, Lighthouse):
+            return self._host.deals(Cid.parse(entry.cid))
         return ()
 
 
 def check(
     data: bytes,
-    hosts: Sequence[Host],
+    hosts: Sequence[FileSource],
     *,
-    at_hand: Mapping[str, Path] | None = None,
+    local: Mapping[str, Path] | None = None,
     withheld: Sequence[str] = (),
     required: Sequence[str] = (),
     samples: int = SAMPLES,
-    chance: random.Random | None = None,
-) -> Health:
+    rng: random.Random | None = None,
+) -> Availability:
     """Ask every host for every file of a manifest; the hosts are asked at the same time.
 
     Args:
         data: the bytes of its metadata.json.
-        hosts: whom to ask.
-        at_hand: files that are here, by name, to compare with.
-        withheld: names of files that nobody is asked for.
-        required: names of hosts that must have all of it.
-        samples: ranges of each file that are read.
-        chance: chooses them.
+        hosts: the hosts.
+        local: local files to compare with, by name.
+        withheld: names of files that no host is asked for.
+        required: names of hosts that must have every file.
+        samples: number of ranges to read of each file.
+        rng: chooses the ranges.
 
     Raises:
         FormatError: the metadata is not well-formed.
@@ -242,28 +242,28 @@ def check(
     cid = cids.of_bytes(data)
     own = FileEntry(metadata.FILE, str(cid), described.digest, len(data))
     entries = [own, *(entry for entry in described.files if entry.name not in withheld)]
-    chance = chance or random.SystemRandom()
+    rng = rng or random.SystemRandom()
 
-    def ask(host: Host) -> list[Seen]:
-        visit = _Visit(host, data, at_hand or {}, samples, chance)
+    def ask(host: FileSource) -> list[HostResult]:
+        visit = _SourceCheck(host, data, local or {}, samples, rng)
         return [visit.see(entry) for entry in entries]
 
     with ThreadPoolExecutor(max(len(hosts), 1), "alithis-check") as threads:
         seen = list(threads.map(ask, hosts))
     files = tuple(
-        Watched(entry.name, entry.cid, entry.size, shown)
+        FileResult(entry.name, entry.cid, entry.size, shown)
         for entry, shown in zip(entries, zip(*seen, strict=True), strict=True)
     )
-    return Health(described.name, str(cid), files, tuple(withheld), tuple(required))
+    return Availability(described.name, str(cid), files, tuple(withheld), tuple(required))
 
 
 def _nothing(entry: FileEntry) -> RangeReader:
-    raise NotStoredError(f"{entry.name} is not at hand")
+    raise NotStoredError(f"{entry.name} is not read")
 
 
 @dataclass(slots=True)
-class _Meter:
-    """Counts what a reader gives, and how long it takes."""
+class _MeteredReader:
+    """Counts what a reader gives, and measures how long it takes."""
 
     reader: RangeReader
     ranges: int = 0
@@ -283,31 +283,31 @@ class _Meter:
         return piece
 
 
-def _counts(meter: _Meter | None) -> tuple[int, int, float]:
+def _counts(meter: _MeteredReader | None) -> tuple[int, int, float]:
     return (meter.ranges, meter.received, round(meter.seconds, 6)) if meter else (0, 0, 0.0)
 
 
-class _Visit:
-    """A host that is asked, file by file."""
+class _SourceCheck:
+    """Checks one host, file by file."""
 
     def __init__(
         self,
-        host: Host,
+        host: FileSource,
         data: bytes,
-        at_hand: Mapping[str, Path],
+        local: Mapping[str, Path],
         samples: int,
-        chance: random.Random,
+        rng: random.Random,
     ) -> None:
-        self._host, self._data, self._at_hand = host, data, at_hand
-        self._samples, self._chance = samples, chance
+        self._host, self._data, self._copies = host, data, local
+        self._samples, self._rng = samples, rng
 
-    def see(self, entry: FileEntry) -> Seen:
-        meter: _Meter | None = None
+    def see(self, entry: FileEntry) -> HostResult:
+        meter: _MeteredReader | None = None
         try:
             reader = self._host.open(entry)
             if reader is None:
                 return self._found(entry, "its word", None)
-            meter = _Meter(reader)
+            meter = _MeteredReader(reader)
             return self._found(entry, self._checked(entry, meter), meter)
         except NotStoredError as error:
             return self._failed(MISSING, error, meter)
@@ -316,23 +316,23 @@ class _Visit:
         except AlithisError as error:
             return self._failed(UNKNOWN, error, meter)
 
-    def _found(self, entry: FileEntry, checked: str, meter: _Meter | None) -> Seen:
+    def _found(self, entry: FileEntry, checked: str, meter: _MeteredReader | None) -> HostResult:
         counts, deals, error = _counts(meter), tuple[Deal, ...](), None
         try:
             deals = self._host.deals(entry)
-        except AlithisError as failed:  # that does not make the file less there
+        except AlithisError as failed:  # the file is there all the same
             error = f"deals: {failed}"
-        return Seen(self._host.name, THERE, checked, *counts, error=error, deals=deals)
+        return HostResult(self._host.name, THERE, checked, *counts, error=error, deals=deals)
 
-    def _failed(self, state: str, error: AlithisError, meter: _Meter | None) -> Seen:
+    def _failed(self, state: str, error: AlithisError, meter: _MeteredReader | None) -> HostResult:
         said = str(error).replace("\n", " ")
-        return Seen(self._host.name, state, None, *_counts(meter), error=said)
+        return HostResult(self._host.name, state, None, *_counts(meter), error=said)
 
-    def _checked(self, entry: FileEntry, meter: _Meter) -> str:
-        """Read some ranges, check them, and tell by what.
+    def _checked(self, entry: FileEntry, meter: _MeteredReader) -> str:
+        """Read some ranges, check them, and return what they were checked by.
 
         Raises:
-            IntegrityError: the file has another length, or a range is another.
+            IntegrityError: the file has another length, or a range other bytes.
         """
         if meter.size != entry.size:
             raise IntegrityError(f"bytes in {entry.name}", expected=entry.size, found=meter.size)
@@ -340,7 +340,7 @@ class _Visit:
             return self._compare(
                 entry, meter, lambda at, length: self._data[at : at + length], "CID"
             )
-        local = self._local(entry)
+        local = self._local_copy(entry)
         if local is not None:
             return self._compare(entry, meter, local.read, "local copy")
         if entry.size <= unixfs.MAX_BLOCK and Cid.parse(entry.cid) == Cid.raw(entry.sha256):
@@ -354,9 +354,9 @@ class _Visit:
         except (StorageError, FormatError):
             return self._compare(entry, meter, None, "length")
 
-    def _local(self, entry: FileEntry) -> RangeReader | None:
-        """Open the file that is here, if it is the one."""
-        path = self._at_hand.get(entry.name)
+    def _local_copy(self, entry: FileEntry) -> RangeReader | None:
+        """Open the local copy, if it has the file's CID."""
+        path = self._copies.get(entry.name)
         if path is None or cids.of_file(path) != Cid.parse(entry.cid):
             return None
         return FileReader(path)
@@ -364,7 +364,7 @@ class _Visit:
     def _compare(
         self,
         entry: FileEntry,
-        meter: _Meter,
+        meter: _MeteredReader,
         known: Callable[[int, int], bytes] | None,
         checked: str,
     ) -> str:
@@ -380,28 +380,28 @@ class _Visit:
         if size <= _LENGTH:
             return [(0, size)] if size else []
         last = size - _LENGTH
-        return [(self._chance.randint(0, last), _LENGTH) for _ in range(self._samples)]
+        return [(self._rng.randint(0, last), _LENGTH) for _ in range(self._samples)]
 
-    def _prove(self, entry: FileEntry, meter: _Meter) -> None:
-        """Prove leaves at random places, through this file and, of the same host, the others."""
+    def _prove(self, entry: FileEntry, meter: _MeteredReader) -> None:
+        """Prove leaves at random indices, from this file and the others of the same host."""
 
         def opened(other: FileEntry) -> RangeReader:
             reader = meter if other.name == entry.name else self._host.open(other)
             if reader is None:
-                raise StorageError(f"{self._host.name} gives no content")
+                raise StorageError(f"{self._host.name} does not give content")
             return reader
 
         manifest = Manifest(self._data, opened)
         size, level = manifest.metadata.size, entry.name.removeprefix("tiles/")
         width = 0 if entry.name == metadata.LEAVES else merkle.TILE_HEIGHT * int(level)
         for _ in range(self._samples):
-            node = self._chance.randrange(max(size >> width, 1))
+            node = self._rng.randrange(max(size >> width, 1))
             manifest.at(node << width).check(manifest.metadata.root, size)
 
     def _by_block(self, entry: FileEntry) -> Callable[[int, int], bytes]:
-        """Return what reads a file by its blocks, of which only those around a range come."""
+        """Return a function that reads a range of a file from the blocks around it."""
         root = Cid.parse(entry.cid)
-        self._host.block(root)  # none at all: then not by them
+        self._host.block(root)  # fails now, if the host does not give blocks
 
         def read(offset: int, length: int) -> bytes:
             return unixfs.read(root, self._host.block, offset, length)

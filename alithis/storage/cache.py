@@ -1,9 +1,9 @@
-"""What was fetched and checked before, in a folder of bounded size.
+"""A cache of fetched content, in a folder of bounded size.
 
-Nothing rests on it: each entry has its own SHA-256 before it, so what a disk has changed counts as
-not there; who takes an entry checks it again as if a stranger had sent it; and where the folder
-cannot be written, nothing is kept. Files appear whole, by renaming, so many processes may share it.
-The folder is its owner's alone, as it tells what was asked about.
+Nothing depends on it. Each entry begins with its own SHA-256, so a damaged one counts as missing;
+whoever uses an entry checks it like an answer from a gateway; and if the folder cannot be written,
+nothing is kept. Files are written elsewhere and renamed, so many processes may share the cache.
+Only its owner can read the folder, since it shows what was asked about.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 ENVIRONMENT = "ALITHIS_CACHE"
-"""Names the cache's folder, where it is not the usual one; ``none`` keeps nothing."""
+"""Names the cache's folder; ``none`` turns the cache off."""
 
 NONE = "none"
 LIMIT = 64 << 20
@@ -25,26 +25,26 @@ LIMIT = 64 << 20
 MAX_ENTRY = 2 << 20
 """Bytes in an entry at most."""
 
-_KEPT = 0.75  # of the limit, what is left once it was passed
+_KEPT = 0.75  # of the limit, after entries were removed
 
 
 class Cache:
-    """Keeps what is used, and forgets what was used longest ago."""
+    """Keeps entries, and removes those that were used longest ago."""
 
     def __init__(self, folder: Path | None, limit: int = LIMIT) -> None:
-        """Name the folder, which is made when there is something to keep.
+        """Choose the folder, which is created with the first entry.
 
         Args:
-            folder: where; None keeps nothing.
+            folder: the folder; None keeps nothing.
             limit: bytes on the disk that it may take. Several processes that write at once may
                 each pass it by a sixteenth before they notice.
         """
         self._folder, self._limit = folder, limit
-        self._unseen = limit  # bytes written since the folder was last looked through
+        self._written = limit  # bytes since the folder was last measured
 
     @classmethod
-    def usual(cls) -> Self:
-        """Return the cache that ``ALITHIS_CACHE`` names, or the one in the user's cache folder."""
+    def from_environment(cls) -> Self:
+        """Return the cache that ``ALITHIS_CACHE`` names, or one in the user's cache folder."""
         named = os.environ.get(ENVIRONMENT)
         if named == NONE:
             return cls(None)
@@ -55,46 +55,46 @@ class Cache:
         return cls(platformdirs.user_cache_path("alithis") / "content")
 
     def get(self, key: str) -> bytes | None:
-        """Return what was kept under a name; None if there is nothing, or nothing whole."""
+        """Return an entry; None if there is none, or it is damaged."""
         if self._folder is None:
             return None
-        place = self._place(key)
+        path = self._path(key)
         try:
-            with place.open("rb") as file:
+            with path.open("rb") as file:
                 data = file.read(MAX_ENTRY + 33)
-            os.utime(place)
+            os.utime(path)
         except OSError:
             return None
         digest, content = data[:32], data[32:]
         return content if hashlib.sha256(content).digest() == digest else None
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep something under a name, if that is possible."""
+        """Keep an entry, if that is possible."""
         if self._folder is None or len(content) > MAX_ENTRY:
             return
         with suppress(OSError):
-            self._write(self._place(key), hashlib.sha256(content).digest() + content)
-            self._unseen += len(content)
-            if self._unseen > self._limit // 16:
-                self._unseen = 0
+            self._write(self._path(key), hashlib.sha256(content).digest() + content)
+            self._written += len(content)
+            if self._written > self._limit // 16:
+                self._written = 0
                 self._shrink()
 
-    def _place(self, key: str) -> Path:
+    def _path(self, key: str) -> Path:
         name = hashlib.sha256(key.encode()).hexdigest()
         return Path(self._folder or "") / name[:2] / name
 
-    def _write(self, place: Path, data: bytes) -> None:
-        place.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        partial = place.with_name(f"{secrets.token_hex(16)}.partial")
+    def _write(self, path: Path, data: bytes) -> None:
+        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        partial = path.with_name(f"{secrets.token_hex(16)}.partial")
         try:
             partial.write_bytes(data)
-            partial.replace(place)
+            partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
     def _shrink(self) -> None:
-        """Remove what was used longest ago, until there is room again."""
+        """Remove the entries that were used longest ago, until the cache is small enough."""
         entries = sorted(self._entries())
         total = sum(size for _, size, _ in entries)
         if total <= self._limit:
@@ -107,7 +107,7 @@ class Cache:
                 return
 
     def _entries(self) -> Iterator[tuple[int, int, Path]]:
-        """Yield when each file was last used, what it takes on the disk, and where it is."""
+        """Yield the time of last use, the bytes on the disk and the path of each file."""
         for path in Path(self._folder or "").glob("[0-9a-f][0-9a-f]/*"):
             with suppress(OSError):
                 status = path.stat()

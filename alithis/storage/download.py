@@ -1,9 +1,9 @@
 """Brings manifests from gateways into the local store, and from anywhere into a folder.
 
-A file comes as a stream of blocks (CAR), or block by block, where a gateway gives blocks: each is
-checked as it comes, and what has come stays if the work breaks off, for the next run or the next
-gateway. From a gateway that knows no blocks it comes by range, and is checked once it is whole.
-Nothing gets its name in the store before all of it has its CID.
+From a gateway that gives blocks a file comes as a stream of them (CAR), or one by one. Each is
+checked when it arrives, and what has arrived stays if the work is interrupted, for the next run or
+the next gateway. From a gateway without blocks a file comes by range, and is checked when it is
+complete. No file gets its name in the store before its CID was checked.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from alithis.manifest import metadata
 from alithis.manifest.folder import atomic_folder, check_target
 from alithis.manifest.metadata import FileEntry
 from alithis.manifest.reader import Manifest
-from alithis.storage.fallback import Gateways
+from alithis.storage.fallback import FallbackGateways
 from alithis.storage.gateway import Gateway
-from alithis.storage.sources import first, note
+from alithis.storage.sources import add_notes, first_answer
 from alithis.storage.store import Store, check_entry
 
 _PIECE = 4 * CHUNK_SIZE
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What came of it.
+class FetchResult:
+    """The result of fetching a manifest.
 
     Attributes:
         cid: the manifest's in the store.
         files: names of the files that were fetched.
-        withheld: files of items that nobody gives, and what was said of them.
-        notes: gateways that were of no use, and why.
+        withheld: files of items that no gateway gives, each with the error.
+        notes: errors of gateways, where another one had the file.
     """
 
     cid: Cid
@@ -51,20 +51,22 @@ class Fetched:
     notes: tuple[str, ...]
 
 
-def fetch(cid: Cid, store: Store, gateways: Gateways, progress: Progress | None = None) -> Fetched:
-    """Bring a manifest into the store; what is there, whole, is not fetched again.
+def fetch(
+    cid: Cid, store: Store, gateways: FallbackGateways, progress: Progress | None = None
+) -> FetchResult:
+    """Fetch a manifest into the store; files that are there, undamaged, are not fetched again.
 
     Args:
         cid: of its metadata.json, or of a directory that it is in.
         store: where to.
         gateways: where from.
-        progress: told how many bytes have come.
+        progress: is told how many bytes have arrived.
 
     Raises:
         NotStoredError: no gateway has it, or a file of it that may not be withheld.
-        StorageError: none gives it, or the store cannot be written.
-        FormatError: it is no well-formed manifest.
-        IntegrityError: metadata.json does not say the truth of a file.
+        StorageError: no gateway gives it, or the store cannot be written.
+        FormatError: it is not a well-formed manifest.
+        IntegrityError: metadata.json is wrong about a file.
     """
     notes = list[str]()
     data = _metadata(cid, store, gateways, notes)
@@ -77,7 +79,7 @@ def fetch(cid: Cid, store: Store, gateways: Gateways, progress: Progress | None 
     files, withheld = list[str](), dict[str, str]()
     for entry in missing:
         try:
-            found = _File(entry, gateways, progress, notes).into(store)
+            found = _FileDownload(entry, gateways, progress, notes).into(store)
         except (StorageError, IntegrityError) as error:
             if not metadata.is_items(entry.name) or isinstance(error.__cause__, OSError):
                 raise
@@ -85,10 +87,10 @@ def fetch(cid: Cid, store: Store, gateways: Gateways, progress: Progress | None 
         else:
             check_entry(entry, found)
             files.append(entry.name)
-    return Fetched(store.put_metadata(data), tuple(files), withheld, tuple(notes))
+    return FetchResult(store.put_metadata(data), tuple(files), withheld, tuple(notes))
 
 
-def _metadata(cid: Cid, store: Store, gateways: Gateways, notes: list[str]) -> bytes:
+def _metadata(cid: Cid, store: Store, gateways: FallbackGateways, notes: list[str]) -> bytes:
     try:
         return store.read_bytes(cid, metadata.MAX_BYTES)
     except (NotStoredError, IntegrityError):
@@ -96,7 +98,7 @@ def _metadata(cid: Cid, store: Store, gateways: Gateways, notes: list[str]) -> b
 
 
 def _is_whole(entry: FileEntry, store: Store) -> bool:
-    """Tell whether a file is in the store, and as it should be."""
+    """Return whether a file is in the store, and undamaged."""
     cid, dag = Cid.parse(entry.cid), Dag()
     try:
         with store.open(cid) as file:
@@ -113,7 +115,7 @@ def copy(manifest: Manifest, target: Path, progress: Progress | None = None) -> 
     Args:
         manifest: the manifest.
         target: the folder to make; there must be nothing yet.
-        progress: is told how many bytes have come.
+        progress: is told how many bytes have arrived.
 
     Returns:
         The names of the files that are withheld: of items, and not available.
@@ -159,14 +161,16 @@ def _check_room(needed: int, place: Path) -> None:
     folder = next(each for each in (place, *place.absolute().parents) if each.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise StorageError(f"{place}: {needed:,} bytes are to come, and {free:,} are free")
+        raise StorageError(
+            f"{place}: {needed:,} bytes are needed, {free:,} are free. Free some space"
+        )
 
 
-class _File:
-    """A file on its way."""
+class _FileDownload:
+    """A file that is being fetched."""
 
     def __init__(
-        self, entry: FileEntry, gateways: Gateways, progress: Progress, notes: list[str]
+        self, entry: FileEntry, gateways: FallbackGateways, progress: Progress, notes: list[str]
     ) -> None:
         self._entry, self._gateways, self._progress = entry, gateways, progress
         self._cid, self._notes = Cid.parse(entry.cid), notes
@@ -181,7 +185,8 @@ class _File:
             file.truncate()
             self._report(self._entry.size)
         else:
-            first(self._gateways.each, lambda gateway: self._take(gateway, file), self._notes)
+            gateways = self._gateways.gateways
+            first_answer(gateways, lambda gateway: self._take(gateway, file), self._notes)
 
     def _take(self, gateway: Gateway, file: BinaryIO) -> None:
         try:
@@ -204,7 +209,7 @@ class _File:
         file.truncate(offset)
 
     def _by_range(self, gateway: Gateway, file: BinaryIO) -> None:
-        """Go on with what is there; if that leads to another file, begin again."""
+        """Continue after what is there; if that yields another file, start from the beginning."""
         begin = min(file.seek(0, 2), self._entry.size)
         for start in dict.fromkeys((begin, 0)):
             file.truncate(start)
@@ -235,7 +240,7 @@ def _cid_of(file: BinaryIO) -> Cid:
 
 
 class _Blocks:
-    """The blocks of a file: those that are there, then out of a stream, else one by one."""
+    """The blocks of a file: from the part that is there, else from a stream, else one by one."""
 
     def __init__(self, gateway: Gateway, cid: Cid, file: BinaryIO, notes: list[str]) -> None:
         self._gateway, self._cid, self._file, self._notes = gateway, cid, file, notes
@@ -252,14 +257,14 @@ class _Blocks:
         except NotStoredError:
             raise
         except AlithisError:
-            self._sections = None  # block by block, then
+            self._sections = None  # then block by block
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def get(self, cid: Cid) -> bytes:
-        """Return the next block of the file, which is checked."""
+        """Return the next block of the file, checked."""
         if cid.codec != RAW:
             return self._received(cid)
         self._file.seek(self._offset)
@@ -277,11 +282,11 @@ class _Blocks:
         return block
 
     def _advance(self) -> None:
-        """Read the stream's next block; one that breaks off is given up."""
+        """Read the stream's next block; a stream that breaks off is not used any more."""
         self._next = None
         if self._sections is not None:
             try:
                 self._next = next(iter(self._sections), None)
             except AlithisError as error:
                 self._sections = None
-                note(self._notes, str(error))
+                add_notes(self._notes, str(error))

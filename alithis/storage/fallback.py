@@ -1,12 +1,13 @@
-"""Content by its CID from IPFS gateways, none of which is believed.
+"""Content by its CID from several untrusted IPFS gateways.
 
-Blocks, and with them metadata.json, are checked against their CIDs; what is read by range out of
-`leaves` and `tiles/` counts only once it leads to the root. A gateway that gives nothing, or
-something else, is named, and the next one is asked; one that asks to be left alone is asked last.
-Before the gateways come the local store and a cache, which are believed no more.
+Blocks, and with them metadata.json, are checked against their CIDs. Ranges of `leaves` and `tiles/`
+count only if they lead to the root. If a gateway fails or gives something else, the report names
+it, and the next one is asked; one that rate-limits us is asked last. The local store and a cache
+come before the gateways, and are trusted no more than they.
 
-Only gateways that the reader chose are asked, for content and nothing else: no URL out of a
-manifest or a chain is ever fetched, and a redirect may lead to a gateway's own subdomains alone.
+Only the gateways that the user chose are asked. No URL from a manifest or a chain is ever fetched,
+and a redirect may only lead to subdomains of the gateway itself: otherwise a publisher could make
+a verifier's machine send requests into the verifier's own network.
 
 Sources: the IPFS specifications of path, subdomain and trustless gateways; RFC 9110, section 14.
 """
@@ -32,74 +33,73 @@ from alithis.manifest.reader import Manifest
 from alithis.storage.cache import Cache
 from alithis.storage.gateway import MAX_NAMES, METADATA_BLOCKS, Gateway, is_block
 from alithis.storage.served_manifest import ServedManifest
-from alithis.storage.sources import first
+from alithis.storage.sources import first_answer
 from alithis.storage.store import Store
 
 ENVIRONMENT = "ALITHIS_GATEWAYS"
-"""Names the gateways, parted by spaces."""
+"""Names the gateways, separated by spaces."""
 NONE = "none"
 """The name that stands for no gateway."""
 LOCAL = "http://127.0.0.1:8080"
-"""A Kubo node's own gateway; one of the default ones where somebody listens there."""
+"""A Kubo node's own gateway; used by default if something listens there."""
 PUBLIC = ("https://ipfs.io", "https://dweb.link")
-"""The other default ones."""
+"""The other default gateways."""
 MAX_GATEWAYS = 8
-_LISTENS = 0.2  # seconds
+_CONNECT_TIMEOUT = 0.2  # seconds
 
 
-class Gateways:
+class FallbackGateways:
     """Gateways that are asked in turn, and a cache of what they gave.
 
     Attributes:
-        each: the gateways, the first to be asked first.
+        gateways: the gateways, the first to be asked first.
         cache: what was fetched before.
     """
 
-    def __init__(self, each: Sequence[Gateway], cache: Cache | None = None) -> None:
-        """Choose them; nothing is sent yet."""
-        self.each = tuple(each)
+    def __init__(self, gateways: Sequence[Gateway], cache: Cache | None = None) -> None:
+        """Choose the gateways; nothing is sent yet."""
+        self.gateways = tuple(gateways)
         self.cache = cache or Cache(None)
 
     @classmethod
-    def named(cls, urls: Sequence[str]) -> Gateways:
+    def from_urls(cls, urls: Sequence[str]) -> FallbackGateways:
         """Choose gateways by their URLs, with the usual cache.
 
         Args:
-            urls: of gateways; ``none`` alone stands for no gateway, and none given for the
-                default ones.
+            urls: of gateways; ``none`` alone means no gateway, and no URL the default ones.
 
         Raises:
-            StorageError: one is no URL, or there are too many.
+            StorageError: one is not a URL, or there are too many.
         """
         chosen = dict.fromkeys(urls or _defaults())
         if NONE in chosen:
             if len(chosen) > 1:
-                raise StorageError(f"gateways: {NONE!r} stands alone")
+                raise StorageError(f"gateways: {NONE!r} cannot be combined with others")
             chosen = {}
         if len(chosen) > MAX_GATEWAYS:
-            raise StorageError(f"{len(chosen)} gateways; at most {MAX_GATEWAYS} are asked")
-        return cls([Gateway(url) for url in chosen], Cache.usual())
+            raise StorageError(f"{len(chosen)} gateways: name at most {MAX_GATEWAYS}")
+        return cls([Gateway(url) for url in chosen], Cache.from_environment())
 
     @classmethod
-    def usual(cls) -> Gateways:
-        """Choose those that ``ALITHIS_GATEWAYS`` names, or else the default ones.
+    def from_environment(cls) -> FallbackGateways:
+        """Choose the gateways that ``ALITHIS_GATEWAYS`` names, or else the default ones.
 
         Raises:
-            StorageError: as `named` does.
+            StorageError: as `from_urls` does.
         """
-        return cls.named(os.environ.get(ENVIRONMENT, "").split())
+        return cls.from_urls(os.environ.get(ENVIRONMENT, "").split())
 
     def block(self, cid: Cid, notes: list[str], limit: int = unixfs.MAX_BLOCK) -> bytes:
         """Return a block, which has been checked against its CID.
 
         Args:
             cid: the block's.
-            notes: takes what there is to say of gateways that were of no use.
+            notes: errors of gateways are added here, if another one answers.
             limit: bytes it may have.
 
         Raises:
             NotStoredError: no gateway has it.
-            StorageError: none gives it.
+            StorageError: no gateway gives it.
         """
         return self._block(cid, notes, limit)[0]
 
@@ -108,27 +108,29 @@ class Gateways:
         kept = self.cache.get(key)
         if kept is not None and len(kept) <= limit and is_block(cid, kept):
             return kept, None
-        source, block = first(self.each, lambda gateway: gateway.block(cid, limit), notes)
+        source, block = first_answer(
+            self.gateways, lambda gateway: gateway.block(cid, limit), notes
+        )
         self.cache.put(key, block)
         return block, source
 
     def resolve(self, reference: str, notes: list[str]) -> Cid:
-        """Return the CID that a reference leads to; each directory on the way is checked.
+        """Return the CID that a reference leads to; each directory on the path is checked.
 
         Args:
             reference: ``ipfs://CID`` or ``ipfs://CID/path``, also without the scheme.
             notes: as `block` takes.
 
         Raises:
-            FormatError: it is no such reference, or leads nowhere.
-            StorageError: no gateway gives a directory on the way.
+            FormatError: it is not such a reference, or there is nothing at the path.
+            StorageError: no gateway gives a directory on the path.
         """
         root, *names = reference.removeprefix("ipfs://").split("/")
         cid = Cid.parse(root)
         for name in _path(names, reference):
             found = unixfs.children(cid, self.block(cid, notes))
             if name not in found:
-                raise FormatError(f"{reference}: {name!r} is not in {cid}")
+                raise FormatError(f"{reference}: there is no {name!r} in {cid}")
             cid = found[name]
         return cid
 
@@ -140,10 +142,10 @@ class Gateways:
             notes: as `block` takes.
 
         Returns:
-            Its bytes, and which gateway gave them, unless the cache did.
+            Its bytes, and the gateway that gave them; None for the cache.
 
         Raises:
-            FormatError: the CID is of something else.
+            FormatError: the CID is not of such a file or directory.
             StorageError: no gateway gives it.
         """
         limit = metadata_module.MAX_BYTES
@@ -162,19 +164,19 @@ class Gateways:
 
         Args:
             cid: of its metadata.json, or of a directory that it is in.
-            store: where its files may be too.
+            store: a store that may have its files.
 
         Raises:
-            NotStoredError: no gateway, and not the store, has it.
-            FormatError: it is not a well-formed one.
-            StorageError: none gives it.
+            NotStoredError: neither the store nor a gateway has it.
+            FormatError: it is not a well-formed manifest.
+            StorageError: no gateway gives it.
         """
         notes = list[str]()
         try:
             return ServedManifest(
                 store.read_bytes(cid, metadata_module.MAX_BYTES),
                 store,
-                self.each,
+                self.gateways,
                 self.cache,
                 notes,
             )
@@ -186,10 +188,10 @@ class Gateways:
         try:
             data, origin = self.metadata(cid, notes)
         except StorageError as error:
-            if not self.each:
+            if not self.gateways:
                 raise missing from error
             raise type(error)(f"{missing}; {error}") from error
-        manifest = ServedManifest(data, store, self.each, self.cache, notes)
+        manifest = ServedManifest(data, store, self.gateways, self.cache, notes)
         manifest.origin = origin
         return manifest
 
@@ -197,19 +199,19 @@ class Gateways:
 def _defaults() -> tuple[str, ...]:
     parts = urlsplit(LOCAL)
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or 80), _LISTENS):
+        with socket.create_connection((parts.hostname or "", parts.port or 80), _CONNECT_TIMEOUT):
             return (LOCAL, *PUBLIC)
     except OSError:
         return PUBLIC
 
 
 def _path(names: list[str], reference: str) -> list[str]:
-    """Read the names after a CID."""
+    """Check and decode the names after a CID."""
     if names and not names[-1]:
         names = names[:-1]
     found = [unquote(name) for name in names]
     if len(found) > MAX_NAMES or any(
         re.fullmatch(r"\.{0,2}|(?s:.*[/\0].*)", each) for each in found
     ):
-        raise FormatError(f"{reference}: no path into a directory")
+        raise FormatError(f"{reference}: not a path into a directory")
     return found

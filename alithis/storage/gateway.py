@@ -1,4 +1,4 @@
-"""An IPFS gateway, which is not believed."""
+"""One IPFS gateway, which is untrusted."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from alithis.manifest.metadata import FileEntry
 from alithis.storage.http_manifest import MAX_REDIRECTS, REDIRECTS, RemoteFile, Server
 
 TIMEOUT = 30.0
-"""Seconds for an answer: a public gateway may have to look for content itself."""
-IMPATIENT = 5.0
-"""Seconds for one that twice in a row gave none."""
+"""Seconds for an answer: a public gateway may have to search for the content."""
+SHORT_TIMEOUT = 5.0
+"""Seconds for an answer of a gateway that twice in a row gave none."""
 RAW_TYPE, CAR_TYPE = "application/vnd.ipld.raw", "application/vnd.ipld.car"
-_NO_FORMAT = (400, 406, 415, 501)  # of a gateway that knows no ?format=
-_NO_FILES = 406  # of one that knows nothing else
-_NOT_FOUND = (412, 504)  # what Kubo answers where no peer has a block
-METADATA_BLOCKS = 64  # a metadata.json is one; cut by another profile it has a few
-MAX_NAMES = 16  # names after a CID
-MAX_KNOWN = 256
-_MAX_BLOCKS = 8  # 16 MiB
+_NO_FORMAT = (400, 406, 415, 501)  # a gateway that does not support ?format=
+_NO_FILES = 406  # a trustless gateway, which only supports ?format=
+_NOT_FOUND = (412, 504)  # Kubo, when no peer has a block
+METADATA_BLOCKS = 64  # of a metadata.json: mostly 1, a few if it was chunked by another profile
+MAX_NAMES = 16  # in a path after a CID
+MAX_OPEN_FILES = 256
+_MAX_BLOCKS = 8  # kept in memory: 16 MiB
 
 
 class Gateway(Server):
     """An IPFS gateway.
 
     Attributes:
-        gives_blocks: whether it gives blocks other than a file's content, as far as is known.
-        gives_files: whether it gives files, as far as is known: trustless gateways do not.
+        gives_blocks: whether it gives blocks that are not a file's content; True until it refuses.
+        gives_files: whether it gives files; True until it refuses, as trustless gateways do.
     """
 
     called: ClassVar[str] = "gateway"
@@ -49,10 +49,10 @@ class Gateway(Server):
     retries: ClassVar[RetryPolicy] = ONCE  # the next gateway is asked instead
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
-        """Name the gateway; nothing is sent yet.
+        """Choose the gateway; nothing is sent yet.
 
         Args:
-            url: what stands before ``/ipfs/CID``; a query, with a token in it, goes with each.
+            url: the part before ``/ipfs/CID``; its query, such as a token, is sent each time.
             timeout: seconds for an answer.
 
         Raises:
@@ -62,7 +62,7 @@ class Gateway(Server):
         parts = urlsplit(url)
         path = parts.path.rstrip("/").removesuffix("/ipfs")
         self._parts = parts._replace(path=path, fragment="")
-        self._patience, self._silences = timeout, 0
+        self._timeout, self._timeouts = timeout, 0
         self._busy_until = 0.0
         self.gives_blocks = self.gives_files = True
         self._blocks: dict[Cid, bytes] = {}
@@ -73,8 +73,8 @@ class Gateway(Server):
         return f"gateway {self.host}"
 
     @property
-    def resting(self) -> float:
-        """Seconds for which it asks to be left alone."""
+    def wait_seconds(self) -> float:
+        """Seconds that it asks us to wait (HTTP 429 or 503)."""
         return max(0.0, self._busy_until - time.monotonic())
 
     def url(self, cid: Cid, **query: str) -> str:
@@ -86,26 +86,26 @@ class Gateway(Server):
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None, limit: int, only: int
     ) -> tuple[str, Response]:
-        """Ask for a file: see `Server.get`. One that was silent twice gets less time then."""
+        """Ask for a file: see `Server.get`; after two timeouts in a row with a short timeout."""
         begun = time.monotonic()
         try:
             found, answer = super().get(url, headers=headers, limit=limit, only=only)
         except StorageError:
-            self._silences += time.monotonic() - begun >= self._client.timeout
-            if self._silences > 1:
-                self._client.timeout = min(IMPATIENT, self._patience)
+            self._timeouts += time.monotonic() - begun >= self._client.timeout
+            if self._timeouts > 1:
+                self._client.timeout = min(SHORT_TIMEOUT, self._timeout)
             raise
-        self._silences, self._client.timeout = 0, self._patience
+        self._timeouts, self._client.timeout = 0, self._timeout
         self._note_wait(answer)
         return found, answer
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
-        """Read a range of a file; of a gateway that gives no files, out of the blocks around it.
+        """Read a range of a file; from a gateway that gives no files, through the blocks around it.
 
         Raises:
-            StorageError: the gateway does not give just that.
+            StorageError: the gateway does not give exactly this range.
             IntegrityError: its file has another size.
-            FormatError: what it names is no file.
+            FormatError: the CID is not of a file.
         """
         if self.gives_files:
             try:
@@ -117,13 +117,13 @@ class Gateway(Server):
 
     def _read_file(self, entry: FileEntry, offset: int, length: int) -> bytes:
         if entry.cid not in self._files:
-            if len(self._files) == MAX_KNOWN:
+            if len(self._files) == MAX_OPEN_FILES:
                 self._files.clear()
             self._files[entry.cid] = RemoteFile(self, entry, self.url(Cid.parse(entry.cid)))
         return self._files[entry.cid].read(offset, length)
 
     def _block(self, cid: Cid) -> bytes:
-        """Return a block; the last ones are at hand."""
+        """Return a block; the last ones are kept in memory."""
         if cid not in self._blocks:
             if len(self._blocks) == _MAX_BLOCKS:
                 self._blocks.clear()
@@ -134,11 +134,11 @@ class Gateway(Server):
         """Return a block, which has been checked against its CID.
 
         Raises:
-            StorageError: the gateway does not give it, or not in so few bytes.
-            IntegrityError: it gives another.
+            StorageError: the gateway does not give it, or it is larger than the limit.
+            IntegrityError: the gateway gives another one.
         """
         answer = self._ask_block(cid, limit, format="raw")
-        if answer.status in _NO_FORMAT and cid.codec == RAW:  # which is its file's content
+        if answer.status in _NO_FORMAT and cid.codec == RAW:  # a raw block is the same as its file
             answer = self._ask_block(cid, limit)
         if answer.status != 200 or answer.cut or not is_block(cid, answer.body):
             raise self._no_block(cid, limit, answer)
@@ -146,14 +146,14 @@ class Gateway(Server):
 
     @contextmanager
     def car(self, cid: Cid, start: int) -> Iterator[Sections]:
-        """Ask for all blocks of a file as one stream, and give them, each checked.
+        """Ask for all blocks of a file as one stream; each is checked when it is read.
 
         Args:
             cid: the file's.
-            start: first byte that is wanted of it; a gateway may send what is before it too.
+            start: first byte that is needed; a gateway may send what is before it too.
 
         Raises:
-            AlithisError: from here or from the reading: the gateway gives no such stream.
+            AlithisError: here or while reading: the gateway does not give such a stream.
         """
         query = {"format": "car", "dag-scope": "entity"}
         if start:
@@ -174,43 +174,43 @@ class Gateway(Server):
         raise self.too_many_redirects()
 
     def refused(self, status: int, name: str) -> StorageError:
-        """Return the error that says what a status means that brings no content."""
+        """Return the error for a status without content."""
         if status in _NOT_FOUND:
-            return NotStoredError(f"gateway {self.host} does not find {name} (HTTP {status})")
+            return NotStoredError(f"gateway {self.host} cannot find {name} (HTTP {status})")
         if status == 429:
-            return self.no_use("answers HTTP 429, too many requests")
+            return self.failure("rate-limits us (HTTP 429)")
         self.gives_files &= status != _NO_FILES
         return super().refused(status, name)
 
     def check_redirect(self, asked: SplitResult, target: SplitResult) -> None:
-        """Check that a redirect stays with the gateway: subdomain gateways redirect.
+        """Check that a redirect leads to the gateway or a subdomain, as subdomain gateways send.
 
         Raises:
             StorageError: it leads elsewhere.
         """
         own, host = self._parts.hostname or "", target.hostname or ""
         if host != own and not host.endswith(f".{own}"):
-            raise self.no_use("redirects to another host")
+            raise self.failure("redirects to another host")
         upgraded = asked.scheme == "http" and target.scheme == "https" and target.netloc == host
         if not upgraded and _port(target) != _port(asked):
-            raise self.no_use("redirects to another port")
+            raise self.failure("redirects to another port")
 
     def _ask_block(self, cid: Cid, limit: int, **query: str) -> Response:
         headers = {"Accept": RAW_TYPE} if query else {}
         return self.get(self.url(cid, **query), headers=headers, limit=limit, only=200)[1]
 
     def _no_block(self, cid: Cid, limit: int, answer: Response) -> AlithisError:
-        """Say of an answer why it is not the block."""
+        """Return the error for an answer that is not the block."""
         file = answer.status == 200 and not _is_type(answer, RAW_TYPE)
         if cid.codec == DAG_PB and (file or answer.status in _NO_FORMAT):
             self.gives_blocks = False
-            return self.no_use("gives no blocks, by which a file could be checked")
+            return self.failure("gives no blocks, so its files cannot be checked")
         if answer.status != 200:
             return self.refused(answer.status, str(cid))
         if answer.cut:
-            return self.no_use(f"answers more than the {limit:,} bytes that {cid} may have")
+            return self.failure(f"gives more than the {limit:,} bytes that {cid} may have")
         if answer.body.lstrip()[:1] == b"<":
-            return self.no_use(f"answers a web page, not {cid}")
+            return self.failure(f"gives a web page, not {cid}")
         what = f"gateway {self.host}: {cid}: SHA-256"
         return IntegrityError(what, expected=cid.digest, found=of_bytes(answer.body))
 
@@ -219,7 +219,7 @@ class Gateway(Server):
         if answer.status != 200:
             raise self.refused(answer.status, str(cid))
         if not _is_type(answer, CAR_TYPE):
-            raise self.no_use("gives no CAR")
+            raise self.failure("does not give a CAR")
 
     def _note_wait(self, answer: Response) -> None:
         if answer.status in (429, 503):
@@ -228,7 +228,7 @@ class Gateway(Server):
 
 
 def _port(parts: SplitResult) -> int | None:
-    """Return the port that a URL leads to; None where it is none."""
+    """Return the port of a URL; None if it is not valid."""
     try:
         return parts.port or {"http": 80, "https": 443}[parts.scheme]
     except (KeyError, ValueError):
@@ -240,7 +240,7 @@ def _is_type(answer: Response, wanted: str) -> bool:
 
 
 def is_block(cid: Cid, block: bytes) -> bool:
-    """Tell whether bytes are the block that a CID names."""
+    """Return whether bytes are the block with a CID."""
     try:
         unixfs.check(cid, block)
     except IntegrityError:

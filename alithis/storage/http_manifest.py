@@ -1,9 +1,9 @@
-"""Manifests at a distance: their files read by HTTP range (RFC 9110, section 14).
+"""Manifests on HTTP servers: their files are read by range (RFC 9110, section 14).
 
-A proof takes one request for metadata.json and then one for each run of 256 hashes, never a whole
-file. Nothing that a server says is believed: metadata states how long a file is, every answer must
-be exactly the range that was asked for out of a file of that length, of one version from the first
-read to the last, and what was read is checked by the paths to the root.
+A proof takes one request for metadata.json and one for each run of 256 hashes, never a whole file.
+The server is untrusted: each answer must be exactly the range that was asked for, from a file of
+the length that metadata.json states, of one version from the first read to the last; and what was
+read is checked by the paths to the root.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TIMEOUT = 30.0
 """Seconds for an answer."""
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
-"""The statuses that mean: elsewhere."""
+"""Statuses of redirects."""
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
@@ -40,21 +40,21 @@ class Server:
     Attributes:
         host: its name and port.
         requests: how many requests were sent to read from it; redirects count.
-        received: bytes of content that they brought.
+        received: bytes of content that came back.
     """
 
     called: ClassVar[str] = "server"
-    """What it is called in errors."""
+    """What to call it in errors."""
     versioned: ClassVar[bool] = True
     """Whether what is at a URL may change from one read to the next."""
     retries: ClassVar[RetryPolicy] = READS
     """When a request is sent again."""
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
-        """Name the server; nothing is sent yet.
+        """Choose the server; nothing is sent yet.
 
         Args:
-            url: one on it, ``http://`` or ``https://``.
+            url: any URL on it, ``http://`` or ``https://``.
             timeout: seconds for an answer.
 
         Raises:
@@ -76,7 +76,7 @@ class Server:
         Args:
             url: the file's.
             headers: further headers.
-            limit: bytes that are read of it.
+            limit: bytes of the body to read at most.
             only: the status whose body is read.
 
         Returns:
@@ -94,35 +94,35 @@ class Server:
             url = self.redirected(url, answer.headers.get("Location", ""))
         raise self.too_many_redirects()
 
-    def no_use(self, what: str) -> StorageError:
-        """Return the error that says what is wrong with the server."""
+    def failure(self, what: str) -> StorageError:
+        """Return an error about the server."""
         return StorageError(f"{self.called} {self.host} {what}")
 
     def refused(self, status: int, name: str) -> StorageError:
-        """Return the error that says what a status means that brings no content."""
+        """Return the error for a status without content."""
         if status in (404, 410):
             return NotStoredError(f"{self.called} {self.host} has no {name}")
-        return self.no_use(describe_status(status))
+        return self.failure(describe_status(status))
 
     def too_many_redirects(self) -> StorageError:
-        """Return the error that says so."""
-        return self.no_use(f"redirects more than {MAX_REDIRECTS} times")
+        """Return the error for a chain of redirects without end."""
+        return self.failure(f"redirects more than {MAX_REDIRECTS} times")
 
     def redirected(self, url: str, location: str) -> str:
         """Return where a redirect leads.
 
         Raises:
-            StorageError: it is nowhere that may be followed.
+            StorageError: it must not be followed.
         """
         try:
             target = urljoin(url, location)
             parts, asked = urlsplit(target), urlsplit(url)
         except ValueError as error:
-            raise self.no_use("redirects to no URL") from error
+            raise self.failure("redirects to no URL") from error
         if not location or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise self.no_use("redirects to no HTTP URL")
+            raise self.failure("redirects to no HTTP URL")
         if url.lower().startswith("https:") and parts.scheme != "https":
-            raise self.no_use("redirects to an unencrypted URL")
+            raise self.failure("redirects to an unencrypted URL")
         self.check_redirect(asked, parts)
         return target
 
@@ -133,17 +133,17 @@ class Server:
             StorageError: it may not.
         """
         if target.hostname != asked.hostname and is_private(target.hostname or ""):
-            raise self.no_use("redirects into a private network")
+            raise self.failure("redirects into a private network")
 
 
 class RemoteFolder(Server):
     """The folder of a manifest on an HTTP server."""
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
-        """Name the folder; nothing is sent yet.
+        """Choose the folder; nothing is sent yet.
 
         Args:
-            url: of the folder or its metadata.json, ``http://`` or ``https://``. A query stays.
+            url: of the folder or its metadata.json, ``http://`` or ``https://``. A query is kept.
             timeout: seconds for an answer.
 
         Raises:
@@ -175,13 +175,17 @@ class RemoteFolder(Server):
         name = metadata.FILE
         _, answer = self.get(self.url(name), limit=metadata.MAX_BYTES, only=200)
         if answer.status in (404, 410):
-            raise NotStoredError(f"server {self.host} has no {name} there: name its folder's URL")
+            raise NotStoredError(
+                f"server {self.host} has no {name} at this URL: give that of the manifest's folder"
+            )
         if answer.status != 200:
-            raise self.no_use(describe_status(answer.status))
+            raise self.failure(describe_status(answer.status))
         if answer.cut:
-            raise self.no_use(f"answers a {name} of more than {metadata.MAX_BYTES} bytes")
+            raise self.failure(f"gives a {name} of more than {metadata.MAX_BYTES:,} bytes")
         if answer.body.lstrip()[:1] == b"<":
-            raise self.no_use(f"answers a web page, not {name}: name its folder's URL")
+            raise self.failure(
+                f"gives a web page, not {name}: give the URL of the manifest's folder"
+            )
         return answer.body
 
 
@@ -193,7 +197,7 @@ class RemoteFile:
     """
 
     def __init__(self, server: Server, entry: FileEntry, url: str) -> None:
-        """Name the file; nothing is read yet."""
+        """Choose the file; nothing is read yet."""
         self._server, self._name, self.size = server, entry.name, entry.size
         self._url = url
         self._version: tuple[str | None, str | None] | None = None
@@ -206,12 +210,12 @@ class RemoteFile:
             length: number of bytes, at least one; the range must lie within the file.
 
         Raises:
-            StorageError: the server does not answer just that.
-            IntegrityError: its file has not the size that metadata.json states.
+            StorageError: the server does not give exactly this range.
+            IntegrityError: its file does not have the size that metadata.json states.
         """
         if offset < 0 or length < 1 or offset + length > self.size:
             raise StorageError(
-                f"{self._name}: {length} bytes at {offset} are not within its {self.size}"
+                f"{self._name}: {length} bytes at {offset} are outside its {self.size} bytes"
             )
         headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
         self._url, answer = self._server.get(self._url, headers=headers, limit=length, only=206)
@@ -224,12 +228,12 @@ class RemoteFile:
         if status == 206:
             return
         if status == 200:
-            raise self._server.no_use(
+            raise self._server.failure(
                 f"ignores ranges, and would send all of {self._name}: "
-                "fetch the manifest, and name its folder"
+                "download the manifest with `alithis store get`, and use its folder"
             )
         if status == 416:
-            raise self._server.no_use(
+            raise self._server.failure(
                 f"has fewer bytes of {self._name} than metadata.json states: {self.size}"
             )
         raise self._server.refused(status, self._name)
@@ -237,7 +241,7 @@ class RemoteFile:
     def _check_range(self, answer: Response, offset: int, length: int) -> None:
         stated = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if stated is None:
-            raise self._server.no_use(f"does not say which range of {self._name} it answers")
+            raise self._server.failure(f"does not state which range of {self._name} it gives")
         first, last, size = map(int, stated.groups())
         if size != self.size:
             raise IntegrityError(
@@ -246,11 +250,11 @@ class RemoteFile:
                 found=size,
             )
         if (first, last) != (offset, offset + length - 1):
-            raise self._server.no_use(f"answers another range of {self._name} than it was asked")
+            raise self._server.failure(f"gives another range of {self._name} than was asked for")
         if answer.cut or len(answer.body) != length:
-            raise self._server.no_use(
-                f"answers {'more' if answer.cut else 'less'} of {self._name} than the {length} "
-                "bytes it announces"
+            count = "more" if answer.cut else "fewer"
+            raise self._server.failure(
+                f"gives {count} than the {length} bytes of {self._name} that it announces"
             )
 
     def _check_version(self, answer: Response) -> None:
@@ -258,5 +262,5 @@ class RemoteFile:
             return
         version = (answer.headers.get("ETag"), answer.headers.get("Last-Modified"))
         if self._version is not None and version != self._version:
-            raise self._server.no_use(f"changed {self._name} while it was read: ask again")
+            raise self._server.failure(f"changed {self._name} while it was read: try again")
         self._version = version

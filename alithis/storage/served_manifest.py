@@ -1,17 +1,16 @@
-"""A manifest whose files are read from gateways, piece by piece."""
+"""A manifest whose files are read piece by piece, from the local store, a cache and gateways.
+
+Ranges of `leaves` and `tiles/` cannot be checked by themselves, only by the proof that they yield
+together. So when a proof does not lead to the root, it is not known which source lied: the look-up
+is repeated with the sources in another order, until one order yields a proof, or none is left.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from alithis.errors import (
-    AlithisError,
-    IntegrityError,
-    NotStoredError,
-    ProofError,
-    StorageError,
-)
+from alithis.errors import AlithisError, IntegrityError, NotStoredError, ProofError, StorageError
 from alithis.forms.hashing import SIZE
 from alithis.ipfs.cid import Cid
 from alithis.manifest import merkle, metadata
@@ -20,16 +19,16 @@ from alithis.manifest.proof import Exclusion, Inclusion, Proof
 from alithis.manifest.reader import Manifest, RangeReader
 from alithis.storage.cache import Cache
 from alithis.storage.gateway import Gateway
-from alithis.storage.sources import Source, first, note
+from alithis.storage.sources import RangeSource, add_notes, first_answer
 from alithis.storage.store import Store
 
 P = TypeVar("P", bound=Proof)
 
 
-class _Stored:
-    """Files in the local store."""
+class _StoredRanges:
+    """Ranges of files in the local store."""
 
-    resting = 0.0
+    wait_seconds = 0.0
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -45,10 +44,10 @@ class _Stored:
             return file.read(offset, length)
 
 
-class _Kept:
-    """Ranges in the cache."""
+class _CachedRanges:
+    """Ranges that gateways gave before."""
 
-    resting = 0.0
+    wait_seconds = 0.0
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -57,21 +56,18 @@ class _Kept:
         return "the cache"
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
-        data = self._cache.get(_range_key(entry, offset))
+        data = self._cache.get(_cache_key(entry, offset))
         if data is None or len(data) != length:
-            raise NotStoredError  # there is nothing to say of it
+            raise NotStoredError  # without a text: an empty cache is no news to anybody
         return data
 
 
-def _range_key(entry: FileEntry, offset: int) -> str:
+def _cache_key(entry: FileEntry, offset: int) -> str:
     return f"range {entry.cid} {offset}"
 
 
 class ServedManifest(Manifest):
-    """A manifest whose files several hosts have, none of which is believed.
-
-    A look-up that does not lead to the root is made again, beginning with another host.
-    """
+    """A manifest whose files several untrusted sources have."""
 
     def __init__(
         self, data: bytes, store: Store, gateways: Sequence[Gateway], cache: Cache, notes: list[str]
@@ -81,18 +77,17 @@ class ServedManifest(Manifest):
         Args:
             data: the bytes of metadata.json, checked.
             store: the local store, which is asked first.
-            gateways: are asked after it.
-            cache: what they gave before; asked before them.
-            notes: what there is to say of gateways already.
+            gateways: are asked after the cache.
+            cache: what gateways gave before.
+            notes: what is already known about failing gateways.
 
         Raises:
-            FormatError: the metadata is not well-formed, or its frontier is not of its root.
+            FormatError: the metadata is not well-formed, or its frontier does not yield its root.
         """
-        self._local: list[Source] = [_Stored(store), _Kept(cache)]
+        self._local: list[RangeSource] = [_StoredRanges(store), _CachedRanges(cache)]
         self._gateways, self._cache = tuple(gateways), cache
-        self._begin_with = 0
-        self._useless = dict[tuple[Source, str], str]()
-        super().__init__(data, lambda entry: self._reading(self._all()).open(entry))
+        self._failed = dict[tuple[RangeSource, str], str]()
+        super().__init__(data, lambda entry: self._lookup(0, local=True).open(entry))
         self.notes = notes
 
     def prove(self, leaf: bytes) -> Proof:
@@ -102,7 +97,7 @@ class ServedManifest(Manifest):
         return self._look_up(lambda manifest: manifest.prove(leaf))
 
     def at(self, index: int) -> Inclusion:
-        """Prove which leaf stands at an index; other than with `Manifest.at`, the proof holds."""
+        """Prove which leaf is at an index; unlike with `Manifest.at`, the proof is checked."""
 
         def look_up(manifest: Manifest) -> Inclusion:
             found = manifest.at(index)
@@ -112,117 +107,116 @@ class ServedManifest(Manifest):
         return self._look_up(look_up)
 
     def _look_up(self, question: Callable[[Manifest], P]) -> P:
-        lies = list[str]()
-        for reading in self._readings():
+        failures = list[str]()
+        for lookup in self._lookups():
             try:
-                found = question(Manifest(self.data, reading.open))
+                found = question(Manifest(self.data, lookup.open))
             except (IntegrityError, ProofError) as error:
-                if not reading.used:
+                if not lookup.used:
                     raise
-                lies.append(f"{' or '.join(map(str, reading.used))} gave: {error}")
+                failures.append(f"{' or '.join(map(str, lookup.used))} gave: {error}")
             except StorageError as error:
-                if not lies:
+                if not failures:
                     raise
-                lies.append(str(error))
+                failures.append(str(error))
                 break
             else:
-                note(self.notes, *lies)
-                reading.keep(found, self.metadata.size, self._cache)
+                add_notes(self.notes, *failures)
+                lookup.keep(found, self.metadata.size, self._cache)
                 return found
-        raise StorageError("; ".join(dict.fromkeys(lies)))
+        raise StorageError("; ".join(dict.fromkeys(failures)))
 
-    def _readings(self) -> Iterator[_Reading]:
-        """Give each order of the sources that may help: the local ones first, then without them."""
+    def _lookups(self) -> Iterator[_Lookup]:
+        """Yield a look-up for each order of the sources that may help.
+
+        First the local sources and then the gateways, with each gateway once at their head; then
+        the same without the local sources, if these were used, as they may be damaged.
+        """
         count = len(self._gateways)
         for local in (True, False):
-            used = set[Source]()
-            for turn in range(count if count else int(local)):
-                begin = (self._begin_with + turn) % count if count else 0
-                reading = self._reading(self._all(begin, local=local))
-                yield reading
-                used.update(reading.used)
-                if local and not reading.gateways:
-                    break  # the local ones alone are wrong
+            used = set[RangeSource]()
+            for begin in range(count if count else int(local)):
+                lookup = self._lookup(begin, local=local)
+                yield lookup
+                used.update(lookup.used)
+                if local and not any(isinstance(source, Gateway) for source in lookup.used):
+                    break  # the local sources alone are wrong: another gateway changes nothing
             else:
                 if not used.intersection(self._local):
                     return
 
-    def _all(self, begin: int = 0, *, local: bool = True) -> list[Source]:
-        each = self._gateways
-        return [*(self._local if local else ()), *each[begin:], *each[:begin]]
-
-    def _reading(self, sources: list[Source]) -> _Reading:
-        return _Reading(sources, self._useless, self.notes)
+    def _lookup(self, begin: int, *, local: bool) -> _Lookup:
+        gateways = (*self._gateways[begin:], *self._gateways[:begin])
+        return _Lookup([*(self._local if local else ()), *gateways], self._failed, self.notes)
 
 
-class _Reading:
-    """Reads for one look-up, and remembers from whom."""
+class _Lookup:
+    """Reads ranges for one look-up, and remembers which sources gave them."""
 
     def __init__(
-        self, sources: list[Source], useless: dict[tuple[Source, str], str], notes: list[str]
+        self,
+        sources: Sequence[RangeSource],
+        failed: dict[tuple[RangeSource, str], str],
+        notes: list[str],
     ) -> None:
-        self._sources, self._useless, self._notes = sources, useless, notes
-        self.used: dict[Source, None] = {}
-        self._pieces: dict[tuple[str, int], tuple[FileEntry, bytes]] = {}
-
-    @property
-    def gateways(self) -> list[Gateway]:
-        return [each for each in self.used if isinstance(each, Gateway)]
+        self._sources, self._failed, self._notes = sources, failed, notes
+        self.used: dict[RangeSource, None] = {}
+        self._received: dict[tuple[str, int], tuple[FileEntry, bytes]] = {}
 
     def open(self, entry: FileEntry) -> RangeReader:
-        return _Piecewise(self, entry)
+        return _LookupFile(self, entry)
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
-        keys = [(each, entry.name) for each in self._sources]
-        asked = [key[0] for key in keys if key not in self._useless]
-        known = [self._useless[key] for key in keys if key in self._useless]
+        keys = [(source, entry.name) for source in self._sources]
+        asked = [source for source, name in keys if (source, name) not in self._failed]
+        known = [self._failed[key] for key in keys if key in self._failed]
 
-        def question(source: Source) -> bytes:
+        def question(source: RangeSource) -> bytes:
             try:
                 return source.read(entry, offset, length)
             except AlithisError as error:
-                if isinstance(source, Gateway) and not source.resting:
-                    self._useless[source, entry.name] = str(error)
+                if isinstance(source, Gateway) and not source.wait_seconds:
+                    self._failed[source, entry.name] = str(error)
                 raise
 
         try:
-            source, data = first(asked, question, self._notes)
+            source, data = first_answer(asked, question, self._notes)
         except AlithisError as error:
             if not known:
                 raise
-            said = dict.fromkeys(filter(None, [str(error), *known]))
-            raise StorageError("; ".join(said)) from error
+            texts = dict.fromkeys(filter(None, [str(error), *known]))
+            raise StorageError("; ".join(texts)) from error
         self.used[source] = None
         if isinstance(source, Gateway):
-            self._pieces[entry.name, offset] = entry, data
+            self._received[entry.name, offset] = entry, data
         return data
 
     def keep(self, found: Proof, size: int, cache: Cache) -> None:
-        """Put into the cache what the proof was made of."""
-        for place in _places(found, size) & self._pieces.keys():
-            entry, data = self._pieces[place]
-            cache.put(_range_key(entry, place[1]), data)
+        """Put the ranges that a valid proof was made from into the cache."""
+        for name, offset in _ranges_of(found, size) & self._received.keys():
+            entry, data = self._received[name, offset]
+            cache.put(_cache_key(entry, offset), data)
 
 
-class _Piecewise:
-    """A file whose ranges may come from several hosts."""
+class _LookupFile:
+    """A file whose ranges may come from several sources."""
 
-    def __init__(self, reading: _Reading, entry: FileEntry) -> None:
-        self._reading, self._entry, self.size = reading, entry, entry.size
+    def __init__(self, lookup: _Lookup, entry: FileEntry) -> None:
+        self._lookup, self._entry, self.size = lookup, entry, entry.size
 
     def read(self, offset: int, length: int) -> bytes:
-        return self._reading.read(self._entry, offset, length)
+        return self._lookup.read(self._entry, offset, length)
 
 
-def _places(found: Proof, size: int) -> set[tuple[str, int]]:
-    """Return the files and offsets of the runs of hashes that a proof may be made of."""
+def _ranges_of(found: Proof, size: int) -> set[tuple[str, int]]:
+    """Return the files and offsets of the runs of hashes that a proof may consist of."""
     proofs = (found.left, found.right) if isinstance(found, Exclusion) else (found,)
-    places = set[tuple[str, int]]()
+    ranges = set[tuple[str, int]]()
     for index in [each.index for each in proofs if each]:
         level = 0
         while size >> level * merkle.TILE_HEIGHT:
             name = f"tiles/{level}" if level else metadata.LEAVES
             run = index >> (level + 1) * merkle.TILE_HEIGHT
-            places.add((name, run * merkle.TILE * SIZE))
+            ranges.add((name, run * merkle.TILE * SIZE))
             level += 1
-    return places
+    return ranges

@@ -1,116 +1,95 @@
-"""Several sources of one thing, none of them believed: the first that serves is taken."""
+"""Asking several untrusted sources for one thing, until one of them has it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
-from alithis.errors import (
-    AlithisError,
-    NotStoredError,
-    StorageError,
-)
+from alithis.errors import AlithisError, NotStoredError, StorageError
 from alithis.manifest.metadata import FileEntry
 
 LONGEST_WAIT = 10.0
-"""Seconds that are waited for a gateway that asks for it, where no other serves."""
+"""Seconds to wait for a gateway that rate-limits us, if no other one answers."""
 _MAX_NOTES = 32
 T = TypeVar("T")
 
 
-class Source(Protocol):
+class RangeSource(Protocol):
     """Somewhere that ranges of a manifest's files are read from."""
 
     @property
-    def resting(self) -> float:
-        """Seconds for which it asks to be left alone."""
+    def wait_seconds(self) -> float:
+        """Seconds that it asks us to wait before the next request; mostly 0."""
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
         """Return a range of a file.
 
         Raises:
-            AlithisError: it has it not, or gives something else.
+            AlithisError: the source does not have it, or gives something else.
         """
 
 
-S = TypeVar("S", bound=Source)
+S = TypeVar("S", bound=RangeSource)
 
 
-def first(sources: Sequence[S], question: Callable[[S], T], notes: list[str]) -> tuple[S, T]:
-    """Ask in turn, until somebody answers.
+def first_answer(sources: Sequence[S], question: Callable[[S], T], notes: list[str]) -> tuple[S, T]:
+    """Ask sources in turn, until one answers.
 
-    Who asks to be left alone is asked after the others, once that time is over, if it is short.
+    A source that rate-limits us is asked after the others, when its time is over, if that is soon.
 
     Args:
         sources: whom to ask.
         question: asks one of them.
-        notes: takes what the others were of no use for, where somebody answers.
+        notes: if one answers, the errors of those before it are added here. That a source does
+            not have something is not an error.
 
     Returns:
-        Who answered, and the answer.
+        The source that answered, and its answer.
 
     Raises:
         NotStoredError: none has it.
-        StorageError: nobody gives a usable answer.
+        StorageError: none gives a usable answer.
     """
-    inquiry = _Inquiry(question, notes)
-    found = inquiry.ask(sources) or inquiry.ask_again()
-    if found is None:
-        raise inquiry.failure()
-    return found
+    errors = list[AlithisError]()
+    for source in _in_turn(sources, errors):
+        try:
+            answer = question(source)
+        except AlithisError as error:
+            errors.append(error)
+        else:
+            faults = (error for error in errors if not isinstance(error, NotStoredError))
+            add_notes(notes, *map(str, faults))
+            return source, answer
+    raise _joined(errors)
 
 
-class _Inquiry(Generic[S, T]):
-    """A question on its way: who was of no use, and who is to be asked again."""
-
-    def __init__(self, question: Callable[[S], T], notes: list[str]) -> None:
-        self._question, self._notes = question, notes
-        self._errors: list[AlithisError] = []
-        self._later: list[S] = []
-
-    def ask(self, sources: Iterable[S]) -> tuple[S, T] | None:
-        for source in sources:
-            if not source.resting:
-                try:
-                    answer = self._question(source)
-                except AlithisError as error:
-                    self._errors.append(error)
-                else:
-                    self._note()
-                    return source, answer
-            if source.resting:
-                self._later.append(source)
-        return None
-
-    def _note(self) -> None:
-        """Name those that were of no use; that one has it not is no fault."""
-        faults = (error for error in self._errors if not isinstance(error, NotStoredError))
-        note(self._notes, *map(str, faults))
-
-    def ask_again(self) -> tuple[S, T] | None:
-        later, self._later = self._later, []
-        return self.ask(self._rested(later))
-
-    def _rested(self, sources: Iterable[S]) -> Iterator[S]:
-        for source in sorted(sources, key=lambda each: each.resting):
-            if source.resting <= LONGEST_WAIT:
-                time.sleep(source.resting)
-                yield source
-            else:
-                said = f"{source} asks to be left alone for {source.resting:,.0f} s"
-                self._errors.append(StorageError(said))
-
-    def failure(self) -> AlithisError:
-        errors = self._errors
-        if len(errors) == 1:
-            return errors[0]
-        said = "; ".join(filter(None, dict.fromkeys(map(str, errors))))
-        absent = errors and all(isinstance(error, NotStoredError) for error in errors)
-        return (NotStoredError if absent else StorageError)(said or "no gateway is chosen")
+def _in_turn(sources: Sequence[S], errors: list[AlithisError]) -> Iterator[S]:
+    """Yield sources that may be asked; those that rate-limit us last, after their wait."""
+    later = []
+    for source in sources:
+        if not source.wait_seconds:
+            yield source
+        if source.wait_seconds:  # also if the answer just now was such a request
+            later.append(source)
+    for source in sorted(later, key=lambda source: source.wait_seconds):
+        if source.wait_seconds > LONGEST_WAIT:
+            text = f"{source} rate-limits us for {source.wait_seconds:,.0f} s: try again then"
+            errors.append(StorageError(text))
+        else:
+            time.sleep(source.wait_seconds)
+            yield source
 
 
-def note(notes: list[str], *lines: str) -> None:
-    """Add lines that are not there yet, as long as there is room."""
+def _joined(errors: Sequence[AlithisError]) -> AlithisError:
+    if len(errors) == 1:
+        return errors[0]
+    text = "; ".join(filter(None, dict.fromkeys(map(str, errors))))
+    absent = errors and all(isinstance(error, NotStoredError) for error in errors)
+    return (NotStoredError if absent else StorageError)(text or "no gateway is chosen")
+
+
+def add_notes(notes: list[str], *lines: str) -> None:
+    """Add lines that are new, up to a number of notes."""
     notes += [line for line in dict.fromkeys(lines) if line and line not in notes]
     del notes[_MAX_NOTES:]

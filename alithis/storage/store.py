@@ -1,15 +1,15 @@
-"""Where manifests are kept: a folder of files, each under its CID.
+"""The local store: a folder of files, each under its CID.
 
 ::
 
-    <store>/files/6g/bafkrei…6g7u    a file's content, never changed once it is there
+    <store>/files/6g/bafkrei…6g7u    the content of a file, which never changes
     <store>/manifests/bafkrei…       an empty file for each whole manifest: metadata.json's CID
     <store>/incoming/…               content that is being written
 
-Content is hashed while it is written, flushed to the disk, and only then renamed to its place:
-what a CID names is there whole, or not at all, however many processes write and wherever they
-are killed. Reading needs no permission to write. Files are spread over folders by the characters
-before the CID's last: the first ones are the same for all, and the last has only eight values.
+Content is hashed while it is written, flushed to the disk, and only then renamed to its path. So
+a file under a CID is complete, however many processes write and wherever they are killed. Reading
+needs no permission to write. The folders are named after the two characters before a CID's last
+one: the first ones are the same for all CIDs, and the last one has only eight values.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import filelock
 import platformdirs
 
-from alithis.base.files import flush, sync_folder
+from alithis.base.files import flush, lock_file, read_at, sync_folder
 from alithis.errors import (
     AlithisError,
     FormatError,
@@ -46,10 +45,10 @@ from alithis.manifest.metadata import FileEntry, Metadata
 from alithis.manifest.reader import FileReader, Manifest, RangeReader
 
 ENVIRONMENT = "ALITHIS_STORE"
-"""Names the store's folder, where it is not the usual one."""
+"""Names the store's folder."""
 
 _BLOCK = 1 << 20
-_STALE = 24 * 3600  # seconds without a write after which an incoming file is a dead process's
+_STALE = 24 * 3600  # seconds without a write; after that an incoming file belongs to a dead process
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class StoredManifest:
         name: the artifact's name, as its publisher states it.
         kind: ``dataset`` or ``model``.
         size: number of distinct data points.
-        bytes: what its files take in the store.
-        withheld: names of the files that are described but not there.
+        bytes: the size of its files in the store.
+        withheld: names of the files that metadata.json describes, and that are not there.
     """
 
     cid: Cid
@@ -75,10 +74,10 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What manifests the store holds.
+    """The manifests in the store.
 
     Attributes:
-        manifests: those that can be read, in the order of their CIDs.
+        manifests: those that can be read, by their CIDs.
         problems: a line for each that cannot.
     """
 
@@ -88,11 +87,11 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came out of a CAR file.
+    """What was stored from a CAR file.
 
     Attributes:
         manifests: CIDs of their metadata.json.
-        files: by the CIDs that they had in the archive, those that they have in the store.
+        files: CIDs of other files: those in the archive, each with the one in the store.
     """
 
     manifests: tuple[Cid, ...]
@@ -102,8 +101,8 @@ class Imported:
 class StoredFile:
     """Reads a stored file by range; a context manager, closed with its last reference at latest.
 
-    Ranges are not checked against the CID, which only the whole content can be: who reads them
-    checks them by Merkle proofs.
+    Ranges are not checked: only whole content can be compared with a CID. Readers check ranges by
+    Merkle proofs.
 
     Attributes:
         size: bytes in the file.
@@ -146,12 +145,12 @@ class StoredFile:
             raise StorageError(f"{self._path}: closed")
         if offset < 0 or length < 0 or offset + length > self.size:
             raise StorageError(
-                f"{self._path}: {length} bytes at {offset} are not within its {self.size}"
+                f"{self._path}: {length} bytes at {offset} are outside its {self.size} bytes"
             )
         return b"".join(self._pieces(offset, offset + length))
 
     def blocks(self) -> Iterator[bytes]:
-        """Read the whole file in blocks of at most 1 MiB.
+        """Yield the whole file in blocks of at most 1 MiB.
 
         Raises:
             StorageError: the disk fails.
@@ -160,10 +159,13 @@ class StoredFile:
 
     def _pieces(self, start: int, end: int) -> Iterator[bytes]:
         while start < end:
-            with _storage_errors(f"cannot read {self._path}"):
-                piece = os.pread(self._file.fileno(), min(end - start, _BLOCK), start)
+            length = min(end - start, _BLOCK)
+            try:
+                piece = read_at(self._file.fileno(), start, length, self._path)
+            except SourceError as error:
+                raise StorageError(str(error)) from error
             if not piece:
-                raise StorageError(f"{self._path}: was cut while it was read")
+                raise StorageError(f"{self._path}: was truncated while it was read")
             start += len(piece)
             yield piece
 
@@ -172,11 +174,11 @@ class Store:
     """A local content-addressed store."""
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        """Name the store; its folder is made when something is put into it.
+        """Choose the store; its folder is created when something is put into it.
 
         Args:
-            root: its folder; by default what ``ALITHIS_STORE`` names, or else ``store`` in the
-                user's data directory.
+            root: its folder; by default the one that ``ALITHIS_STORE`` names, else ``store`` in
+                the user's data directory.
         """
         self.root = Path(root or os.environ.get(ENVIRONMENT) or _default_root()).expanduser()
         self._files = self.root / "files"
@@ -188,7 +190,7 @@ class Store:
 
         Args:
             path: a regular file.
-            expected: the CID it should have.
+            expected: the CID that it must have.
 
         Returns:
             Its CID.
@@ -209,7 +211,7 @@ class Store:
         return self.put_chunks([data])
 
     def put_chunks(self, chunks: Iterable[bytes], *, expected: Cid | None = None) -> Cid:
-        """Store content that comes in pieces, such as a download.
+        """Store content that arrives in pieces.
 
         Raises:
             IntegrityError: its CID is not the expected one; nothing was stored.
@@ -218,19 +220,19 @@ class Store:
         return self._put(chunks, str(expected or "content"), expected).cid
 
     def receive(self, cid: Cid, fill: Callable[[BinaryIO], None]) -> FileDigests:
-        """Store content that may take more than one run to come.
+        """Store content that may take more than one run to arrive.
 
-        What a run that broke off has received stays for a day, and one run at a time goes on.
+        What an interrupted run received stays for a day. One run at a time continues it.
 
         Args:
-            cid: what it is called.
-            fill: writes it into a file, which may hold a part of it, or something else.
+            cid: its CID.
+            fill: writes it into a file, which may contain a part of it, or something else.
 
         Returns:
             Its digests.
 
         Raises:
-            IntegrityError: what was filled in has another CID; nothing was stored.
+            IntegrityError: what was written has another CID; nothing was stored.
             StorageError: the store cannot be written.
             AlithisError: as `fill` does.
         """
@@ -238,15 +240,17 @@ class Store:
             _make_directory(self._incoming)
             self._sweep()
             path, had = self._incoming / f"{cid}.part", self.has(cid)
-            with _lock(self._incoming / f"{cid}.lock"):
+            # Without locks (some network file systems) two runs could mix what they write; such a
+            # mixture has another CID, and is not stored.
+            with lock_file(self._incoming / f"{cid}.lock", wait=True):
                 if self.has(cid) and not had:  # another run has just stored it
-                    return describe(self._place(cid))
+                    return describe(self._path_of(cid))
                 with open(path, "r+b", opener=_open_or_create) as file:
                     fill(file)
                     return self._settled(cid, path, file)
 
     def put_metadata(self, data: bytes) -> Cid:
-        """Store a metadata.json whose files are there, and list the manifest.
+        """Store a metadata.json whose files are in the store, and list the manifest.
 
         Raises:
             FormatError: it is not well-formed.
@@ -259,16 +263,16 @@ class Store:
         return cid
 
     def has(self, cid: Cid) -> bool:
-        """Tell whether the content is in the store.
+        """Return whether the content is in the store.
 
         Raises:
             StorageError: the store cannot be read.
         """
         with _storage_errors(f"cannot read the store {self.root}"):
-            return self._place(cid).is_file()
+            return self._path_of(cid).is_file()
 
     def path(self, cid: Cid) -> Path:
-        """Return the file that holds content; it is not checked.
+        """Return the path of content, which is not checked.
 
         Raises:
             NotStoredError: it is not in the store.
@@ -276,7 +280,7 @@ class Store:
         """
         if not self.has(cid):
             raise NotStoredError(f"{cid} is not in the store {self.root}")
-        return self._place(cid)
+        return self._path_of(cid)
 
     def open(self, cid: Cid) -> StoredFile:
         """Open content, to be read by range.
@@ -287,7 +291,7 @@ class Store:
         """
         with _storage_errors(f"cannot read the store {self.root}"):
             try:
-                return StoredFile(self._place(cid))
+                return StoredFile(self._path_of(cid))
             except FileNotFoundError as error:
                 raise NotStoredError(f"{cid} is not in the store {self.root}") from error
 
@@ -300,7 +304,7 @@ class Store:
 
         Raises:
             NotStoredError: it is not in the store.
-            IntegrityError: the stored bytes are not what the CID names.
+            IntegrityError: the stored bytes have another CID.
             StorageError: it is larger than the limit, or the store cannot be read.
         """
         with self.open(cid) as file:
@@ -311,11 +315,11 @@ class Store:
         return data
 
     def get_file(self, cid: Cid, target: str | os.PathLike[str]) -> FileDigests:
-        """Copy content out of the store, checking it on the way; a file at the target is replaced.
+        """Copy content out of the store, checked; a file at the target is replaced.
 
         Raises:
             NotStoredError: it is not in the store.
-            IntegrityError: the stored bytes are not what the CID names; nothing was written.
+            IntegrityError: the stored bytes have another CID; nothing was written.
             StorageError: the store cannot be read, or the target not written.
         """
         target = Path(target)
@@ -330,7 +334,7 @@ class Store:
         return digests
 
     def cids(self) -> Iterator[Cid]:
-        """List what is in the store, in the order of its folders.
+        """List the CIDs in the store, in the order of its folders.
 
         Raises:
             StorageError: the store cannot be read.
@@ -341,15 +345,15 @@ class Store:
                     yield cid
 
     def put_manifest(self, directory: str | os.PathLike[str]) -> Cid:
-        """Store a manifest: each file that its metadata.json names, and that file last.
+        """Store a manifest: each file that metadata.json describes, and that file last.
 
-        A missing items.parquet is taken as withheld.
+        A missing items.parquet counts as withheld.
 
         Args:
             directory: the manifest.
 
         Returns:
-            The CID of its metadata.json, in which the SHA-256 is the chain's metadata digest.
+            The CID of its metadata.json; the SHA-256 in it is the metadata digest on the chain.
 
         Raises:
             FormatError: metadata.json is not well-formed.
@@ -375,7 +379,7 @@ class Store:
         chunks: Callable[[FileEntry], Iterable[bytes] | None],
         where: str,
     ) -> Cid:
-        """Store what metadata.json names, then that file, then the mark that all is there."""
+        """Store the files, then metadata.json, then the entry that lists the manifest."""
         for entry in described.files:
             content = chunks(entry)
             if content is not None:
@@ -384,15 +388,15 @@ class Store:
         return self.put_metadata(data)
 
     def import_car(self, path: str | os.PathLike[str]) -> Imported:
-        """Store what the roots of a CAR file lead to: manifests, and other files.
+        """Store the manifests and files that the roots of a CAR file lead to.
 
         A root is a manifest if it is a metadata.json, or a directory with one in it. Blocks that
         no root leads to are not stored.
 
         Raises:
             SourceError: the file cannot be read.
-            FormatError: it is no CARv1 of files, or a block or file is missing.
-            IntegrityError: a block or file is not what it should be.
+            FormatError: it is not a CARv1 of files, or a block or file is missing.
+            IntegrityError: a block or file has another digest.
             StorageError: the store cannot be written.
         """
         with car.Archive(path) as archive:
@@ -426,7 +430,7 @@ class Store:
             StorageError: the store cannot be read.
         """
         with self.open(cid) as file:
-            first = Part(metadata.FILE, cid, self._place(cid), file.size)
+            first = Part(metadata.FILE, cid, self._path_of(cid), file.size)
         if not self._is_listed(cid):
             return [replace(first, name=str(cid))]
         entries = [entry for entry in self._metadata(cid).files if self._holds(entry)]
@@ -434,7 +438,7 @@ class Store:
 
     def _part(self, entry: FileEntry) -> Part:
         cid = Cid.parse(entry.cid)
-        return Part(entry.name, cid, self._place(cid), entry.size)
+        return Part(entry.name, cid, self._path_of(cid), entry.size)
 
     def _is_listed(self, cid: Cid) -> bool:
         with _storage_errors(f"cannot read the store {self.root}"):
@@ -443,26 +447,25 @@ class Store:
     def get_manifest(
         self, manifest: Cid | bytes, target: str | os.PathLike[str]
     ) -> tuple[str, ...]:
-        """Copy a manifest out of the store, checking every file; all of it or nothing is written.
+        """Copy a manifest out of the store, every file checked; all of it or nothing is written.
 
         Args:
             manifest: the CID of its metadata.json, or that file's SHA-256, 32 bytes.
-            target: the directory to make; there must be nothing yet.
+            target: the directory to create; it must not exist.
 
         Returns:
-            The names of the files that are withheld: described, but not in the store. Only
+            The names of the withheld files, which are described but not in the store. Only
             items.parquet may be.
 
         Raises:
             NotStoredError: the manifest, or a file of it, is not in the store.
             FormatError: metadata.json is not well-formed.
             IntegrityError: a file is not what metadata.json says it is.
-            StorageError: there is something at the target, it cannot be written, or the store
-                cannot be read.
+            StorageError: the target exists or cannot be written, or the store cannot be read.
         """
         target = Path(target)
         if os.path.lexists(target):
-            raise StorageError(f"{target}: exists already; name a new directory")
+            raise StorageError(f"{target}: already exists. Name a new directory")
         cid = manifest if isinstance(manifest, Cid) else Cid.raw(manifest)
         described = self._metadata(cid)
         with (
@@ -497,14 +500,14 @@ class Store:
                 digests = _copy(chunks, file)
                 if expected is not None:
                     _require(expected, digests.cid, name)
-                place = self._place(digests.cid)
+                place = self._path_of(digests.cid)
                 _make_directory(place.parent)
-                # A copy that is there is replaced: this mends what the disk may have changed.
+                # A copy that is there is replaced: this repairs one that the disk damaged.
                 _settle(temporary, file, place)
         return digests
 
     def _settled(self, cid: Cid, path: Path, file: BinaryIO) -> FileDigests:
-        """Give what was received its place, if it is what it should be."""
+        """Rename what was received to its path, if it has its CID."""
         file.seek(0)
         hasher = Hasher()
         while block := file.read(_BLOCK):
@@ -514,7 +517,7 @@ class Store:
             file.close()
             path.unlink()
             _require(cid, digests.cid, "what was received")
-        place = self._place(cid)
+        place = self._path_of(cid)
         _make_directory(place.parent)
         path.chmod(0o444)
         _settle(path, file, place)
@@ -546,7 +549,7 @@ class Store:
         return tuple(entry.name for entry in described.files if not self._holds(entry))
 
     def _holds(self, entry: FileEntry) -> bool:
-        """Tell whether the file is there; it must be, unless it may be withheld."""
+        """Return whether the file is there; it must be, unless it may be withheld."""
         cid = Cid.parse(entry.cid)
         if self.has(cid):
             return True
@@ -554,7 +557,7 @@ class Store:
             return False
         raise NotStoredError(f"{entry.name} ({cid}) is not in the store {self.root}")
 
-    def _place(self, cid: Cid) -> Path:
+    def _path_of(self, cid: Cid) -> Path:
         return self._files / _shard(cid) / str(cid)
 
     def _names(self, folder: Path) -> list[str]:
@@ -569,17 +572,17 @@ class Store:
                 return []
 
     def _sweep(self) -> None:
-        """Remove what killed processes left behind."""
+        """Remove files that killed processes left."""
         for path in self._incoming.iterdir():
             if path.suffix == ".lock" and path.with_suffix(".part").exists():
                 continue  # a run of more than a day may hold it
-            with suppress(FileNotFoundError):  # another process sweeps, or has finished
+            with suppress(FileNotFoundError):  # another process removed or renamed it
                 if path.stat().st_mtime < time.time() - _STALE:
                     path.unlink()
 
 
 def parts_of(directory: str | os.PathLike[str]) -> list[Part]:
-    """List the files of a manifest in a folder, metadata.json first; withheld ones are left out.
+    """List the files of a manifest in a folder, metadata.json first, without withheld ones.
 
     Raises:
         FormatError: metadata.json is not well-formed.
@@ -599,18 +602,18 @@ def parts_of(directory: str | os.PathLike[str]) -> list[Part]:
 
 
 def _described(folder: Path) -> tuple[bytes, Metadata]:
-    """Read a folder's metadata.json, and check what it says of the tree."""
+    """Read a folder's metadata.json, and check that it is consistent."""
     data = _read_source(folder / metadata.FILE, metadata.MAX_BYTES)
     return data, Manifest(data, lambda entry: FileReader(folder / entry.name)).metadata
 
 
 def _metadata_in(archive: car.Archive, cid: Cid) -> Metadata | None:
-    """Read a block as metadata.json; None if it is none."""
+    """Read a block as metadata.json; None if it is something else."""
     if cid.codec != RAW:
         return None
 
     def unread(entry: FileEntry) -> RangeReader:
-        raise NotStoredError(f"{entry.name} is still in the archive")
+        raise NotStoredError(f"{entry.name} is in the archive")
 
     block = archive.block(cid)
     try:
@@ -630,7 +633,7 @@ def _shard(cid: Cid) -> str:
 
 
 def _cids(names: Iterable[str]) -> Iterator[Cid]:
-    """Read the names that are CIDs, and pass over what else somebody put there."""
+    """Parse the names that are CIDs; other files are ignored."""
     for name in names:
         with suppress(FormatError):
             cid = Cid.parse(name)
@@ -652,10 +655,10 @@ def _require(expected: Cid, found: Cid, what: str) -> None:
 
 
 def check_entry(entry: FileEntry, found: FileDigests) -> None:
-    """Check what the CID does not: the other figures that metadata.json gives of a file.
+    """Check what the CID does not cover: SHA-256 and size of a file in metadata.json.
 
     Raises:
-        IntegrityError: they are another file's.
+        IntegrityError: one differs.
     """
     if found.sha256 != entry.sha256:
         raise IntegrityError(
@@ -686,7 +689,7 @@ def _storage_errors(doing: str) -> Iterator[None]:
 
 @contextmanager
 def _incoming_file(folder: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
-    """Open a new file of a name nobody else has; it is gone at the end, unless it was renamed."""
+    """Open a new file with a random name; it is removed at the end, unless it was renamed."""
     path = folder / f".{secrets.token_hex(16)}.part"
     try:
         with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -695,40 +698,21 @@ def _incoming_file(folder: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
         path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Wait until no other run has a lock, and hold it; it ends with the process, however it ends.
-
-    The lock file is removed while the lock is still held: whoever waited for it sees that its file
-    has no name left, and begins again. On Windows, where an open file cannot be removed, it stays
-    until the next sweep.
-    """
-    lock = filelock.FileLock(path)
-    with suppress(OSError):  # a file system without locks: a mixture of two runs has another CID
-        lock.acquire()
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        lock.release()
-
-
 def _open_or_create(path: str, flags: int) -> int:
-    """Open a file for `open` without cutting it; not through a link that somebody put there."""
+    """Open a file for `open` without truncating it, and without following a link."""
     return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
 def _settle(temporary: Path, file: BinaryIO, place: Path) -> None:
-    """Close a file that is written, and rename it to its place, for good."""
+    """Close a written file, and rename it to its path, durably."""
     flush(file)
-    file.close()  # Windows renames no open file
+    file.close()  # Windows does not rename open files
     temporary.replace(place)
     sync_folder(place.parent)
 
 
 def _make_directory(path: Path) -> None:
-    """Make a directory that will still be there after a power failure."""
+    """Create a directory durably: it survives a power failure."""
     if not path.is_dir():
         _make_directory(path.parent)
         path.mkdir(exist_ok=True)

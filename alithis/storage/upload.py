@@ -1,8 +1,8 @@
-"""Puts a manifest's files on one or more hosts, and says done only of what they know by its CID.
+"""Uploads a manifest's files to one or more hosts, and checks that they know each by its CID.
 
-Each host is asked first: what it has is not sent again, so a run that broke off goes on where it
-was. metadata.json goes last, so that a host which has it has all. Hosts do not wait for each
-other, and where one fails the others go on.
+Each host is asked first: what it has is not sent again, so an interrupted run is resumed.
+metadata.json goes last: a host that has it has all files. Hosts do not wait for each other, and if
+one fails the others continue.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 from alithis.base.progress import Progress
 from alithis.errors import AlithisError, IntegrityError, StorageError
 from alithis.ipfs.car import Part
-from alithis.storage.hosts.host import Backend
+from alithis.storage.hosts.host import Host
 
-_AT_ONCE = 4  # files on their way to one host
+_AT_ONCE = 4  # files that are sent to one host at a time
 
 
 @dataclass(slots=True)
-class Placed:
-    """What came of putting files on a host.
+class UploadResult:
+    """The result of an upload to one host.
 
     Attributes:
-        host: what it is called.
-        public: whether what is there can be read by anybody.
-        present: names of the files that were there before.
-        sent: names of those that were sent, and are known there by their CIDs.
-        error: why the rest is not there; None where all is.
+        host: its name.
+        public: whether anybody can read what is there.
+        present: names of the files that it had already.
+        sent: names of the files that were sent, and that it now knows by their CIDs.
+        error: why the rest is not there; None if all is.
     """
 
     host: str
@@ -40,41 +40,41 @@ class Placed:
 
 
 def publish(
-    parts: Sequence[Part], backends: Sequence[Backend], progress: Progress | None = None
-) -> list[Placed]:
-    """Put files on every host.
+    parts: Sequence[Part], hosts: Sequence[Host], progress: Progress | None = None
+) -> list[UploadResult]:
+    """Upload files to every host.
 
     Args:
-        parts: the files; the first of them goes last.
-        backends: the hosts.
-        progress: told how many bytes are sent.
+        parts: the files; the first of them is sent last.
+        hosts: the hosts.
+        progress: is told how many bytes were sent.
 
     Returns:
-        What came of it, host by host; errors of a host stand there, and are not raised.
+        A result for each host; a host's error is in its result, and is not raised.
     """
     meter = _Meter(progress or Progress())
-    meter.progress.phase("put", sum(part.size for part in parts) * len(backends), unit="bytes")
-    with ThreadPoolExecutor(max(len(backends), 1), "alithis-put") as threads:
+    meter.progress.phase("put", sum(part.size for part in parts) * len(hosts), unit="bytes")
+    with ThreadPoolExecutor(max(len(hosts), 1), "alithis-put") as threads:
         try:
-            waiting = [threads.submit(_put_all, parts, backend, meter) for backend in backends]
+            waiting = [threads.submit(_put_all, parts, host, meter) for host in hosts]
             return [each.result() for each in waiting]
         except BaseException:
-            for backend in backends:
-                backend.stop()
+            for host in hosts:
+                host.stop()
             raise
 
 
-def missing(parts: Sequence[Part], backend: Backend) -> list[str]:
-    """Name the files that a host does not say it has.
+def missing(parts: Sequence[Part], host: Host) -> list[str]:
+    """Return the names of the files that a host does not have, by its own word.
 
     Raises:
         StorageError: it cannot be asked.
     """
-    return [part.name for part in parts if not backend.has(part)]
+    return [part.name for part in parts if not host.has(part)]
 
 
 class _Meter:
-    """Counts for many threads."""
+    """Counts the bytes of several threads."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -85,47 +85,47 @@ class _Meter:
             self.progress.advance(count)
 
 
-def _put_all(parts: Sequence[Part], backend: Backend, meter: _Meter) -> Placed:
-    placed = Placed(backend.name, backend.public)
+def _put_all(parts: Sequence[Part], host: Host, meter: _Meter) -> UploadResult:
+    result = UploadResult(host.name, host.public)
     errors: list[str] = []
 
     def put(part: Part) -> None:
         try:
-            (placed.sent if _put(part, backend, meter) else placed.present).append(part.name)
+            (result.sent if _put(part, host, meter) else result.present).append(part.name)
         except AlithisError as error:
-            errors.append(_named(backend, part, error))
+            errors.append(_named(host, part, error))
 
     last, *others = parts
     with ThreadPoolExecutor(_AT_ONCE, "alithis-put") as threads:
         list(threads.map(put, others))
     if not errors:
         put(last)
-    placed.error = errors[0] if errors else None
-    placed.sent.sort()
-    placed.present.sort()
-    return placed
+    result.error = errors[0] if errors else None
+    result.sent.sort()
+    result.present.sort()
+    return result
 
 
-def _put(part: Part, backend: Backend, meter: _Meter) -> bool:
-    """Put a file where it is not yet; tell whether it was sent.
+def _put(part: Part, host: Host, meter: _Meter) -> bool:
+    """Upload a file unless the host has it; return whether it was sent.
 
     Raises:
-        IntegrityError: the host knows it by another CID.
+        IntegrityError: the host has it under another CID.
         SourceError: it cannot be read.
-        StorageError: the host does not take it.
+        StorageError: the host does not accept it.
     """
-    if backend.has(part):
+    if host.has(part):
         meter(part.size)
         return False
-    found = backend.put(part, meter)
+    found = host.put(part, meter)
     if found != part.cid:
         raise IntegrityError("CID", expected=part.cid, found=found)
     return True
 
 
-def _named(backend: Backend, part: Part, error: AlithisError) -> str:
-    """Say of an error which host and file it is about, once."""
+def _named(host: Host, part: Part, error: AlithisError) -> str:
+    """Add host and file to an error, each once."""
     text = str(error)
-    if isinstance(error, StorageError) and text.startswith(backend.name):
+    if isinstance(error, StorageError) and text.startswith(host.name):
         return f"{text} ({part.name})"
-    return f"{backend.name}: {part.name}: {text}"
+    return f"{host.name}: {part.name}: {text}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from alithis.errors import AlithisError, NotStoredError
 from alithis.ipfs.cid import Cid
 from alithis.manifest.reader import Manifest
-from alithis.storage.fallback import Gateways
+from alithis.storage.fallback import FallbackGateways
 from alithis.storage.store import Store
 from alithis.verify.grade import Statement
 
@@ -26,7 +26,7 @@ class Shelf:
         self,
         store: Store,
         manifests: Iterable[Path | Manifest] = (),
-        gateways: Gateways | None = None,
+        gateways: FallbackGateways | None = None,
     ) -> None:
         """Open the manifests that are given as folders.
 
@@ -39,8 +39,10 @@ class Shelf:
             FormatError: a folder holds no well-formed manifest.
         """
         self._store = store
-        self._gateways = gateways or Gateways(())
-        self._local = Gateways((), self._gateways.cache)  # what gateways gave before, and no more
+        self._gateways = gateways or FallbackGateways(())
+        self._local = FallbackGateways(
+            (), self._gateways.cache
+        )  # what gateways gave before, and no more
         opened = [
             manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
             for manifest in manifests
@@ -70,7 +72,7 @@ class Shelf:
         """
         return self._open(digest, self._local)
 
-    def _open(self, digest: bytes, gateways: Gateways) -> Manifest:
+    def _open(self, digest: bytes, gateways: FallbackGateways) -> Manifest:
         if digest in self._given:
             return self._given[digest]
         try:

@@ -41,9 +41,9 @@ from alithis.manifest.metadata import Metadata
 from alithis.manifest.reader import Manifest
 from alithis.storage import download
 from alithis.storage.bucket_manifest import BucketFolder
-from alithis.storage.fallback import Gateways
+from alithis.storage.fallback import FallbackGateways
 from alithis.storage.http_manifest import RemoteFolder
-from alithis.storage.sources import note
+from alithis.storage.sources import add_notes
 from alithis.storage.store import Store
 from alithis.verify.tokens import marks
 
@@ -174,7 +174,7 @@ class Resolver:
     def __init__(
         self,
         store: Store | None = None,
-        gateways: Gateways | None = None,
+        gateways: FallbackGateways | None = None,
         connect: Callable[[], Registry] | None = None,
     ) -> None:
         """Choose where CIDs and tokens are looked up.
@@ -188,9 +188,9 @@ class Resolver:
         self._gateways, self._connect = gateways, connect
 
     @cached_property
-    def gateways(self) -> Gateways:
+    def gateways(self) -> FallbackGateways:
         """The gateways; to choose the usual ones, it is tried whether a local node listens."""
-        return self._gateways or Gateways.usual()
+        return self._gateways or FallbackGateways.from_environment()
 
     @cached_property
     def registry(self) -> Registry | None:
@@ -223,7 +223,7 @@ class Resolver:
                 return self._open_token(self.record(reference))
         notes = list[str]()
         manifest = self.gateways.open(self.cid(reference, notes), self.store)
-        note(manifest.notes, *notes)
+        add_notes(manifest.notes, *notes)
         return Artifact(manifest)
 
     def record(self, reference: Reference) -> Record:
@@ -248,7 +248,7 @@ class Resolver:
                 "name a gateway that has it, or add it with alithis store put"
             ) from error
         _check_commitment(record, manifest.metadata)
-        note(manifest.notes, *(f"token {record.id}: {mark}" for mark in marks(record)))
+        add_notes(manifest.notes, *(f"token {record.id}: {mark}" for mark in marks(record)))
         return Artifact(manifest, record)
 
     def cid(self, reference: Reference, notes: list[str] | None = None) -> Cid:
@@ -298,11 +298,11 @@ class Resolver:
         try:
             return Copied(self.store.get_manifest(cid, target))
         except (NotStoredError, IntegrityError):
-            if not self.gateways.each:
+            if not self.gateways.gateways:
                 raise
         check_target(target.absolute(), replace=False)  # before much has come
         found = download.fetch(cid, self.store, self.gateways, progress)
-        note(notes, *found.notes, *found.withheld.values())
+        add_notes(notes, *found.notes, *found.withheld.values())
         withheld = self.store.get_manifest(found.cid, target)
         return Copied(withheld, found.files, tuple(notes))
 
@@ -326,7 +326,7 @@ def open_manifest(
     reference: str,
     *,
     store: Store | None = None,
-    gateways: Gateways | None = None,
+    gateways: FallbackGateways | None = None,
     registry: Registry | None = None,
 ) -> Manifest:
     """Open the manifest that a reference names.

@@ -210,12 +210,12 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
         (
             "eth_estimateGas",
             b'{"jsonrpc": "2.0", "id": 1, "result": "0x"}',
-            "eth_estimateGas: the node answers 0x",
+            "eth_estimateGas: the node's answer is unusable: 0x",
         ),
         (
             "eth_getBalance",
             b'{"jsonrpc": "2.0", "id": 1, "result": null}',
-            "eth_getBalance: the node answers None",
+            "eth_getBalance: the node's answer is unusable: None",
         ),
         (
             "eth_maxPriorityFeePerGas",

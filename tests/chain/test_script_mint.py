@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from alithis.chain.registry import Registry
 from alithis.ipfs.cid import Cid
 from alithis.manifest import reader as manifests
-from alithis.storage.hosts import open_backends
+from alithis.storage.hosts import open_hosts
 from alithis.storage.hosts.lighthouse import Lighthouse
 from alithis.storage.store import Store, parts_of
 from alithis.storage.upload import publish
@@ -175,7 +175,7 @@ def test_a_link_that_is_none_is_one_clear_line(run, folder, text, said):
 def test_a_link_to_no_token(run, folder):
     error = run(mint_dataset, folder, "--link", "derived_from=9", status=2).stderr
 
-    assert "the registry holds no token 9" in error
+    assert "the registry has no token 9" in error
 
 
 def test_the_contracts_refusal_is_said_in_words(run, folder):
@@ -257,7 +257,7 @@ class TestPublished:
             yield running
 
     def test_a_manifest_that_a_public_host_has_is_minted(self, run, folder, host, registry):
-        publish(parts_of(folder), open_backends(["lighthouse"]))
+        publish(parts_of(folder), open_hosts(["lighthouse"]))
 
         run(mint_dataset, folder, "--at", "lighthouse")
 
@@ -265,7 +265,7 @@ class TestPublished:
 
     def test_a_manifest_of_which_a_file_is_missing_there_is_not(self, run, folder, host, registry):
         parts = parts_of(folder)
-        publish(parts, open_backends(["lighthouse"]))
+        publish(parts, open_hosts(["lighthouse"]))
         (leaves,) = [part for part in parts if part.name == "leaves"]
         del host.files[str(leaves.cid)]
 
@@ -275,7 +275,7 @@ class TestPublished:
         assert registry.totalSupply() == 0
 
     def test_one_of_several_hosts_is_enough(self, run, folder, host, registry):
-        publish(parts_of(folder), open_backends(["lighthouse"]))
+        publish(parts_of(folder), open_hosts(["lighthouse"]))
 
         run(mint_dataset, folder, "--at", "kubo=https://127.0.0.1:1", "--at", "lighthouse")
 
@@ -284,7 +284,7 @@ class TestPublished:
     def test_an_unknown_host_is_one_clear_line(self, run, folder):
         error = run(mint_dataset, folder, "--at", "nowhere", status=2).stderr
 
-        assert "'nowhere': no host that is known" in error
+        assert "'nowhere' is not a known host" in error
 
 
 class TestLinks:

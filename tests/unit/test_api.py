@@ -192,7 +192,7 @@ class TestTokens:
             "before=99999999999999999999",
         ],
     )  # fmt: skip
-    def test_queries_that_are_none(self, client, query):
+    def test_invalid_queries_are_refused(self, client, query):
         answer = client.get(f"/api/tokens?{query}")
         assert answer.status_code == 400
         assert answer.headers["Content-Type"] == "application/problem+json"
@@ -200,7 +200,7 @@ class TestTokens:
 
 
 class TestToken:
-    def test_all_there_is_about_it(self, client, reader, world, store):
+    def test_a_token_with_links_claims_and_metadata(self, client, reader, world, store):
         token = world.tokens["garden"]
         found = ask(client, f"/api/tokens/{token}")
         (claim,) = reader.claims(token)
@@ -241,12 +241,12 @@ class TestToken:
 
     @pytest.mark.parametrize("id", ["0", "99", "x", "01", "-1", "1.0", "9" * 40, "%00", "\u0661"])
     @pytest.mark.parametrize("place", ["tokens", "lineage"])
-    def test_one_that_is_not_there(self, client, place, id):
+    def test_a_missing_token_is_404(self, client, place, id):
         ask(client, f"/api/{place}/{id}", 404)
 
 
 class TestLineage:
-    def test_as_the_command_gives_it(self, client, world, tmp_path):
+    def test_lineage_equals_that_of_the_command(self, client, world, tmp_path):
         chain = ["--rpc", world.node.uri, "--registry", world.registry, "--index", tmp_path]
         manifests = [
             word
@@ -260,7 +260,7 @@ class TestLineage:
         del found["asOf"]
         assert found == json.loads(shown)
 
-    def test_one_way_and_so_far(self, client, world):
+    def test_lineage_in_one_direction_to_a_depth(self, client, world):
         reader, tuned = world.tokens["digit-reader"], world.tokens["digit-reader-tuned"]
         digits = world.tokens["digits"]
 
@@ -316,7 +316,7 @@ class TestVerify:
             seen.add(result["verdict"])
         assert seen == set(statuses)
 
-    def test_models_of_what_it_is_in(self, client, world):
+    def test_models_that_link_to_a_dataset_with_the_file(self, client, world):
         digest = hashlib.sha256(read_idx("t10k-images")[7].tobytes()).digest()
         token = world.tokens["digits"]
         (result,) = ask(client, f"/api/verify/{digest.hex()}", token=token)["results"]
@@ -330,17 +330,17 @@ class TestVerify:
             }
         ]
 
-    def test_where_the_store_is_is_not_told(self, client, store):
+    def test_the_folder_of_the_store_is_not_shown(self, client, store):
         assert str(store.root) not in json.dumps(ask(client, f"/api/verify/{'0' * 64}", limit=50))
 
-    def test_token_by_token(self, client, world):
+    def test_verification_page_by_page(self, client, world):
         first = ask(client, f"/api/verify/{'ab' * 32}", limit=4)
         rest = ask(client, f"/api/verify/{'ab' * 32}", limit=50, before=first["next"])
         tokens = [each["token"] for each in first["results"] + rest["results"]]
         assert tokens == list(range(len(world.tokens), 0, -1))
         ask(client, f"/api/verify/{'ab' * 32}", 404, token=99)
 
-    def test_work_stops_after_some_time_and_says_where(self, client, monkeypatch):
+    def test_verification_stops_after_its_time_and_states_where(self, client, monkeypatch):
         monkeypatch.setattr(api, "_SECONDS", 1e-9)
         monkeypatch.setattr(Index, "time_limit", lambda index, _: untimed(index))
         found = ask(client, f"/api/verify/{'ab' * 32}", limit=50)
@@ -348,7 +348,7 @@ class TestVerify:
         assert found["next"] == found["results"][0]["token"]
 
     @pytest.mark.parametrize("text", ["ab", "0x" + "ab" * 32, "g" * 64, "ab" * 33, "%00" * 64])
-    def test_what_is_no_digest(self, client, text):
+    def test_an_invalid_digest_is_refused(self, client, text):
         ask(client, f"/api/verify/{text}", 400)
 
 
@@ -407,7 +407,7 @@ def hasty(monkeypatch):
 
 
 class TestChain:
-    def test_what_is_new_is_followed(self, world, reader, store, tmp_path, hasty):
+    def test_new_tokens_appear(self, world, reader, store, tmp_path, hasty):
         made = build(tmp_path / "later", [b"later"])
         with running(reader, store, tmp_path / "index") as client:
             wait_until(lambda: ready(client))
@@ -477,7 +477,7 @@ def error_of(client):
     return not client.get("/health/ready").json()["reachable"]
 
 
-def test_any_text_of_a_publishers_can_be_told(reader, store, tmp_path, monkeypatch):
+def test_any_text_of_a_publisher_can_be_returned(reader, store, tmp_path, monkeypatch):
     """A description with half a character in it, which UTF-8 has not."""
     data = json.dumps({"name": "x", "description": "\ud800", "license": " "})
     stated = type("Stated", (), {"name": "x", "document": json.loads(data)})
@@ -512,7 +512,7 @@ class TestIndexFile:
                 ).fetchone()
             assert index.find_tokens(TokenFilter(), 1)  # and the next ones are not
 
-    def test_of_a_release_that_kept_no_texts(self, reader, tmp_path):
+    def test_an_index_without_texts_gets_them(self, reader, tmp_path):
         with Index.in_folder(tmp_path, reader) as index:
             index.sync()
         (file,) = tmp_path.glob("*.sqlite")
@@ -525,7 +525,7 @@ class TestIndexFile:
             )
             assert index.without_text() == []
 
-    def test_a_damaged_one_is_said_to_be(self, reader, tmp_path):
+    def test_a_damaged_index_is_reported(self, reader, tmp_path):
         with Index.in_folder(tmp_path, reader) as index:
             index.sync()
         (file,) = tmp_path.glob("*.sqlite")
@@ -538,7 +538,7 @@ class TestIndexFile:
             index.find_tokens(TokenFilter(), 100)
 
 
-def test_who_asks_while_all_are_busy_is_asked_to_come_later(client, monkeypatch):
+def test_a_busy_server_answers_503(client, monkeypatch):
     monkeypatch.setattr(api, "_WAITING", 2)
     going, go_on = threading.Semaphore(0), threading.Event()
 

@@ -25,7 +25,7 @@ from alithis.ipfs import car, cid
 from alithis.ipfs.car import Part
 from alithis.storage.hosts import host as host_module
 from alithis.storage.hosts import kubo as kubo_module
-from alithis.storage.hosts import open_backends
+from alithis.storage.hosts import open_hosts
 from alithis.storage.hosts.bucket import Bucket
 from alithis.storage.hosts.host import read_secret
 from alithis.storage.hosts.kubo import Kubo
@@ -67,7 +67,7 @@ def to(host, monkeypatch):
     monkeypatch.setenv("PINATA_JWT", KEY)
 
     def open_one(kind):
-        (opened,) = open_backends([f"kubo={host.url}" if kind == "kubo" else kind])
+        (opened,) = open_hosts([f"kubo={host.url}" if kind == "kubo" else kind])
         return opened
 
     return open_one
@@ -108,7 +108,7 @@ def error_of(parts, backend):
 @pytest.mark.parametrize("kind", KINDS)
 class TestHosts:
     @pytest.mark.parametrize("size", [0, 5, 1 << 18, (1 << 18) + 1, (2 << 20) + 7])
-    def test_a_file_has_there_the_cid_that_it_has_here(self, kind, to, host, tmp_path, size):
+    def test_an_uploaded_file_has_the_same_cid_at_the_host(self, kind, to, host, tmp_path, size):
         part = part_of(tmp_path / "file", os.urandom(size))
         backend = to(kind)
 
@@ -117,7 +117,7 @@ class TestHosts:
         assert backend.has(part)
         assert host.files[str(part.cid)] == part.path.read_bytes()
 
-    def test_all_of_a_manifest_is_put_and_metadata_last(self, kind, to, host, manifest):
+    def test_all_files_of_a_manifest_are_sent_and_metadata_last(self, kind, to, host, manifest):
         (placed,) = publish(parts_of(manifest), [to(kind)])
 
         assert placed.error is None
@@ -125,7 +125,7 @@ class TestHosts:
         assert host.uploads[-1] == str(cid.of_file(manifest / "metadata.json"))
         assert missing(parts_of(manifest), to(kind)) == []
 
-    def test_what_is_there_is_not_sent_again(self, kind, to, host, manifest):
+    def test_a_file_that_the_host_has_is_not_sent_again(self, kind, to, host, manifest):
         parts = parts_of(manifest)
         publish(parts, [to(kind)])
         del host.files[str(parts[1].cid)]
@@ -137,7 +137,7 @@ class TestHosts:
         assert len(placed.present) == len(parts) - 1
         assert host.uploads == [str(parts[1].cid)]
 
-    def test_metadata_is_held_back_where_a_file_is_missing(self, kind, to, host, manifest):
+    def test_metadata_is_not_sent_if_a_file_is_missing(self, kind, to, host, manifest):
         host.always = hosts.status(400)
 
         assert "answers HTTP 400" in error_of(parts_of(manifest), to(kind))
@@ -156,7 +156,7 @@ class TestHosts:
             pytest.param(hosts.cut_answer, id="cut in the answer"),
         ],
     )
-    def test_what_passes_is_tried_again(self, kind, to, host, large, fault):
+    def test_transient_failures_are_retried(self, kind, to, host, large, fault):
         host.faults = [fault, fault]
 
         (placed,) = publish([large], [to(kind)])
@@ -165,7 +165,7 @@ class TestHosts:
         assert placed.sent == ["leaves"]
         assert host.files[str(large.cid)] == large.path.read_bytes()
 
-    def test_attempts_have_an_end(self, kind, to, host, small):
+    def test_retries_end_after_five_attempts(self, kind, to, host, small):
         host.always = hosts.status(503)
 
         error = error_of([small], to(kind))
@@ -173,33 +173,33 @@ class TestHosts:
         assert "answers HTTP 503" in error
         assert sum("pin/ls" not in path and "cid=" not in path for path in host.asked) == 5
 
-    def test_a_host_that_asks_to_wait_for_long_is_not_waited_for(self, kind, to, host, small):
+    def test_a_retry_after_of_an_hour_fails_at_once(self, kind, to, host, small):
         host.always = hosts.status(429, Retry_After="3600")
 
         assert "answers HTTP 429 and asks us to wait 3,600 s" in error_of([small], to(kind))
         assert sum("pin/ls" not in path and "cid=" not in path for path in host.asked) == 1
 
     @pytest.mark.parametrize("seconds", ["9" * 5000, "1e9", "-1", ""])
-    def test_a_retry_after_that_is_no_number(self, kind, to, host, small, seconds):
+    def test_an_invalid_retry_after_is_ignored(self, kind, to, host, small, seconds):
         host.faults = [hosts.status(503, Retry_After=seconds)]
 
         (placed,) = publish([small], [to(kind)])
 
         assert placed.sent == ["leaves"]
 
-    def test_a_retry_after_in_the_far_future(self, kind, to, host, small):
+    def test_a_retry_after_date_in_the_far_future_fails_at_once(self, kind, to, host, small):
         host.always = hosts.status(503, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT")
 
         assert "asks us to wait" in error_of([small], to(kind))
 
-    def test_a_slow_host_is_named(self, kind, to, host, small, monkeypatch):
+    def test_a_host_that_times_out_is_named(self, kind, to, host, small, monkeypatch):
         monkeypatch.setattr(host_module.HttpHost, "TIMEOUT", 0.2)
         monkeypatch.setattr(host_module.HttpHost, "RETRIES", RetryPolicy(2))
         host.always = hosts.hang
 
         assert "gives no answer within 0.2 s" in error_of([small], to(kind))
 
-    def test_a_host_that_is_not_there(self, kind, to, host, small, monkeypatch):
+    def test_a_host_that_cannot_be_reached_is_named(self, kind, to, host, small, monkeypatch):
         with hosting() as gone:
             pass
         for attribute in ("UPLOADS", "API"):
@@ -209,7 +209,7 @@ class TestHosts:
 
         assert "cannot be reached" in error_of([small], backend)
 
-    def test_a_wrong_cid_is_not_taken_for_done(self, kind, to, host, small):
+    def test_a_wrong_cid_is_an_error(self, kind, to, host, small):
         other = str(cid.of_bytes(b"jello"))
         host.always = hosts.says({"Hash": other, "data": {"cid": other, "Hash": other}})
 
@@ -230,10 +230,10 @@ class TestHosts:
             pytest.param(b'{"a":' * 100_000, id="deep"),
         ],
     )
-    def test_answers_that_are_none(self, kind, to, host, small, answer):
+    def test_unusable_answers_are_errors(self, kind, to, host, small, answer):
         host.always = hosts.says(answer)
 
-        assert " answers " in error_of([small], to(kind))
+        assert " does not answer with " in error_of([small], to(kind))
 
     def test_a_redirect_is_not_followed(self, kind, to, host, small):
         with hosting() as elsewhere:
@@ -247,21 +247,21 @@ class TestHosts:
         assert "a redirect" in error_of([small], to(kind))
         assert sum("pin/ls" not in path and "cid=" not in path for path in host.asked) == 1
 
-    def test_the_key_stands_in_no_error_and_no_log(self, kind, to, host, small, caplog):
+    def test_the_key_is_in_no_error_and_no_log(self, kind, to, host, small, caplog):
         caplog.set_level(logging.DEBUG)
         for code in (400, 401, 402, 403, 404, 413, 418, 500, 503):
             host.always = hosts.status(code)
             assert f"HTTP {code}" in error_of([small], to(kind))
         assert KEY not in caplog.text
 
-    def test_a_file_that_was_cut_is_not_sent(self, kind, to, host, large):
+    def test_a_truncated_file_is_not_sent(self, kind, to, host, large):
         os.truncate(large.path, 100)
 
         with pytest.raises((ChangedError, IntegrityError)):
             to(kind).put(large, lambda _: None)
         assert host.files == {}
 
-    def test_what_was_reported_is_taken_back_before_it_is_sent_again(self, kind, to, host, large):
+    def test_progress_is_subtracted_before_a_file_is_sent_again(self, kind, to, host, large):
         counts = []
 
         class Counting(Progress):
@@ -274,7 +274,7 @@ class TestHosts:
         assert sum(counts) == large.size
         assert min(counts) < 0
 
-    def test_giving_up_ends_what_is_under_way(self, kind, to, host, small, monkeypatch):
+    def test_stop_ends_a_retry_that_waits(self, kind, to, host, small, monkeypatch):
         monkeypatch.setattr(http, "FIRST_WAIT", 60)
         backend = to(kind)
         host.always = lambda handler: (hosts.status(503)(handler), backend.stop())
@@ -286,38 +286,38 @@ class TestHosts:
 
 def test_a_refused_key_names_its_variable(to, host, small, monkeypatch):
     monkeypatch.setenv("LIGHTHOUSE_API_KEY", "other")
-    assert "is LIGHTHOUSE_API_KEY right?" in error_of([small], to("lighthouse"))
+    assert "check LIGHTHOUSE_API_KEY" in error_of([small], to("lighthouse"))
     monkeypatch.setenv("PINATA_JWT", "other")
-    assert "is PINATA_JWT right?" in error_of([small], to("pinata"))
+    assert "check PINATA_JWT" in error_of([small], to("pinata"))
 
 
 class TestKubo:
     def test_a_file_of_many_chunks_goes_as_a_car(self, to, host, large, monkeypatch):
-        monkeypatch.setattr(kubo_module, "ONE_NODE", 1 << 20)
+        monkeypatch.setattr(kubo_module, "MAX_RAW_KUBO", 1 << 20)
 
         assert to("kubo").put(large, lambda _: None) == large.cid
         assert any("dag/import" in path for path in host.asked)
 
-    def test_an_import_that_is_not_pinned_is_not_done(self, to, host, large, monkeypatch):
-        monkeypatch.setattr(kubo_module, "ONE_NODE", 1 << 20)
+    def test_an_import_that_was_not_pinned_is_an_error(self, to, host, large, monkeypatch):
+        monkeypatch.setattr(kubo_module, "MAX_RAW_KUBO", 1 << 20)
         root = {"Cid": {"/": str(large.cid)}, "PinErrorMsg": "no room"}
         host.always = hosts.says({"Root": root})
 
-        assert "has not pinned" in error_of([large], to("kubo"))
+        assert "did not pin" in error_of([large], to("kubo"))
 
-    def test_ranges_of_what_is_there(self, to, large):
+    def test_ranges_are_read_from_the_node(self, to, large):
         node = to("kubo")
         node.put(large, lambda _: None)
         content = large.path.read_bytes()
 
         assert node.open(large).size == large.size
         assert node.open(large).read(1 << 20, 100) == content[1 << 20 : (1 << 20) + 100]
-        with pytest.raises(StorageError, match="answers not the 100 bytes"):
+        with pytest.raises(StorageError, match="does not give the 100 bytes"):
             node.open(large).read(large.size - 1, 100)
 
-    def test_its_address_comes_from_the_environment(self, host, monkeypatch):
+    def test_the_address_comes_from_the_environment(self, host, monkeypatch):
         monkeypatch.setenv("ALITHIS_KUBO", f"http://user:{KEY}@127.0.0.1:1")
-        (node,) = open_backends(["kubo"])
+        (node,) = open_hosts(["kubo"])
         assert node.name == "kubo 127.0.0.1:1"
 
     @pytest.mark.parametrize(
@@ -332,11 +332,11 @@ class TestKubo:
             ("https://8.8.8.8", True),
         ],
     )
-    def test_a_node_that_others_do_not_reach_is_not_public(self, url, public):
+    def test_a_node_in_a_private_network_is_not_public(self, url, public):
         assert Kubo(url).public is public
 
     @pytest.mark.parametrize("url", ["", "ftp://x", "file:///etc/passwd", "http://", "127.0.0.1"])
-    def test_what_is_no_url(self, url):
+    def test_an_invalid_url_is_refused(self, url):
         with pytest.raises(StorageError, match="URL is not http"):
             Kubo(url)
 
@@ -344,7 +344,7 @@ class TestKubo:
 class TestPeer:
     """A real IPFS peer (Helia) behind Kubo's RPC."""
 
-    def test_a_manifest_is_there_whole_and_not_sent_twice(self, ipfs_peer, manifest):
+    def test_a_real_peer_has_the_whole_manifest_and_gets_it_once(self, ipfs_peer, manifest):
         node = Kubo(ipfs_peer.url)
         parts = parts_of(manifest)
 
@@ -359,7 +359,7 @@ class TestPeer:
 
     @pytest.mark.parametrize("node_bytes", [1 << 20, 174 << 20], ids=["as a CAR", "as it is"])
     def test_a_file_of_many_chunks(self, ipfs_peer, large, monkeypatch, node_bytes):
-        monkeypatch.setattr(kubo_module, "ONE_NODE", node_bytes)
+        monkeypatch.setattr(kubo_module, "MAX_RAW_KUBO", node_bytes)
 
         (placed,) = publish([large], [Kubo(ipfs_peer.url)])
 
@@ -368,7 +368,7 @@ class TestPeer:
         answer = requests.get(f"{ipfs_peer.url}/ipfs/{large.cid}", headers=bytes_range, timeout=60)
         assert answer.content == large.path.read_bytes()[1048570:1048581]
 
-    def test_an_exported_manifest_is_imported_there(self, ipfs_peer, manifest, tmp_path):
+    def test_a_real_peer_imports_an_exported_manifest(self, ipfs_peer, manifest, tmp_path):
         parts = parts_of(manifest)
         car.write(parts, tmp_path / "m.car")
 
@@ -382,7 +382,7 @@ class TestPeer:
 
 
 class TestKeys:
-    def test_from_the_environment_or_a_file(self, tmp_path, monkeypatch):
+    def test_a_key_comes_from_the_environment_or_a_file(self, tmp_path, monkeypatch):
         (tmp_path / "key").write_text(f"{KEY}\n")
         monkeypatch.setenv("PINATA_JWT_FILE", str(tmp_path / "key"))
         assert read_secret("PINATA_JWT") == KEY
@@ -392,24 +392,24 @@ class TestKeys:
     @pytest.mark.parametrize("name", ["lighthouse", "pinata"])
     def test_none(self, name):
         with pytest.raises(StorageError, match=r"no key: set [A-Z_]+, or [A-Z_]+_FILE"):
-            open_backends([name])
+            open_hosts([name])
 
     @pytest.mark.parametrize("text", ["two words", "line\r\nX-Other: 1", "ü", "x" * 5000])
-    def test_what_is_no_key_is_not_shown(self, text, monkeypatch):
+    def test_an_invalid_key_is_not_shown(self, text, monkeypatch):
         monkeypatch.setenv("PINATA_JWT", text)
         with pytest.raises(StorageError, match=r"^PINATA_JWT: not a key") as caught:
             read_secret("PINATA_JWT")
         assert text not in str(caught.value)
 
-    def test_a_file_that_is_not_there(self, monkeypatch):
+    def test_a_key_file_that_is_missing(self, monkeypatch):
         monkeypatch.setenv("PINATA_JWT_FILE", "gone")
         with pytest.raises(StorageError, match="PINATA_JWT_FILE: gone: cannot be read"):
             read_secret("PINATA_JWT")
 
     @pytest.mark.parametrize("name", ["", "ipfs", "s3:bucket", "https://example.org", "kubo:1"])
-    def test_hosts_that_are_not_known(self, name):
-        with pytest.raises(StorageError, match="no host that is known"):
-            open_backends([name])
+    def test_unknown_hosts_are_refused(self, name):
+        with pytest.raises(StorageError, match="is not a known host"):
+            open_hosts([name])
 
 
 @pytest.fixture(scope="module")
@@ -440,7 +440,7 @@ def bucket(s3, monkeypatch):
 
 
 class TestBucket:
-    def test_a_manifest_lies_there_as_on_a_gateway(self, bucket, manifest):
+    def test_a_bucket_has_the_paths_of_a_gateway(self, bucket, manifest):
         client, name = bucket
         mirror = Bucket(f"s3://{name}/a/b/")
         parts = parts_of(manifest)
@@ -460,10 +460,10 @@ class TestBucket:
         mirror.put(large, lambda _: None)
         content = large.path.read_bytes()
         assert mirror.open(large).read(1 << 20, 100) == content[1 << 20 : (1 << 20) + 100]
-        with pytest.raises(StorageError, match="not the 100 bytes"):
+        with pytest.raises(StorageError, match="does not give the 100 bytes"):
             mirror.open(large).read(large.size - 1, 100)
 
-    def test_what_is_read_back_must_have_the_cid(self, bucket, large, small):
+    def test_a_bucket_is_read_back_and_must_have_the_cid(self, bucket, large, small):
         wrong = replace(large, cid=small.cid)
         assert f"expected {small.cid}, found {large.cid}" in error_of(
             [wrong], Bucket(f"s3://{bucket[1]}")
@@ -475,16 +475,16 @@ class TestBucket:
         (placed,) = publish([small], [Bucket(f"s3://{name}")])
         assert placed.sent == ["leaves"]
 
-    def test_no_such_bucket(self, bucket, small):
+    def test_a_missing_bucket_is_an_error(self, bucket, small):
         error = error_of([small], Bucket("s3://no-such-bucket"))
         assert error.startswith("s3://no-such-bucket: cannot be written (")
 
     @pytest.mark.parametrize("url", ["s3://", "s3://B", "s3://bucket/../x", "s3://k:s@bucket/x"])
-    def test_what_is_no_bucket(self, url):
+    def test_an_invalid_bucket_url_is_refused(self, url):
         with pytest.raises(StorageError, match="not s3://BUCKET/PREFIX"):
             Bucket(url)
 
-    def test_it_is_a_mirror_and_not_public(self, bucket):
+    def test_a_bucket_does_not_count_as_public(self, bucket):
         assert not Bucket(f"s3://{bucket[1]}").public
 
 
@@ -494,7 +494,7 @@ class TestCommand:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("ALITHIS_STORE", str(tmp_path / "store"))
 
-    def test_what_is_where(self, to, host, manifest, bucket):
+    def test_the_report_names_what_was_sent_to_which_host(self, to, host, manifest, bucket):
         names = [f"kubo={host.url}", "lighthouse", "pinata", f"s3://{bucket[1]}"]
         options = [word for name in names for word in ("--to", name)]
 
@@ -505,7 +505,7 @@ class TestCommand:
         text = run("store", "put", manifest, *options).stdout
         assert "  lighthouse: all of it (4 were there)\n" in text
 
-    def test_what_is_in_the_store_is_put_by_its_cid(self, to, host, manifest):
+    def test_a_manifest_in_the_store_is_sent_by_its_cid(self, to, host, manifest):
         stored = run_json("store", "put", manifest)["cid"]
 
         run("store", "put", stored, "--to", "lighthouse")
@@ -514,7 +514,7 @@ class TestCommand:
         assert "gone: there is no such folder" in refused("store", "put", "gone")
         assert "is not in the store" in refused("store", "put", cid.of_bytes(b"no"))
 
-    def test_what_a_folder_withholds_is_not_put_though_the_store_has_it(self, to, host, manifest):
+    def test_files_that_a_folder_withholds_are_not_sent_from_the_store(self, to, host, manifest):
         run("store", "put", manifest)
         items = cid.of_file(manifest / "items.parquet")
         (manifest / "items.parquet").unlink()
@@ -525,7 +525,7 @@ class TestCommand:
         assert Store().has(items)
         assert str(items) not in host.files
 
-    def test_one_host_fails_and_the_others_go_on(self, to, host, manifest):
+    def test_the_others_continue_if_one_host_fails(self, to, host, manifest):
         with hosting() as gone:
             pass
         result = run(
@@ -537,11 +537,11 @@ class TestCommand:
         assert result.stderr.count("\n") == 1
         assert "  pinata: all of it (4 sent)\n" in result.stdout
 
-    def test_a_missing_key_is_said_before_any_work(self, manifest):
+    def test_a_missing_key_is_reported_before_any_work(self, manifest):
         assert "LIGHTHOUSE_API_KEY" in refused("store", "put", manifest, "--to", "lighthouse")
         assert list(Store().cids()) == []
 
-    def test_killed_in_the_middle_of_a_put_goes_on_where_it_was(self, host, manifest):
+    def test_a_killed_upload_is_resumed(self, host, manifest):
         arrived = threading.Event()
 
         def hang(handler):

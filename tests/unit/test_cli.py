@@ -993,7 +993,7 @@ class TestVerifyOnChain:
         other = "0x" + "22" * 20
         upstream.codes[other] = reverting
         said = refused("verify", LOWEST, "--rpc", on_chain.url, "--registry", other)
-        assert "the contract is no Alithis registry" in said
+        assert "the contract is not an Alithis registry" in said
 
     @pytest.mark.parametrize("address", ["0x12", "registry", "0x" + "zz" * 20])
     def test_no_address(self, on_chain, address):
@@ -1002,7 +1002,7 @@ class TestVerifyOnChain:
 
     def test_unknown_token(self, on_chain):
         said = refused("verify", LOWEST, *on_chain.options, "--token", 99)
-        assert said == "Error: the registry holds no token 99\n"
+        assert said == "Error: the registry has no token 99\n"
 
 
 class TestGoingOn:
@@ -1208,7 +1208,7 @@ class TestStore:
             said = refused("store", "get", reference, "-o", "out")
             assert "CID" in said
         said = refused("store", "get", cid, "-o", hashed)
-        assert said == "Error: photos.alithis: exists already; name a new directory\n"
+        assert said == "Error: photos.alithis: already exists. Name a new directory\n"
         assert "metadata.json" in refused("store", "put", "photos")
         assert not Path("out").exists()
 

@@ -102,6 +102,6 @@ def test_the_servers_manual_has_its_routes_and_bounds():
         f"| {api.MAX_TOKENS}; {api.MAX_VERIFIED} of a verification",
         f"| {follower._WINDOWS} windows of {index.WINDOW:,} blocks",
         f"up to {follower._SLOWEST / 60:.0f} minutes",
-        f"for {app._SHUTDOWN} seconds",
+        f"have {app._SHUTDOWN} seconds to finish",
     ]
     assert [bound for bound in bounds if bound not in SERVE] == []

@@ -22,7 +22,7 @@ from alithis.manifest import metadata
 from alithis.manifest.reader import Manifest
 from alithis.storage.cache import Cache
 from alithis.storage.download import fetch
-from alithis.storage.fallback import Gateways
+from alithis.storage.fallback import FallbackGateways
 from alithis.storage.gateway import Gateway
 from alithis.storage.store import Store
 from helpers.artifacts import build_random, rewrite
@@ -70,7 +70,7 @@ def here(tmp_path, monkeypatch):
 
 def get(store, name, *gateways, progress=None):
     each = [Gateway(gateway.url, timeout=5) for gateway in gateways]
-    return fetch(name, store, Gateways(each), progress)
+    return fetch(name, store, FallbackGateways(each), progress)
 
 
 def same(store, name, folder, tmp_path):
@@ -101,10 +101,10 @@ class TestCommand:
         said = refused("store", "get", name, "-o", "copy", "--gateway", "none")
         assert f"{name} is not in the store" in said
 
-    def test_a_place_that_is_taken_is_said_before_anything_is_asked(self, gateway, name, tmp_path):
+    def test_an_existing_target_is_reported_before_any_request(self, gateway, name, tmp_path):
         (tmp_path / "copy").mkdir()
         said = refused("store", "get", name, "-o", "copy", "--gateway", gateway.url)
-        assert "exists already" in said
+        assert "already exists" in said
         (tmp_path / "file").write_bytes(b"")
         said = refused("store", "get", name, "-o", "file/copy", "--gateway", gateway.url)
         assert "file/copy: cannot be written" in said
@@ -122,7 +122,7 @@ class TestCommand:
         assert f"note: gateway {gateway.address} has no " in result.stderr
         run("audit", "copy", "--withheld")
 
-    def test_leaves_that_nobody_has(self, gateway, leaves, name, tmp_path):
+    def test_leaves_that_no_gateway_has(self, gateway, leaves, name, tmp_path):
         del gateway.contents[leaves]
         gateway.blocks.pop(leaves)
         said = refused("store", "get", name, "-o", "copy", "--gateway", gateway.url)
@@ -141,7 +141,7 @@ class TestCommand:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
         run("store", "get", name, "-o", "copy", "--gateway", gateway.url)
 
-    def test_less_room_than_is_needed(self, tmp_path, folder, store):
+    def test_too_little_disk_space_is_reported_first(self, tmp_path, folder, store):
         """A metadata.json that states sizes which no disk has is refused at once."""
         content = laid_out(folder, tmp_path / "content")
         path = tmp_path / metadata.FILE
@@ -151,11 +151,11 @@ class TestCommand:
         laid_out(tmp_path / "nothing", content)
         (content / "ipfs" / str(cid.of_file(path))).write_bytes(path.read_bytes())
         with serving(content) as server:
-            with pytest.raises(StorageError, match=r"bytes are to come, and .* are free"):
+            with pytest.raises(StorageError, match=r"bytes are needed, .* are free"):
                 get(store, cid.of_file(path), server)
             assert len(server.asked) == 1
 
-    def test_killed_in_the_middle_goes_on_where_it_was(self, gateway, name, leaves, tmp_path):
+    def test_a_killed_fetch_is_resumed(self, gateway, name, leaves, tmp_path):
         """kill -9, when some of the leaves have come."""
         arrived, blocked = threading.Event(), threading.Event()
         gateway.cars = False
@@ -256,7 +256,7 @@ class TestWays:
             store.receive(cid.of_bytes(data), lambda file: got.append(_take(file, gateway, data)))
         assert store.read_bytes(cid.of_bytes(data), len(data)) == data
 
-    def test_progress_is_told(self, gateway, store, name, folder):
+    def test_progress_is_reported(self, gateway, store, name, folder):
         class Told(Progress):
             total = done = 0
 
@@ -285,10 +285,10 @@ class TestWays:
 
 def _take(file, gateway, data):
     from alithis.manifest.metadata import FileEntry
-    from alithis.storage.download import _File
+    from alithis.storage.download import _FileDownload
 
     entry = FileEntry("leaves", str(cid.of_bytes(data)), b"", len(data))
-    _File(entry, Gateways([Gateway(gateway.url)]), Progress(), [])._fill(file)
+    _FileDownload(entry, FallbackGateways([Gateway(gateway.url)]), Progress(), [])._fill(file)
 
 
 class TestFaults:
@@ -309,7 +309,7 @@ class TestFaults:
         found = self.rescued(store, name, folder, tmp_path, gateway, other)
         assert any(f"gateway {gateway.address}" in line for line in found.notes)
 
-    def test_a_car_that_is_cut(self, gateway, store, name, folder, tmp_path):
+    def test_a_truncated_car(self, gateway, store, name, folder, tmp_path):
         """The rest comes block by block, from the same gateway."""
         gateway.spoil = lambda kind, _, data: data[: len(data) // 2] if kind == "car" else data
         found = get(store, name, gateway)
@@ -322,7 +322,7 @@ class TestFaults:
         get(store, name, gateway)
         same(store, name, folder, tmp_path)
 
-    def test_cut_in_the_middle_goes_on_with_the_next(
+    def test_the_next_gateway_continues_an_interrupted_file(
         self, gateway, other, store, name, folder, tmp_path, leaves
     ):
         """What the first has given is not asked of the second."""
@@ -335,7 +335,9 @@ class TestFaults:
         start = int(asked.partition("entity-bytes=")[2].partition(":")[0])
         assert start >= 2 * CHUNK_SIZE
 
-    def test_cut_in_the_middle_and_run_again(self, gateway, store, name, folder, tmp_path, leaves):
+    def test_the_next_run_continues_an_interrupted_file(
+        self, gateway, store, name, folder, tmp_path, leaves
+    ):
         whole = len(gateway.car(leaves, 0))
         chunks = {each for each, _ in outline((folder / "leaves").read_bytes())} - {leaves}
         gateway.spoil = lambda kind, each, data: (
@@ -412,12 +414,12 @@ class TestFaults:
             return True
 
         gateway.files.fault = dripping
-        each = Gateways([Gateway(gateway.url, timeout=0.3)], Cache(None))
+        each = FallbackGateways([Gateway(gateway.url, timeout=0.3)], Cache(None))
         found = fetch(name, store, each)
         same(store, name, folder, tmp_path)
         assert found.files
 
-    def test_nobody_has_the_metadata(self, gateway, store):
+    def test_metadata_that_no_gateway_has(self, gateway, store):
         with pytest.raises(NotStoredError):
             get(store, Cid.raw(bytes(32)), gateway)
         assert not store.root.exists()

@@ -26,7 +26,7 @@ from alithis.manifest.reader import Manifest
 from alithis.storage import fallback, http_manifest, served_manifest
 from alithis.storage import gateway as gateway_module
 from alithis.storage.cache import Cache
-from alithis.storage.fallback import Gateways
+from alithis.storage.fallback import FallbackGateways
 from alithis.storage.gateway import Gateway
 from alithis.storage.store import Store
 from alithis.verify import library
@@ -108,7 +108,7 @@ def leaf_of(local, index):
 def ask(store, manifest, digest, *servers, timeout=10.0, cache=None):
     """Verifies a digest against what the chain would say of a manifest."""
     each = [Gateway(server.url, timeout=timeout) for server in servers]
-    shelf = Shelf(store, (), Gateways(each, cache))
+    shelf = Shelf(store, (), FallbackGateways(each, cache))
     data = manifest.metadata
     committed = Commitment(data.root, data.size, "the chain", "dataset", "sha256", data.digest)
     return verify(Target("", digest=digest), committed, lambda: shelf.open(data.digest))
@@ -135,7 +135,7 @@ class TestPeer:
         verdicts = []
         for leaf in leaves:
             gateway = Gateway(ipfs_peer.url)
-            found = Gateways([gateway]).open(Cid.raw(local.metadata.digest), nothing)
+            found = FallbackGateways([gateway]).open(Cid.raw(local.metadata.digest), nothing)
             proof = found.prove(leaf)
             proof.check(local.metadata.root, local.metadata.size)
 
@@ -146,34 +146,34 @@ class TestPeer:
         assert verdicts.count(Inclusion) == 13
         assert verdicts.count(Exclusion) == 14
 
-    def test_of_any_kind_of_cid(self, ipfs_peer, folder, local, nothing):
+    def test_a_peer_is_asked_by_any_kind_of_cid(self, ipfs_peer, folder, local, nothing):
         """Version 0 of metadata.json, and a directory with it."""
         stored = ipfs_peer.add_manifest(folder)
         whole = (folder / metadata.FILE).read_bytes()
         old = ipfs_peer.add(whole, **{"cid-version": "0"})
         assert old.version == 0
         for each in (stored, old):
-            found = Gateways([Gateway(ipfs_peer.url)]).open(each, nothing)
+            found = FallbackGateways([Gateway(ipfs_peer.url)]).open(each, nothing)
             assert found.metadata.digest == local.metadata.digest
             assert found.origin == f"gateway {Gateway(ipfs_peer.url).host}"
 
-    def test_cuts_a_large_metadata_into_blocks(self, ipfs_peer, folder, local, nothing):
+    def test_metadata_of_several_blocks_is_read(self, ipfs_peer, folder, local, nothing):
         whole = (folder / metadata.FILE).read_bytes()
         options = {"cid-version": "1", "chunker": "size-1024", "max-file-links": "4"}
         many = ipfs_peer.add(whole, **options)
-        found = Gateways([Gateway(ipfs_peer.url)]).open(many, nothing)
+        found = FallbackGateways([Gateway(ipfs_peer.url)]).open(many, nothing)
         assert found.metadata.digest == local.metadata.digest
 
-    def test_a_file_that_is_no_metadata(self, ipfs_peer, folder, nothing):
+    def test_a_file_that_is_not_metadata_is_refused(self, ipfs_peer, folder, nothing):
         ipfs_peer.add_manifest(folder)
         leaves = cid.of_file(folder / "leaves")
         with pytest.raises(FormatError, match=r"2,?240,?000 bytes; at most 262,144 are taken"):
-            Gateways([Gateway(ipfs_peer.url)]).open(leaves, nothing)
+            FallbackGateways([Gateway(ipfs_peer.url)]).open(leaves, nothing)
 
-    def test_that_no_peer_has(self, ipfs_peer, nothing):
+    def test_content_that_no_peer_has(self, ipfs_peer, nothing):
         unknown = Cid.raw(of_bytes(b"nobody has this"))
-        with pytest.raises(NotStoredError, match=r"does not find .* \(HTTP 504\)"):
-            Gateways([Gateway(ipfs_peer.url)]).open(unknown, nothing)
+        with pytest.raises(NotStoredError, match=r"cannot find .* \(HTTP 504\)"):
+            FallbackGateways([Gateway(ipfs_peer.url)]).open(unknown, nothing)
 
 
 class TestChain:
@@ -201,7 +201,7 @@ class TestChain:
         monkeypatch.chdir(dataset)
         monkeypatch.setenv("ALITHIS_STORE", str(tmp_path / "store"))
 
-    def test_a_stranger_verifies(self, minted, ipfs_peer):
+    def test_a_verifier_without_any_files_verifies(self, minted, ipfs_peer):
         gateway = ["--gateway", ipfs_peer.url]
         included = run("verify", "7", *minted, *gateway).stdout
         assert "rows (token 1): included, at index" in included
@@ -212,7 +212,7 @@ class TestChain:
             in run("verify", "x", *minted, *gateway, status=1).stdout
         )
 
-    def test_by_the_environment(self, minted, ipfs_peer, monkeypatch):
+    def test_gateways_come_from_the_environment(self, minted, ipfs_peer, monkeypatch):
         monkeypatch.setenv("ALITHIS_GATEWAYS", f"http://127.0.0.1:9 {ipfs_peer.url}")
         (result,) = run_json("verify", "7", *minted)["results"]
         assert result["verdict"] == INCLUDED
@@ -220,12 +220,12 @@ class TestChain:
             "gateway 127.0.0.1:9 cannot be reached, or closed the connection"
         ]
 
-    def test_none_asks_nobody(self, minted):
+    def test_none_means_no_request(self, minted):
         (result,) = run_json("verify", "x", *minted, "--gateway", "none", status=2)["results"]
         assert result["verdict"] == UNVERIFIABLE
         assert "is not in the store" in result["steps"][-1]["detail"]
 
-    def test_without_a_network(self, minted):
+    def test_without_a_network_the_verdict_is_unverifiable(self, minted):
         """As with a cable that is pulled: neither included nor absent."""
         unreachable = ["--gateway", "http://127.0.0.1:9", "--gateway", "http://127.0.0.1:10"]
         (result,) = run_json("verify", "x", *minted, *unreachable, status=2)["results"]
@@ -233,7 +233,7 @@ class TestChain:
         for port in (9, 10):
             assert f"gateway 127.0.0.1:{port} cannot be reached" in result["steps"][-1]["detail"]
 
-    def test_a_second_run_reads_next_to_nothing(
+    def test_a_second_run_reads_from_the_cache(
         self, minted, ipfs_peer, monkeypatch, tmp_path, dataset
     ):
         monkeypatch.setenv("ALITHIS_CACHE", str(tmp_path / "cache"))
@@ -242,7 +242,7 @@ class TestChain:
         assert "included" in result
         assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
-    def test_for_a_proof_file_nobody_is_asked(self, minted, dataset, honest):
+    def test_a_proof_file_needs_no_gateway(self, minted, dataset, honest):
         run("prove", "rows.alithis", "7", "-o", "alone.json")
         gateway = ["--gateway", honest.url]
         assert "included" in run("verify", "alone.json", *minted, *gateway).stdout
@@ -269,11 +269,11 @@ class TestChain:
         options = ["--manifest", uri, "--gateway", ipfs_peer.url]
         assert "included" in run("verify", "7", *options).stdout
 
-    def test_what_is_no_gateway(self, minted):
+    def test_invalid_gateways_are_refused(self, minted):
         assert "the gateway's URL is not http" in refused(
             "verify", "7", *minted, "--gateway", "file:///etc"
         )
-        assert "'none' stands alone" in refused(
+        assert "'none' cannot be combined" in refused(
             "verify", "7", *minted, "--gateway", "none", "--gateway", "http://x"
         )
         many = [word for n in range(9) for word in ("--gateway", f"http://127.0.0.1:{n + 1}")]
@@ -359,11 +359,11 @@ class TestFaults:
 
         return check
 
-    def test_corrupted_bytes(self, holds):
+    def test_corrupted_bytes_are_read_from_another_gateway(self, holds):
         """They show only once the path does not lead to the root."""
         holds(on_ranges(changed(corrupted)), "root that leaves and tiles/ lead to")
 
-    def test_zeros(self, holds):
+    def test_zeros_are_read_from_another_gateway(self, holds):
         holds(on_ranges(changed(lambda data: bytes(len(data)))), "lead to")
 
     def test_leaves_of_another_dataset(self, holds, tmp_path):
@@ -385,7 +385,7 @@ class TestFaults:
         holds(on_all(changed(corrupted)), "SHA-256: expected")
 
     def test_cut_answers(self, holds):
-        holds(on_ranges(changed(lambda data: data[:-1])), "answers less of")
+        holds(on_ranges(changed(lambda data: data[:-1])), "gives fewer than")
         holds(
             on_ranges(changed(lambda data: data[:-1], Content_Length=8192)), "closed the connection"
         )
@@ -402,21 +402,21 @@ class TestFaults:
 
     def test_html(self, holds):
         page = reply(200, b"<!DOCTYPE html><p>Welcome", Content_Type="text/html")
-        holds(on_all(page), "answers a web page")
+        holds(on_all(page), "gives a web page")
         holds(on_ranges(page), "ignores ranges")
-        holds(on_ranges(changed(lambda _: b"<html>")), "answers less of")
+        holds(on_ranges(changed(lambda _: b"<html>")), "gives fewer than")
 
     def test_ignored_ranges(self, holds):
         holds(on_ranges(whole), "ignores ranges")
 
     def test_other_ranges(self, holds):
-        other = "answers another range"
+        other = "gives another range"
         holds(on_ranges(lambda h, p: h.serve(p, Content_Range=f"bytes 0-9/{32 * COUNT}")), other)
 
     def test_oversized_answers(self, holds):
-        holds(on_ranges(changed(lambda data: data + b"x")), "answers more of")
-        holds(on_all(reply(200, b" " * (metadata.MAX_BYTES + 1))), "answers more than the 262,144")
-        holds(on_all(flood), "answers more than the 262,144")
+        holds(on_ranges(changed(lambda data: data + b"x")), "gives more than")
+        holds(on_all(reply(200, b" " * (metadata.MAX_BYTES + 1))), "gives more than the 262,144")
+        holds(on_all(flood), "gives more than the 262,144")
 
     def test_decompression_bombs(self, holds):
         bomb = gzip.compress(bytes(50 << 20))
@@ -472,7 +472,7 @@ class TestFaults:
         finally:
             released.set()
 
-    def test_one_that_is_not_there(self, honest, nothing, local):
+    def test_a_gateway_that_cannot_be_reached(self, honest, nothing, local):
         class Gone:
             url, address = "http://127.0.0.1:9", "127.0.0.1:9"
 
@@ -480,7 +480,7 @@ class TestFaults:
         assert result.verdict == ABSENT
         assert result.notes == ("gateway 127.0.0.1:9 cannot be reached, or closed the connection",)
 
-    def test_one_that_has_it_not_is_no_fault(self, faulty, honest, nothing, local):
+    def test_a_gateway_without_the_content_is_not_reported(self, faulty, honest, nothing, local):
         for status in (404, 410, 504):
             faulty.fault = on_all(reply(status))
             result = ask(nothing, local, of_bytes(b"x"), faulty, honest)
@@ -505,7 +505,7 @@ class TestFaults:
         faulty.fault = busy
         result = ask(nothing, local, of_bytes(b"x"), faulty, honest)
         assert result.verdict == ABSENT
-        assert result.notes == (f"gateway {faulty.address} answers HTTP 429, too many requests",)
+        assert result.notes == (f"gateway {faulty.address} rate-limits us (HTTP 429)",)
         assert honest.asked
         alone = ask(nothing, local, of_bytes(b"x"), faulty)
         assert alone.verdict == ABSENT
@@ -516,10 +516,10 @@ class TestFaults:
         faulty.forget()
         alone = ask(nothing, local, of_bytes(b"x"), faulty)
         assert alone.verdict == UNVERIFIABLE
-        assert "asks to be left alone for 3,600 s" in alone.steps[-1].detail
+        assert "rate-limits us for 3,600 s" in alone.steps[-1].detail
         assert len(faulty.asked) == 1
 
-    def test_every_one_lies_in_its_own_way(self, content, honest, nothing, local):
+    def test_several_gateways_lie_differently(self, content, honest, nothing, local):
         with serving(content) as first, serving(content) as second, serving(content) as third:
             first.fault = on_ranges(changed(corrupted))
             second.fault = on_ranges(whole)
@@ -534,12 +534,12 @@ class TestFaults:
         for each in liars:
             assert any(each.address in line for line in rescued.notes)
 
-    def test_one_that_lies_and_then_is_gone(self, content, nothing, local):
+    def test_a_gateway_that_lies_and_then_disappears(self, content, nothing, local):
         """Both are said, and what the other one did."""
         with serving(content) as liar, serving(content) as other:
             liar.fault = on_ranges(changed(corrupted))
             other.fault = on_ranges(reply(403))
-            each = Gateways([Gateway(liar.url), Gateway(other.url)])
+            each = FallbackGateways([Gateway(liar.url), Gateway(other.url)])
             opened = each.open(Cid.raw(local.metadata.digest), nothing)
             with pytest.raises(StorageError, match="lead to") as caught:
                 opened.prove(leaf_of(local, 300))
@@ -550,7 +550,7 @@ class TestFaults:
         assert "answers HTTP 403" in str(again.value)
 
     @pytest.mark.parametrize("liar", [0, 1, 2])
-    def test_each_has_a_part_and_one_lies(self, content, nothing, local, liar):
+    def test_each_gateway_has_a_part_and_one_lies(self, content, nothing, local, liar):
         """One has leaves alone, one the rest, one lies: in any order the proof is found."""
         leaves = str(cid.of_bytes(b"".join(local.leaves())))
 
@@ -594,12 +594,14 @@ class TestFaults:
         assert honest.asked
         assert {path for path, _ in honest.asked} == {f"/ipfs/{cid.of_file(folder / 'leaves')}"}
 
-    def test_a_silent_one_loses_its_time(self, faulty, honest, nothing, folder, local, monkeypatch):
-        monkeypatch.setattr(gateway_module, "IMPATIENT", 0.05)
+    def test_a_gateway_that_times_out_twice_gets_less_time(
+        self, faulty, honest, nothing, folder, local, monkeypatch
+    ):
+        monkeypatch.setattr(gateway_module, "SHORT_TIMEOUT", 0.05)
         released = threading.Event()
         faulty.fault = on_all(lambda handler, _: (released.wait(20), hang_up(handler, _)))
         gateway = Gateway(faulty.url, timeout=0.5)
-        both = Gateways([gateway, Gateway(honest.url)])
+        both = FallbackGateways([gateway, Gateway(honest.url)])
         said = []
         for _ in range(3):
             said += both.open(Cid.raw(local.metadata.digest), nothing).notes
@@ -610,7 +612,7 @@ class TestFaults:
 class TestPublisher:
     """A publisher who lies cannot turn gateways against others."""
 
-    def test_a_tree_that_is_not_over_the_leaves(self, nothing, tmp_path, honest, local):
+    def test_a_tree_that_does_not_match_the_leaves(self, nothing, tmp_path, honest, local):
         leaves = sorted(of_bytes(b"%d" % number) for number in range(400))
         build_as_given(tmp_path / "lie", leaves)
         (tmp_path / "lie" / "leaves").write_bytes(bytes(400 * 32))
@@ -619,7 +621,7 @@ class TestPublisher:
         path = content / "ipfs" / lie.metadata.file("leaves").cid
         path.write_bytes(bytes(400 * 32))
         with serving(content) as server:
-            each = Gateways([Gateway(server.url)])
+            each = FallbackGateways([Gateway(server.url)])
             shelf = Shelf(nothing, (), each)
             with pytest.raises(StorageError, match="lead to"):
                 shelf.open(lie.metadata.digest).prove(of_bytes(b"x"))
@@ -638,13 +640,13 @@ class TestPublisher:
             blocks[node.cid] = block
 
         class Tower:
-            host, resting = "tower", 0.0
+            host, wait_seconds = "tower", 0.0
 
             def block(self, wanted, limit):
                 return blocks[wanted]
 
         with pytest.raises(FormatError, match="more than 16 nodes above it"):
-            Gateways([Tower()]).metadata(node.cid, [])
+            FallbackGateways([Tower()]).metadata(node.cid, [])
 
     def test_metadata_of_a_thousand_pieces(self, nothing):
         leaf = cid.of_bytes(b"x")
@@ -652,14 +654,14 @@ class TestPublisher:
         asked = []
 
         class Wide:
-            host, resting = "wide", 0.0
+            host, wait_seconds = "wide", 0.0
 
             def block(self, wanted, limit):
                 asked.append(wanted)
                 return block if wanted == node.cid else b"x"
 
         with pytest.raises(FormatError, match="one of more than 64"):
-            Gateways([Wide()]).metadata(node.cid, [])
+            FallbackGateways([Wide()]).metadata(node.cid, [])
         assert len(asked) <= 65
 
     @pytest.mark.parametrize(
@@ -674,7 +676,7 @@ class TestPublisher:
         laid_out(tmp_path / "m", tmp_path / "content")
         with serving(tmp_path / "content") as server:
             with pytest.raises(FormatError, match="contentUrl must be an ipfs:// URL"):
-                Gateways([Gateway(server.url)]).open(cid.of_file(path), nothing)
+                FallbackGateways([Gateway(server.url)]).open(cid.of_file(path), nothing)
             assert len(server.asked) == 1
 
 
@@ -692,7 +694,7 @@ class TestReferences:
         for each, block in directory[1].items():
             (tmp_path / "content" / "ipfs" / str(each)).write_bytes(block)
         with serving(tmp_path / "content") as server:
-            yield Gateways([Gateway(server.url)])
+            yield FallbackGateways([Gateway(server.url)])
 
     @pytest.mark.parametrize(
         "path", ["/photos.alithis", "/photos.alithis/", "/photos.alithis/metadata.json", "/a%20b"]
@@ -717,30 +719,30 @@ class TestReferences:
         ],
     )
     def test_path_traversal(self, directory, blocks, nothing, path):
-        with pytest.raises(FormatError, match="no path into a directory"):
+        with pytest.raises(FormatError, match="not a path into a directory"):
             open_manifest(f"ipfs://{directory[0]}{path}", store=nothing, gateways=blocks)
-        assert blocks.each[0].requests == 0
+        assert blocks.gateways[0].requests == 0
 
-    def test_a_path_without_end(self, directory, blocks, nothing):
-        with pytest.raises(FormatError, match="no path into a directory"):
+    def test_endless_paths_are_refused(self, directory, blocks, nothing):
+        with pytest.raises(FormatError, match="not a path into a directory"):
             open_manifest(f"ipfs://{directory[0]}{'/x' * 17}", store=nothing, gateways=blocks)
 
-    def test_a_path_to_nowhere(self, directory, blocks, nothing):
-        with pytest.raises(FormatError, match="'gone' is not in"):
+    def test_a_path_that_does_not_exist(self, directory, blocks, nothing):
+        with pytest.raises(FormatError, match="there is no 'gone' in"):
             open_manifest(f"ipfs://{directory[0]}/gone", store=nothing, gateways=blocks)
 
     @pytest.mark.parametrize(
         "name", ["", "x", "../../etc/passwd", "Qm..", "bafkrei%2f", "http://127.0.0.1/", "f" * 73]
     )
-    def test_what_is_no_cid(self, blocks, nothing, name):
+    def test_invalid_cids_are_refused(self, blocks, nothing, name):
         with pytest.raises(FormatError):
             open_manifest(f"ipfs://{name}", store=nothing, gateways=blocks)
-        assert blocks.each[0].requests == 0
+        assert blocks.gateways[0].requests == 0
 
     def test_a_directory_that_is_altered(self, directory, blocks, nothing):
-        server = blocks.each[0]
+        server = blocks.gateways[0]
         other = Cid(1, cid.DAG_PB, of_bytes(b"x"))
-        blocks = Gateways([server])
+        blocks = FallbackGateways([server])
         with pytest.raises(NotStoredError, match="has no"):
             open_manifest(f"ipfs://{other}/x", store=nothing, gateways=blocks)
 
@@ -784,7 +786,7 @@ class TestGateway:
         assert "s3cr3t" not in f"{caught.value} {gateway!r} {gateway}"
         assert "s3cr3t" in honest.asked[0][0]
 
-    def test_follows_to_its_own_subdomain(self):
+    def test_redirects_to_a_subdomain_are_followed(self):
         """As https://dweb.link/ipfs/CID does, to https://CID.ipfs.dweb.link/."""
         gateway = Gateway("https://dweb.link")
         url = f"https://{cid.of_bytes(b'')}.ipfs.dweb.link/"
@@ -794,7 +796,7 @@ class TestGateway:
         with pytest.raises(StorageError, match="redirects to another host"):
             gateway.redirected("https://dweb.link/ipfs/x", "https://evildweb.link/")
 
-    def test_follows_redirects_of_its_own(self, honest, nothing, local):
+    def test_redirects_within_the_gateway_are_followed(self, honest, nothing, local):
         def elsewhere(handler, path):
             if path.startswith("ipfs/"):
                 handler.reply(301, b"", Location=f"/moved/{path.removeprefix('ipfs/')}")
@@ -805,7 +807,7 @@ class TestGateway:
         honest.fault = elsewhere
         assert ask(nothing, local, of_bytes(b"x"), honest).verdict == ABSENT
 
-    def test_one_that_knows_no_formats(self, honest, nothing, local):
+    def test_a_gateway_without_formats(self, honest, nothing, local):
         def strict(handler, path):
             if "format=" in handler.path:
                 handler.reply(400, b"what?")
@@ -815,7 +817,7 @@ class TestGateway:
         honest.fault = strict
         assert ask(nothing, local, of_bytes(b"x"), honest).verdict == ABSENT
 
-    def test_one_that_gives_blocks_and_no_files(self, folder, nothing, local):
+    def test_a_trustless_gateway_gives_blocks_only(self, folder, nothing, local):
         """As trustless-gateway.link: ranges are cut out of the blocks around them."""
         with trustless(folder) as server:
             honest = server.answer
@@ -834,11 +836,11 @@ class TestGateway:
             server.spoil = lambda _, each, data: data if each.codec == cid.RAW else corrupted(data)
             assert ask(nothing, local, of_bytes(b"x"), server).verdict == UNVERIFIABLE
 
-    def test_names_of_models_are_not_waited_for_for_ever(self, faulty, nothing, local, monkeypatch):
+    def test_waiting_for_names_of_models_is_bounded(self, faulty, nothing, local, monkeypatch):
         """They add to an answer, and prove nothing."""
         monkeypatch.setattr(library, "_PATIENCE", 0.0)
         faulty.fault = on_all(reply(500))
-        shelf = Shelf(nothing, (), Gateways([Gateway(faulty.url)]))
+        shelf = Shelf(nothing, (), FallbackGateways([Gateway(faulty.url)]))
         for number in range(5):
             assert shelf.statement(bytes([number]) * 32).name is None
         assert len(faulty.asked) == 1
@@ -846,37 +848,40 @@ class TestGateway:
         assert shelf.open(local.metadata.digest)
 
     def test_leaf_of_another_length(self, honest, nothing, local):
-        each = Gateways([Gateway(honest.url)])
+        each = FallbackGateways([Gateway(honest.url)])
         opened = each.open(Cid.raw(local.metadata.digest), nothing)
         with pytest.raises(ProofError, match="32 bytes, not 3"):
             opened.prove(b"abc")
 
     def test_positions_and_blocks(self, faulty, honest, nothing, local):
         faulty.fault = on_ranges(changed(corrupted))
-        each = Gateways([Gateway(faulty.url), Gateway(honest.url)])
+        each = FallbackGateways([Gateway(faulty.url), Gateway(honest.url)])
         opened = each.open(Cid.raw(local.metadata.digest), nothing)
         assert opened.at(12_345) == local.at(12_345)
-        each = Gateways([Gateway(honest.url)])
+        each = FallbackGateways([Gateway(honest.url)])
         opened = each.open(Cid.raw(local.metadata.digest), nothing)
         assert b"".join(opened.blocks()) == b"".join(local.blocks())
 
-    def test_the_default_ones(self, monkeypatch):
+    def test_the_default_gateways(self, monkeypatch):
+        def default_hosts():
+            return [gateway.host for gateway in FallbackGateways.from_environment().gateways]
+
         monkeypatch.delenv("ALITHIS_GATEWAYS")
         monkeypatch.setattr(fallback, "LOCAL", "http://127.0.0.1:9")
-        assert [each.host for each in Gateways.usual().each] == ["ipfs.io", "dweb.link"]
+        assert default_hosts() == ["ipfs.io", "dweb.link"]
         with socket.create_server(("127.0.0.1", 0)) as node:
             local = f"127.0.0.1:{node.getsockname()[1]}"
             monkeypatch.setattr(fallback, "LOCAL", f"http://{local}")
-            assert [each.host for each in Gateways.usual().each] == [local, "ipfs.io", "dweb.link"]
+            assert default_hosts() == [local, "ipfs.io", "dweb.link"]
 
-    def test_no_test_asks_them(self):
+    def test_tests_do_not_ask_public_gateways(self):
         assert os.environ["ALITHIS_GATEWAYS"] == "none"
-        assert Gateways.usual().each == ()
-        assert Gateways.usual().cache.get("x") is None
+        assert FallbackGateways.from_environment().gateways == ()
+        assert FallbackGateways.from_environment().cache.get("x") is None
 
 
 class TestCache:
-    def test_keeps(self, tmp_path):
+    def test_a_cache_returns_what_was_put(self, tmp_path):
         cache = Cache(tmp_path / "cache")
         assert cache.get("a") is None
         cache.put("a", b"content")
@@ -884,7 +889,7 @@ class TestCache:
         cache.put("b", b"x" * ((2 << 20) + 1))
         assert cache.get("b") is None
 
-    def test_what_the_disk_changed_is_not_there(self, tmp_path):
+    def test_a_damaged_cache_entry_counts_as_missing(self, tmp_path):
         cache = Cache(tmp_path / "cache")
         cache.put("a", b"content")
         (place,) = (tmp_path / "cache").glob("*/*")
@@ -892,11 +897,11 @@ class TestCache:
             place.write_bytes(data)
             assert cache.get("a") is None
 
-    def test_has_a_bound(self, tmp_path):
+    def test_the_cache_has_a_maximum_size(self, tmp_path):
         cache = Cache(tmp_path / "cache", limit=1 << 20)
         for number in range(300):
             cache.put(str(number), bytes(8192))
-            os.utime(cache._place(str(number)), ns=(number, number))
+            os.utime(cache._path(str(number)), ns=(number, number))
             taken = sum(path.stat().st_blocks * 512 for path in cache._folder.glob("*/*"))
             assert taken <= (1 << 20) * 1.25
         assert cache.get("299") is not None
@@ -908,28 +913,28 @@ class TestCache:
         cache = Cache(tmp_path / "file" / "cache")
         assert ask(nothing, local, of_bytes(b"x"), honest, cache=cache).verdict == ABSENT
 
-    def test_what_is_in_it_is_not_believed(self, tmp_path, faulty, honest, nothing, local):
+    def test_a_poisoned_cache_is_bypassed(self, tmp_path, faulty, honest, nothing, local):
         """A range that somebody put there: the look-up is made again without it."""
         cache = Cache(tmp_path / "cache")
         present = leaf_of(local, 300)
         assert ask(nothing, local, present, honest, cache=cache).verdict == INCLUDED
         entry = local.metadata.file("leaves")
-        assert cache.get(served_manifest._range_key(entry, 8192)) is not None
-        cache.put(served_manifest._range_key(entry, 8192), bytes(8192))
+        assert cache.get(served_manifest._cache_key(entry, 8192)) is not None
+        cache.put(served_manifest._cache_key(entry, 8192), bytes(8192))
         result = ask(nothing, local, present, honest, cache=cache)
         assert result.verdict == INCLUDED
         assert result.notes[0].startswith(f"the cache or gateway {honest.address} gave: root that")
         assert (
-            cache.get(served_manifest._range_key(entry, 8192)) == next(local.blocks())[8192:16384]
+            cache.get(served_manifest._cache_key(entry, 8192)) == next(local.blocks())[8192:16384]
         )
 
-    def test_what_led_nowhere_is_not_kept(self, tmp_path, faulty, nothing, local):
+    def test_ranges_without_a_valid_proof_are_not_cached(self, tmp_path, faulty, nothing, local):
         faulty.fault = on_ranges(changed(corrupted))
         cache = Cache(tmp_path / "cache")
         assert ask(nothing, local, of_bytes(b"x"), faulty, cache=cache).verdict == UNVERIFIABLE
         assert len(list((tmp_path / "cache").glob("*/*"))) == 1  # metadata.json
 
-    def test_many_processes(self, tmp_path):
+    def test_many_processes_share_the_cache(self, tmp_path):
         code = (
             "import sys\nfrom pathlib import Path\nfrom alithis.storage.cache import Cache\n"
             "cache = Cache(Path(sys.argv[1]), 1 << 20)\nsys.stdin.readline()\n"
@@ -946,7 +951,7 @@ class TestCache:
         assert not list((tmp_path / "cache").glob("*/*.partial"))
 
 
-def test_places_of_a_proof(local):
+def test_every_range_that_a_proof_reads_is_kept(local):
     """All that a proof is made of, and nothing else, as a reader that counts sees it."""
     seen = set()
 
@@ -966,7 +971,7 @@ def test_places_of_a_proof(local):
     for index in (0, 255, 256, 33_333, COUNT - 1):
         seen.clear()
         proof = Manifest(data, opened).at(index)
-        assert seen <= served_manifest._places(proof, COUNT)
+        assert seen <= served_manifest._ranges_of(proof, COUNT)
         proof.check(local.metadata.root, COUNT)
     assert merkle.TILE * 32 == 8192
     assert http_manifest.TIMEOUT == gateway_module.TIMEOUT

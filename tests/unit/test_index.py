@@ -87,7 +87,9 @@ class TestSync:
         assert index.node(3).marks == ("withdrawn",)
         assert index.node(1).marks == ("superseded by 7",)
 
-    def test_goes_on_where_it_was(self, index, reader, registry, family, owner, tmp_path):
+    def test_a_second_sync_reads_only_what_is_new(
+        self, index, reader, registry, family, owner, tmp_path
+    ):
         index.sync()
         again = []
         with Index(
@@ -135,7 +137,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert killed.returncode == -signal.SIGKILL
         assert index.sync().tokens == 7
 
-    def test_old_windows_are_not_kept(self, index, family, monkeypatch):
+    def test_final_windows_are_merged(self, index, family, monkeypatch):
         monkeypatch.setattr(indices, "WINDOW", 1)
         monkeypatch.setattr(indices, "CONFIRMED", 2)
         index.sync()
@@ -317,7 +319,7 @@ class TestMistrust:
     @pytest.mark.parametrize(
         "change", [without("Minted"), again("Minted"), again("Linked"), again("Superseded")]
     )
-    def test_events_that_do_not_fit(self, reader, family, tmp_path, change):
+    def test_contradictory_events_are_refused(self, reader, family, tmp_path, change):
         with Index(tmp_path / "other.sqlite", through(reader, change)) as lied_to:
             with pytest.raises(
                 RegistryError, match=r"contradict each other: use another RPC endpoint"
@@ -325,12 +327,14 @@ class TestMistrust:
                 lied_to.sync()
             assert lied_to._count() == 0
 
-    def test_of_another_registry(self, index, reader, registry, owner, transport, tmp_path, chain):
+    def test_an_index_of_another_registry(
+        self, index, reader, registry, owner, transport, tmp_path, chain
+    ):
         other = chain.deploy()
         with pytest.raises(ChainError, match="indexes registry"):
             Index(tmp_path / "index.sqlite", Registry(transport, other.address))
 
-    def test_of_another_chain(self, index, reader, tmp_path):
+    def test_an_index_of_another_chain(self, index, reader, tmp_path):
         def change(method, answer):
             return "0x13a" if method == "eth_chainId" else answer
 
@@ -338,7 +342,7 @@ class TestMistrust:
             Index(tmp_path / "index.sqlite", through(reader, change))
 
     @pytest.mark.parametrize("content", [b"no database", b"\0" * 5000])
-    def test_what_is_no_index(self, reader, tmp_path, content):
+    def test_a_file_that_is_not_an_index(self, reader, tmp_path, content):
         (tmp_path / "index.sqlite").write_bytes(content)
         with pytest.raises(FormatError, match="not an index, or damaged"):
             Index(tmp_path / "index.sqlite", reader)
@@ -348,7 +352,7 @@ class TestMistrust:
         with pytest.raises((FormatError, StorageError), match=r"index\.sqlite"):
             Index(tmp_path / "index.sqlite", reader)
 
-    def test_of_another_release(self, index, reader, tmp_path):
+    def test_an_index_of_another_release(self, index, reader, tmp_path):
         index._database.execute("UPDATE about SET version = 2")
         with pytest.raises(FormatError, match=r"of format 2.*delete it"):
             Index(tmp_path / "index.sqlite", reader)
@@ -360,7 +364,7 @@ class TestMistrust:
 
 
 class TestLineage:
-    def test_what_it_came_from(self, index, family):
+    def test_lineage_of_what_a_token_came_from(self, index, family):
         index.sync()
         found = index.lineage([5], down=False)
         assert sorted(found.nodes) == [1, 2, 3, 4, 5]
@@ -372,7 +376,7 @@ class TestLineage:
             (5, "trained_on", 3),
         ]
 
-    def test_what_came_from_it(self, index, family):
+    def test_lineage_of_what_came_from_a_token(self, index, family):
         index.sync()
         assert sorted(index.lineage([3], up=False).nodes) == [3, 4, 5, 6]
         assert sorted(index.lineage([3], DERIVES, up=False).nodes) == [3, 5, 6]
@@ -385,7 +389,7 @@ class TestLineage:
             older = set(index.lineage([token], DERIVES, down=False).nodes) - {token}
             assert older == {id for id in range(1, 8) if reader.is_derived_from(token, id)}
 
-    def test_both_ways_and_no_further(self, index, family):
+    def test_lineage_in_both_directions_to_a_depth(self, index, family):
         index.sync()
         assert sorted(index.lineage([4]).nodes) == [1, 2, 3, 4, 5, 6]
         assert sorted(index.lineage([4], depth=1).nodes) == [2, 3, 4, 5, 6]
@@ -466,7 +470,7 @@ class TestCommand:
         said = run(tmp_path / "file", status=2).stderr
         assert "in none of 2 tokens, 0 of which could not be checked" in said
 
-    def test_tokens_that_could_not_be_checked_are_told(self, run, tmp_path):
+    def test_tokens_that_could_not_be_checked_are_reported(self, run, tmp_path):
         store = Store(tmp_path / "some")
         store.put_manifest(tmp_path / "photos")
         (tmp_path / "file").write_bytes(b"a")

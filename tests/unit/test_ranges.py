@@ -57,7 +57,7 @@ class TestCost:
     """DESIGN.md: at most 8 requests and 64 KiB, at any size."""
 
     @pytest.mark.parametrize("count", [1_000, 70_000, 1_000_000])
-    def test_is_a_few_small_reads(self, server, folder, count):
+    def test_a_proof_takes_a_few_small_reads(self, server, folder, count):
         local = Manifest.open(folder / str(count))
         included = sample(local, 40)
         absent = [LOWEST, HIGHEST, *(of_bytes(leaf) for leaf in included)]
@@ -73,7 +73,7 @@ class TestCost:
             assert remote.requests <= MAX_REQUESTS
             assert remote.received <= MAX_BYTES
 
-    def test_whole_leaves_come_in_pieces(self, server, folder):
+    def test_all_leaves_are_read_in_pieces(self, server, folder):
         remote = RemoteFolder(f"{server.url}/70000")
         assert b"".join(remote.open().blocks()) == (folder / "70000" / "leaves").read_bytes()
         assert remote.requests == 1 + 3
@@ -121,7 +121,7 @@ class TestPlaces:
         assert (Reference.parse(place).kind == "url") is url
 
     @pytest.mark.parametrize("url", ["http://", "https:///x", "http://h:port/"])
-    def test_url_that_is_none(self, url):
+    def test_an_invalid_url_is_refused(self, url):
         with pytest.raises(StorageError, match="the server's URL is not http://HOST"):
             RemoteFolder(url)
 
@@ -191,7 +191,10 @@ def hang_up(handler, path):
 
 
 FAULTS = {
-    "ignores ranges": (whole, "ignores ranges, and would send all of leaves: fetch the manifest"),
+    "ignores ranges": (
+        whole,
+        "ignores ranges, and would send all of leaves: download the manifest",
+    ),
     "no such range": (bad(416), "has fewer bytes of leaves than metadata.json states: 2240000"),
     "no such file": (bad(404), "has no leaves"),
     "gone": (bad(410), "has no leaves"),
@@ -199,21 +202,21 @@ FAULTS = {
     "too many requests": (bad(429), "HTTP 429, too many requests: wait"),
     "broken": (bad(500), "answers HTTP 500"),
     "not modified": (bad(304), "answers HTTP 304"),
-    "says no range": (bad(Content_Range=None), "does not say which range of leaves"),
-    "says nonsense": (bad(Content_Range="bytes 0-1/*"), "does not say which range of leaves"),
+    "says no range": (bad(Content_Range=None), "does not state which range of leaves"),
+    "says nonsense": (bad(Content_Range="bytes 0-1/*"), "does not state which range of leaves"),
     "another file": (
         bad(Content_Range="bytes 0-8191/8192"),
         "bytes in leaves on server .* expected 2240000, found 8192",
     ),
-    "another range": (bad(Content_Range="bytes 0-9/2240000"), "answers another range of leaves"),
+    "another range": (bad(Content_Range="bytes 0-9/2240000"), "gives another range of leaves"),
     "several ranges": (
         bad(Content_Range=None, Content_Type="multipart/byteranges; boundary=x"),
-        "does not say which range",
+        "does not state which range",
     ),
-    "cuts short": (body(lambda data: data[:-1]), r"answers less of leaves than the \d+ bytes"),
+    "cuts short": (body(lambda data: data[:-1]), r"gives fewer than the \d+ bytes of leaves"),
     "breaks off": (body(lambda data: data[:-1], Content_Length=8192), "closed the connection"),
-    "goes on": (body(lambda data: data + b"x"), r"answers more of leaves than the \d+ bytes"),
-    "web page": (body(lambda _: b"<html>"), "answers less of leaves"),
+    "goes on": (body(lambda data: data + b"x"), r"gives more than the \d+ bytes of leaves"),
+    "web page": (body(lambda _: b"<html>"), "gives fewer than"),
     "compresses": (
         body(lambda data: gzip.compress(data), Content_Encoding="gzip"),
         "sends an unexpected Content-Encoding",
@@ -240,7 +243,7 @@ FAULTS = {
 class TestFaults:
     @pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
     @pytest.mark.parametrize("leaf", ["there", "not there"])
-    def test_is_said_and_never_absent(self, server, folder, fault, said, leaf):
+    def test_a_fault_is_reported_and_never_absent(self, server, folder, fault, said, leaf):
         digest = HIGHEST if leaf != "there" else next(Manifest.open(folder / "70000").leaves())
         server.fault = fault
         result = ask(server, digest)
@@ -252,7 +255,7 @@ class TestFaults:
         assert "\n" not in result.steps[-1].detail
 
     @pytest.mark.parametrize(("fault", "said"), FAULTS.values(), ids=FAULTS)
-    def test_costs_next_to_nothing(self, server, fault, said):
+    def test_a_fault_costs_few_requests_and_bytes(self, server, fault, said):
         server.fault = fault
         remote = RemoteFolder(f"{server.url}/70000")
         with pytest.raises(AlithisError):
@@ -266,7 +269,7 @@ class TestFaults:
             remote.redirected("https://example.org/m/leaves", "http://example.org/m/leaves")
 
     @pytest.mark.parametrize("way", ["silence", "drip"])
-    def test_stalls(self, server, way):
+    def test_a_server_that_stalls_is_named(self, server, way):
         released = threading.Event()
 
         def stall(handler, path):
@@ -309,7 +312,7 @@ class TestFaults:
 
         server.fault = changing
         opened = RemoteFolder(f"{server.url}/70000").open()
-        with pytest.raises(StorageError, match="changed leaves while it was read: ask again"):
+        with pytest.raises(StorageError, match="changed leaves while it was read: try again"):
             b"".join(opened.blocks())
 
     def test_replaces_the_file_between_reads(self, server, folder):
@@ -334,7 +337,7 @@ class TestFaults:
         opened = remote.open()
         file = RemoteFile(remote, opened.metadata.file("leaves"), remote.url("leaves"))
         for offset, length in ((-1, 1), (0, 0), (31_999, 2), (32_000, 1)):
-            with pytest.raises(StorageError, match="are not within its 32000"):
+            with pytest.raises(StorageError, match="are outside its 32000"):
                 file.read(offset, length)
 
 
@@ -346,19 +349,23 @@ class TestMetadata:
     @pytest.mark.parametrize(
         ("fault", "error", "said"),
         [
-            (first(404), NotStoredError, "has no metadata.json there: name its folder's URL"),
-            (first(410), NotStoredError, "has no metadata.json there"),
+            (
+                first(404),
+                NotStoredError,
+                "has no metadata.json at this URL: give that of the manifest's folder",
+            ),
+            (first(410), NotStoredError, "has no metadata.json at this URL"),
             (first(403), StorageError, "answers HTTP 403"),
             (first(206), StorageError, "answers HTTP 206"),
             (first(503), StorageError, "answers HTTP 503"),
-            (first(content=b" <!doctype html>"), StorageError, "answers a web page, not metadata"),
+            (first(content=b" <!doctype html>"), StorageError, "gives a web page, not metadata"),
             (first(content=b"{}"), FormatError, "server .*: metadata.json: alithis is missing"),
             (first(content=b"{"), FormatError, "server .*: metadata.json: not JSON"),
             (first(content=b""), FormatError, "metadata.json: not JSON"),
             (
                 first(content=b" " * (metadata.MAX_BYTES + 1)),
                 StorageError,
-                "answers a metadata.json of more than 262144 bytes",
+                "gives a metadata.json of more than 262,144 bytes",
             ),
             (
                 first(content=gzip.compress(b"{}"), Content_Encoding="gzip"),
@@ -368,13 +375,13 @@ class TestMetadata:
             (first(302, Location="/"), StorageError, "redirects more than 5 times"),
         ],
     )
-    def test_of_no_use(self, server, fault, error, said):
+    def test_unusable_metadata_is_an_error(self, server, fault, error, said):
         server.fault = fault
         with pytest.raises(error, match=said) as caught:
             open_manifest(server.url)
         assert str(caught.value).startswith(f"server {server.address}")
 
-    def test_that_never_ends_is_cut_off(self, server):
+    def test_endless_metadata_is_cut_off(self, server):
         def flood(handler, _):
             handler.send_response(200)
             handler.end_headers()
@@ -384,11 +391,11 @@ class TestMetadata:
 
         server.fault = flood
         remote = RemoteFolder(server.url)
-        with pytest.raises(StorageError, match="more than 262144 bytes"):
+        with pytest.raises(StorageError, match="more than 262,144 bytes"):
             remote.open()
         assert remote.received <= metadata.MAX_BYTES
 
-    def test_of_another_root(self, server, folder, tmp_path):
+    def test_metadata_with_another_root(self, server, folder, tmp_path):
         shutil.copytree(folder / "1000", tmp_path / "m")
         path = tmp_path / "m" / "metadata.json"
         root = Manifest.open(tmp_path / "m").metadata.root.hex()
@@ -396,7 +403,7 @@ class TestMetadata:
         with serving(tmp_path) as other, pytest.raises(FormatError, match="does not fold"):
             open_manifest(f"{other.url}/m")
 
-    def test_that_states_another_size_of_a_file(self, server, folder, tmp_path):
+    def test_metadata_that_states_another_size_of_a_file(self, server, folder, tmp_path):
         shutil.copytree(folder / "1000", tmp_path / "m")
         path = tmp_path / "m" / "metadata.json"
         path.write_text(path.read_text().replace('"32000 B"', '"32032 B"'))
@@ -405,7 +412,7 @@ class TestMetadata:
 
 
 class TestRedirects:
-    def test_are_followed_once_a_file(self, server, folder):
+    def test_redirects_are_followed_once_for_each_file(self, server, folder):
         """As from a gateway to where it keeps things."""
 
         def elsewhere(handler, path):
@@ -478,11 +485,11 @@ class TestCommands:
         assert results[1]["name"] == "nothing"
         assert results[1]["root"] is None
         assert "nothing: there is no such folder" in results[1]["steps"][0]["detail"]
-        assert "has no metadata.json there" in results[2]["steps"][0]["detail"]
+        assert "has no metadata.json at this URL" in results[2]["steps"][0]["detail"]
         shown = run("verify", "x", *options, status=2).stdout
         assert "nothing: unverifiable: could not check\n  FAIL manifest" in shown
         assert json.dumps(results)
 
     def test_the_only_one_that_cannot_be_opened(self, rows):
         said = refused("verify", "7", "--manifest", f"{rows.url}/nothing")
-        assert "has no metadata.json there: name its folder's URL" in said
+        assert "has no metadata.json at this URL: give that of the manifest's folder" in said

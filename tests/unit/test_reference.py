@@ -24,7 +24,7 @@ from alithis.ipfs.cid import Cid
 from alithis.manifest import metadata
 from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Relation
-from alithis.storage.fallback import Gateways
+from alithis.storage.fallback import FallbackGateways
 from alithis.verify.reference import Reference, Resolver, open_manifest
 from helpers.artifacts import commitment
 from helpers.commands import refused, run
@@ -271,7 +271,7 @@ class TestToken:
         stated = Manifest.open(family.photos).metadata
         registry.mintDataset(commitment(stated, size=stated.size + 1), [], sender=owner)
         resolver = Resolver(
-            family.store, Gateways(()), lambda: Registry(transport, registry.address)
+            family.store, FallbackGateways(()), lambda: Registry(transport, registry.address)
         )
         with pytest.raises(IntegrityError, match="token 1: size by its metadata: expected 11"):
             resolver.open(Reference.parse("1"))

@@ -35,7 +35,7 @@ from alithis.manifest.terms import Kind, Scheme
 from alithis.manifest.transcript import Input, Transcript
 from alithis.reports import eu_summary, gather, model_report, render
 from alithis.reports.gather import Artifact, Chain, Overlap, Report, Tie, as_object
-from alithis.storage.fallback import Gateways
+from alithis.storage.fallback import FallbackGateways
 from alithis.storage.gateway import Gateway
 from alithis.storage.store import Store
 from alithis.training.model import build_model
@@ -892,7 +892,7 @@ class TestContents:
         """Nothing is at hand but what an IPFS peer has."""
         for folder in (family.more, family.holdout, family.base, family.photos):
             ipfs_peer.add_manifest(folder)
-        gateways = Gateways([Gateway(ipfs_peer.url)])
+        gateways = FallbackGateways([Gateway(ipfs_peer.url)])
         found = of(family.tuned, Shelf(Store(tmp_path / "empty"), [], gateways))
         assert [each.shared for each in found.overlaps] == [0, 2]
         assert found.artifacts[-1].contents.endings == {"png": 10}

@@ -88,7 +88,7 @@ def test_its_configuration(url, upstream, upstream_registry):
 
 @pytest.mark.parametrize("header", ["Host", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"])
 @pytest.mark.parametrize("path", ["/config.json", "/", "/api/tokens", "/ipfs", "/api/", "//x/.."])
-def test_nothing_is_made_out_of_a_hostile_host(url, header, path):
+def test_a_hostile_host_header_is_not_used(url, header, path):
     answer = requests.get(
         url + path, headers={header: "evil.example"}, timeout=10, allow_redirects=False
     )
@@ -143,7 +143,7 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize("path", HIDDEN)
-def test_what_is_not_there(here, path):
+def test_content_that_is_not_in_the_store(here, path):
     connection = http.client.HTTPConnection("127.0.0.1", here.port, timeout=10)
     connection.request("GET", path)  # as it stands: requests would tidy it up
     answer = connection.getresponse()
@@ -155,13 +155,13 @@ def test_what_is_not_there(here, path):
     assert str(ROOT) not in body
 
 
-def test_where_the_store_is_is_not_told(url, store):
+def test_the_folder_of_the_store_is_not_shown(url, store):
     for path in HIDDEN[:3]:
         assert str(store.root) not in get(url, path).text
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/tokens/1/2", "/api/tokens/"])
-def test_what_is_nowhere_in_the_api_is_a_problem_too(url, path):
+def test_an_unknown_path_of_the_api_is_a_problem_document(url, path):
     answer = get(url, path)
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -184,7 +184,7 @@ def test_a_preflight_allows_ranges(url):
 
 
 class TestLog:
-    def test_a_line_of_json_a_request_that_tells_nothing_of_who_asks_what(self, here, store):
+    def test_a_request_is_a_line_of_json_without_address_and_path(self, here, store):
         digest, cid = "ab" * 32, next(iter(store.cids()))
         before = len(here.events("request"))
         here.get(f"/api/verify/{digest}?token=1")
@@ -203,20 +203,20 @@ class TestLog:
         for secret in (digest, str(cid), "127.0.0.1", "spoken"):
             assert secret not in written
 
-    def test_what_was_asked_is_logged_where_that_is_wanted(self, node, store):
+    def test_paths_are_logged_on_request(self, node, store):
         with served(*node, "--store", store.root, "--log-paths") as found:
             found.get("/api/tokens?search=cat")
             wait_until(lambda: found.events("request")[1:])
             assert found.events("request")[-1]["path"] == "/api/tokens?search=cat"
 
-    def test_faults_alone(self, node, store):
+    def test_only_errors_are_logged_on_request(self, node, store):
         with served(*node, "--store", store.root, "--log", "faults") as found:
             found.get("/")
             assert found.path.read_text() == ""
 
 
 class TestClients:
-    def test_who_asks_too_often_is_asked_to_come_later(self, node, store):
+    def test_a_client_above_its_rate_gets_429(self, node, store):
         with served(*node, "--store", store.root, "--rate", "10") as found:
             answers = [found.get("/api/tokens") for _ in range(8)]
             statuses = [answer.status_code for answer in answers]
@@ -248,7 +248,7 @@ class TestClients:
         with served(*node, "--store", store.root, "--rate", "0") as found:
             assert {found.get("/api/tokens").status_code for _ in range(150)} == {200}
 
-    def test_connections_that_say_nothing_are_hung_up_on(self, here):
+    def test_silent_connections_are_closed(self, here):
         """Slowloris: a byte of a head now and then, on many connections."""
         slow = [socket.create_connection(("127.0.0.1", here.port)) for _ in range(20)]
         for each in slow:
@@ -280,7 +280,7 @@ class TestClients:
                 each.close()
         assert time.monotonic() - begun < 3 * limits._HEAD
 
-    def test_one_client_has_so_many_connections(self, here):
+    def test_the_connections_of_a_client_are_limited(self, here):
         many = [socket.create_connection(("127.0.0.1", here.port)) for _ in range(100)]
         try:
             for each in many:
@@ -311,7 +311,7 @@ class TestClients:
         ],
         ids=["header", "target", "headers", "tls", "smuggling", "no host", "nul", "version"],
     )
-    def test_heads_that_are_none(self, here, head):
+    def test_invalid_heads_are_refused(self, here, head):
         with socket.create_connection(("127.0.0.1", here.port), timeout=20) as raw:
             try:
                 raw.sendall(head)
@@ -348,7 +348,7 @@ class TestFaults:
             assert found.get(f"/ipfs/{cid}").status_code == 200
 
     @pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
-    def test_what_is_under_way_is_finished_when_it_ends(self, node, tmp_path, ends):
+    def test_requests_in_progress_are_finished_when_it_stops(self, node, tmp_path, ends):
         large = Store(tmp_path / "store")
         cid = large.put_bytes(bytes(30_000_000))
         with served(*node, "--store", large.root, ends=ends) as found:
@@ -358,7 +358,7 @@ class TestFaults:
             wait_until(lambda: not _lives(found))
             assert len(begun) + sum(map(len, answer.iter_content(1 << 16))) == 30_000_000
 
-    def test_two_at_once_on_one_index(self, node, store, tmp_path):
+    def test_two_servers_share_an_index(self, node, store, tmp_path):
         shared = ("--index", tmp_path / "shared", "--store", store.root)
         with served(*node, *shared) as one, served(*node, *shared) as other:
             for each in (one, other):
@@ -389,7 +389,7 @@ class TestCommand:
             said = refused(*self.options(upstream, upstream_registry, "--port", port, *index))
         assert f"127.0.0.1:{port}: cannot listen: Address already in use" in said
 
-    def test_a_page_that_is_not_built(self, upstream, upstream_registry, monkeypatch, tmp_path):
+    def test_a_missing_page_is_reported(self, upstream, upstream_registry, monkeypatch, tmp_path):
         monkeypatch.setattr(app, "files", lambda _: tmp_path)
         said = refused(*self.options(upstream, upstream_registry))
         assert "the page has not been built. In a checkout, run `make page`." in said
@@ -406,16 +406,16 @@ class TestCommand:
         said = refused(*self.options(upstream, upstream_registry, "--index", tmp_path))
         assert "pip install 'alithis[serve]'" in said
 
-    def test_a_proxy_that_is_no_network(self, upstream, upstream_registry):
+    def test_an_invalid_proxy_is_refused(self, upstream, upstream_registry):
         said = refused(*self.options(upstream, upstream_registry, "--proxy", "nginx"))
         assert "nginx: not an IP address or network" in said
 
     @pytest.mark.parametrize("option", ["--gateway", "--page-rpc"])
-    def test_addresses_that_browsers_cannot_ask(self, upstream, upstream_registry, option):
+    def test_urls_that_browsers_cannot_use_are_refused(self, upstream, upstream_registry, option):
         said = refused(*self.options(upstream, upstream_registry, option, "javascript:alert(1)"))
         assert "URL is not http://HOST… or https://HOST…" in said
 
-    def test_an_index_that_is_damaged(self, upstream, upstream_registry, tmp_path):
+    def test_a_damaged_index_is_reported(self, upstream, upstream_registry, tmp_path):
         name = f"314159-{upstream_registry.lower()}.sqlite"
         (tmp_path / name).write_bytes(b"not an index " * 1000)
         said = refused(*self.options(upstream, upstream_registry, "--index", tmp_path))

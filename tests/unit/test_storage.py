@@ -96,18 +96,18 @@ class TestFiles:
         assert target.read_bytes() == source.read_bytes()
         assert found == cids.describe(source)
 
-    def test_nothing_is_made_before_the_first_put(self, store):
+    def test_no_folder_is_created_before_the_first_file(self, store):
         assert not store.has(HELLO)
         assert list(store.cids()) == []
         assert store.manifests().manifests == ()
         assert not store.root.exists()
 
-    def test_put_twice_is_one_file(self, store):
+    def test_storing_twice_gives_one_file(self, store):
         assert store.put_bytes(b"hello") == store.put_bytes(b"hello") == HELLO
         assert in_store(store) == [f"files/{str(HELLO)[-3:-1]}/{HELLO}"]
         assert list(store.cids()) == [HELLO]
 
-    def test_put_again_mends_a_changed_file(self, store):
+    def test_storing_again_repairs_a_damaged_file(self, store):
         place = place_of(store, store.put_bytes(b"hello"))
         place.chmod(0o644)
         place.write_bytes(b"jello")
@@ -122,7 +122,7 @@ class TestFiles:
         assert set(store.cids()) == stored
         assert len(list((store.root / "files").iterdir())) > 80
 
-    def test_a_file_is_no_empty_store(self, store):
+    def test_a_file_in_place_of_the_store_is_an_error(self, store):
         store.root.parent.mkdir()
         store.root.write_bytes(b"")
         with pytest.raises(StorageError, match=r"cannot read the store .*: Not a directory"):
@@ -146,10 +146,10 @@ class TestFiles:
             store.put_chunks([b"je", b"llo"], expected=HELLO)
         assert in_store(store) == []
 
-    def test_expected_cid_is_met(self, store):
+    def test_a_file_with_the_expected_cid_is_stored(self, store):
         assert store.put_chunks([b"he", b"llo"], expected=HELLO) == HELLO
 
-    def test_unreadable_source(self, store, tmp_path):
+    def test_a_source_that_cannot_be_read(self, store, tmp_path):
         with pytest.raises(SourceError, match="gone: cannot be read"):
             store.put_file(tmp_path / "gone")
         assert in_store(store) == []
@@ -197,7 +197,7 @@ class TestReading:
     def test_range_outside_the_file(self, store, offset, length):
         with (
             store.open(store.put_bytes(b"hello")) as file,
-            pytest.raises(StorageError, match="not within its 5"),
+            pytest.raises(StorageError, match="outside its 5"),
         ):
             file.read(offset, length)
 
@@ -208,21 +208,21 @@ class TestReading:
         with pytest.raises(StorageError, match="closed"):
             file.read(0, 1)
 
-    def test_cut_while_open(self, store):
+    def test_a_file_that_is_truncated_while_it_is_open(self, store):
         with store.open(store.put_bytes(b"hello")) as file:
             place_of(store, HELLO).chmod(0o644)
             os.truncate(place_of(store, HELLO), 2)
             assert file.read(0, 2) == b"he"
-            with pytest.raises(StorageError, match="was cut"):
+            with pytest.raises(StorageError, match="was truncated"):
                 file.read(0, 5)
 
-    def test_disk_that_fails_while_open(self, store):
+    def test_a_disk_that_fails_while_a_file_is_open(self, store):
         with store.open(store.put_bytes(b"hello")) as file:
             # Reading a folder gives EISDIR, as near to a failing disk as one comes without one.
             handle = os.open(store.root, os.O_RDONLY)
             os.dup2(handle, file._file.fileno())
             os.close(handle)
-            with pytest.raises(StorageError, match="cannot read"):
+            with pytest.raises(StorageError, match="cannot be read"):
                 file.read(0, 5)
 
     def test_not_stored(self, store, tmp_path):
@@ -241,7 +241,7 @@ class TestReading:
         with pytest.raises(StorageError, match="5 bytes; at most 4"):
             store.read_bytes(HELLO, 4)
 
-    def test_changed_content_is_never_handed_out_whole(self, store, tmp_path):
+    def test_damaged_content_is_never_returned_whole(self, store, tmp_path):
         place = place_of(store, store.put_bytes(b"hello"))
         place.chmod(0o644)
         place.write_bytes(b"jello")
@@ -251,7 +251,7 @@ class TestReading:
             store.get_file(HELLO, tmp_path / "target")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
-    def test_get_replaces_a_file_only_when_all_is_well(self, store, tmp_path):
+    def test_get_replaces_a_file_only_after_the_check(self, store, tmp_path):
         target = tmp_path / "target"
         target.write_bytes(b"old")
         place = place_of(store, store.put_bytes(b"hello"))
@@ -264,7 +264,7 @@ class TestReading:
         store.get_file(HELLO, target)
         assert target.read_bytes() == b"hello"
 
-    def test_target_in_no_folder(self, store, tmp_path):
+    def test_a_target_in_a_missing_folder(self, store, tmp_path):
         store.put_bytes(b"hello")
         with pytest.raises(StorageError, match=r"cannot write .*target: No such file"):
             store.get_file(HELLO, tmp_path / "gone" / "target")
@@ -305,7 +305,7 @@ class TestFaults:
         with pytest.raises(StorageError):
             store.put_bytes(b"hello")
 
-    def test_disk_without_room(self, store):
+    def test_a_full_disk_leaves_no_partial_file(self, store):
         # The kernel refuses to let a file of this process grow beyond the limit.
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
@@ -316,7 +316,7 @@ class TestFaults:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert in_store(store) == []
 
-    def test_killed_in_the_middle_of_a_put(self, store):
+    def test_a_put_that_is_killed_leaves_no_partial_file(self, store):
         code = (
             "import sys, time\n"
             "from alithis.storage.store import Store\n"
@@ -443,7 +443,7 @@ class TestManifests:
         assert store.manifests().manifests == ()
 
     @pytest.mark.parametrize("name", ["leaves", "tiles/1"])
-    def test_file_that_the_store_lost(self, store, manifest, target, name):
+    def test_a_file_that_is_missing_from_the_store(self, store, manifest, target, name):
         cid = store.put_manifest(manifest)
         place_of(store, cids.of_file(manifest / name)).unlink()
         with pytest.raises(NotStoredError, match=f"{name} "):
@@ -453,7 +453,7 @@ class TestManifests:
         assert problem.startswith(f"{cid}: {name} ")
 
     @pytest.mark.parametrize("name", ["items.parquet", "leaves", "metadata.json"])
-    def test_file_that_the_disk_changed(self, store, manifest, target, name):
+    def test_a_file_that_the_disk_damaged(self, store, manifest, target, name):
         cid = store.put_manifest(manifest)
         place = place_of(store, cids.of_file(manifest / name))
         place.chmod(0o644)
@@ -504,7 +504,7 @@ class TestManifests:
             "metadata.json",
         ],
     )
-    def test_hostile_names(self, store, manifest, target, name):
+    def test_hostile_names_in_metadata_are_refused(self, store, manifest, target, name):
         document = json.loads((manifest / "metadata.json").read_bytes())
         document["distribution"][-1]["name"] = name
         (manifest / "metadata.json").write_bytes(json.dumps(document).encode())
@@ -515,7 +515,7 @@ class TestManifests:
             store.get_manifest(cid, target)
         self.assert_nothing_written(target)
 
-    def test_name_that_stands_twice(self, store, manifest, target):
+    def test_a_name_that_occurs_twice_is_refused(self, store, manifest, target):
         document = json.loads((manifest / "metadata.json").read_bytes())
         document["distribution"].append(document["distribution"][-1])
         cid = store.put_bytes(json.dumps(document).encode())
@@ -540,12 +540,12 @@ class TestManifests:
         with pytest.raises(VersionError):
             store.put_manifest(manifest)
 
-    def test_content_that_is_no_metadata(self, store, target):
+    def test_content_that_is_not_metadata(self, store, target):
         with pytest.raises(FormatError):
             store.get_manifest(store.put_bytes(b"hello"), target)
         self.assert_nothing_written(target)
 
-    def test_manifest_that_is_not_there(self, store, target):
+    def test_a_manifest_that_is_not_in_the_store(self, store, target):
         with pytest.raises(NotStoredError):
             store.get_manifest(bytes(32), target)
         self.assert_nothing_written(target)
@@ -556,7 +556,7 @@ class TestManifests:
             store.get_manifest(cid, target)
 
     @pytest.mark.parametrize("kind", ["file", "directory", "dangling link"])
-    def test_target_that_is_there_is_left_alone(self, store, manifest, target, kind):
+    def test_an_existing_target_is_not_changed(self, store, manifest, target, kind):
         cid = store.put_manifest(manifest)
         if kind == "file":
             target.write_bytes(b"mine")
@@ -564,7 +564,7 @@ class TestManifests:
             target.mkdir()
         else:
             target.symlink_to("nowhere")
-        with pytest.raises(StorageError, match="exists already"):
+        with pytest.raises(StorageError, match="already exists"):
             store.get_manifest(cid, target)
         assert target.is_symlink() or target.exists()
         assert kind != "file" or target.read_bytes() == b"mine"
@@ -575,7 +575,7 @@ class TestManifests:
         with pytest.raises(StorageError, match="cannot write"):
             store.get_manifest(cid, tmp_path / "file" / "copy")
 
-    def test_what_a_killed_get_left_is_swept_by_the_next(self, store, manifest, tmp_path):
+    def test_files_that_a_killed_get_left_are_removed_by_the_next(self, store, manifest, tmp_path):
         cid = store.put_manifest(manifest)
         leftover = tmp_path / ".copy.0123456789abcdef.partial"
         (leftover / "new").mkdir(parents=True)
@@ -584,7 +584,7 @@ class TestManifests:
 
         assert not leftover.exists()
 
-    def test_a_frontier_that_does_not_fold_is_not_stored(self, store, manifest):
+    def test_a_frontier_that_does_not_yield_the_root_is_not_stored(self, store, manifest):
         path = manifest / "metadata.json"
         document = json.loads(path.read_bytes())
         document["alithis"]["root"] = "00" * 32
@@ -594,7 +594,7 @@ class TestManifests:
             store.put_manifest(manifest)
         assert store.manifests().manifests == ()
 
-    def test_bad_entries_do_not_hide_the_good_ones(self, store, manifest, tmp_path):
+    def test_damaged_manifests_do_not_hide_the_others_in_a_listing(self, store, manifest, tmp_path):
         good = store.put_manifest(manifest)
         bad = store.put_manifest(make_manifest(tmp_path / "bad", name="bad"))
         place = place_of(store, bad)
@@ -615,5 +615,5 @@ class TestManifests:
             store.put_manifest(manifest)
 
 
-def test_tilde_is_the_users_home():
+def test_a_tilde_stands_for_the_users_home():
     assert Store(Path("~/somewhere")).root == Path.home() / "somewhere"

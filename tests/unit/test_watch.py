@@ -14,7 +14,7 @@ from alithis.ipfs import cid, unixfs
 from alithis.ipfs.cid import CHUNK_SIZE
 from alithis.manifest import metadata
 from alithis.manifest.reader import Manifest
-from alithis.storage.availability import MISSING, THERE, UNKNOWN, WRONG, GatewayHost, check
+from alithis.storage.availability import MISSING, THERE, UNKNOWN, WRONG, GatewayFiles, check
 from alithis.storage.gateway import Gateway
 from alithis.storage.hosts import lighthouse as lighthouse_module
 from alithis.storage.hosts.lighthouse import Deal, Lighthouse
@@ -156,7 +156,7 @@ class TestMissing:
         said = run("store", "check", folder, "--gateway", server.url, status=1)
         assert said.stderr == "alithis: leaves: missing\n"
 
-    def test_all_of_it(self, server, folder, name):
+    def test_everything_is_there(self, server, folder, name):
         server.fault = on_all(reply(504))
         assert told(folder, "--gateway", server.url, status=1)["problems"][0] == (
             "metadata.json: missing"
@@ -171,7 +171,7 @@ class TestMissing:
         states = [seen["state"] for seen in files_of(health)["leaves"]["hosts"]]
         assert states == [MISSING, THERE]
 
-    def test_something_else_in_its_place(self, server, folder):
+    def test_other_content_in_place_of_a_file(self, server, folder):
         def lie(handler, path):
             if handler.headers["Range"] is None:
                 return False
@@ -198,7 +198,7 @@ class TestMissing:
         health = told(cid.of_file(folder / metadata.FILE), "--gateway", server.url)
         assert ways(health)["leaves"] == "proof"
 
-    def test_what_is_withheld(self, server, folder, tmp_path):
+    def test_withheld_files_are_not_asked_for(self, server, folder, tmp_path):
         items = cid.of_file(folder / "items.parquet")
         server.fault = lambda handler, path: (
             str(items) in path and (handler.reply(404, b""), True)[1]
@@ -219,7 +219,7 @@ class TestUnknown:
         [on_all(reply(500)), on_all(reply(429)), on_all(reply(403)), on_ranges(whole)],
         ids=["500", "429", "403", "ignores ranges"],
     )
-    def test_gateways_of_no_use(self, server, folder, fault):
+    def test_gateways_that_fail(self, server, folder, fault):
         server.fault = fault
         health = told(folder, "--gateway", server.url, status=2)
         assert files_of(health)["leaves"]["state"] == UNKNOWN
@@ -227,15 +227,15 @@ class TestUnknown:
             f"gateway {server.address}"
         )
 
-    def test_nobody_is_there(self, folder, name):
+    def test_no_host_can_be_reached(self, folder, name):
         assert told(folder, "--gateway", GONE, status=2)["problems"][0] == "metadata.json: unknown"
         assert "cannot be reached" in refused("store", "check", name, "--gateway", GONE)
 
-    def test_nobody_to_ask(self, folder):
+    def test_no_host_is_named(self, folder):
         assert "nobody to ask" in refused("store", "check", folder, "--gateway", "none")
 
     @pytest.mark.parametrize("reference", ["gone", "../etc", "Qm", "9" * 20])
-    def test_what_is_nothing(self, server, reference):
+    def test_an_invalid_reference_is_refused(self, server, reference):
         refused("store", "check", reference, "--gateway", server.url)
 
     def test_a_token_takes_a_chain(self, server):
@@ -245,7 +245,7 @@ class TestUnknown:
 
 
 class TestHosts:
-    def test_those_named_must_have_all(self, host, folder, server):
+    def test_required_hosts_must_have_every_file(self, host, folder, server):
         names = [f"kubo={host.url}", "lighthouse", "pinata"]
         to = [word for each in names for word in ("--to", each)]
         at = [word for each in names for word in ("--at", each)]
@@ -271,7 +271,7 @@ class TestHosts:
             assert [seen["state"] for seen in file["hosts"]] == [THERE, THERE]
             assert all(seen["ranges"] for seen in file["hosts"])
 
-    def test_one_that_cannot_be_asked(self, host, folder, server, monkeypatch):
+    def test_a_host_that_cannot_be_asked(self, host, folder, server, monkeypatch):
         monkeypatch.setenv("LIGHTHOUSE_API_KEY", "wrong")
         monkeypatch.setenv("PINATA_JWT", "wrong")
         health = told(folder, "--at", "pinata", "--gateway", server.url, status=2)
@@ -323,15 +323,15 @@ class TestDeals:
         return Lighthouse(KEY)
 
     @pytest.mark.parametrize("wrap", [lambda deals: deals, lambda deals: {"data": deals}])
-    def test_are_told(self, host, lighthouse, wrap):
+    def test_deals_are_reported(self, host, lighthouse, wrap):
         host.deals = lambda _: (200, json.dumps(wrap([DEAL, {"storageProvider": "f2"}])).encode())
         assert lighthouse.deals(cid.of_bytes(b"x")) == (
             Deal(74606268, "f01771403", "Sealing: Proving", 4232864),
-            Deal(None, "f2", "not told", None),
+            Deal(None, "f2", "not stated", None),
         )
 
     @pytest.mark.parametrize("answer", [(200, b"[]"), (200, b'{"data": []}'), (404, b"")])
-    def test_none_yet(self, host, lighthouse, answer):
+    def test_a_file_without_deals(self, host, lighthouse, answer):
         host.deals = lambda _: answer
         assert lighthouse.deals(cid.of_bytes(b"x")) == ()
 
@@ -342,7 +342,7 @@ class TestDeals:
     )
     def test_answers_that_are_none(self, host, lighthouse, body):
         host.deals = lambda _: (200, body)
-        with pytest.raises(StorageError, match="something else than its documented JSON"):
+        with pytest.raises(StorageError, match="does not answer with its documented JSON"):
             lighthouse.deals(cid.of_bytes(b"x"))
 
     def test_in_the_report(self, host, folder):
@@ -355,7 +355,7 @@ class TestDeals:
         said = run("store", "check", folder, "--at", "lighthouse", "--gateway", "none").stdout
         assert "deal 74606268 with f01771403: Sealing: Proving, to epoch 4232864" in said
 
-    def test_that_cannot_be_asked_for_leave_a_file_there(self, host, folder):
+    def test_an_error_about_deals_leaves_the_file_there(self, host, folder):
         run("store", "put", folder, "--to", "lighthouse")
         host.deals = lambda _: (403, b"")
         health = told(folder, "--at", "lighthouse", "--gateway", "none")
@@ -363,7 +363,7 @@ class TestDeals:
         assert (seen["state"], seen["error"]) == (
             THERE,
             "deals: lighthouse 127.0.0.1:{} refuses the key (HTTP 403): "
-            "may LIGHTHOUSE_API_KEY do this?".format(host.url.rpartition(":")[2]),
+            "check what LIGHTHOUSE_API_KEY is allowed to do".format(host.url.rpartition(":")[2]),
         )
 
 
@@ -428,6 +428,6 @@ def test_a_host_that_gives_blocks_of_another_file(folder, content):
             return True
 
         gateway.files.fault = lie
-        health = check(data, [GatewayHost(Gateway(gateway.url))], chance=random.Random(3))
+        health = check(data, [GatewayFiles(Gateway(gateway.url))], rng=random.Random(3))
     states = {file.name: file.hosts[0].state for file in health.files}
     assert states["items.parquet"] == WRONG

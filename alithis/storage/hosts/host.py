@@ -1,4 +1,4 @@
-"""What every host of manifests does."""
+"""A host that files are uploaded to, and what those have in common that speak HTTP."""
 
 from __future__ import annotations
 
@@ -30,38 +30,40 @@ from alithis.ipfs import cid as cids
 from alithis.ipfs.car import Car, Part
 from alithis.ipfs.cid import CHUNK_SIZE, Cid
 
-Report = Callable[[int], None]
-"""Takes how many more bytes of a file are sent; fewer than none, where it begins again."""
+ReportBytes = Callable[[int], None]
+"""Is called with the number of bytes that were sent; negative when a file is sent again."""
 _MAX_ANSWER = 1 << 16
-ONE_BLOCK = 1 << 18  # bytes that every host takes for one chunk
-ONE_NODE = 174 * CHUNK_SIZE  # bytes over which, in chunks of ours, every host lays one node
+MAX_RAW = 1 << 18  # bytes that every host stores as one chunk
+MAX_RAW_KUBO = (
+    174 * CHUNK_SIZE
+)  # bytes that our chunk size puts under one node with any host's number of links
 
 
-class Backend(Protocol):
-    """Somewhere to put files."""
+class Host(Protocol):
+    """A host that files are uploaded to."""
 
     name: str
-    """What it is called: ``kubo 127.0.0.1:5001``."""
+    """Its name in reports: ``kubo 127.0.0.1:5001``."""
     public: bool
-    """Whether what is there can be read by anybody, by its CID."""
+    """Whether anybody can read what is there, by its CID."""
 
     def has(self, part: Part) -> bool:
-        """Tell whether a file is there, as far as the host says.
+        """Return whether a file is there, by the host's own word.
 
         Raises:
             StorageError: it cannot be asked.
         """
 
-    def put(self, part: Part, report: Report) -> Cid:
+    def put(self, part: Part, report: ReportBytes) -> Cid:
         """Send a file, and return the CID that it has there.
 
         Raises:
             SourceError: the file cannot be read, or changed while it was.
-            StorageError: the host does not take it.
+            StorageError: the host does not accept it.
         """
 
     def stop(self) -> None:
-        """Give up what other threads have under way; it ends in a StorageError."""
+        """End what other threads are sending, with a StorageError."""
 
 
 def read_secret(variable: str) -> str:
@@ -73,7 +75,7 @@ def read_secret(variable: str) -> str:
     value, path = os.environ.get(variable), os.environ.get(f"{variable}_FILE")
     if not value and not path:
         raise StorageError(
-            f"no key: set {variable}, or {variable}_FILE to the name of a file that holds it"
+            f"no key: set {variable}, or {variable}_FILE to the name of a file with the key in it"
         )
     if not value:
         try:
@@ -84,18 +86,18 @@ def read_secret(variable: str) -> str:
             raise StorageError(f"{variable}_FILE: {path}: cannot be read: {reason}") from error
     value = value.strip()
     if not re.fullmatch(r"[!-~]{1,4096}", value):
-        raise StorageError(f"{variable}: not a key: one word of printable ASCII is")
+        raise StorageError(f"{variable}: not a key: a key is one word of printable ASCII")
     return value
 
 
 class _Form:
-    """A form with a file in it (RFC 7578), as a stream that can be sent again."""
+    """A form with a file (RFC 7578), as a stream that can be sent again."""
 
     def __init__(
         self,
         part: Part,
         file: RequestBody,
-        report: Report,
+        report: ReportBytes,
         stopped: threading.Event,
         fields: Mapping[str, str],
     ) -> None:
@@ -105,7 +107,7 @@ class _Form:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
             for name, value in fields.items()
         ]
-        # A slash in the name would make Kubo add a folder.
+        # With a slash in the name Kubo would add a folder.
         name = re.sub(r"[^\w.-]", "-", part.name)
         head.append(
             f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
@@ -134,11 +136,11 @@ class _Form:
         yield self._tail
 
 
-class Plain:
-    """A file as it is."""
+class RawFile:
+    """The bytes of a file."""
 
     def __init__(self, part: Part) -> None:
-        """Send this file."""
+        """Choose the file."""
         self._part = part
 
     def __len__(self) -> int:
@@ -146,7 +148,7 @@ class Plain:
         return self._part.size
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give the file; a length that is not as announced would leave the host waiting."""
+        """Yield the file; with fewer bytes than announced the host would wait for the rest."""
         count = 0
         for block in cids.blocks(self._part.path):
             count += len(block)
@@ -154,14 +156,16 @@ class Plain:
                 break
             yield block
         if count != self._part.size:
-            raise ChangedError(f"{self._part.path}: has not the {self._part.size} bytes it had")
+            raise ChangedError(
+                f"{self._part.path}: no longer has {self._part.size} bytes. Try again"
+            )
 
 
-class Archived:
-    """A file as a CAR."""
+class CarFile:
+    """A file as a CAR, with our blocks."""
 
     def __init__(self, part: Part) -> None:
-        """Send this file."""
+        """Choose the file."""
         self._car = Car([part])
 
     def __len__(self) -> int:
@@ -169,51 +173,51 @@ class Archived:
         return self._car.length
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give the CAR."""
+        """Yield the CAR."""
         return iter(self._car)
 
 
-class Empty:
-    """Nothing: what an RPC is posted that has all it needs in its URL."""
+class EmptyBody:
+    """No bytes: the body of an RPC whose parameters are in its URL."""
 
     def __len__(self) -> int:
         """Return 0."""
         return 0
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give nothing."""
+        """Yield nothing."""
         return iter(())
 
 
 class HttpHost(ABC):
-    """A host that is asked over HTTP, again where what is wrong may pass."""
+    """A host with an HTTP API."""
 
     TIMEOUT: ClassVar[float] = 120.0
-    """Seconds for an answer, and for each piece of a file to be taken."""
+    """Seconds for an answer, and for each piece of a file to be accepted."""
     RETRIES: ClassVar[RetryPolicy] = UPLOADS
     SECRET: ClassVar[str] = ""
-    """The variable that holds the key."""
+    """The environment variable with the key."""
 
     name: str
     public = True
 
     def __init__(self, called: str, key: str | None = None) -> None:
-        """Name the host; nothing is sent yet."""
+        """Choose the host; nothing is sent yet."""
         self._client = Client(called, StorageError, self.TIMEOUT, self.RETRIES)
         self._key = key
 
     @abstractmethod
-    def put(self, part: Part, report: Report) -> Cid:
-        """Send a file: see `Backend.put`."""
+    def put(self, part: Part, report: ReportBytes) -> Cid:
+        """Send a file: see `Host.put`."""
 
     def stop(self) -> None:
-        """Give up: see `Backend.stop`."""
+        """End what is being sent: see `Host.stop`."""
         self._client.stopped.set()
 
     def _send(
-        self, url: str, part: Part, file: RequestBody, report: Report, **fields: str
+        self, url: str, part: Part, file: RequestBody, report: ReportBytes, **fields: str
     ) -> Mapping[str, Any]:
-        """Post a form with a file, and return the object in the last line that is answered."""
+        """Post a form with a file, and return the JSON object in the last line of the answer."""
         form = _Form(part, file, report, self._client.stopped, fields)
         answer = self._ask(url, form, {"Content-Type": form.content_type})
         if answer.status != 200:
@@ -227,23 +231,23 @@ class HttpHost(ABC):
                 return parse(lines[-1], "answer")
         except FormatError:
             pass
-        raise self._client.failure(url, "answers something else than its documented JSON")
+        raise self._client.failure(url, "does not answer with its documented JSON")
 
     def _cid(self, url: str, found: Any) -> Cid:
-        """Read the CID that a host says it has stored."""
+        """Parse the CID that a host states."""
         try:
             return Cid.parse(found)
         except (FormatError, TypeError, AttributeError):
-            raise self._client.failure(url, "answers no CID of a file") from None
+            raise self._client.failure(url, "does not answer with the CID of a file") from None
 
     def _ask(
         self, url: str, content: RequestBody | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """Exchange, with the key.
+        """Send a request with the key.
 
         Raises:
-            StorageError: there is no answer, or at last still a status that is worth a repetition:
-                that says nothing about the file.
+            StorageError: there is no answer, or the last one still has a transient status, which
+                says nothing about the file.
         """
         headers = dict(headers or {})
         if self._key is not None:
@@ -254,11 +258,11 @@ class HttpHost(ABC):
         return answer
 
     def _refused(self, url: str, status: int) -> AlithisError:
-        said = {
-            401: f"refuses the key (HTTP 401): is {self.SECRET} right?",
+        texts = {
+            401: f"refuses the key (HTTP 401): check {self.SECRET}",
             402: "asks for payment (HTTP 402)",
-            403: f"refuses the key (HTTP 403): may {self.SECRET} do this?",
-            413: "takes no file of this size (HTTP 413)",
+            403: f"refuses the key (HTTP 403): check what {self.SECRET} is allowed to do",
+            413: "does not accept a file of this size (HTTP 413)",
         }
-        known = said.get(status) if self._key or status in (402, 413) else None
+        known = texts.get(status) if self._key or status in (402, 413) else None
         return self._client.failure(url, known or describe_status(status))

@@ -1,4 +1,4 @@
-"""A Kubo node, by its RPC."""
+"""A Kubo node, through its RPC."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from alithis.ipfs.car import Part
 from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, Cid
 from alithis.manifest.reader import RangeReader
 from alithis.storage.hosts.host import (
-    ONE_NODE,
-    Archived,
-    Empty,
+    MAX_RAW_KUBO,
+    CarFile,
+    EmptyBody,
     HttpHost,
-    Plain,
-    Report,
+    RawFile,
+    ReportBytes,
 )
 
 KUBO = "ALITHIS_KUBO"
-"""Names the RPC address of the Kubo node that ``kubo`` means, where it is not the usual one."""
+"""Names the RPC address of the Kubo node that ``kubo`` means."""
 KUBO_URL = "http://127.0.0.1:5001"
 
 
 class Kubo(HttpHost):
-    """A Kubo node, or another with its RPC; what is put is pinned there."""
+    """A Kubo node, or another one with its RPC; uploaded files are pinned."""
 
-    # With status 500 it answers whatever it cannot do.
+    # Status 500 is its answer to whatever it cannot do: it would be so again.
     RETRIES = replace(UPLOADS, statuses=UPLOADS.statuses - {500})
 
     def __init__(self, url: str) -> None:
-        """Name the node; nothing is sent yet.
+        """Choose the node; nothing is sent yet.
 
         Args:
-            url: of its RPC, ``http://127.0.0.1:5001``; a user and password in it are kept secret.
+            url: of its RPC, ``http://127.0.0.1:5001``; may contain a user and password.
 
         Raises:
-            StorageError: the URL is no such URL.
+            StorageError: it is not such a URL.
         """
         super().__init__("kubo")
         host = self._client.host(url)
@@ -45,9 +45,9 @@ class Kubo(HttpHost):
         self.public = not is_private(urlsplit(url).hostname or "")
 
     def has(self, part: Part) -> bool:
-        """Tell whether the file is pinned, whole."""
+        """Return whether the whole file is pinned."""
         url = self._rpc("pin/ls", arg=str(part.cid), type="recursive")
-        answer = self._ask(url, Empty())
+        answer = self._ask(url, EmptyBody())
         if answer.status in (401, 403):
             raise self._refused(url, answer.status)
         if answer.status != 200:
@@ -55,9 +55,9 @@ class Kubo(HttpHost):
         keys = self._object(url, answer).get("Keys")
         return isinstance(keys, dict) and str(part.cid) in keys
 
-    def put(self, part: Part, report: Report) -> Cid:
-        """Add a file, or import its blocks; either pins it."""
-        if part.size > ONE_NODE:
+    def put(self, part: Part, report: ReportBytes) -> Cid:
+        """Add a file, or import its blocks; both pin it."""
+        if part.size > MAX_RAW_KUBO:
             return self._import(part, report)
         url = self._rpc(
             "add",
@@ -65,7 +65,7 @@ class Kubo(HttpHost):
             **{"chunker": f"size-{CHUNK_SIZE}", "max-file-links": str(MAX_LINKS)},
             **{"pin": "true", "progress": "false"},
         )
-        return self._cid(url, self._send(url, part, Plain(part), report).get("Hash"))
+        return self._cid(url, self._send(url, part, RawFile(part), report).get("Hash"))
 
     def open(self, part: Part) -> RangeReader:
         """Open a file that is there, to be read by range."""
@@ -78,18 +78,18 @@ class Kubo(HttpHost):
             StorageError: the node does not give it.
         """
         url = self._rpc("cat", arg=str(cid), offset=str(offset), length=str(length))
-        answer = self._client.ask(url, content=Empty(), limit=length)
+        answer = self._client.ask(url, content=EmptyBody(), limit=length)
         if answer.status != 200:
             raise self._refused(url, answer.status)
         if answer.cut or len(answer.body) != length:
-            raise self._client.failure(url, f"answers not the {length} bytes it was asked for")
+            raise self._client.failure(url, f"does not give the {length} bytes that were asked for")
         return answer.body
 
-    def _import(self, part: Part, report: Report) -> Cid:
+    def _import(self, part: Part, report: ReportBytes) -> Cid:
         url = self._rpc("dag/import", **{"pin-roots": "true"})
-        root = self._send(url, part, Archived(part), report).get("Root")
+        root = self._send(url, part, CarFile(part), report).get("Root")
         if not isinstance(root, dict) or root.get("PinErrorMsg"):
-            raise self._client.failure(url, "has not pinned what it imported")
+            raise self._client.failure(url, "did not pin what it imported")
         link = root.get("Cid")
         return self._cid(url, link.get("/") if isinstance(link, dict) else None)
 

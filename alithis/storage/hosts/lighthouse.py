@@ -13,18 +13,18 @@ from alithis.errors import (
 )
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import Cid
-from alithis.storage.hosts.host import ONE_BLOCK, Archived, HttpHost, Plain, Report
+from alithis.storage.hosts.host import MAX_RAW, CarFile, HttpHost, RawFile, ReportBytes
 
 
 @dataclass(frozen=True, slots=True)
 class Deal:
-    """A storage deal on Filecoin, as a host tells of it.
+    """A storage deal on Filecoin, as a host states it.
 
     Attributes:
-        id: on the chain; None before it is there.
+        id: on the chain; None before it is there, or if it is not stated.
         provider: the storage provider.
         status: its state, in the host's words.
-        end: epoch at which it ends; None where that is not told.
+        end: epoch at which it ends; None if that is not stated.
     """
 
     id: int | None
@@ -46,7 +46,7 @@ class Lighthouse(HttpHost):
         super().__init__("lighthouse", key)
 
     def has(self, part: Part) -> bool:
-        """Tell whether it knows the file, from whomever."""
+        """Return whether it has the file, whoever uploaded it."""
         url = f"{self.API}/api/lighthouse/file_info?{urlencode({'cid': str(part.cid)})}"
         answer = self._ask(url)
         if answer.status in (401, 403):
@@ -55,19 +55,19 @@ class Lighthouse(HttpHost):
             return False
         return self._object(url, answer).get("cid") == str(part.cid)
 
-    def put(self, part: Part, report: Report) -> Cid:
-        """Add a file of one block; import the blocks of a larger one."""
-        if part.size <= ONE_BLOCK:
+    def put(self, part: Part, report: ReportBytes) -> Cid:
+        """Upload a file of one block as it is, and a larger one as a CAR."""
+        if part.size <= MAX_RAW:
             url = f"{self.UPLOADS}/api/v0/add?cid-version=1"
-            return self._stored(url, self._send(url, part, Plain(part), report))
+            return self._stored(url, self._send(url, part, RawFile(part), report))
         url = f"{self.UPLOADS}/api/v0/dag/import"
-        return self._stored(url, self._send(url, part, Archived(part), report))
+        return self._stored(url, self._send(url, part, CarFile(part), report))
 
     def deals(self, cid: Cid) -> tuple[Deal, ...]:
-        """Return what it tells of the storage deals that a file is in; none yet is no error.
+        """Return the storage deals of a file; there may be none yet.
 
         Raises:
-            StorageError: it cannot be asked, or answers something else.
+            StorageError: there is no usable answer.
         """
         url = f"{self.API}/api/lighthouse/deal_status?{urlencode({'cid': str(cid)})}"
         answer = self._ask(url)
@@ -80,11 +80,11 @@ class Lighthouse(HttpHost):
         try:
             return tuple(map(_deal, parse(body * (not answer.cut), "answer").get("data") or ()))
         except (FormatError, TypeError, AttributeError):
-            what = "answers something else than its documented JSON"
+            what = "does not answer with its documented JSON"
             raise self._client.failure(url, what) from None
 
     def _stored(self, url: str, answer: Mapping[str, Any]) -> Cid:
-        """Read the CID, which stands under ``Hash``, or as Kubo's import gives it."""
+        """Parse the CID, which is under ``Hash``, or where Kubo's import puts it."""
         inner = answer.get("data")
         found = inner if isinstance(inner, dict) else answer
         root = found.get("Root")
@@ -94,14 +94,14 @@ class Lighthouse(HttpHost):
 
 
 def _deal(stated: Mapping[str, Any]) -> Deal:
-    """Read a deal; what is no number or text counts as not told."""
+    """Parse a deal; a value of another type counts as not stated."""
 
     def number(*keys: str) -> int | None:
         return next((value for key in keys if isinstance(value := stated.get(key), int)), None)
 
     def text(*keys: str) -> str:
         values = (stated.get(key) for key in keys)
-        return next((value[:100] for value in values if isinstance(value, str)), "not told")
+        return next((value[:100] for value in values if isinstance(value, str)), "not stated")
 
     return Deal(
         number("chainDealID", "dealId"),

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from alithis.ipfs.car import Part
 from alithis.ipfs.cid import Cid
-from alithis.storage.hosts.host import ONE_BLOCK, Archived, HttpHost, Plain, Report
+from alithis.storage.hosts.host import MAX_RAW, CarFile, HttpHost, RawFile, ReportBytes
 
 
 class Pinata(HttpHost):
@@ -23,7 +23,7 @@ class Pinata(HttpHost):
         super().__init__("pinata", key)
 
     def has(self, part: Part) -> bool:
-        """Tell whether the file is among the account's."""
+        """Return whether the account has the file."""
         url = f"{self.API}/v3/files/public?{urlencode({'cid': str(part.cid), 'limit': '1'})}"
         answer = self._ask(url)
         if answer.status != 200:
@@ -34,13 +34,13 @@ class Pinata(HttpHost):
             isinstance(file, dict) and file.get("cid") == str(part.cid) for file in files or ()
         )
 
-    def put(self, part: Part, report: Report) -> Cid:
+    def put(self, part: Part, report: ReportBytes) -> Cid:
         """Upload a file of one block as it is, and a larger one as a CAR."""
         url = f"{self.UPLOADS}/v3/files"
-        if part.size <= ONE_BLOCK:
-            answer = self._send(url, part, Plain(part), report, network="public")
+        if part.size <= MAX_RAW:
+            answer = self._send(url, part, RawFile(part), report, network="public")
         else:
-            file = Archived(part)
+            file = CarFile(part)
             answer = self._send(url, part, file, report, network="public", car="true")
         data = answer.get("data")
         return self._cid(url, data.get("cid") if isinstance(data, dict) else None)
