@@ -112,8 +112,9 @@ def claim(
 ) -> None:
     """File a claim against the use of FILE, which is in TOKEN.
 
-    The contract takes it from whoever proves that FILE is in it, and shows it as open until the
-    token's owner answers. What you claim (consent, licence, personal data) stands at the URI.
+    The contract accepts it from anyone who proves that FILE is included, and shows it as open
+    until the token's owner answers. What you claim (consent, licence, personal data) stands at
+    the URI.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""How a transaction is sent: rehearsed, priced, approved by whoever pays, sent and waited for."""
+"""How a transaction is sent: rehearsed, priced, approved by the payer, sent and waited for."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ NUMBERS: Mapping[str, tuple[int, str]] = {
     "MAX_TEXT_BYTES": (terms.MAX_TEXT_BYTES, "Bytes of a text or URI in an event."),
     "MAX_JSON_DEPTH": (untrusted_json.MAX_DEPTH, "Levels of nesting in JSON."),
     "MAX_JSON_DIGITS": (untrusted_json.MAX_DIGITS, "Digits of a whole number in JSON."),
-    "MAX_GATEWAYS": (fallback.MAX_GATEWAYS, "FallbackGateways that are asked."),
+    "MAX_GATEWAYS": (fallback.MAX_GATEWAYS, "Gateways that are asked."),
 }
 
 

@@ -250,9 +250,9 @@ def lock_file(path: Path, *, wait: bool = False) -> Iterator[bool]:
         yield held
     finally:
         if not nested:
-            # Before the release: afterwards the file may be the next holder's. Whoever opened it
-            # meanwhile notices that it is gone (`filelock` compares). Windows does not remove an
-            # open file, but filelock does that itself there.
+            # Before the release: afterwards the file may be the next holder's. A process that
+            # opened it meanwhile notices that it is gone (`filelock` compares). Windows does not
+            # remove an open file, but filelock does that itself there.
             with suppress(PermissionError):
                 path.unlink(missing_ok=True)
         if held:

@@ -21,7 +21,7 @@ class Record:
         size: number of leaves.
         root: tree hash over the leaves, 32 bytes.
         metadata_digest: SHA-256 of metadata.json, 32 bytes.
-        publisher: address of who minted it, whoever owns it now.
+        publisher: address that minted it; the owner may be another now.
         time: when it was minted, in seconds since 1970 by the block's clock.
         superseded_by: the token that replaces it, or None.
         withdrawn: whether it has been withdrawn.

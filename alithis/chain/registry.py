@@ -2,8 +2,8 @@
 
 Any transport with ``request(method, params)`` will do. Answers are untrusted: each is decoded by
 the contract's ABI, must encode to the very same bytes again, and becomes a record or a
-`RegistryError`. A node can still lie about the chain's state: whoever cannot accept that has to
-run a node.
+`RegistryError`. A node can still lie about the chain's state: if you cannot
+accept that, run your own node.
 
 Sources: the Ethereum JSON-RPC specification, the Solidity contract ABI specification,
 `contracts/IAlithis.sol`.

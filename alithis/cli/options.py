@@ -258,7 +258,7 @@ def refuse_standard_output(out: Path | None, what: str) -> None:
     """Refuse ``-o -`` where what is written cannot be printed."""
     if out == STANDARD_OUTPUT:
         raise click.UsageError(
-            f"-o -: {what} cannot be printed; name it, or ./- if it is to be called -"
+            f"-o -: {what} cannot be printed; give a name (./- for one called -)"
         )
 
 

@@ -184,7 +184,7 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
         say(json.dumps(verdict.as_json(asked, results), indent=1))
         return
     name = asked.name.replace("\n", "\\n")
-    # Whoever asks about a file must not take a proof that poses as one for its answer.
+    # A proof file in place of the file must not be taken for an answer about the file.
     if asked.kind == "proof" and asked.proof:
         name += (
             f": a proof file; the answer is about the data point of leaf {asked.proof.leaf.hex()}"

@@ -110,7 +110,7 @@ def _swap(new: Path, out: Path, old: Path) -> None:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what killed runs left. Whoever holds the lock knows that no other run is alive."""
+    """Remove what killed runs left. The holder of the lock knows that no other run is alive."""
     ours = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{16}}\.partial")
     for partial in [entry for entry in out.parent.iterdir() if ours.fullmatch(entry.name)]:
         if partial.is_symlink():  # somebody else's: what it leads to is not ours to remove

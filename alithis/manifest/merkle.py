@@ -224,8 +224,8 @@ def root_from_path(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes
         path: sibling hashes, leaf to root, 32 bytes each.
 
     Raises:
-        ProofError: the index lies outside the tree, or the path has not the length that this
-            index has in a tree of this size.
+        ProofError: the index lies outside the tree, or the length of the path is not that of
+            this index in a tree of this size.
     """
     _check_position(index, size)
     _check_length(index, size, path)

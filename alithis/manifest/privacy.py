@@ -45,7 +45,7 @@ def advice(manifest: Manifest, folder: Path) -> str | None:
     else:
         return None
     return (
-        f"warning: {reason}. Whoever guesses one can see that it is there; "
+        f"warning: {reason}. Anyone who guesses one can see that it is included; "
         "if they are private, publish with --key-file instead (docs/privacy.md)"
     )
 

@@ -3,7 +3,7 @@
 `alithis.manifest.reader` makes proofs, `alithis.verify` checks them against a commitment.
 
 A proof holds a leaf, its index and Merkle paths, but never a root or a size: these come from the
-chain or from the verifier (docs/format.md, "Proof files"), since whoever forges a proof would
+chain or from the verifier (docs/format.md, "Proof files"), since a forger of a proof would
 forge them too. The chain, registry and token that it names only say where to look.
 """
 

@@ -535,7 +535,7 @@ class _Gathering:
         return self.uncounted.get(model.metadata)
 
     def files(self, model: Artifact) -> tuple[ModelFile, ...]:
-        """List a model's files, if its items are at hand."""
+        """List a model's files, if its items are available."""
         manifest = self.manifest(model.metadata)
         if isinstance(manifest, str):
             return ()

@@ -1,8 +1,7 @@
 """A report as an in-toto statement: SLSA provenance of the model's files.
 
 The datasets and the models that it came from are the resolved dependencies, each named by the
-SHA-256 of its metadata.json, which its token commits to. The statement is unsigned: whoever signs
-it vouches for it.
+SHA-256 of its metadata.json, which its token commits to. The statement is unsigned.
 
 Sources: in-toto attestation framework, statement v1; SLSA 1.0, provenance.
 """

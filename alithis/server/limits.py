@@ -31,8 +31,8 @@ class RateLimiter:
     """How many requests a minute each client may send.
 
     The generic cell rate algorithm: one number a client, the time at which all that it has used is
-    free again. Not the `limits` package: strangers choose the keys (whoever has an IPv6 /32 has
-    four billion /64s), and its memory storage keeps all of them for a minute, whatever the
+    free again. Not the `limits` package: strangers choose the keys (an IPv6 /32 has four billion
+    /64s), and its memory storage keeps all of them for a minute, whatever the
     strategy. Measured with 200,000 clients: 64 to 91 MiB there, 2 MiB here; a request took 9 to
     22 µs there, 2.4 µs here. It also counts in whole requests, and reads of content here cost a
     fraction of one.

@@ -1,9 +1,9 @@
 """A cache of fetched content, in a folder of bounded size.
 
 Nothing depends on it. Each entry begins with its own SHA-256, so a damaged one counts as missing;
-whoever uses an entry checks it like an answer from a gateway; and if the folder cannot be written,
-nothing is kept. Files are written elsewhere and renamed, so many processes may share the cache.
-Only its owner can read the folder, since it shows what was asked about.
+an entry is checked when it is used, like an answer from a gateway; and if the folder cannot be
+written, nothing is kept. Files are written elsewhere and renamed, so many processes may share the
+cache. Only its owner can read the folder, since it shows what was asked about.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def fetch(
         cid: of its metadata.json, or of a directory that it is in.
         store: where to.
         gateways: where from.
-        progress: is told how many bytes have arrived.
+        progress: reports how many bytes have arrived.
 
     Raises:
         NotStoredError: no gateway has it, or a file of it that may not be withheld.
@@ -115,7 +115,7 @@ def copy(manifest: Manifest, target: Path, progress: Progress | None = None) -> 
     Args:
         manifest: the manifest.
         target: the folder to make; there must be nothing yet.
-        progress: is told how many bytes have arrived.
+        progress: reports how many bytes have arrived.
 
     Returns:
         The names of the files that are withheld: of items, and not available.

@@ -47,7 +47,7 @@ def publish(
     Args:
         parts: the files; the first of them is sent last.
         hosts: the hosts.
-        progress: is told how many bytes were sent.
+        progress: reports how many bytes were sent.
 
     Returns:
         A result for each host; a host's error is in its result, and is not raised.

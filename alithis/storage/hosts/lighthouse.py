@@ -46,7 +46,7 @@ class Lighthouse(HttpHost):
         super().__init__("lighthouse", key)
 
     def has(self, part: Part) -> bool:
-        """Return whether it has the file, whoever uploaded it."""
+        """Return whether it has the file, even if another account uploaded it."""
         url = f"{self.API}/api/lighthouse/file_info?{urlencode({'cid': str(part.cid)})}"
         answer = self._ask(url)
         if answer.status in (401, 403):
