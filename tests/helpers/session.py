@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import coverage
@@ -21,6 +22,10 @@ os.environ["ALITHIS_CACHE"] = "none"
 
 LONG = 20
 """How many times as many examples the long profile runs."""
+
+# A shell that runs the suite in the background (`make test &`) has it ignore interrupts, and the
+# commands that the tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test depends on how fast the machine is.
 _ordinary = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
