@@ -88,7 +88,7 @@ test-long: test ## the same with 20 times as many random examples and histories;
 
 .PHONY: frameworks
 frameworks: setup page $(FRAMES)/installed ## Run and the adapters with the real frameworks; tests/unit with NumPy 2
-	$(FRAMES)/bin/python -m pytest tests/frameworks $(ARGS)
+	$(FRAMES)/bin/python -m pytest tests/frameworks $(SUITE)
 	$(FRAMES)/bin/python -m pytest tests/unit $(SUITE)
 
 .PHONY: histories

@@ -193,7 +193,8 @@ class TestLog:
         here.get(f"/nowhere/{digest}")
         wait_until(lambda: len(here.events("request")) >= before + 4)
         lines = {line["route"]: line for line in here.events("request")[before:]}
-        assert set(lines) == {"/api/verify/{sha256}", "/ipfs/{cid}", "/api/tokens", "/"}
+        # An earlier test's request may be logged late.
+        assert set(lines) >= {"/api/verify/{sha256}", "/ipfs/{cid}", "/api/tokens", "/"}
         verified = lines["/api/verify/{sha256}"]
         assert set(verified) == {"time", "event", "method", "route", "status", "ms", "bytes"}
         assert (verified["status"], lines["/"]["status"]) == (200, 404)
