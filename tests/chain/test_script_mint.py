@@ -235,7 +235,7 @@ def test_a_contract_that_is_no_registry_is_refused(run, folder, owner):
     error = run(mint_dataset, folder, "--registry", other.address, known=False, status=2).stderr
 
     assert other.address in error
-    assert "no Alithis registry" in error
+    assert "not an Alithis registry" in error
 
 
 def test_an_unknown_account_is_refused(run, folder):

@@ -405,7 +405,7 @@ class TestWhatGoesWrong:
     @pytest.mark.parametrize(
         ("changes", "said"),
         [
-            ({"registry": "0x" + "22" * 20}, "there is not an Alithis registry at 0x2222"),
+            ({"registry": "0x" + "22" * 20}, "there is no Alithis registry at 0x2222"),
             ({"chain": 314}, "expected 314, found 314159"),
         ],
     )

@@ -209,14 +209,20 @@ class TestDifferential:
         left, right = (data.draw(altered(side)) for side in (left, right))
         if index < 0:
             return  # cannot be written down for the contract
-        arguments = [part for side in (left, right) for part in (side or (bytes(32), []))]
+        # The contract takes 32 zero bytes and no path where there is no neighbour. In a tree of the
+        # one leaf of zeros these are its neighbour.
+        absent = (bytes(32), [])
+        before, after = left or absent, right or absent
         token = mint_tree(registry, owner, root, size)
-        solidity = registry.verifyExclusion(token, leaf, index, *arguments)
-        # The contract takes 32 zero bytes and no path where there is no neighbour.
-        if (left is None) != (index == 0) or (right is None) != (index == size):
-            assert not solidity or (bytes(32), []) in (left, right)
-        else:
-            assert python_excludes(root, size, leaf, index, left, right) == solidity
+        solidity = registry.verifyExclusion(token, leaf, index, *before, *after)
+        assert solidity == python_excludes(
+            root,
+            size,
+            leaf,
+            index,
+            None if index == 0 and before == absent else before,
+            None if index == size and after == absent else after,
+        )
         sides = {
             name: side and {"leaf": side[0].hex(), "path": hexes(side[1])}
             for name, side in (("left", left), ("right", right))
