@@ -50,7 +50,11 @@ GROUPS: dict[str, dict[str, Any]] = {
     },
     "verify": {
         "modules": ["alithis/verify/*.py"],
-        "tests": [["tests/unit/test_verifier.py"]],
+        "tests": [
+            ["tests/unit/test_verifier.py"],
+            ["tests/unit/test_grade.py"],
+            ["tests/unit/test_reference.py"],
+        ],
     },
 }
 """What is mutated, and the tests that must notice, quickest first.
