@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alithis.manifest.metadata import Description
     from alithis.manifest.proof import Proof
     from alithis.manifest.reader import Manifest, Step
-    from alithis.reports.gather import Report
+    from alithis.reports.report import Report
     from alithis.training.run import Run
     from alithis.verify.reference import Resolver
     from alithis.verify.verdict import Result
@@ -48,7 +48,7 @@ import_module("alithis.verify")
 
 _CLASSES = {
     "Manifest": "alithis.manifest.reader",
-    "Report": "alithis.reports.gather",
+    "Report": "alithis.reports.report",
     "Result": "alithis.verify.verdict",
     "Run": "alithis.training.run",
 }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from alithis.chain.records import Link
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
-    from alithis.reports.gather import Report
+    from alithis.reports.report import Report
     from alithis.verify.library import Shelf
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alithis.manifest.reader import Manifest
-    from alithis.reports.gather import Report
+    from alithis.reports.report import Report
     from alithis.verify.reference import Resolver
 
 Form = Literal["markdown", "html", "json"]
@@ -138,7 +138,7 @@ def _form_of(out: Path | None) -> Form:
 
 def _written(found: Report, form: Form, template: str | None) -> str:
     from alithis.reports import eu_summary, model_report
-    from alithis.reports.gather import as_object
+    from alithis.reports.as_json import as_object
 
     if form == "json":
         value = eu_summary.as_object(found) if template else as_object(found)

@@ -20,7 +20,7 @@ from alithis.errors import FormatError, MissingExtraError
 from alithis.ipfs.cid import Cid
 from alithis.manifest import vocabulary
 from alithis.manifest.transcript import TRANSCRIBED
-from alithis.reports.gather import PARENTS, Artifact, Report, Tie
+from alithis.reports.report import PARENTS, Artifact, Report, Tie
 
 SPECIFICATION = "1.6"
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from alithis.reports.gather import PARENTS, Artifact, Report, Tie
 from alithis.reports.model_report import mining
 from alithis.reports.render import Format, Toned, render
+from alithis.reports.report import PARENTS, Artifact, Report, Tie
 
 OPEN = Toned("Open: for the provider to fill in", "open")
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from alithis.errors import FormatError
 from alithis.ipfs.cid import Cid
-from alithis.reports.gather import Artifact, Report, Tie
+from alithis.reports.report import Artifact, Report, Tie
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"

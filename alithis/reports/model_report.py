@@ -15,16 +15,16 @@ from alithis.lineage.drawing import Drawing
 from alithis.lineage.svg import svg
 from alithis.manifest.terms import Relation
 from alithis.manifest.transcript import TRANSCRIBED, Transcript
-from alithis.reports.gather import (
+from alithis.reports.render import NOT_KNOWN, Format, Toned, number, one_line, render
+from alithis.reports.report import (
     MAX_ARTIFACTS,
     MAX_OVERLAPS,
     Artifact,
     Overlap,
     Report,
     Tie,
-    Words,
 )
-from alithis.reports.render import NOT_KNOWN, Format, Toned, number, one_line, render
+from alithis.reports.words import Words
 
 _GRADES = {
     "countersigned": Toned("countersigned by the target's owner", "good"),
