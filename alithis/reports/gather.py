@@ -120,7 +120,9 @@ class _Gathering:
         """Look up what the report is about."""
         if self._registry is None:
             if not isinstance(subject, Manifest):
-                raise NoTokenError(f"token {subject}: no registry is named. Give --rpc and --registry")
+                raise NoTokenError(
+                    f"token {subject}: no registry is named. Give --rpc and --registry"
+                )
             self._opened[subject.metadata.digest] = subject
             return self._of_metadata(subject.metadata.digest)
         if isinstance(subject, int):

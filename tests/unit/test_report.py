@@ -33,7 +33,7 @@ from alithis.manifest.metadata import Description
 from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Kind, Scheme
 from alithis.manifest.transcript import Input, Transcript
-from alithis.reports import eu_summary, gather, model_report, render
+from alithis.reports import eu_summary, gather, model_report, render, unknown
 from alithis.reports.as_json import as_object
 from alithis.reports.report import Artifact, Chain, Overlap, Report, Tie
 from alithis.reports.words import Words
@@ -314,7 +314,8 @@ class TestByManifests:
             gather.report(3, shelf)
 
     def test_bounds_the_artifacts_that_are_followed(self, family, shelf, monkeypatch):
-        monkeypatch.setattr(gather, "MAX_ARTIFACTS", 2)
+        for module in (gather, unknown):
+            monkeypatch.setattr(module, "MAX_ARTIFACTS", 2)
         found = of(family.tuned, shelf)
         assert len(found.artifacts) <= 4
         assert any(text.startswith("What is beyond 2 artifacts") for text in found.unknown)
@@ -351,7 +352,9 @@ class TestByTheChain:
             call(commitment(data), given_, sender=owner)
         return Registry(transport, registry.address)
 
-    def test_reads_links_grades_and_publishers_from_the_chain(self, minted, registry, shelf, owner, chain):
+    def test_reads_links_grades_and_publishers_from_the_chain(
+        self, minted, registry, shelf, owner, chain
+    ):
         registry.countersign(5, 0, sender=owner)
         found = gather.report(5, shelf, minted)
         assert found.model.name == "tuned (token 5)"
@@ -386,7 +389,9 @@ class TestByTheChain:
         (more,) = [each for each in found.artifacts if each.record.id == 2]
         assert more.marks == ("unanswered claims against it: 1",)
 
-    def test_reports_links_that_contradict_the_metadata(self, minted, registry, shelf, family, owner):
+    def test_reports_links_that_contradict_the_metadata(
+        self, minted, registry, shelf, family, owner
+    ):
         data = Manifest.open(family.tuned).metadata
         links = [(1, Relation.TRAINED_ON), (3, Relation.TESTED_ON)]
         registry.mintModel(commitment(data), links, sender=owner)
@@ -416,7 +421,9 @@ class TestByTheChain:
             in (found.disagreements[0])
         )
 
-    def test_refuses_to_choose_among_several_tokens_of_one_manifest(self, minted, registry, shelf, family, accounts):
+    def test_refuses_to_choose_among_several_tokens_of_one_manifest(
+        self, minted, registry, shelf, family, accounts
+    ):
         """Anyone can mint a copy of public data, so the report must not choose."""
         data = Manifest.open(family.tuned).metadata
         registry.mintModel(commitment(data), [], sender=accounts[5])
@@ -444,7 +451,9 @@ class TestByTheChain:
         for write in (model_report.write, eu_summary.write):
             write(found, "html")
 
-    def test_says_no_problems_only_if_everything_was_checked(self, minted, registry, family, tmp_path, owner):
+    def test_says_no_problems_only_if_everything_was_checked(
+        self, minted, registry, family, tmp_path, owner
+    ):
         """Where something could not be checked, the report lists it."""
         apart = dataset(tmp_path / "apart", images(900, 901))
         given = [tie_to("trained_on", family.more), tie_to("tested_on", apart)]
@@ -622,7 +631,9 @@ class TestSummary:
         ("statement", "number"),
         [("Web Scraping", "2.3"), ("User-Generated Content Data", "2.4"), ("Synthetic", "2.5")],
     )
-    def test_puts_a_dataset_in_the_section_of_its_collection_type(self, tmp_path, family, statement, number):
+    def test_puts_a_dataset_in_the_section_of_its_collection_type(
+        self, tmp_path, family, statement, number
+    ):
         data = dataset(tmp_path / "d", images(1), rai={"dataCollectionType": [statement]})
         made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
         written = eu_summary.as_object(of(made, Shelf(family.store, [data])))
