@@ -319,7 +319,7 @@ class TestModelSigning:
 
     def test_a_key_that_is_none(self, repository, tmp_path):
         (tmp_path / "no.pem").write_bytes(b"nothing")
-        with pytest.raises(FormatError, match="no private key on an elliptic curve"):
+        with pytest.raises(FormatError, match="not an unencrypted elliptic-curve private key"):
             model_signing.signed(self.statement(repository), tmp_path / "no.pem")
         with pytest.raises(SourceError, match="cannot be read"):
             model_signing.signed(self.statement(repository), tmp_path / "nowhere.pem")
@@ -335,7 +335,7 @@ class TestModelSigning:
                 serialization.NoEncryption(),
             )
         )
-        with pytest.raises(FormatError, match="no private key on an elliptic curve"):
+        with pytest.raises(FormatError, match="not an unencrypted elliptic-curve private key"):
             model_signing.signed(self.statement(repository), tmp_path / "ed.pem")
 
     def test_without_the_library(self, repository, keys, monkeypatch):
@@ -627,13 +627,13 @@ class TestCommand:
         assert json.loads(done.stdout)["components"] == []
 
     def test_by_a_token(self, family, on_chain, registry, transport, accounts, monkeypatch):
-        """Whoever mints a copy cannot keep the model from being exported."""
+        """Anyone can mint a copy, but that cannot prevent an export: the token's number works."""
         monkeypatch.setattr("alithis.chain.rpc.HttpTransport", lambda _: transport)
         copied = commitment(Manifest.open(family.tuned).metadata)
         registry.mintModel(copied, [], sender=accounts[1])
         options = ["--store", family.store.root, "--rpc", "x", "--registry", registry.address]
         said = refused("export", family.tuned, "--to", "in-toto", *options)
-        assert "several tokens commit to it, name one" in said
+        assert "several tokens commit to it. Name one" in said
         value = json.loads(run("export", 3, "--to", "in-toto", *options).stdout)
         assert [each["name"] for each in value["subject"]] == ["config.json", "model.safetensors"]
         assert value == in_toto.statement(on_chain)
