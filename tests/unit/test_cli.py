@@ -165,23 +165,35 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("args", "said"),
         [
-            (["manifes"], "; alithis --help shows how"),
-            (["manifest"], "Missing argument 'SOURCE'; alithis manifest --help shows how"),
-            (["manifest", "nowhere"], "Path 'nowhere' does not exist; alithis manifest --help"),
+            (["manifes"], ". See alithis --help"),
+            (["manifest"], "Missing argument 'SOURCE'. See alithis manifest --help"),
+            (["manifest", "nowhere"], "Path 'nowhere' does not exist. See alithis manifest --help"),
             (["manifest", ".", "--form", "words"], "'words' is not one of 'bytes', 'pixels'"),
-            (["manifest", ".", "-o", "../out", "--mode", "L"], "--mode goes with --form pixels"),
+            (
+                ["manifest", ".", "-o", "../out", "--mode", "L"],
+                "--mode can only be used with --form pixels",
+            ),
             (["manifest", ".", "--workers", "0"], "0 is not in the range 1<=x<=256"),
-            (["verify", "-x"], "; alithis verify --help shows how"),
-            (["verify", LOWEST], "against what? Give --manifest DIR or URL, or --rpc URL"),
+            (["verify", "-x"], ". See alithis verify --help"),
+            (
+                ["verify", LOWEST],
+                "nothing to verify against. Give --manifest DIR or URL, or --rpc URL",
+            ),
             (["verify", LOWEST, "--root", LOWEST], "--root and --size go together"),
             (["verify", LOWEST, "--size", "3"], "--root and --size go together"),
-            (["verify", LOWEST, "--root", "12", "--size", "3"], "--root takes 64 hexadecimal"),
-            (["verify", LOWEST, "--root", "g" * 64, "--size", "3"], "--root takes 64 hexadecimal"),
-            (["verify", LOWEST, "--root", LOWEST, "--size", "3"], "alone serve proof files"),
+            (["verify", LOWEST, "--root", "12", "--size", "3"], "--root: is not 64 hexadecimal"),
+            (
+                ["verify", LOWEST, "--root", "g" * 64, "--size", "3"],
+                "--root: is not 64 hexadecimal",
+            ),
+            (
+                ["verify", LOWEST, "--root", LOWEST, "--size", "3"],
+                "alone can check only proof files",
+            ),
             (["verify", LOWEST, "--rpc", "http://127.0.0.1"], "--rpc and --registry go together"),
             (["verify", LOWEST, "--token", "0"], "0 is not in the range x>=1"),
             (["verify", "nothing", "--manifest", "."], "nothing: no such file, and not 64"),
-            (["store", "ge"], "; alithis store --help shows how"),
+            (["store", "ge"], ". See alithis store --help"),
             (["store", "get", LOWEST], "Missing option '-o' / '--out'"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -192,12 +204,12 @@ class TestUsage:
     def test_what_goes_with_a_chain_does_not_go_without(self, hashed):
         for extra in (["--token", "1"], ["--chain", "1"], ["--rpc", "x"], ["--registry", NOBODY]):
             said = refused("verify", LOWEST, "--manifest", hashed, *extra)
-            assert "with --rpc and --registry" in said or "go together" in said
+            assert "--token needs --rpc and --registry" in said or "go together" in said
 
     def test_nor_does_a_given_root_go_with_a_chain(self, hashed):
         chain = ["--rpc", "http://127.0.0.1:1", "--registry", NOBODY]
         said = refused("verify", LOWEST, *chain, "--root", LOWEST, "--size", 3)
-        assert "without --root" in said
+        assert "can be used with --root" in said
 
     def test_foreign_names_cannot_command_the_terminal(self, place):
         said = refused("verify", "\x1b[31mred\nnext", "--manifest", ".")
@@ -321,7 +333,7 @@ class TestManifest:
     def test_out_inside_source(self, photos):
         for inside in ("photos/out", "photos", "photos/cats/../out"):
             said = refused("manifest", "photos", "-o", inside, "--force")
-            assert f"{inside} lies inside photos, and would become part of it" in said
+            assert f"{inside} is inside photos and would become part of it" in said
         assert listing(photos) == ["cats", "cats/a", "cats/b", "dogs", "dogs/c"]
 
     def test_source_inside_out(self, hashed):
@@ -629,7 +641,7 @@ class TestProve:
     def test_refusals(self, hashed, place):
         run("prove", hashed, LOWEST, "-o", "proof.json")
 
-        assert "proof.json is a proof file already" in refused("prove", hashed, "proof.json")
+        assert "proof.json is already a proof file" in refused("prove", hashed, "proof.json")
         assert "registry must be an address" in refused(
             "prove", hashed, LOWEST, "--registry", "0x12"
         )
@@ -963,7 +975,7 @@ class TestVerifyOnChain:
         options = ["--rpc", upstream.uri, "--registry", upstream.deploy().address]
 
         result = run("verify", LOWEST, *options, status=2)
-        assert "the registry has no tokens yet: nothing to verify against" in result.stdout
+        assert "nothing was checked: the registry has no tokens" in result.stdout
         assert run_json("verify", LOWEST, *options, status=2)["results"] == []
 
     def test_no_node(self, on_chain):
@@ -1077,7 +1089,7 @@ class TestAuditWithSource:
         run("audit", hashed, "--croissant")
 
     def test_options_that_need_a_source(self, hashed):
-        assert "go with --source" in refused("audit", hashed, "--label-from-folder")
+        assert "require --source" in refused("audit", hashed, "--label-from-folder")
 
     def test_a_column(self, place):
         lines = [json.dumps({"text": word, "n": at}) for at, word in enumerate(("a", "b", "c"))]
@@ -1179,7 +1191,9 @@ class TestStore:
     def test_empty(self):
         result = run("store", "ls")
         assert result.stdout == ""
-        assert result.stderr == "no manifests; alithis store put MANIFEST adds one\n"
+        assert (
+            result.stderr == "the store has no manifests. `alithis store put MANIFEST` adds one\n"
+        )
         assert run_json("store", "ls") == {"manifests": [], "problems": []}
 
     def test_problems(self, hashed, tmp_path):

@@ -495,7 +495,7 @@ class TestCommand:
             "alithis: no match; linked tokens looked at: 1\n",
         )
         refused = run(2, "--kind", "model", "--format", "dot", status=2)
-        assert "go with --format list, not with dot" in refused.stderr
+        assert "cannot be used with --format dot. Use --format list" in refused.stderr
 
     def test_which_models_a_claim_touches(self, run, upstream, tmp_path, accounts):
         proof = Manifest.open(tmp_path / "photos").prove(hashing.of_bytes(b"a"))

@@ -1309,7 +1309,7 @@ class TestCommand:
             (["--input", "fine_tuned_from=d"], "d is a dataset, and fine_tuned_from names a model"),
             (["--code", "https://u:p/w@x.org/y@abc"], "the URL may hold a password"),
             (["--run", "list.json"], "list.json: not a JSON object"),
-            (["--run", "params.json"], "params.json: is no record of a Run"),
+            (["--run", "params.json"], "params.json: is not the record of a Run"),
             (["--params", "list.json"], "list.json: not a JSON object"),
             (["--params", "large.json"], "large.json: more than 262144 bytes"),
             (["--run", "odd.json"], "odd.json: parameters is no JSON object"),
