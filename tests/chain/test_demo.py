@@ -1,4 +1,4 @@
-"""The main job, as a newcomer runs it: `ape run …`, each in a process of its own."""
+"""The whole workflow as a newcomer runs it: `ape run …`, each command in its own process."""
 
 from helpers.scripts import run_script
 from scripts import demo

@@ -55,8 +55,8 @@ def test_the_models_learned(said):
 def test_one_training_image_is_followed_to_the_fine_tune(said):
     assert "mnist-train-0-4 (token 3): included, at index 5411 of 30596\n" in said
     assert "mnist-train-5-9 (token 4): included" not in said
-    assert "nought.png -> digits-base (token 5): countersigned, at the least\n" in said
-    assert "nought.png -> digits-tuned (token 6): countersigned, at the least\n" in said
+    assert "nought.png -> digits-base (token 5): strongest path is countersigned\n" in said
+    assert "nought.png -> digits-tuned (token 6): strongest path is countersigned\n" in said
 
 
 def test_the_report(said):

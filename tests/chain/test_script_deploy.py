@@ -141,12 +141,12 @@ def test_refuses_an_unknown_account(deploy_here):
 def test_refuses_an_account_whose_key_is_public(deploy, key):
     if key == "imported":
         import_account_from_private_key(key, PASSPHRASE, ape.accounts.test_accounts[3].private_key)
-    assert "has a public key" in refusal(deploy("--account", key, "--yes"))
+    assert "with a public key" in refusal(deploy("--account", key, "--yes"))
 
 
 def test_refuses_a_wrong_passphrase(deploy):
     wrong = {f"APE_ACCOUNTS_{RICH}_PASSPHRASE": "wrong battery"}
-    assert "not the passphrase" in refusal(deploy("--account", RICH, "--yes", **wrong))
+    assert "wrong passphrase for account" in refusal(deploy("--account", RICH, "--yes", **wrong))
 
 
 def test_refuses_an_account_that_holds_nothing(deploy, addresses):

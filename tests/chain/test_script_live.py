@@ -140,7 +140,7 @@ def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
     with between(live, change) as node:
         said = the_error(run_live(node, "deploy", "--account", RICH, "--yes"))
 
-    assert "may have been sent: look it up" in said
+    assert "may have been sent. Look it up" in said
     sent = live.rpc("eth_getTransactionByHash", the_transaction(said))
     assert sent["from"] == addresses[RICH].lower()
 
@@ -165,11 +165,11 @@ def in_receipt(**changes):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (in_receipt(status=None), "may have been sent: look it up"),
+        (in_receipt(status=None), "may have been sent. Look it up"),
         (in_receipt(transactionHash="0x" + "11" * 32), "another transaction's receipt"),
         (in_receipt(status="0x0"), "ran out of gas"),
-        (in_receipt(logs=[]), "was carried out: look it up"),
-        (in_receipt(logs=[{"a": "\x1b[31m"}]), "was carried out: look it up"),
+        (in_receipt(logs=[]), "was executed. Look it up"),
+        (in_receipt(logs=[{"a": "\x1b[31m"}]), "was executed. Look it up"),
     ],
 )
 def test_a_node_that_lies_of_what_it_did(live, addresses, deployed, tmp_path, change, expected):
@@ -195,7 +195,7 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
     with between(live, change) as node:
         said = the_error(run_live(node, "deploy", "--account", RICH, "--yes", "--json"))
 
-    assert "was carried out: look it up" in said
+    assert "was executed. Look it up" in said
     assert live.rpc("eth_getTransactionReceipt", the_transaction(said))["status"] == "0x1"
 
 
@@ -205,7 +205,7 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
         ("eth_getCode", b"<html>\x1b[31m", "unusable answer: JSONDecodeError"),
         ("eth_getBlockByNumber", b'{"jsonrpc": "2.0", "id": 1, "result": 7}', "'int' object"),
         ("eth_call", b"<html>\x1b[31m", "eth_call: no usable answer from the node"),
-        ("eth_call", b"[]", "neither result nor error"),
+        ("eth_call", b"[]", "neither a result nor an error"),
         ("eth_estimateGas", b'{"id": 1, "error": {"code": "x", "data": "0xz"}}', "gives no reason"),
         (
             "eth_estimateGas",
@@ -254,8 +254,8 @@ def test_what_is_on_this_machine_alone_is_not_minted(live, addresses, tmp_path):
 
     assert (nowhere.returncode, own.returncode) == (2, 2)
     said = nowhere.stderr.splitlines()[-1]
-    assert "no host is named where others can read it: give --at HOST" in said
-    assert "--unpublished does without" in said
+    assert "no public host of the manifest is named. Give --at HOST" in said
+    assert "--unpublished skips this" in said
     assert "kubo 127.0.0.1:5001 is not public" in own.stderr
     assert not (tmp_path / "store").exists()
 
@@ -264,4 +264,4 @@ def test_a_live_network_gets_no_sample(live, addresses):
     result = run_live(live, "mint_dataset", "--account", RICH, "--yes")
 
     assert result.returncode == 2
-    assert "give a MANIFEST: the sample is for local chains only" in result.stderr
+    assert "give a MANIFEST. The sample is only for local chains" in result.stderr

@@ -113,7 +113,7 @@ def test_minting_the_same_commitment_again_takes_a_yes(run, folder, registry):
     run(mint_dataset, folder)
 
     refused = run(mint_dataset, folder, status=2)
-    assert "is token 1 already, by the same publisher" in refused.stderr
+    assert "is already token 1, by the same publisher" in refused.stderr
     assert registry.totalSupply() == 1
 
     assert json.loads(run(mint_dataset, folder, "--yes", "--json").stdout)["token"] == 2
@@ -195,7 +195,7 @@ def test_the_same_data_points_with_other_metadata_are_asked_about(run, folder, t
 
     error = run(mint_dataset, renamed, status=2).stderr
 
-    assert "renamed is token 1 already, by the same publisher, with other metadata" in error
+    assert "renamed is already token 1, by the same publisher, with other metadata" in error
 
 
 def test_an_input_that_several_publishers_minted_is_for_the_user_to_choose(
@@ -333,8 +333,8 @@ class TestLinks:
         shutil.rmtree(tmp_path / "store")
         unchecked = run(mint_model, write_model(tmp_path / "o"), *given)
         assert (
-            "warning: whether token 2, which is no training data, shares any with token 1 was not "
-            "checked: "
+            "warning: not checked: whether token 2 (test or validation data) shares data points "
+            "with token 1 (training data): "
         ) in unchecked.stderr
 
         clean = run(mint_model, write_model(tmp_path / "n"), "--link", "trained_on=1")

@@ -129,8 +129,8 @@ class TestAttest:
         found = written(tmp_path / "proof.json", rows.prove(LEAVES[9]), token=1)
         stderr = run("attest", 1, found, "--store", tmp_path / "empty").stderr
 
-        assert f"leaf {LEAVES[9].hex()}, at index 9 of 300: proved here" in stderr
-        assert "attestation 1 of the token, with your address, for good" in stderr
+        assert f"leaf {LEAVES[9].hex()}, at index 9 of 300: proof checked" in stderr
+        assert "attestation 1 of the token, with your address, permanently" in stderr
         assert registry.record(1).attestations == 1
 
     def test_a_digest_from_the_store(self, run, rows, folder, registry, tmp_path):
@@ -142,7 +142,14 @@ class TestAttest:
 
     def test_what_is_absent(self, run, rows, folder, registry):
         refused(
-            run, registry, "attest", 1, "ab" * 32, "--manifest", folder, said="is absent in token 1"
+            run,
+            registry,
+            "attest",
+            1,
+            "ab" * 32,
+            "--manifest",
+            folder,
+            said="is absent from token 1",
         )
 
     @pytest.mark.parametrize("change", ["leaf", "index", "path"])
@@ -156,7 +163,7 @@ class TestAttest:
             document["inclusion"]["path"][3] = "00" * 32
         (tmp_path / "proof.json").write_text(json.dumps(document))
 
-        said = "is unverifiable in token 1: nothing was sent (path: "
+        said = "could not be checked against token 1 (path: "
         store = ("--store", tmp_path / "empty")
         refused(run, registry, "attest", 1, tmp_path / "proof.json", *store, said=said)
 
@@ -166,7 +173,7 @@ class TestAttest:
 
     def test_a_proof_of_absence(self, run, rows, registry, tmp_path):
         found = written(tmp_path / "proof.json", rows.prove(bytes(32)), token=1)
-        refused(run, registry, "attest", 1, found, said="is absent in token 1")
+        refused(run, registry, "attest", 1, found, said="is absent from token 1")
 
     def test_no_such_token(self, run, rows, registry, row):
         refused(run, registry, "attest", 2, row, said="no token 2")
@@ -213,7 +220,7 @@ class TestClaims:
 
     def test_what_is_absent(self, run, rows, folder, registry):
         arguments = ("claim", 1, "ab" * 32, "--uri", "x", "--manifest", folder)
-        refused(run, registry, *arguments, said="is absent in token 1")
+        refused(run, registry, *arguments, said="is absent from token 1")
 
     def test_only_the_owner_answers(self, run, rows, row, folder, registry, accounts):
         run("claim", 1, row, "--uri", "x", "--manifest", folder)
@@ -270,7 +277,9 @@ class TestCountersignatures:
 
     def test_what_cannot_be(self, run, model, registry, accounts):
         refused(run, registry, "countersign", model, sender=3, said="no unconfirmed link")
-        refused(run, registry, "countersign", model, 2, said="has 2 links, counted from 0")
+        refused(
+            run, registry, "countersign", model, 2, said="has no link 2. It has 2, counted from 0"
+        )
         refused(run, registry, "countersign", model, 1, said="NotOwner(id=2")
         refused(run, registry, "retract", model, 0, said="NotCountersigned")
         run("countersign", model, 0)
@@ -281,7 +290,7 @@ class TestCountersignatures:
 class TestWithdraw:
     def test_withdrawn(self, run, rows, registry):
         result = run("withdraw", 1, "--uri", "https://example.org/why")
-        assert "marks token 1 as withdrawn, for good" in result.stderr
+        assert "marks token 1 as withdrawn, permanently" in result.stderr
         assert "action       withdraw\n" in result.stdout
         assert registry.record(1).withdrawn
         refused(run, registry, "withdraw", 1, said="AlreadyWithdrawn(id=1)")
@@ -314,7 +323,7 @@ class TestReportDisorder:
         shown = written(tmp_path / "in.json", lying.at(299))
         stderr = run("report-disorder", 1, shown, denied).stderr
 
-        assert "marks the token as disordered for ever" in stderr
+        assert "marks the token as disordered permanently" in stderr
         assert registry.record(1).disordered
 
     def test_proofs_that_agree(self, run, lying, registry, tmp_path):
@@ -334,7 +343,7 @@ class TestReportDisorder:
             run,
             registry,
             *("report-disorder", 1, "--manifest", folder),
-            said="the leaves of token 1 ascend: nothing was sent",
+            said="the leaves of token 1 are sorted. Nothing was sent",
         )
 
     def test_a_manifest_that_was_damaged_at_home(self, run, registry, owner, tmp_path):
@@ -394,7 +403,13 @@ class TestSignedMints:
     def test_by_a_wallet(self, run, registry, folder, accounts, tmp_path):
         out = tmp_path / "mint.json"
         run("sign", folder, "-o", out, "--publisher", accounts[3].address, "--unsigned")
-        refused(run, registry, "relay", out, said="is not signed: --signature takes the wallet's")
+        refused(
+            run,
+            registry,
+            "relay",
+            out,
+            said="is not signed. Give the wallet's signature with --signature",
+        )
 
         request, _ = signed_mint.load(out.read_bytes(), "mint.json")
         signature = accounts[3].sign_message(signable(request)).encode_rsv().hex()
@@ -447,7 +462,7 @@ class TestSignedMints:
         ("account", "said"),
         [
             ((), "no account is named to sign on chain 314"),
-            (("--account", "TEST::1"), "TEST::1 has a public key"),
+            (("--account", "TEST::1"), "TEST::1 is a test account with a public key"),
         ],
     )
     def test_offline_for_another_chain_takes_a_key_that_is_no_secret_of_all(
@@ -513,7 +528,7 @@ class TestSignedMints:
 
     def test_minted_before(self, run, rows, registry, folder, tmp_path):
         arguments = ("sign", folder, "-o", tmp_path / "mint.json")
-        refused(run, registry, *arguments, said="is token 1 already, by the same publisher")
+        refused(run, registry, *arguments, said="is already token 1, by the same publisher")
         run(*arguments, "--yes")
 
     @pytest.mark.parametrize(
@@ -525,23 +540,32 @@ class TestSignedMints:
             (lambda file: file["typedData"]["message"].update(deadline=6), "has expired"),
             (
                 lambda file: file["typedData"]["message"].update(deadline=2**40),
-                "the signature is not by",
+                "the signature is not by the publisher",
             ),
             (
                 lambda file: file["typedData"]["message"].update(links=[LINK] * 3000),
-                "the signature is not by",
+                "the signature is not by the publisher",
             ),
             (lambda file: file.update(version=2), "format version 1"),
-            (lambda file: file.update(signature="0x" + "00" * 65), "the signature is not by"),
-            (lambda file: file.update(signature="0x" + "11" * 8192), "the signature is not by"),
+            (
+                lambda file: file.update(signature="0x" + "00" * 65),
+                "the signature is not by the publisher",
+            ),
+            (
+                lambda file: file.update(signature="0x" + "11" * 8192),
+                "the signature is not by the publisher",
+            ),
             (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
             (lambda file: file.update(signature=malleable(file["signature"])), "InvalidSignature"),
             (
                 lambda file: file.update(signature=file["signature"][:-2] + "1d"),
-                "the signature is not by",
+                "the signature is not by the publisher",
             ),
-            (lambda file: file.update(signature="0x" + "11" * 65), "the signature is not by"),
-            (lambda file: file.update(signature="0x11"), "the signature is not by"),
+            (
+                lambda file: file.update(signature="0x" + "11" * 65),
+                "the signature is not by the publisher",
+            ),
+            (lambda file: file.update(signature="0x11"), "the signature is not by the publisher"),
         ],
         ids=range(14),
     )

@@ -29,12 +29,12 @@ def test_without_the_frameworks_it_says_what_installs_them(place):
 
 
 def test_without_the_speeches_it_says_what_fetches_them(place, failing):
-    with pytest.raises(CommandError, match=r"speeches are not at .*: 'make setup' fetches them"):
+    with pytest.raises(CommandError, match=r"speeches are not at .*\. Run 'make setup'"):
         speeches.train(failing, place / "nowhere", place / "out")
 
 
 def test_a_training_that_fails_stops_the_example(place, failing, capfd):
-    with pytest.raises(CommandError, match=r"text_classifier\.py ended with status 1"):
+    with pytest.raises(CommandError, match=r"text_classifier\.py failed with exit status 1"):
         speeches.train(failing, place / "data", place / "out")
     assert "no speeches" in capfd.readouterr().err
 
