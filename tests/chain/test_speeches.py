@@ -1,4 +1,4 @@
-"""The chain of lineage on texts: what stops it. tests/frameworks has it run to its end."""
+"""Failures of the lineage example on texts. tests/frameworks runs it to its end."""
 
 from types import SimpleNamespace
 
@@ -23,12 +23,12 @@ def failing(tmp_path):
     return program
 
 
-def test_without_the_frameworks_it_says_what_installs_them(place):
+def test_says_how_to_install_missing_frameworks(place):
     with pytest.raises(CommandError, match=r"not at .*/python: 'make examples' installs it"):
         speeches.train(place / "python", place / "data", place / "out")
 
 
-def test_without_the_speeches_it_says_what_fetches_them(place, failing):
+def test_says_how_to_install_missing_speeches(place, failing):
     with pytest.raises(CommandError, match=r"speeches are not at .*\. Run 'make setup'"):
         speeches.train(failing, place / "nowhere", place / "out")
 
