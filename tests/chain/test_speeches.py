@@ -24,7 +24,7 @@ def failing(tmp_path):
 
 
 def test_says_how_to_install_missing_frameworks(place):
-    with pytest.raises(CommandError, match=r"not at .*/python: 'make examples' installs it"):
+    with pytest.raises(CommandError, match=r"at .*/python\. Run 'make examples'"):
         speeches.train(place / "python", place / "data", place / "out")
 
 
