@@ -1,10 +1,10 @@
 """Alithis: proofs of where a machine-learning model's data came from.
 
-The names in `__all__` are the library's public API; docs/architecture.md walks through the
-modules behind them. A *reference* names a manifest: a folder, ``https://…``, ``s3://…``,
-``ipfs://CID``, or the number of a token, which takes ``rpc`` and ``registry``.
+The names in `__all__` are the library's public API; docs/architecture.md explains the modules
+behind them. A *reference* names a manifest: a folder, ``https://…``, ``s3://…``, ``ipfs://CID``,
+or the number of a token, which requires ``rpc`` and ``registry``.
 
-Nothing heavy is imported before it is used, so ``import alithis`` is fast.
+Slow imports are inside the functions that need them, so ``import alithis`` is fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alithis.manifest.metadata import Description
     from alithis.manifest.proof import Proof
     from alithis.manifest.reader import Manifest, Step
-    from alithis.reports.gather import Report
+    from alithis.reports.report import Report
     from alithis.training.run import Run
     from alithis.verify.reference import Resolver
     from alithis.verify.verdict import Result
@@ -48,7 +48,7 @@ import_module("alithis.verify")
 
 _CLASSES = {
     "Manifest": "alithis.manifest.reader",
-    "Report": "alithis.reports.gather",
+    "Report": "alithis.reports.report",
     "Result": "alithis.verify.verdict",
     "Run": "alithis.training.run",
 }
@@ -76,18 +76,19 @@ def hash_dataset(
     Args:
         source: a folder, an archive, a table, a file of lines or arrays, or the URL of one; see
             "On your own data" in README.md.
-        out: the folder that the manifest is written to, whole or not at all.
-        description: name, licence and other statements of the publisher; by default the name is
-            the source's.
-        key_file: the publisher's key, for keyed leaves (docs/privacy.md); it is made if there is
-            none.
-        workers: processes that hash; by default one for each processor.
-        replace: whether a manifest at ``out`` may be replaced.
-        options: ``form``, ``column``, ``label_from_folder``, …: see `alithis.readers.Options`.
+        out: the folder to write the manifest to. It appears only once it is complete.
+        description: name, licence and other statements of the publisher; by default only the
+            source's name.
+        key_file: the publisher's key, for keyed leaves (docs/privacy.md). A new key is made if
+            the file does not exist.
+        workers: number of processes; by default one for each processor.
+        replace: whether to replace an existing manifest at ``out``.
+        options: such as ``form``, ``column`` or ``label_from_folder``; see
+            `alithis.readers.Options`.
 
     Returns:
-        The manifest: its ``metadata`` has root (32 bytes), size (distinct leaves) and items (data
-        points).
+        The manifest. Its ``metadata`` has ``root`` (32 bytes), ``size`` (distinct leaves) and
+        ``items`` (data points).
 
     Raises:
         SourceError: the source cannot be read, or ``out`` cannot be written.
@@ -136,20 +137,20 @@ def hash_model(
 ) -> Manifest:
     """Hash a model's files, and write its manifest. Nothing is unpickled.
 
-    A safetensors file is hashed tensor by tensor too, other large files in pieces of 64 MiB.
+    Safetensors files are also hashed tensor by tensor, other large files in pieces of 64 MiB.
 
     Args:
         weights: the model's files, or a folder of them.
-        out: the folder that the manifest is written to, whole or not at all.
+        out: the folder to write the manifest to. It appears only once it is complete.
         inputs: what the model was made from: pairs of a relation (``trained_on``,
             ``validated_on``, ``tested_on``, ``fine_tuned_from``, ``distilled_from``) and a
             reference or manifest.
-        description: name, licence and other statements of the publisher; by default the name is
-            that of ``out``.
+        description: name, licence and other statements of the publisher; by default only the
+            name of ``out``.
         parameters: hyperparameters.
         metrics: measured values.
-        workers: processes that hash; by default one for each processor.
-        replace: whether a manifest at ``out`` may be replaced.
+        workers: number of processes; by default one for each processor.
+        replace: whether to replace an existing manifest at ``out``.
 
     Raises:
         SourceError: a file cannot be read, or ``out`` cannot be written.
@@ -189,7 +190,7 @@ def hash_model(
 def open_manifest(
     reference: str | os.PathLike[str], *, rpc: str | None = None, registry: str | None = None
 ) -> Manifest:
-    """Open the manifest that a reference names; its other files are read when they are needed.
+    """Open the manifest that a reference names. Only its metadata is read now.
 
     Args:
         reference: a folder, a URL, ``ipfs://CID`` or a token's number.
@@ -197,9 +198,9 @@ def open_manifest(
         registry: for a token, the registry's address.
 
     Raises:
-        FormatError: there is no manifest, or not a well-formed one.
+        FormatError: there is no manifest, or it is malformed.
         StorageError: a server, a bucket or the gateways give no usable answer.
-        RegistryError: a token is named without a registry, or the chain has no such token.
+        RegistryError: a token needs a registry, or the registry has no such token.
 
     Example:
         >>> alithis.hash_dataset("photos/", "photos.alithis").metadata.name
@@ -221,13 +222,13 @@ def audit(
 
     Args:
         folder: the manifest's folder.
-        source: the data, to be hashed again and compared, as in `hash_dataset`.
+        source: the data, as in `hash_dataset`; it is hashed again and compared.
         key_file: the publisher's key, if the manifest has keyed leaves.
-        options: those that the source was hashed with.
+        options: the options that the source was hashed with.
 
     Returns:
-        The checks in order, each with ``step``, ``ok`` and ``detail``. The manifest is sound if
-        all are ok.
+        The checks in order, each with ``step``, ``ok`` and ``detail``. The manifest is valid if
+        every ``ok`` is True.
 
     Raises:
         SourceError: the source cannot be read.
@@ -270,8 +271,8 @@ def prove(
 
     Args:
         target: a file, or 64 hexadecimal digits: the SHA-256 of its canonical form.
-        manifest: a reference, or a manifest that is open already.
-        out: a proof file to write; `verify` reads it without the manifest.
+        manifest: a reference or an open manifest.
+        out: a proof file to write; `verify` can check it without the manifest.
         key_file: the publisher's key, if the manifest has keyed leaves.
 
     Returns:
@@ -279,7 +280,7 @@ def prove(
         32 bytes).
 
     Raises:
-        SourceError: the target cannot be read, or has no such canonical form.
+        SourceError: the target cannot be read or cannot be converted to the canonical form.
         IntegrityError: the manifest is damaged.
 
     Example:
@@ -315,21 +316,21 @@ def verify(
 
     Args:
         target: a file, 64 hexadecimal digits (the SHA-256 of its canonical form) or a proof file.
-        manifest: a reference, or a manifest that is open already. With a token's number, root and
-            size come from the chain. With any other reference they are what the manifest states,
-            and the step ``record`` of the result says so.
+        manifest: a reference or an open manifest. For a token, root and size come from the chain.
+            For any other manifest, they are those that it states, and the step ``record`` of the
+            result says so.
         rpc: for a token, the URL of a node's JSON-RPC.
         registry: for a token, the registry's address.
         key_file: the publisher's key, if the leaves are keyed.
 
     Returns:
         The result: ``verdict`` (``included``, ``absent`` or ``unverifiable``), ``index``,
-        ``size``, ``root`` and ``steps``. What goes wrong during verification is a step that
-        failed, not an exception.
+        ``size``, ``root`` and ``steps``. A check that fails is a step of the result, not an
+        exception.
 
     Raises:
         SourceError: the target cannot be read.
-        RegistryError: a token is named without a registry, or the chain has no such token.
+        RegistryError: a token needs a registry, or the registry has no such token.
 
     Example:
         >>> manifest = alithis.hash_dataset("photos/", "photos.alithis")
@@ -349,7 +350,7 @@ def verify(
     resolver, named = _resolver(rpc, registry), Reference.parse(os.fspath(manifest))
     if named.kind != "token":
         return verify_manifest(asked, resolver.open(named).manifest)
-    resolver.record(named)  # without a registry: says what to give
+    resolver.record(named)  # raises an error that says what to give, if there is no registry
     chain = resolver.registry
     assert chain is not None
     shelf = Shelf(resolver.store, gateways=resolver.gateways)
@@ -363,11 +364,11 @@ def overlap(
     """Count the distinct data points that two manifests share.
 
     Args:
-        left: a reference, or a manifest that is open already.
-        right: likewise.
+        left: a reference or an open manifest.
+        right: a reference or an open manifest.
 
     Raises:
-        FormatError: they cannot be compared: their canonical forms, schemes or keys differ.
+        FormatError: they cannot be compared, because their canonical forms, schemes or keys differ.
         IntegrityError: a manifest is damaged.
 
     Example:
@@ -392,13 +393,13 @@ def report(
 
     Args:
         model: a reference to the model, or its open manifest.
-        manifests: those of its inputs, if they are neither in the local store nor on gateways.
-        rpc: the URL of a node's JSON-RPC, for links and grades from the chain.
+        manifests: manifests of its inputs that are neither in the local store nor on gateways.
+        rpc: the URL of a node's JSON-RPC, to read links and publishers from the chain.
         registry: the registry's address.
 
     Raises:
-        FormatError: it is not a model.
-        RegistryError: the chain has no such token, or gives no usable answer.
+        FormatError: the manifest is not a model's.
+        RegistryError: the registry has no such token, or the node gives no usable answer.
 
     Example:
         >>> train = alithis.hash_dataset("photos/", "train.alithis")

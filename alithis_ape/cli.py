@@ -1,4 +1,4 @@
-"""`ape alithis …`: the commands that Ape finds by this distribution's entry point."""
+"""`ape alithis …`: the commands that Ape finds through this package's entry point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from alithis_ape import deploy, minting, registry
 
 @click.group()
 def cli() -> None:
-    """Deploy registries of datasets and models, mint tokens, send evidence.
+    """Publish datasets and models on a blockchain registry, and send evidence about them.
 
     \b
     Examples:

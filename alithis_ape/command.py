@@ -1,4 +1,4 @@
-"""What the commands share: a connected network, options, and one line for each failure."""
+"""Shared by the commands: a connected network, options, and errors in one line."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ UNUSABLE: tuple[type[Exception], ...] = (
     TypeError,
     ValueError,
 )
-"""What Ape and web3 raise where they take apart a node's answer: they trust it blindly."""
+"""Errors that Ape and web3 raise on a malformed answer of a node, which they do not validate."""
 
-_MAX_SAID = 1000  # characters of what others say
+_MAX_SAID = 1000  # characters of untrusted text
 _LOG_LEVELS = ("debug", "info", "success", "warning", "error")
 _SAID_BETTER = {
-    "Missing URI": "no public endpoint of the network answers: name one, as in "
+    "Missing URI": "no public node of the network answers. Name one, as in "
     "--network filecoin:calibration:https://…, or set WEB3_PROVIDER_URI",
 }
 
@@ -34,34 +34,34 @@ account_option = click.option(
     "alias",
     envvar="ALITHIS_ACCOUNT",
     show_envvar=True,
-    help="Alias of the Ape account that signs ('ape accounts list'), or TEST::0 on a local chain.",
+    help="The Ape account that signs ('ape accounts list' shows them); TEST::0 on a local chain.",
 )
 registry_option = click.option(
     "--registry",
     "address",
     envvar="ALITHIS_REGISTRY",
     show_envvar=True,
-    help="Address of the registry.  [default: the one last deployed on the network]",
+    help="The registry's address.  [default: the one that you last deployed on the network]",
 )
-yes_option = click.option("--yes", is_flag=True, help="Do not ask before sending.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+yes_option = click.option("--yes", is_flag=True, help="Send without asking.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 class CommandError(click.ClickException):
-    """One clear line, and exit status 2."""
+    """An error in one line, with exit status 2."""
 
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        """Makes what others wrote fit for a terminal."""
+        """Make the message safe for a terminal."""
         super().__init__(printable(" ".join(message.splitlines())))
 
 
 class ConnectedCommand(ConnectedProviderCommand):
-    """A command with a connected network, whose foreseeable failures are one line each."""
+    """A command with a connected network, whose expected errors are one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; anything that Ape, the node or the library refuses is one line."""
+        """Run the command; errors of Ape, the node and the library become one line."""
         _log_to_stderr()
         try:
             return super().invoke(ctx)
@@ -74,7 +74,7 @@ class ConnectedCommand(ConnectedProviderCommand):
 
 
 def foreseen() -> tuple[type[Exception], ...]:
-    """What Ape, the node and the library raise on purpose."""
+    """Return the exceptions that Ape, web3 and the library raise on purpose."""
     import requests
     from ape.exceptions import ApeException
     from web3.exceptions import Web3Exception
@@ -83,7 +83,7 @@ def foreseen() -> tuple[type[Exception], ...]:
 
 
 def _is_of_node(error: Exception) -> bool:
-    """Whether it was raised where a node's answer is taken apart, and is no fault of ours."""
+    """Tell whether web3 or Ape raised an error while parsing a node's answer."""
     frames = walk_tb(error.__traceback__)
     names = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
     ours = max(at for at, name in enumerate(names) if name in ("scripts", __package__))
@@ -91,14 +91,14 @@ def _is_of_node(error: Exception) -> bool:
 
 
 def _log_to_stderr() -> None:
-    """What Ape logs is not the command's output."""
+    """Send Ape's log to standard error, so that --json output stays parseable."""
     for handler in logging.getLogger("ape").handlers:
         if isinstance(getattr(handler, "echo_kwargs", None), dict):
             vars(handler)["echo_kwargs"] = {level: {"err": True} for level in _LOG_LEVELS}
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, on one line; of the contract's own errors name and values."""
+    """Return an error's message in one line; for the contract's errors, their name and values."""
     from ape.exceptions import CustomError
 
     if isinstance(error, CustomError):
@@ -108,12 +108,12 @@ def one_line(error: Exception) -> str:
 
 
 def said_by_node(error: Exception) -> str:
-    """The same of an error that may have come of a node's unusable answer."""
+    """Return the same for an error that a malformed answer of a node may have caused."""
     if not isinstance(error, UNUSABLE):
         return one_line(error)
     return f"the node gave an unusable answer: {type(error).__name__}: {one_line(error)}"
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Prints text that may hold what others wrote."""
+    """Print text that may contain untrusted text."""
     click.echo(printable(text), err=err)

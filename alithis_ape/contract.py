@@ -1,4 +1,4 @@
-"""The registry's contract: as it is deployed, and where one is."""
+"""The registry's contract for Ape, and where to find a deployed one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def container() -> ContractContainer:
-    """The contract as Ape deploys it, from the exported JSON: no compiler is needed."""
+    """Return the contract for Ape, from the exported JSON, so that no compiler is needed."""
     from ape.contracts import ContractContainer
     from ethpm_types import ContractType
 
@@ -32,7 +32,7 @@ def container() -> ContractContainer:
 
 
 def read_registry(contract: ContractInstance) -> Registry:
-    """The library's view of a registry, through Ape's provider.
+    """Return the library's reader for a registry, through Ape's provider.
 
     Raises:
         RegistryError: There is no registry at the address.
@@ -41,7 +41,7 @@ def read_registry(contract: ContractInstance) -> Registry:
 
 
 def explorer_link(address: str, network: NetworkAPI) -> str | None:
-    """Where people look an address up, or None on a local chain or a fork."""
+    """Return an address's page on a block explorer, or None on a local chain or a fork."""
     site = {"mainnet": "filfox.info", "calibration": "calibration.filfox.info"}.get(network.name)
     return f"https://{site}/en/address/{address}" if site else None
 
@@ -49,15 +49,15 @@ def explorer_link(address: str, network: NetworkAPI) -> str | None:
 def find_registry(
     address: str | None, network: NetworkAPI, account: AccountAPI | None = None
 ) -> ContractInstance:
-    """The registry at ``address``, or else the one last deployed, or else a new one.
+    """Return the registry at ``address``, or the one last deployed, or a new one.
 
     Args:
-        address: What --registry or ALITHIS_REGISTRY says.
+        address: The value of --registry or ALITHIS_REGISTRY.
         network: The connected network.
-        account: Who deploys one where none is known, which is done on local chains only.
+        account: Deploys a registry if none is known; only on local chains.
 
     Raises:
-        CommandError: There is no contract at the address, or none is known on a live network.
+        CommandError: There is no contract at the address, or no registry is known.
     """
     if address is not None:
         return container().at(_contract_address(address, network))
@@ -67,7 +67,7 @@ def find_registry(
     if network.is_dev and account is not None:
         return account.deploy(container())
     raise CommandError(
-        f"no registry is known on {network.choice}: give --registry (or ALITHIS_REGISTRY), "
+        f"no registry is known on {network.choice}. Give --registry (or ALITHIS_REGISTRY), "
         f"or deploy one with 'ape alithis deploy --network {network.choice}'"
     )
 
@@ -80,10 +80,10 @@ def _contract_address(text: str, network: NetworkAPI) -> str:
 
 
 def _remembered(network: NetworkAPI) -> Iterator[str]:
-    """Addresses of the registries that Ape saw deployed on the network, newest first.
+    """Yield the addresses of registries that Ape has deployed on the network, newest first.
 
-    Ape reads what it kept of live networks only while connected to one, so that for a fork its
-    file is read here.
+    Ape reads its list for a live network only while it is connected to that network, so for a fork
+    the file is read here.
     """
     from ape import chain
     from ape.managers._deploymentscache import Deployments
@@ -94,6 +94,6 @@ def _remembered(network: NetworkAPI) -> Iterator[str]:
     networks = live.ecosystems.get(ecosystem.name, {})
     kept = networks.get(network.name.removesuffix("-fork"), {}).get(name, [])
     for deployment in reversed([*kept, *chain.contracts.deployments[name]]):
-        # Ape also notes contracts that it was merely told of: those have no transaction.
+        # Ape also lists contracts that it only looked up. Those have no transaction.
         if deployment.transaction_hash:
             yield deployment.address

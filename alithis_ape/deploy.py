@@ -1,4 +1,4 @@
-"""Deploying a registry: `ape alithis deploy`."""
+"""`ape alithis deploy`: deploy a registry."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 @command.yes_option
 @command.json_option
 def deploy_command(network: NetworkAPI, alias: str | None, yes: bool, as_json: bool) -> None:
-    """Deploy a registry, and print where it is.
+    """Deploy a new registry, and print its address.
 
-    The contract is the one the library ships with and verifies against: nothing is compiled.
-    A live network is named in full, and you are shown the cost before anything is sent.
+    The contract is part of this package, so nothing is compiled. On a live network you see the
+    cost and are asked before anything is sent.
 
     \b
     Examples:
@@ -46,16 +46,16 @@ def deploy_command(network: NetworkAPI, alias: str | None, yes: bool, as_json: b
         if value is not None:
             click.echo(f"{name.replace('_', ' '):<18}{value}")
     if network.is_local and receipt.provider.name == "test":
-        click.echo("This chain ends with the command; --network names one that lasts.", err=True)
+        click.echo("This chain ends with the command. Name a lasting one with --network.", err=True)
 
 
 def deploy(account: AccountAPI, *, yes: bool) -> ReceiptAPI:
-    """Deploys the registry, waits for it, and has Ape remember it.
+    """Deploy the registry, wait for it, and add it to Ape's list of deployments.
 
     Raises:
         MintError: The account cannot pay.
-        CommandError: There is no terminal to ask on, or what was deployed does not answer as a
-            registry.
+        CommandError: There is no terminal to ask on, or the new contract does not answer as a
+            registry does.
     """
     from ape import chain
 
@@ -71,7 +71,7 @@ def deploy(account: AccountAPI, *, yes: bool) -> ReceiptAPI:
 
 
 def describe(receipt: ReceiptAPI, network: NetworkAPI) -> dict[str, Any]:
-    """What a deployment came to, the fee in attoFIL; --json prints it as it is."""
+    """Return a deployment's result as --json prints it; the fee is in attoFIL."""
     chain_id, address = receipt.provider.chain_id, receipt.contract_address
     return {
         "registry": address,

@@ -1,4 +1,4 @@
-"""What a token is linked to: as --link says, and as a model's metadata names its inputs."""
+"""A token's links: those of --link, and those to the inputs that a model's metadata states."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ link_option = click.option(
     "links",
     multiple=True,
     metavar="RELATION=TOKEN|DIR|URL|CID",
-    help="An older token it was made from, such as trained_on=1, or its manifest, which is looked "
-    "up in the registry; may be repeated.",
+    help="A token that this one was made from, such as trained_on=1, or a manifest whose token is "
+    "looked up in the registry; may be repeated.",
 )
 
 
 def of_model(
     registry: Registry, manifest: Manifest, texts: Sequence[str], resolver: Resolver
 ) -> list[Link]:
-    """The links of a token: those of its metadata's inputs, and those that are given.
+    """Return a token's links: to the inputs in its metadata, and those of --link.
 
     Raises:
-        CommandError: A link cannot be read, or no token, or several, are what it means.
+        CommandError: A link cannot be read, or does not mean exactly one token.
         MintError: An input has no token, or tokens of several publishers.
     """
     given = parse(texts, registry, resolver)
@@ -45,7 +45,7 @@ def of_model(
 
 
 def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] = ()) -> list[Link]:
-    """The links of a model to the tokens of its stated inputs; a dataset states none.
+    """Return a model's links to the tokens of its stated inputs; a dataset states none.
 
     Raises:
         MintError: An input has no token, or tokens of several publishers.
@@ -56,15 +56,15 @@ def input_links(registry: Registry, manifest: Manifest, chosen: Sequence[Link] =
 
 
 def parse(texts: Sequence[str], registry: Registry | None, resolver: Resolver) -> list[Link]:
-    """Reads --link options.
+    """Parse --link options.
 
     Args:
         texts: RELATION=TOKEN, or RELATION=MANIFEST.
-        registry: Where the tokens of manifests are looked up; None if offline.
+        registry: Where the tokens of manifests are looked up; None when offline.
         resolver: Opens the manifests.
 
     Raises:
-        CommandError: One is neither; or no token, or several, have the manifest.
+        CommandError: A link cannot be read, or does not mean exactly one token.
     """
     links = []
     for text in texts:
@@ -72,7 +72,7 @@ def parse(texts: Sequence[str], registry: Registry | None, resolver: Resolver) -
         if not target or relation not in {known.value for known in Relation}:
             relations = ", ".join(known.value for known in Relation)
             raise CommandError(
-                "--link: takes RELATION=TOKEN or RELATION=MANIFEST, the relation one of "
+                "--link: write RELATION=TOKEN or RELATION=MANIFEST, where RELATION is one of "
                 f"{relations}"
             )
         token = _target(relation, target, registry, resolver)
@@ -81,7 +81,7 @@ def parse(texts: Sequence[str], registry: Registry | None, resolver: Resolver) -
 
 
 def _target(relation: str, text: str, registry: Registry | None, resolver: Resolver) -> int:
-    """The token that a reference means: of a manifest, the one with its root and metadata."""
+    """Return the token that a reference means; for a manifest, the one that commits to it."""
     from alithis.verify.reference import Reference
 
     option = f"--link {relation}"
@@ -91,7 +91,9 @@ def _target(relation: str, text: str, registry: Registry | None, resolver: Resol
             return int(reference.address)
         option = f"--link {relation}={reference}"
         if registry is None:
-            raise CommandError(f"{option}: name the token; offline no manifest can be looked up")
+            raise CommandError(
+                f"{option}: offline, a manifest's token cannot be looked up. Name the token"
+            )
         data = resolver.open(reference).manifest.metadata
         return mint.find_token(registry, data.root, data.digest, data.name)
     except AlithisError as error:
@@ -99,9 +101,9 @@ def _target(relation: str, text: str, registry: Registry | None, resolver: Resol
 
 
 def warnings(registry: Registry, links: Sequence[Link], store: Store) -> Iterator[str]:
-    """Known problems of links: marks of their targets, and test data that was trained on.
+    """Yield known problems of links: marks of their targets, and test data that was trained on.
 
-    The latter is found where the store has both manifests; where it has not, that is said.
+    The latter is checked if the store has both manifests. If not, the warning says so.
     """
     from alithis.verify.library import Shelf
 
@@ -126,8 +128,8 @@ def _shared(shelf: Shelf, trained: Record, tested: Record) -> Iterator[str]:
         count = sum(len(leaves) // 32 for leaves in shared(left, right))
     except AlithisError as error:  # one is not available, or the two cannot be compared
         yield (
-            f"whether token {tested.id}, which is no training data, shares any with token "
-            f"{trained.id} was not checked: {error}"
+            f"not checked: whether token {tested.id} (test or validation data) shares data points "
+            f"with token {trained.id} (training data): {error}"
         )
         return
     if count:

@@ -1,4 +1,4 @@
-"""Minting a manifest's token: `ape alithis mint-dataset` and `ape alithis mint-model`."""
+"""`ape alithis mint-dataset` and `ape alithis mint-model`: mint a manifest's token."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ store_option = click.option(
     type=click.Path(path_type=Path),
     envvar="ALITHIS_STORE",
     show_envvar=True,
-    help="The local store's folder.  [default: under the user's data directory]",
+    help="The local store's folder.  [default: in your data directory]",
 )
 _at_option = click.option(
     "--at",
     "hosts",
     multiple=True,
     metavar="HOST",
-    help="Where others can read the manifest, which is asked for it: lighthouse, pinata, kubo=URL; "
-    "may be repeated.  [needed on a live network]",
+    help="A host where others can read the manifest, which is checked: lighthouse, pinata or "
+    "kubo=URL; may be repeated.  [required on a live network]",
 )
 _unpublished_option = click.option(
-    "--unpublished", is_flag=True, help="Mint on a live network though nobody else has it."
+    "--unpublished", is_flag=True, help="Mint on a live network without a public copy."
 )
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def mint_options(function: _Function) -> _Function:
-    """The options of the commands that mint: the keywords of `run`."""
+    """Add the options of the minting commands, which are the keywords of `run`."""
     for option in (
         command.json_option,
         command.yes_option,
@@ -74,11 +74,11 @@ def mint_options(function: _Function) -> _Function:
 @click.argument("manifest", metavar="MANIFEST")
 @mint_options
 def mint_dataset(network: NetworkAPI, manifest: str, **options: Any) -> None:
-    """Mint a dataset token for MANIFEST.
+    """Publish a dataset: mint a token that commits to MANIFEST.
 
-    MANIFEST is a folder, a URL, a CID, or a token of the registry. It is audited and copied into
-    the local store first. On a live network a host that others can read must have it (alithis
-    store put MANIFEST --to HOST). A local chain without a registry gets one.
+    MANIFEST is a folder, a URL, a CID, or a token of the registry. It is first audited and copied
+    into the local store. On a live network, a public host must already have it (alithis store put
+    MANIFEST --to HOST). On a local chain without a registry, one is deployed.
 
     \b
     Examples:
@@ -93,11 +93,11 @@ def mint_dataset(network: NetworkAPI, manifest: str, **options: Any) -> None:
 @click.argument("manifest", metavar="MANIFEST")
 @mint_options
 def mint_model(network: NetworkAPI, manifest: str, **options: Any) -> None:
-    """Mint a model token for MANIFEST.
+    """Publish a model: mint a token that commits to MANIFEST and links to its training data.
 
-    MANIFEST is a folder, a URL, a CID, or a token of the registry. What its metadata names as
-    inputs is looked up in the registry by metadata digest and linked;
-    --link adds to that. On a live network a host that others can read must have the manifest.
+    MANIFEST is a folder, a URL, a CID, or a token of the registry. The tokens of the inputs in its
+    metadata are looked up and linked; --link adds more links. On a live network, a public host
+    must already have the manifest.
 
     \b
     Examples:
@@ -131,11 +131,11 @@ def run(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """What the commands that mint do; their options are its arguments.
+    """Mint a manifest's token, as the options of a minting command say.
 
     Raises:
         CommandError: The manifest, the account or the registry cannot be used.
-        MintError: A link or the balance is at fault.
+        MintError: A link is not valid, or the balance is too low.
     """
     from alithis.storage.store import Store
     from alithis.verify.reference import Resolver
@@ -169,24 +169,24 @@ def run(
 
 @contextmanager
 def local_sound(text: str, kind: str | None, resolver: Resolver) -> Iterator[tuple[Path, Manifest]]:
-    """Opens the manifest that a reference names, in a folder, if an audit finds it sound.
+    """Open the manifest that a reference names, in a local folder, and audit it.
 
-    What is elsewhere is copied into a temporary folder.
+    A manifest that is elsewhere is copied into a temporary folder.
 
     Args:
         text: The reference.
-        kind: What it must be: ``dataset``, ``model``, or None for either.
+        kind: The kind that it must have: ``dataset``, ``model``, or None for either.
         resolver: Opens it.
 
     Raises:
         AlithisError: There is no such manifest.
-        CommandError: The audit fails, or it is of the other kind.
+        CommandError: The audit fails, or it has the other kind.
     """
     from alithis.verify.reference import Reference
 
     reference = Reference.parse(text)
     with resolver.local(reference) as folder:
-        # A publisher may keep files of items back; a folder of one's own should have them.
+        # Others may withhold items.parquet; your own folder should have it.
         withheld = reference.kind != "folder"
         yield folder, open_sound(folder, kind, name=str(reference), withheld=withheld)
 
@@ -194,16 +194,16 @@ def local_sound(text: str, kind: str | None, resolver: Resolver) -> Iterator[tup
 def open_sound(
     folder: Path, kind: str | None, *, name: str | None = None, withheld: bool = False
 ) -> Manifest:
-    """Opens a manifest that an audit finds sound: a broken one costs no gas.
+    """Open a manifest and audit it, so that no gas is spent on a broken one.
 
     Args:
-        folder: The manifest.
-        kind: What it must be: ``dataset``, ``model``, or None for either.
-        name: What errors call it; by default the folder.
-        withheld: Whether files of items may be missing.
+        folder: The manifest's folder.
+        kind: The kind that it must have: ``dataset``, ``model``, or None for either.
+        name: Its name in error messages; by default the folder.
+        withheld: Whether items.parquet may be missing.
 
     Raises:
-        CommandError: The audit fails, or it is of the other kind.
+        CommandError: The audit fails, or it has the other kind.
     """
     from alithis.manifest.audit import audit
     from alithis.manifest.reader import Manifest
@@ -215,25 +215,25 @@ def open_sound(
     manifest = Manifest.open(folder)
     if kind not in (None, manifest.metadata.kind):
         found = manifest.metadata.kind
-        raise CommandError(f"{name} is a {found}: use 'ape alithis mint-{found}'")
+        raise CommandError(f"{name} is a {found}. Use 'ape alithis mint-{found}'")
     return manifest
 
 
 def check_published(folder: Path, hosts: Sequence[str]) -> None:
-    """Asks the hosts for a manifest: a public one must have all of it.
+    """Check that a public host has every file of a manifest.
 
     Raises:
-        CommandError: No public one has it all.
-        StorageError: A host is not known, or its key is missing.
+        CommandError: No public host has every file.
+        StorageError: A host is not known, or its API key is missing.
     """
     from alithis.errors import StorageError
     from alithis.storage.hosts import open_hosts
     from alithis.storage.store import parts_of
     from alithis.storage.upload import missing
 
-    remedy = "`alithis store put MANIFEST --to lighthouse` uploads it; --unpublished does without"
+    remedy = "`alithis store put MANIFEST --to lighthouse` uploads it; --unpublished skips this"
     if not hosts:
-        raise CommandError(f"no host is named where others can read it: give --at HOST ({remedy})")
+        raise CommandError(f"no public host of the manifest is named. Give --at HOST ({remedy})")
     said = []
     for host in open_hosts(hosts):
         if not host.public:
@@ -251,7 +251,7 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
 
 
 def check_again(registry: Registry, manifest: Manifest, publisher: str, *, yes: bool) -> None:
-    """Asks before the same publisher mints the same data points a second time.
+    """Ask before a publisher mints the same data points again.
 
     Raises:
         CommandError: It was minted before, and there is no terminal to ask on.
@@ -263,11 +263,11 @@ def check_again(registry: Registry, manifest: Manifest, publisher: str, *, yes: 
     if record is None:
         return
     same = "" if record.metadata_digest == data.digest else ", with other metadata"
-    said = f"{data.name} is token {record.id} already, by the same publisher{same}"
+    said = f"{data.name} is already token {record.id}, by the same publisher{same}"
     if yes:
         say(f"{said}; minting it again", err=True)
     elif not sys.stdin.isatty():
-        raise CommandError(f"{said}: --yes mints it again")
+        raise CommandError(f"{said}. --yes mints it again")
     else:
         click.confirm(printable(f"{said}. Mint it again?"), abort=True, err=True)
 
@@ -280,17 +280,17 @@ def mint(
     *,
     yes: bool = False,
 ) -> Minted:
-    """Mints a manifest's token and waits for it.
+    """Mint a manifest's token, and wait for it.
 
     Args:
         contract: The registry.
-        manifest: What the token commits to.
-        links: The older tokens it was made from.
-        account: Its publisher, who pays.
-        yes: Whether not to ask on a live network.
+        manifest: The manifest that the token commits to.
+        links: The older tokens that it was made from.
+        account: The publisher, who pays.
+        yes: Send without asking on a live network.
 
     Raises:
-        ApeException: The transaction fails; the contract's error says why.
+        ApeException: The transaction fails; the contract's error has the reason.
     """
     from alithis.ipfs.cid import Cid
 
@@ -308,18 +308,18 @@ def mint(
 
 
 def kind(manifest: Manifest) -> Kind:
-    """What a token of a manifest stands for."""
+    """Return the kind of a manifest's token."""
     return Kind(manifest.metadata.kind)
 
 
 def commitment(manifest: Manifest) -> Commitment:
-    """What a token commits to of a manifest."""
+    """Return what a manifest's token commits to."""
     data = manifest.metadata
     return Commitment(data.root, data.size, Scheme(data.scheme), data.digest)
 
 
 def _announce(manifest: Manifest, contract: ContractInstance, links: Sequence[Link]) -> None:
-    """Says what a transaction is about to do."""
+    """Print what the mint will write to the chain."""
     from ape import networks
 
     data = manifest.metadata
@@ -333,7 +333,7 @@ def _announce(manifest: Manifest, contract: ContractInstance, links: Sequence[Li
 
 
 def _as_object(minted: Minted, contract: ContractInstance) -> dict[str, Any]:
-    """What --json prints."""
+    """Return the result as --json prints it."""
     return {
         "registry": contract.address,
         "token": minted.token,

@@ -1,7 +1,7 @@
-"""Evidence and answers, one command each: `ape alithis registry …`.
+"""`ape alithis registry …`: evidence about tokens, and their owners' answers.
 
-What a command is about to send is checked on this machine, then rehearsed by the node: a proof
-that does not hold, or a transaction that the contract would refuse, is never sent.
+Each transaction is checked on this machine and then rehearsed by the node, so that an invalid
+proof, or a transaction that the contract would refuse, costs no gas.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from alithis.verify.library import Shelf
 
 MAX_URI = 1024
-"""Bytes of a text that the contract takes."""
+"""The contract's limit for a text, in bytes."""
 ANSWERS = ("rejected", "accepted", "removed")
 
 _MAX_PROOFS = 64
@@ -50,7 +50,7 @@ _manifest_option = click.option(
 def _check_uri(_: click.Context, __: click.Parameter, uri: str) -> str:
     size = len(uri.encode(errors="surrogateescape"))
     if size > MAX_URI or not uri.isprintable():
-        raise click.BadParameter(f"takes at most {MAX_URI} bytes of printable text")
+        raise click.BadParameter(f"is not printable text of at most {MAX_URI} bytes")
     return uri
 
 
@@ -58,7 +58,7 @@ _uri_option = partial(
     click.option,
     "--uri",
     callback=_check_uri,
-    help=f"Where it is set out: at most {MAX_URI} bytes, public for good.",
+    help=f"The address of the explanation: at most {MAX_URI} bytes, published permanently.",
 )
 
 
@@ -74,10 +74,10 @@ def attest(
     manifests: tuple[str, ...],
     store_folder: Path | None,
 ) -> None:
-    """Put on record that FILE is in TOKEN.
+    """Record on the chain that FILE is in TOKEN.
 
-    The proof is made and checked here; the contract checks it again, counts it, and keeps your
-    address, the leaf and its place in an event.
+    The proof is made and checked on this machine. The contract checks it again, counts it, and
+    records your address, the leaf and its position in an event.
 
     \b
     Examples:
@@ -87,7 +87,7 @@ def attest(
     record, found = _proven(session, token, target, manifests, store_folder)
     says = [
         *_about_leaf(record, found),
-        f"  attestation {record.attestations + 1} of the token, with your address, for good",
+        f"  attestation {record.attestations + 1} of the token, with your address, permanently",
     ]
     arguments = (token, found.leaf, found.index, found.path)
     receipt = session.send("attest", says, Call("attest", arguments))
@@ -112,9 +112,9 @@ def claim(
 ) -> None:
     """File a claim against the use of FILE, which is in TOKEN.
 
-    The contract accepts it from anyone who proves that FILE is included, and shows it as open
-    until the token's owner answers. What you claim (consent, licence, personal data) stands at
-    the URI.
+    The contract accepts a claim from anyone who proves that FILE is included, and shows it as open
+    until the token's owner answers. Explain your claim (consent, licence, personal data) at the
+    URI.
 
     \b
     Example:
@@ -123,7 +123,7 @@ def claim(
     record, found = _proven(session, token, target, manifests, store_folder)
     says = [
         *_about_leaf(record, found),
-        f"  an open claim with your address and the text {uri!r}, for good",
+        f"  an open claim with your address and the text {uri!r}, permanently",
     ]
     arguments = (token, found.leaf, found.index, found.path, uri)
     receipt = session.send("file a claim", says, Call("claim", arguments))
@@ -135,10 +135,10 @@ def claim(
 def _proven(
     session: Session, token: int, text: str, manifests: Sequence[str], store: Path | None
 ) -> tuple[Record, Inclusion]:
-    """The proof that a data point is in a token, checked here against the chain's record.
+    """Return a proof that a data point is in a token, checked against the chain's record.
 
     Raises:
-        CommandError: It is not, or that cannot be checked.
+        CommandError: The data point is absent, or that cannot be checked.
     """
     from alithis.manifest.proof import Inclusion
     from alithis.verify.target import Target
@@ -151,15 +151,16 @@ def _proven(
     if isinstance(result.proof, Inclusion):
         return record, result.proof
     if result.proof is not None:
-        raise CommandError(f"{text} is absent in token {token}: nothing was sent")
+        raise CommandError(f"{text} is absent from token {token}. Nothing was sent")
     last = result.steps[-1]
     raise CommandError(
-        f"{text} is unverifiable in token {token}: nothing was sent ({last.step}: {last.detail})"
+        f"{text} could not be checked against token {token} ({last.step}: {last.detail}). Nothing "
+        "was sent"
     )
 
 
 def _shelf(session: Session, references: Sequence[str], store: Path | None) -> Shelf:
-    """The manifests that are named, the local store, and the gateways."""
+    """Return the named manifests, the local store, and the gateways."""
     from alithis.storage.store import Store
     from alithis.verify.library import Shelf
     from alithis.verify.reference import Reference, Resolver
@@ -172,7 +173,7 @@ def _shelf(session: Session, references: Sequence[str], store: Path | None) -> S
 def _about_leaf(record: Record, found: Inclusion) -> list[str]:
     return [
         f"  token {record.id}, a {record.kind} published by {record.publisher}",
-        f"  leaf {found.leaf.hex()}, at index {found.index} of {record.size}: proved here",
+        f"  leaf {found.leaf.hex()}, at index {found.index} of {record.size}: proof checked",
     ]
 
 
@@ -188,10 +189,11 @@ def report_disorder(
     manifests: tuple[str, ...],
     store_folder: Path | None,
 ) -> None:
-    """Prove that the leaves of TOKEN do not ascend, which marks it for ever.
+    """Prove that the leaves of TOKEN are not sorted, which marks it permanently.
 
-    The two leaves come out of proof files that contradict each other, such as one of inclusion
-    and one of absence of the same leaf; without any, out of the token's manifest.
+    The two leaves come from proof files that contradict each other, such as a proof of inclusion
+    and a proof of absence of the same leaf. Without proof files, they come from the token's
+    manifest.
 
     \b
     Examples:
@@ -207,9 +209,9 @@ def report_disorder(
     lower, upper = found.lower, found.upper
     says = [
         f"  token {record.id}, a {record.kind} published by {record.publisher}",
-        f"  {lower.leaf.hex()} stands at index {lower.index},",
-        f"  {upper.leaf.hex()} after it at {upper.index}: proved here",
-        "  marks the token as disordered for ever: its proofs of absence count no more",
+        f"  leaf {lower.leaf.hex()} is at index {lower.index},",
+        f"  leaf {upper.leaf.hex()} is after it at {upper.index}: proofs checked",
+        "  marks the token as disordered permanently: its proofs of absence are no longer valid",
     ]
     arguments = (token, lower.index, lower.leaf, lower.path, upper.index, upper.leaf, upper.path)
     receipt = session.send("report disorder", says, Call("reportDisorder", arguments))
@@ -226,7 +228,7 @@ def _contradiction(record: Record, paths: Sequence[Path]) -> Disorder:
     from alithis.verify.target import Target
 
     if len(paths) > _MAX_PROOFS:
-        raise CommandError(f"{len(paths)} proof files; at most {_MAX_PROOFS} are read")
+        raise CommandError(f"{len(paths)} proof files are too many. Give at most {_MAX_PROOFS}")
     held = []
     for path in paths:
         proof = Target.parse(str(path)).proof
@@ -239,7 +241,7 @@ def _contradiction(record: Record, paths: Sequence[Path]) -> Disorder:
         held.append(proof)
     found = Disorder.between(held)
     if found is None:
-        raise CommandError("the proofs do not contradict each other: nothing was sent")
+        raise CommandError("the proofs do not contradict each other. Nothing was sent")
     return found
 
 
@@ -253,12 +255,13 @@ def _disorder(
     manifest = shelf.open(record.metadata_digest)
     found = Disorder.in_manifest(manifest)
     if found is None:
-        raise CommandError(f"the leaves of token {record.id} ascend: nothing was sent")
+        raise CommandError(f"the leaves of token {record.id} are sorted. Nothing was sent")
     try:
         found.check(record.root, record.size)
     except ProofError as error:
         raise CommandError(
-            f"the manifest is not what token {record.id} commits to, so it proves nothing: {error}"
+            f"the manifest is not the one that token {record.id} commits to, so it proves nothing: "
+            f"{error}"
         ) from error
     return found
 
@@ -272,8 +275,8 @@ def _disorder(
 def countersign(session: Session, token: int, position: int | None) -> None:
     """Confirm a link of TOKEN to a token that you own.
 
-    POSITION is the link's place, from 0; it may be left out where only one link is to a token of
-    yours.
+    POSITION is the link's number, counted from 0. You can leave it out if only one link leads to a
+    token that you own.
 
     \b
     Example:
@@ -289,7 +292,7 @@ def countersign(session: Session, token: int, position: int | None) -> None:
 @click.argument("token", type=_TOKEN)
 @click.argument("position", type=_POSITION, required=False)
 def retract(session: Session, token: int, position: int | None) -> None:
-    """Take back the confirmation of a link of TOKEN to a token that you own.
+    """Withdraw your confirmation of a link of TOKEN to a token that you own.
 
     \b
     Example:
@@ -305,15 +308,17 @@ def retract(session: Session, token: int, position: int | None) -> None:
 def _own_link(
     session: Session, token: int, position: int | None, *, countersigned: bool
 ) -> tuple[int, Link]:
-    """The link that is meant.
+    """Return the position and link that the user means.
 
     Raises:
-        CommandError: There is none, or there are several.
+        CommandError: No link matches, or several do.
     """
     links = session.reader.links(token)
     if position is not None:
         if position >= len(links):
-            raise CommandError(f"token {token} has {len(links)} links, counted from 0")
+            raise CommandError(
+                f"token {token} has no link {position}. It has {len(links)}, counted from 0"
+            )
         return position, links[position]
     owned = [
         (place, link)
@@ -329,7 +334,7 @@ def _own_link(
             f"token {token} has no {which} link to a token of {session.account.address}"
         )
     several = ", ".join(f"{place} ({link.relation} {link.target})" for place, link in owned)
-    raise CommandError(f"token {token} has several such links: name a position of {several}")
+    raise CommandError(f"token {token} has several such links. Give the position of one: {several}")
 
 
 def _show_link(
@@ -347,8 +352,8 @@ def _show_link(
 def answer_claim(session: Session, token: int, number: int, answer: str, uri: str) -> None:
     """Answer claim NUMBER against TOKEN, which you own.
 
-    An answer only ever moves towards the claimant: rejected, accepted, removed. Removed says that
-    the token that supersedes this one is without the data point.
+    An answer can only be changed in the claimant's favour: from rejected to accepted to removed.
+    Removed states that a newer token, which supersedes this one, does not contain the data point.
 
     \b
     Example:
@@ -361,7 +366,7 @@ def answer_claim(session: Session, token: int, number: int, answer: str, uri: st
     says = [
         f"  claim {number} against token {token}, by {filed.claimant}",
         f"  about leaf {filed.leaf.hex()}",
-        f"  is {filed.status} now, and will be {given}, with the text {uri!r}: no way back",
+        f"  is {filed.status} now, and will be {given}, with the text {uri!r}, permanently",
     ]
     arguments = (token, number, given.number, uri)
     receipt = session.send("answer a claim", says, Call("answerClaim", arguments))
@@ -374,26 +379,26 @@ def answer_claim(session: Session, token: int, number: int, answer: str, uri: st
 @click.argument("token", type=_TOKEN)
 @_uri_option(default="")
 def withdraw(session: Session, token: int, uri: str) -> None:
-    """Mark TOKEN, which you own, as withdrawn. It stays in the registry, and cannot be unmarked.
+    """Mark TOKEN, which you own, as withdrawn. It stays in the registry. This cannot be undone.
 
     \b
     Example:
       ape alithis registry withdraw 1 --uri https://example.org/why --account alice
     """
-    says = [f"  marks token {token} as withdrawn, for good, with the text {uri!r}"]
+    says = [f"  marks token {token} as withdrawn, permanently, with the text {uri!r}"]
     receipt = session.send("withdraw", says, Call("withdraw", (token, uri)))
     session.show("withdraw", receipt, token=token)
 
 
-# -- All of them --------------------------------------------------------------------------------
+# -- The group ----------------------------------------------------------------------------------
 
 
 @click.group()
 def cli() -> None:
-    """Evidence, answers and signed mints in a registry.
+    """Send evidence about tokens, answer claims, and sign or relay mints.
 
-    Each command checks on this machine first, says what its transaction will do, and on a live
-    network asks before it is sent.
+    Each command first checks everything on this machine, shows what its transaction will do, and
+    on a live network asks before sending.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""How a transaction is sent: rehearsed, priced, approved by the payer, sent and waited for."""
+"""Sends a transaction: rehearse it, price it, ask the payer, send it, wait for it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def unsent(contract: ContractInstance, call: Call, sender: AccountAPI | str) -> TransactionAPI:
-    """A call of a contract as a transaction, its gas and fees left to `approve`.
+    """Return a contract call as a transaction without gas and fees, which `approve` sets.
 
-    Ape's own ``as_transaction`` asks the node for them at once, which then compares the balance
-    before the contract could refuse the call.
+    Ape's ``as_transaction`` would ask the node for them here. The node checks the balance first,
+    so a low balance would hide the contract's reason for refusing the call.
     """
     from ape.contracts.base import ContractTransaction
 
@@ -35,21 +35,21 @@ def unsent(contract: ContractInstance, call: Call, sender: AccountAPI | str) -> 
 
 
 def message(transaction: TransactionAPI, sender: str) -> Message:
-    """A transaction as the library rehearses it."""
+    """Return a transaction in the form that the library rehearses."""
     to = str(transaction.receiver) if transaction.receiver else None
     return Message(sender, bytes(transaction.data), to)
 
 
 def approve(transaction: TransactionAPI, account: AccountAPI, action: str, *, yes: bool) -> None:
-    """On a live network, says what a transaction may cost, and asks; on a local chain, nothing.
+    """Show what a transaction can cost on a live network, and ask; do nothing on a local chain.
 
-    Sets the transaction's gas and fees, so that it costs no more than was said.
+    Sets the transaction's gas and fees, so that it cannot cost more than was shown.
 
     Args:
         transaction: As a contract's method or constructor makes it.
-        account: Who signs and pays.
-        action: What it does, as in "deploy a registry".
-        yes: Whether not to ask.
+        account: The account that signs and pays.
+        action: What the transaction does, such as "deploy a registry".
+        yes: Send without asking.
 
     Raises:
         MintError: The account cannot pay.
@@ -75,18 +75,18 @@ def approve(transaction: TransactionAPI, account: AccountAPI, action: str, *, ye
         return
     if not sys.stdin.isatty():
         raise CommandError(
-            f"there is no terminal to ask on whether to {action}: --yes sends without asking"
+            f"there is no terminal to ask on whether to {action}. --yes sends without asking"
         )
-    click.confirm("Go on?", abort=True, err=True)
+    click.confirm("Send it?", abort=True, err=True)
 
 
 def _price(transaction: TransactionAPI, account: AccountAPI) -> tuple[int, int]:
-    """Sets gas and fees; returns what the account holds and the highest fee, in attoFIL."""
+    """Set gas and fees; return the account's balance and the highest possible fee, in attoFIL."""
     provider = account.provider
     where = provider.network.choice, provider.chain_id
     held = transport().request("eth_getBalance", [account.address, "latest"])
     balance = parse_quantity(held, "eth_getBalance")
-    # First, since a node may refuse to estimate for an account without money, and say it worse.
+    # Before the estimate: a node may refuse one for an empty account, with an unclear message.
     check_balance(account.address, balance, 0, *where)
     transaction.gas_limit = estimate_gas(transport(), message(transaction, account.address))
     provider.prepare_transaction(transaction)
@@ -97,18 +97,18 @@ def _price(transaction: TransactionAPI, account: AccountAPI) -> tuple[int, int]:
 
 
 def _host(provider: ProviderAPI) -> str:
-    """The endpoint without what may be secret in its URL."""
+    """Return the node's host name; the rest of its URL may contain an API key."""
     from urllib.parse import urlsplit
 
     return urlsplit(provider.connection_str or "").hostname or "a local node"
 
 
 def submit(transaction: TransactionAPI, account: AccountAPI) -> ReceiptAPI:
-    """Signs and sends a transaction, and waits for it.
+    """Sign and send a transaction, and wait for it.
 
     Raises:
-        CommandError: It failed, or the node gave no usable answer once it was signed: the error
-            names the transaction, which may have been sent.
+        CommandError: It failed, or the node gave no usable answer after it was signed. The error
+            names the transaction, because it may have been sent.
         ApeException: It was refused before it was signed.
     """
     from ape.exceptions import TransactionError
@@ -125,44 +125,44 @@ def submit(transaction: TransactionAPI, account: AccountAPI) -> ReceiptAPI:
             raise
         raise _uncertain(said_by_node(error), transaction) from error
     if receipt.txn_hash != _hash(transaction):
-        raise _uncertain("the node answers with another transaction's receipt", transaction)
+        raise _uncertain("the node returned another transaction's receipt", transaction)
     return receipt
 
 
 def _uncertain(said: str, transaction: TransactionAPI) -> CommandError:
     return CommandError(
-        f"{said}; transaction {_hash(transaction)} may have been sent: "
-        "look it up before you send another"
+        f"{said}; transaction {_hash(transaction)} may have been sent. "
+        "Look it up before you send another"
     )
 
 
 def number_in(receipt: ReceiptAPI, event: ContractEvent, argument: str) -> int:
-    """A number in the one such event of a transaction, such as the new token's.
+    """Return a number from a transaction's only event of a type, such as the new token's id.
 
     Raises:
-        CommandError: The node's receipt does not have it.
+        CommandError: The node's receipt does not contain it.
     """
     with naming(receipt):
         (found,) = receipt.events.filter(event)
         number = found.event_arguments[argument]
         if not isinstance(number, int):
-            raise TypeError(f"{event.name}.{argument} is no number")
+            raise TypeError(f"{event.name}.{argument} is not a number")
     return int(number)
 
 
 @contextmanager
 def naming(receipt: ReceiptAPI) -> Iterator[None]:
-    """Names a transaction that was carried out, if the node fails at what is asked next.
+    """Name the executed transaction in the error if the node fails at a later request.
 
     Raises:
-        CommandError: The node answers with an error, or with something unusable.
+        CommandError: The node's answer is an error or cannot be used.
     """
     try:
         yield
     except foreseen() + UNUSABLE as error:
         raise CommandError(
-            f"{said_by_node(error)}; transaction {receipt.txn_hash} was carried out: "
-            "look it up before you send another"
+            f"{said_by_node(error)}; transaction {receipt.txn_hash} was executed. "
+            "Look it up before you send another"
         ) from error
 
 

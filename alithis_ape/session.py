@@ -1,4 +1,4 @@
-"""Who acts on which registry: how the commands of `ape alithis registry` send and show."""
+"""The account and registry of an `ape alithis registry` command: sends and shows transactions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who acts on which registry, and how that is shown."""
+    """The account that acts, the registry, and how the result is shown."""
 
     account: AccountAPI
     contract: ContractInstance
@@ -38,7 +38,7 @@ class Session:
     def open(
         cls, network: NetworkAPI, alias: str | None, address: str | None, yes: bool, as_json: bool
     ) -> Session:
-        """Unlocks the account and finds the registry.
+        """Unlock the account and find the registry.
 
         Raises:
             CommandError: There is no such account or registry.
@@ -48,17 +48,17 @@ class Session:
         return cls(account, contract, read_registry(contract), yes, as_json)
 
     def send(self, action: str, says: Sequence[str], call: Call) -> ReceiptAPI:
-        """Rehearses a call of the contract, says what it will do, asks, sends it, and waits.
+        """Rehearse a contract call, show what it will do, ask, send it, and wait.
 
         Args:
-            action: What it does, as in "attest".
-            says: What will change, in lines.
+            action: What the call does, such as "attest".
+            says: What will change, as lines.
             call: The call.
 
         Raises:
             RefusedError: The contract refuses it.
             MintError: The account cannot pay.
-            CommandError: There is no terminal to ask on, or it failed once it was sent.
+            CommandError: There is no terminal to ask on, or the transaction failed.
         """
         transaction = unsent(self.contract, call, self.account)
         rehearse(transport(), message(transaction, self.account.address))
@@ -69,10 +69,10 @@ class Session:
         return submit(transaction, self.account)
 
     def read(self, ask: Callable[[], int]) -> int | None:
-        """Reads a number to show beside a transaction, which is done and shown in any case.
+        """Read a number to show with a transaction, which has already been executed.
 
         Returns:
-            None where the node does not say.
+            None if the node does not answer.
         """
         from ape.exceptions import ApeException
         from web3.exceptions import Web3Exception
@@ -83,7 +83,7 @@ class Session:
             return None
 
     def show(self, action: str, receipt: ReceiptAPI, **outcome: Any) -> None:
-        """Prints what a transaction came to."""
+        """Print a transaction's result."""
         about = {
             "action": action,
             "registry": self.contract.address,
@@ -101,14 +101,14 @@ class Session:
 
 
 def _worded(value: Any) -> str:
-    """What --json prints, in a line for people."""
+    """Return a value of the JSON output as text."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {each}" for name, each in value.items())
     return "unknown: the node no longer answers" if value is None else str(value)
 
 
 def session_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command that sends a transaction: it gets a session in place of the shared options."""
+    """Return a decorator for a command that sends a transaction; the command receives a session."""
 
     def wrap(function: Callable[..., None]) -> click.Command:
         def callback(

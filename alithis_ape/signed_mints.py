@@ -1,4 +1,4 @@
-"""Mints that their publisher signs and somebody else sends: `ape alithis registry sign | relay`."""
+"""`ape alithis registry sign | relay`: one account signs a mint, another sends it and pays."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _OUT = click.Path(dir_okay=False, path_type=Path)
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a signature is to hold.
+    """The registry that a signature is valid for.
 
     Attributes:
         registry: The registry's address.
         chain: The chain's id.
-        nonce: The publisher's next there.
-        reader: The registry, if it can be read; None offline.
+        nonce: The publisher's next nonce there.
+        reader: The registry's reader; None when offline.
     """
 
     registry: str
@@ -53,13 +53,13 @@ class Destination:
     reader: Registry | None = None
 
     def connect(self) -> Registry:
-        """The registry of a token that is named as the manifest.
+        """Return the registry, to look up a token that is named as the manifest.
 
         Raises:
-            CommandError: It is not read offline.
+            CommandError: No registry is read when offline.
         """
         if self.reader is None:
-            raise CommandError("offline no token can be looked up: name the manifest's folder")
+            raise CommandError("offline, a token cannot be looked up. Name the manifest's folder")
         return self.reader
 
 
@@ -67,10 +67,14 @@ class Destination:
 @click.argument("manifest", metavar="MANIFEST")
 @click.option("-o", "--out", type=_OUT, required=True, help="The file to write.")
 @links_module.link_option
-@click.option("--publisher", help="In whose name.  [default: the account that signs]")
+@click.option("--publisher", help="The publisher's address.  [default: the account that signs]")
 @click.option("--unsigned", is_flag=True, help="Leave the signature to --publisher's wallet.")
 @click.option(
-    "--days", type=click.IntRange(1, 36500), default=30, show_default=True, help="Valid for."
+    "--days",
+    type=click.IntRange(1, 36500),
+    default=30,
+    show_default=True,
+    help="Days that the mint is valid.",
 )
 @click.option(
     "--chain",
@@ -97,12 +101,14 @@ def sign(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Write the mint of MANIFEST as EIP-712 typed data, signed, for somebody else to send.
+    """Sign the mint of MANIFEST, and write it to a file that another account can send.
 
-    MANIFEST is a folder, a URL, a CID, or a token of the registry. Nothing is sent, and no gas is
-    needed. With --chain, --nonce and --registry nothing is read from a chain either: links then
-    come from --link alone. With --unsigned a wallet signs the file's typedData
-    (eth_signTypedData_v4), and relay takes its --signature.
+    MANIFEST is a folder, a URL, a CID, or a token of the registry. Nothing is sent, and you need
+    no gas: `relay` sends the file, and its account pays. The file contains EIP-712 typed data.
+
+    With --chain, --nonce and --registry you sign offline, and links come only from --link. With
+    --unsigned, a wallet signs the file's typedData (eth_signTypedData_v4), and its signature is
+    given to `relay --signature`.
 
     \b
     Examples:
@@ -120,7 +126,7 @@ def sign(
     elif account is not None:
         name = str(account.address)
     else:
-        raise CommandError("--unsigned needs --publisher: the address in whose name it is minted")
+        raise CommandError("--unsigned needs --publisher, the address of the token's publisher")
     destination = offline or _online(network, address, name)
     resolver = Resolver(connect=destination.connect)
     with minting.local_sound(manifest, None, resolver) as (_, opened):
@@ -153,14 +159,14 @@ def _online(network: NetworkAPI, address: str | None, publisher: str) -> Destina
 
 def _offline(chain: int | None, nonce: int | None, address: str | None) -> Destination:
     if chain is None or nonce is None or address is None:
-        raise CommandError("to sign offline give all of --chain, --nonce and --registry")
+        raise CommandError("to sign offline, give all of --chain, --nonce and --registry")
     return Destination(checksum_address(address), chain, nonce)
 
 
 def _links(
     destination: Destination, manifest: Manifest, texts: Sequence[str], resolver: Resolver
 ) -> list[Link]:
-    """The links of the mint; offline, the user must name a token for each input."""
+    """Return the mint's links; offline, the user must name a token for each input."""
     from alithis.manifest.transcript import stated_inputs
 
     if destination.reader is not None:
@@ -171,7 +177,7 @@ def _links(
 
 
 def signable(request: mint.MintRequest) -> SignableMessage:
-    """What eth-account, and so an Ape account, signs."""
+    """Return the message that an Ape account signs."""
     from eth_account.messages import encode_typed_data
 
     return encode_typed_data(full_message=request.typed_data())
@@ -180,7 +186,7 @@ def signable(request: mint.MintRequest) -> SignableMessage:
 def _rehearse(
     request: mint.MintRequest, signature: bytes | None, account: AccountAPI | None
 ) -> None:
-    """Finds out now that the contract would refuse a mint, and not when somebody pays for it."""
+    """Check now whether the contract would refuse the mint, before another account pays for it."""
     sender = str(account.address) if account else request.publisher
     call = request.relay_call(signature) if signature else request.own_call()
     transaction = unsent(container().at(request.registry), call, sender)
@@ -227,7 +233,7 @@ def _show(request: mint.MintRequest, out: Path, name: str, *, signed: bool, as_j
 @click.argument("mint_file", metavar="MINT", type=_FILE)
 @click.option("--signature", help="A wallet's signature of the file's typedData, 0x….")
 def relay(session: Session, mint_file: Path, signature: str | None) -> None:
-    """Send the mint that somebody signed: you pay, the token and its authorship are theirs.
+    """Send a mint that another account signed: you pay, they are publisher and owner.
 
     \b
     Examples:
@@ -240,7 +246,9 @@ def relay(session: Session, mint_file: Path, signature: str | None) -> None:
     if signature is not None:
         signed = mint.parse_signature(signature)
     if signed is None:
-        raise CommandError(f"{mint_file}: is not signed: --signature takes the wallet's")
+        raise CommandError(
+            f"{mint_file}: is not signed. Give the wallet's signature with --signature"
+        )
     _check(session, request, signed)
     committed = request.commitment
     says = [
@@ -256,7 +264,7 @@ def relay(session: Session, mint_file: Path, signature: str | None) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Reads a file, of one that is too long a byte more than is allowed: it is then refused."""
+    """Read a file up to one byte beyond the limit, so that a longer file is refused."""
     try:
         with path.open("rb") as file:
             return file.read(mint.MAX_BYTES + 1)
@@ -265,22 +273,22 @@ def _read(path: Path) -> bytes:
 
 
 def _check(session: Session, request: mint.MintRequest, signature: bytes) -> None:
-    """Checks here what the contract would refuse, to say why in plain words.
+    """Check what the contract would refuse, for a clear error before anything is sent.
 
     Raises:
-        MintError: It is for another registry, used up or expired.
-        CommandError: It was signed by somebody else.
+        MintError: The mint is for another registry, was already sent or revoked, or has expired.
+        CommandError: The publisher did not sign it.
     """
     provider = session.account.provider
     request.check(session.reader, provider.get_block("latest").timestamp)
-    # A contract's signature is for the contract to judge (ERC-1271): the rehearsal asks it.
+    # Only a contract can judge its own signature (ERC-1271); the rehearsal asks it.
     is_contract = bool(provider.get_code(request.publisher))
     if not is_contract and _signed_by(request, signature) != request.publisher:
-        raise CommandError(f"the signature is not by {request.publisher}")
+        raise CommandError(f"the signature is not by the publisher {request.publisher}")
 
 
 def _signed_by(request: mint.MintRequest, signature: bytes) -> str | None:
-    """Address of the key that made a signature, if it is a key's."""
+    """Return the address of the key that made a signature; None if it is not valid."""
     from eth_account import Account
     from eth_keys.exceptions import BadSignature
     from eth_utils.exceptions import ValidationError
@@ -293,7 +301,7 @@ def _signed_by(request: mint.MintRequest, signature: bytes) -> str | None:
 
 @session_command("revoke-nonce")
 def revoke_nonce(session: Session) -> None:
-    """Use up your next nonce, so that a mint you signed with it can no longer be sent.
+    """Use up your next nonce, so that mints you signed with it can no longer be sent.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""How the chain is read: JSON-RPC through whatever Ape is connected to."""
+"""JSON-RPC through the node that Ape is connected to."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _MAX_SAID = 1000  # characters of what a node says
 
 
 class ProviderTransport:
-    """JSON-RPC through a connected Ape provider: what the library reads the chain with.
+    """Lets the library read the chain through a connected Ape provider.
 
     Args:
-        provider: The provider. Of Ape's embedded chain (py-evm behind eth-tester) the requests
-            and results are put into a node's own shapes.
+        provider: The provider. For Ape's embedded chain (py-evm behind eth-tester), requests and
+            results are converted to the types that a node uses.
     """
 
     def __init__(self, provider: ProviderAPI) -> None:
-        """Keeps the provider."""
+        """Keep the provider."""
         self._provider = provider
 
     def request(self, method: str, params: list[Any]) -> Any:
-        """The result of one JSON-RPC request, as the node writes it: hexadecimal and plain types.
+        """Return the result of a JSON-RPC request as a node writes it: hexadecimal and plain types.
 
         Raises:
             RpcError: The node answered with an error, such as a call that reverted.
@@ -47,14 +47,14 @@ class ProviderTransport:
             said = str(error)[:_MAX_SAID]
             raise TransportError(f"{method}: no usable answer from the node: {said}") from error
         if not isinstance(response, Mapping) or not response.keys() & {"error", "result"}:
-            raise TransportError(f"{method}: the node answers with neither result nor error")
+            raise TransportError(f"{method}: the node's answer has neither a result nor an error")
         if refused := response.get("error"):
             raise _rpc_error(refused)
         return response["result"]
 
 
 def transport() -> ProviderTransport:
-    """JSON-RPC through Ape's active provider."""
+    """Return JSON-RPC through Ape's active provider."""
     from ape import networks
 
     return ProviderTransport(networks.provider)
@@ -70,11 +70,11 @@ def _rpc_error(error: Any) -> RpcError:
     )
 
 
-# -- … of the embedded chain, which takes and gives Python values -------------------------------
+# -- The embedded chain, which takes and returns Python values ----------------------------------
 
 
 def _request_embedded(tester: Any, method: str, params: list[Any]) -> Any:
-    """Asks eth-tester as if it were a node."""
+    """Send a request to eth-tester as if it were a node."""
     from eth_tester.exceptions import BlockNotFound, TransactionFailed
     from eth_tester.exceptions import ValidationError as RequestError
     from eth_utils.exceptions import ValidationError
@@ -86,7 +86,7 @@ def _request_embedded(tester: Any, method: str, params: list[Any]) -> Any:
         raise RpcError(f"the method {method} does not exist", code=-32601)
     if prepare := _PREPARE.get(method):
         params = prepare(tester.ethereum_tester, params)
-    # web3 says that its keys are of a type of its own: they are the methods' names.
+    # web3 types the keys as RPCEndpoint, but they are plain method names.
     request_formatters: Any = middleware.request_formatters
     result_formatters: Any = middleware.result_formatters
     try:
@@ -100,7 +100,7 @@ def _request_embedded(tester: Any, method: str, params: list[Any]) -> Any:
 
 
 def _fill_call(tester: Any, params: list[Any]) -> list[Any]:
-    """A call from an account that can pay for all the gas there is, at the block's price."""
+    """Fill in a sender that can pay for the block's whole gas limit, and the block's base fee."""
     call, block = params[0], params[1] if len(params) > 1 else "latest"
     header = tester.get_block_by_number(_block_number(tester, block))
     filled = {
@@ -112,7 +112,7 @@ def _fill_call(tester: Any, params: list[Any]) -> list[Any]:
 
 
 def _fill_filter(tester: Any, params: list[Any]) -> list[Any]:
-    """Blocks by number: eth-tester takes "latest" for every block, and "earliest" for none."""
+    """Name blocks by number: eth-tester reads "latest" as every block and "earliest" as none."""
     blocks = {
         end: hex(_block_number(tester, params[0].get(end, "latest")))
         for end in ("fromBlock", "toBlock")
@@ -134,7 +134,7 @@ def _block_number(tester: Any, block: str) -> int:
 
 
 def _revert(text: str) -> RpcError:
-    """eth-tester states what a call reverted with by its repr, or decoded when it is a string."""
+    """Convert eth-tester's revert: it gives the repr of the data, or the text of a string."""
     if text[:2] not in ("b'", 'b"'):
         return RpcError(f"execution reverted: {text}", code=3)
     data: bytes = ast.literal_eval(text)
@@ -142,10 +142,10 @@ def _revert(text: str) -> RpcError:
 
 
 def _plain(value: Any) -> Any:
-    """A result in JSON-RPC's encoding: quantities and data as 0x-prefixed, lower-case hex."""
+    """Return a result in JSON-RPC's encoding: quantities and data as lower-case 0x hex."""
     if isinstance(value, Mapping):
         fields = dict(value)
-        if fields.get("type") == "mined":  # a log, of which a node says that it was not removed
+        if fields.get("type") == "mined":  # a log; a node writes "removed": false instead
             del fields["type"]
             fields["removed"] = False
         return {name: _plain_field(name, field) for name, field in fields.items()}

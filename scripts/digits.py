@@ -1,4 +1,4 @@
-"""`ape run digits`: a chain of lineage on MNIST, from images to a fine-tuned model."""
+"""`ape run digits`: lineage on MNIST, from images to a fine-tuned model."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _LICENSE = "https://creativecommons.org/licenses/by-sa/3.0/"
 
 @click.command(cls=ConnectedCommand)
 def cli(network: NetworkAPI) -> None:
-    """Run a chain of lineage on MNIST, from images to a fine-tuned model.
+    """Follow MNIST images through two datasets and a model to a fine-tuned model.
 
-    MNIST's training images are split in two derived datasets, the digits 0 to 4 and 5 to 9. A
-    network learns the first, and its last layer is then fine-tuned on the second, with the rest
-    frozen. All of it is minted and countersigned; the fine-tune is shown to share its frozen
-    tensors with its parent; a report and exports are written; and one image of a nought, which
-    the fine-tune never saw, is followed to it. It runs on the embedded chain, which ends with
-    it. What it writes stays in build/digits.
+    MNIST's training images are split into two derived datasets, the digits 0 to 4 and 5 to 9. A
+    network is trained on the first; then its last layer is fine-tuned on the second, and the rest
+    is frozen. Everything is minted and countersigned. The example shows that the fine-tune shares
+    its frozen tensors with its parent, writes a report and exports, and follows one image of a
+    zero, which the fine-tune was not trained on, to the fine-tune.
+
+    It runs on a local chain that ends with the command. Its output stays in build/digits.
 
     \b
     Example:
@@ -72,14 +73,14 @@ def _part(part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _digits(first: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The training images of five digits, and their labels."""
+    """Return the training images of five digits, and their labels."""
     images, labels = _part("train")
     chosen = (labels >= first) & (labels < first + 5)
     return images[chosen], labels[chosen]
 
 
 def _subset(first: int) -> Path:
-    """Hashes the training images of five digits as a dataset of their own."""
+    """Hash the training images of five digits as a separate dataset."""
     from alithis import readers
     from alithis.forms.pool import Pool
     from alithis.manifest import builder
@@ -107,7 +108,7 @@ def _subset(first: int) -> Path:
 
 
 def _nought() -> Path:
-    """Writes the first training image of a nought as a PNG file, as somebody may have found it."""
+    """Write the first training image of a zero as a PNG file."""
     from PIL import Image
 
     images, labels = _digits(0)
@@ -120,7 +121,7 @@ def _nought() -> Path:
 
 
 def _base(low: Path, test: Path) -> tuple[Path, Weights]:
-    """Trains a network with one hidden layer on the digits 0 to 4."""
+    """Train a network with one hidden layer on the digits 0 to 4."""
     import numpy as np
 
     generator = np.random.default_rng(_SEED)
@@ -135,7 +136,7 @@ def _base(low: Path, test: Path) -> tuple[Path, Weights]:
 
 
 def _tuned(high: Path, test: Path, base: Path, weights: Weights) -> Path:
-    """Fine-tunes the last layer on the digits 5 to 9."""
+    """Fine-tune the last layer on the digits 5 to 9."""
     name, words = "digits-tuned", "digits-base, its last layer fine-tuned on the digits 5 to 9."
     return _train(name, words, dict(weights), 5, high, test, base)
 
@@ -149,7 +150,7 @@ def _train(
     test: Path,
     parent: Path | None = None,
 ) -> Path:
-    """Trains a network under a Run; returns its manifest."""
+    """Train a network in a Run, and return its manifest."""
     from safetensors.numpy import save_file
 
     from alithis import Run
@@ -187,7 +188,7 @@ def _with(facts: Any, given: Any) -> Any:
 
 
 def _fit(images: Any, labels: NDArray[np.uint8], weights: Weights, frozen: tuple[str, ...]) -> None:
-    """Stochastic gradient descent on the cross-entropy; frozen tensors stay as they are."""
+    """Minimise the cross-entropy by gradient descent, without changing frozen tensors."""
     import numpy as np
 
     generator = np.random.default_rng(_SEED)
@@ -210,7 +211,7 @@ def _fit(images: Any, labels: NDArray[np.uint8], weights: Weights, frozen: tuple
 
 
 def _accuracy(images: Any, labels: NDArray[np.uint8], weights: Weights, first: int) -> float:
-    """The share of the test images of five digits that are read rightly."""
+    """Return the share of the test images of five digits that are classified correctly."""
     chosen = (labels >= first) & (labels < first + 5)
     _, scores = _scores(_inputs(images[chosen]), weights)
     return float((scores.argmax(axis=1) == labels[chosen]).mean())

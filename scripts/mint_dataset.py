@@ -1,4 +1,4 @@
-"""`ape run mint_dataset`: `ape alithis mint-dataset`, with a sample where no manifest is given."""
+"""`ape run mint_dataset`: `ape alithis mint-dataset`, with MNIST as the default manifest."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 @click.argument("manifest", metavar="[MANIFEST]", required=False)
 @minting.mint_options
 def cli(network: NetworkAPI, manifest: str | None, **options: Any) -> None:
-    """Mint a dataset token for MANIFEST; on a local chain, by default for MNIST's training set.
+    """Publish a dataset: mint a token that commits to MANIFEST.
 
-    MANIFEST is a folder, a URL, a CID, or a token of the registry. It is audited and copied into
-    the local store first. On a live network a host that others can read must have it (alithis
-    store put MANIFEST --to HOST). A local chain without a registry gets one.
+    MANIFEST is a folder, a URL, a CID, or a token of the registry; on a local chain, MNIST's
+    training set is the default. It is first audited and copied into the local store. On a live
+    network, a public host must already have it (alithis store put MANIFEST --to HOST). On a local
+    chain without a registry, one is deployed.
 
     \b
     Examples:
@@ -32,7 +33,7 @@ def cli(network: NetworkAPI, manifest: str | None, **options: Any) -> None:
     if manifest is None:
         if not network.is_dev:
             raise CommandError(
-                f"give a MANIFEST: the sample is for local chains only, not for {network.choice}"
+                f"give a MANIFEST. The sample is only for local chains, not for {network.choice}"
             )
         from scripts import _sample
 

@@ -1,4 +1,4 @@
-"""`ape run speeches`: a chain of lineage on texts, from a passage to a fine-tuned classifier."""
+"""`ape run speeches`: lineage on texts, from a passage to a fine-tuned classifier."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ape.api import NetworkAPI
 
 FRAMEWORKS = _sample.ROOT / ".frameworks" / "bin" / "python"
-"""Where scikit-learn is: it wants NumPy 2, which Ape does not go together with."""
+"""A Python with scikit-learn, which needs NumPy 2; Ape needs NumPy 1."""
 
 _FOLDER = _sample.BUILD / "speeches"
 _SPEECHES = _sample.ROOT / "node_modules" / "@stdlib" / "datasets-sotu" / "data"
@@ -26,16 +26,17 @@ _FROZEN = ("party-recent.safetensors#tfidfvectorizer._tfidf.idf_", "vocabulary.t
 
 @click.command(cls=ConnectedCommand)
 def cli(network: NetworkAPI) -> None:
-    """Run a chain of lineage on texts, from a passage to a fine-tuned classifier.
+    """Follow passages of speeches through a classifier to a fine-tuned classifier.
 
-    The State of the Union addresses, cut into passages, are split by whole speeches into a
-    dataset to train on and one to test on; the passages since 1900 are a dataset derived from
-    the first. A classifier of scikit-learn's learns to tell the presidents' parties, and is then
-    fine-tuned on the recent passages (examples/text_classifier.py). All of it is minted and
-    countersigned; the fine-tune is shown to share vocabulary and frequencies with its parent; a
-    report and exports are written; and one old passage, which the fine-tune was not fed, is
-    followed to it. It runs on the embedded chain, which ends with it. What it writes stays in
-    build/speeches. 'make examples' installs what it needs.
+    The State of the Union addresses are cut into passages and split by speech into a training and
+    a test dataset; the passages since 1900 are a third dataset, derived from the training data. A
+    scikit-learn classifier learns the presidents' parties, and is then fine-tuned on the recent
+    passages (examples/text_classifier.py). Everything is minted and countersigned. The example
+    shows that the fine-tune shares vocabulary and frequencies with its parent, writes a report and
+    exports, and follows one old passage, which the fine-tune was not trained on, to the fine-tune.
+
+    It runs on a local chain that ends with the command. Its output stays in build/speeches. Run
+    'make examples' to install what it needs.
 
     \b
     Example:
@@ -64,21 +65,23 @@ def _made(name: str) -> Path:
 
 
 def train(python: Path, speeches: Path, folder: Path) -> None:
-    """Runs the example that makes the manifests.
+    """Run the example that makes the manifests.
 
     Args:
-        python: The interpreter beside which scikit-learn is installed.
-        speeches: The texts.
-        folder: Where the manifests go.
+        python: A Python interpreter with scikit-learn.
+        speeches: The folder of the texts.
+        folder: Where the manifests are written.
 
     Raises:
-        CommandError: The interpreter or the texts are not there, or the example fails: it has
-            said why.
+        CommandError: The interpreter or the texts are missing, or the example fails, which prints
+            its reason.
     """
     if not python.is_file():
-        raise CommandError(f"scikit-learn is not at {python}: 'make examples' installs it")
+        raise CommandError(f"there is no Python with scikit-learn at {python}. Run 'make examples'")
     if not speeches.is_dir():
-        raise CommandError(f"the speeches are not at {speeches}: 'make setup' fetches them")
+        raise CommandError(f"the speeches are not at {speeches}. Run 'make setup'")
     done = subprocess.run([python, _EXAMPLE, speeches, folder], check=False)  # noqa: S603
     if done.returncode:
-        raise CommandError(f"{_EXAMPLE.name} ended with status {done.returncode}")
+        raise CommandError(
+            f"{_EXAMPLE.name} failed with exit status {done.returncode}. Its output says why"
+        )

@@ -1,8 +1,9 @@
-"""The ``alithis`` command: it works on files and reads chains; `ape alithis` sends transactions.
+"""The ``alithis`` command. It works on files and reads chains; `ape alithis` sends transactions.
 
-Exit status of every command: 0 done, 2 an error, said in one line. ``verify`` exits with 0 for
-included, 1 for absent and 2 for could not check, ``overlap`` with 1 for more than is allowed.
-Heavy imports wait until a command needs them.
+Exit status of every command: 0 if it succeeded, 2 for an error, which is one line on standard
+error. ``verify`` exits with 0 for included, 1 for absent and 2 for could not check; ``overlap``
+exits with 1 if more is shared than ``--fail-over`` allows. Slow imports are inside the functions
+that need them, so that ``alithis --help`` is fast.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def cli() -> None:
 
     \b
     Examples:
-      alithis manifest photos/ -o photos.alithis     hash a dataset
-      alithis verify cat.jpg --manifest photos.alithis
+      alithis manifest photos/ -o photos.alithis          fingerprint a dataset
+      alithis verify cat.jpg --manifest photos.alithis    is this file in it?
       alithis verify cat.jpg --rpc http://127.0.0.1:8545 --registry 0x…
     """
 
@@ -63,14 +64,14 @@ def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a character
+        sys.stdout.reconfigure(errors="backslashreplace")  # for encodings that lack one
     try:
         cli()
-    except OSError as error:  # nothing but the output is left: files have errors of ours
+    except OSError as error:  # only standard output is left: for files we raise our own errors
         drop_output()
         click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
         sys.exit(2)
-    except Exception:  # a defect of ours; Python's own exit status, 1, would say absent
+    except Exception:  # a bug: exit status 1, Python's default, would mean "absent"
         traceback.print_exc()
         sys.exit(2)
 

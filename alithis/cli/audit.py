@@ -1,4 +1,4 @@
-"""``alithis audit``: recompute all that a manifest states."""
+"""``alithis audit``: recompute everything that a manifest states."""
 
 from __future__ import annotations
 
@@ -29,18 +29,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("place", metavar=REFERENCE)
-@click.option("--withheld", is_flag=True, help="Accept that the items were kept back.")
+@click.option("--withheld", is_flag=True, help="Accept a manifest whose items.parquet is withheld.")
 @click.option(
     "--source",
     type=SourceType(exists=True, path_type=Path),
-    help="Hash this again, and compare data point by point; with the options below.",
+    help="The data: hash it again and compare it with the manifest, data point by data point.",
 )
 @source_options
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Number of processes  [default: one for each processor].",
 )
 @key_option
-@click.option("--croissant", is_flag=True, help="Have mlcroissant judge the metadata too.")
+@click.option("--croissant", is_flag=True, help="Check the metadata with mlcroissant too.")
 @reference_options()
 @json_option
 @click.pass_context
@@ -57,16 +59,16 @@ def audit(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Recompute all that a manifest states: metadata, files, order, tree, items.
+    """Check a manifest by recomputing everything in it: metadata, files, order, tree, items.
 
-    With --source, the data is hashed again in the manifest's canonical form, and what the source
-    lacks, has beyond the manifest, or has otherwise is counted and named. Give the options that
-    the manifest was made with; for keyed leaves, the publisher's key.
+    With --source, the data is hashed again and compared with the manifest. Data points that are
+    missing, added or changed are counted and named. Give the same options as when the manifest was
+    made, and for keyed leaves the publisher's key.
 
-    A manifest at a URL, on IPFS or of a token is copied to a temporary folder first; from IPFS it
-    goes through the local store, as with `alithis store get`. A token takes --rpc and --registry.
+    A manifest of a token, at a URL or on IPFS is first copied to a temporary folder, from IPFS by
+    way of the local store. A token requires --rpc and --registry.
 
-    Exit status: 0 all holds, 2 something does not.
+    Exit status: 0 if every check passes, 2 otherwise.
 
     \b
     Examples:
@@ -110,7 +112,7 @@ def audit(
 
 
 def _audited_key(manifest_folder: Path, key_file: Path | None) -> PublisherKey | None:
-    """Read the key that leaves are to be made with again."""
+    """Read the publisher's key if the manifest has keyed leaves."""
     from alithis.errors import SourceError
     from alithis.manifest.reader import Manifest
 
@@ -119,7 +121,7 @@ def _audited_key(manifest_folder: Path, key_file: Path | None) -> PublisherKey |
         return None
     key = read_key(key_file)
     if key is None:
-        raise SourceError(f"{stated.name}: its leaves are keyed; --source takes --key-file too")
+        raise SourceError(f"{stated.name}: its leaves are keyed. --source requires --key-file")
     key.require(stated.key_check)
     return key
 
@@ -127,12 +129,12 @@ def _audited_key(manifest_folder: Path, key_file: Path | None) -> PublisherKey |
 def _audited_source(
     manifest_folder: Path, source: Path | str | None, reading: dict[str, Any]
 ) -> Source | None:
-    """Open what is hashed again: a folder's files in the form that the manifest states."""
+    """Open the data; a folder's files are read in the manifest's canonical form."""
     from alithis.manifest.reader import Manifest
 
     if source is None:
         if any(map(was_typed, READING)):
-            raise click.UsageError("the options of a source go with --source")
+            raise click.UsageError("options for reading a source require --source")
         return None
     is_folder = isinstance(source, Path) and source.is_dir() and reading["column"] is None
     form = Manifest.open(manifest_folder).metadata.form if is_folder else None

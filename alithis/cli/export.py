@@ -1,4 +1,4 @@
-"""``alithis export``: a manifest in the words of other standards."""
+"""``alithis export``: write a manifest in the format of another standard."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ _OF_MODELS = (*_OF_REPORTS, "model-signing")
 
 @click.command()
 @click.argument("place", metavar=REFERENCE)
-@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="Which standard.")
-@click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
 @click.option(
-    "--check", is_flag=True, help="Check what is written with the standard's own library."
+    "--to", "form", type=click.Choice(FORMATS), required=True, help="The format to write."
 )
+@click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
+@click.option("--check", is_flag=True, help="Check the output with the standard's own library.")
 @click.option(
     "--key",
     type=ANY,
     metavar="PEM",
-    help="With model-signing: sign it with this elliptic-curve private key.",
+    help="For model-signing: sign with this elliptic-curve private key.",
 )
 @click.option(
     "--manifest",
     "places",
     multiple=True,
     metavar=REFERENCE,
-    help="The manifest of something the model was made from; repeatable.",
+    help="The manifest of a dataset or model that this model was made from; may be repeated.",
 )
 @reference_options()
 def export(
@@ -64,14 +64,15 @@ def export(
     """Write a manifest in the format of another standard.
 
     \b
-    croissant      a dataset's Croissant document; with --gateway, links to its files there
+    croissant      a dataset's Croissant document; with --gateway, its files link there
     cyclonedx      a model's bill of materials (CycloneDX 1.6), with model card and datasets
-    in-toto        a model's SLSA provenance, its datasets as resolved dependencies
-    model-signing  what OpenSSF model-signing signs; with --key, the signature
-    proofs         a proof of each data point, a line each
+    in-toto        a model's SLSA provenance, with its datasets as resolved dependencies
+    model-signing  the payload that OpenSSF model-signing signs, or with --key the signature
+    proofs         a proof of every data point, one per line
 
-    What a model was made from is described as far as its manifests are available, as with
-    `alithis report`. With --rpc and --registry, publishers, grades and marks come from the chain.
+    Datasets and parent models are described as far as their manifests are available, as in
+    `alithis report`. With --rpc and --registry, publishers, grades and known problems come from
+    the chain.
 
     \b
     Examples:
@@ -85,13 +86,13 @@ def export(
     from alithis.storage.fallback import NONE
 
     if key and form != "model-signing":
-        raise click.UsageError("--key goes with --to model-signing")
+        raise click.UsageError("--key can only be used with --to model-signing")
     if check and form not in ("croissant", "cyclonedx"):
-        raise click.UsageError("--check goes with --to croissant and --to cyclonedx")
+        raise click.UsageError("--check can only be used with --to croissant or --to cyclonedx")
     given = click.get_current_context().params["gateways"] if was_typed("gateways") else ()
     linked = given[0] if form == "croissant" and given and given != (NONE,) else None
     if linked and not is_url(linked):
-        raise click.UsageError(f"--gateway {linked}: takes an http or https URL")
+        raise click.UsageError(f"--gateway {linked}: is not an http or https URL")
     if form in _OF_REPORTS:
         subject = subject_of(references, place)
         if not isinstance(subject, int):
@@ -113,12 +114,12 @@ def _check_kind(manifest: Manifest, form: str) -> None:
     kind, wanted = manifest.metadata.kind, "model" if form in _OF_MODELS else "dataset"
     if form != "proofs" and kind != wanted:
         raise click.UsageError(
-            f"{manifest.metadata.name} is a {kind}; --to {form} is for a {wanted}"
+            f"{manifest.metadata.name} is a {kind}; --to {form} needs a {wanted}"
         )
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1).encode() + b"\n"  # ASCII: a terminal may read it
+    return json.dumps(value, indent=1).encode() + b"\n"  # ASCII, for any terminal
 
 
 def _shelf(references: Resolver, places: Iterable[str]) -> Shelf:
@@ -141,7 +142,7 @@ def _reported(
     if form == "in-toto":
         return in_toto.statement(found)
     if found.unlisted:
-        say(f"alithis: the files of {found.model.name} are not in it: {found.unlisted}", err=True)
+        say(f"alithis: the files of {found.model.name} are not listed: {found.unlisted}", err=True)
     document = cyclonedx.bill(found)
     if check:
         cyclonedx.check(document)
@@ -165,7 +166,7 @@ def _croissant(manifest: Manifest, gateway: str | None, check: bool) -> dict[str
 
 
 def _proofs(manifest: Manifest) -> Iterator[bytes]:
-    """Yield proof files, a line each, in the order of the leaves."""
+    """Yield proof files, one per line, in the order of the leaves."""
     from alithis.manifest import proof
 
     stated = manifest.metadata

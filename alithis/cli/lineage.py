@@ -1,4 +1,4 @@
-"""``alithis lineage``: the graph around a token."""
+"""``alithis lineage``: what a token was made from, and what was made from it."""
 
 from __future__ import annotations
 
@@ -32,35 +32,44 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("subject", metavar="TOKEN|DIR|URL|CID|FILE|HASH|TOKEN#CLAIM")
 @click.option(
-    "--up/--down", "upward", default=None, help="Only what it came from, or what came from it."
+    "--up/--down",
+    "upward",
+    default=None,
+    help="Show only what it came from, or only what came from it  [default: both].",
 )
-@click.option("--derived", is_flag=True, help="Only links by which one was made of the other.")
-@click.option("--depth", type=click.IntRange(1), metavar="N", help="At most so many links away.")
+@click.option(
+    "--derived",
+    is_flag=True,
+    help="Follow only links that mean 'was made from', so not tested_on, for example.",
+)
+@click.option("--depth", type=click.IntRange(1), metavar="N", help="Show at most N links away.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["tree", "list", "mermaid", "dot", "svg", "json"]),
-    help="What to print  [default: tree, or with --kind or --grade list].",
+    help="Output format  [default: tree; list with --kind or --grade].",
 )
-@click.option("--kind", type=click.Choice(["dataset", "model"]), help="List these alone.")
+@click.option(
+    "--kind", type=click.Choice(["dataset", "model"]), help="List only datasets, or only models."
+)
 @click.option(
     "--grade",
     type=click.Choice(["stated", "transcript", "countersigned"]),
-    help="List only those whose strongest path has this grade.",
+    help="List only tokens whose strongest path has this grade.",
 )
 @click.option(
     "--manifest",
     "places",
     multiple=True,
     metavar=REFERENCE,
-    help="A manifest, for names and transcripts; repeatable.",
+    help="A manifest to read names and transcripts from; may be repeated.",
 )
 @click.option(
     "--index",
     "index_place",
     type=ANY,
     envvar="ALITHIS_INDEX",
-    help="Folder of the index  [default: in the user's cache].",
+    help="Folder of the index  [default: in your cache folder].",
 )
 @reference_options(required=True)
 def lineage(
@@ -75,24 +84,30 @@ def lineage(
     index_place: Path | None,
     references: Resolver,
 ) -> None:
-    """Show what an artifact came from, and what came from it, however indirectly.
+    """Show what a dataset or model was made from, and what was made from it.
 
-    The registry's events are read into an index, which the next call continues. A manifest stands
-    for the tokens that commit to it, a FILE or HASH for the tokens that it is provably in, and
-    TOKEN#CLAIM for those with the data point that a claim is about. Each link has its grade: stated
-    by its publisher, recorded in a transcript, or countersigned; a token has the marks against it.
-    A list gives each token the lowest grade on the strongest path to it.
+    The subject is a token; a manifest, which means the tokens that commit to it; a FILE or HASH,
+    which means the tokens that provably contain it; or TOKEN#CLAIM, which means the tokens that
+    contain the data point of that claim.
+
+    Each link is shown with its evidence: stated by the publisher, recorded in a transcript, or
+    countersigned by the owner of the other token. Each token is shown with its known problems. In
+    a list, a token has the grade of its strongest path, which is the grade of that path's weakest
+    link.
+
+    The registry's events are kept in a local index, so the next call reads only new blocks.
 
     \b
     Examples:
-      alithis lineage 7 --rpc URL --registry 0x…                 # both ways
-      alithis lineage photos.alithis --down --derived            # what was made from it
-      alithis lineage photos.alithis --down --derived --kind model
-      alithis lineage cat.jpg --down --derived --kind model      # … from this very file
-      alithis lineage 7 --up --kind dataset                      # the data model 7 rests on
-      alithis lineage 7 --up --kind dataset --grade stated       # … by mere statement
-      alithis lineage 3#1 --down --kind model                    # models that claim 1 touches
+      alithis lineage 7 --rpc URL --registry 0x…              # in both directions
+      alithis lineage photos.alithis --down --derived         # what was made from it
+      alithis lineage cat.jpg --down --derived --kind model   # models made from this file
+      alithis lineage 7 --up --kind dataset                   # datasets behind model 7
+      alithis lineage 7 --up --kind dataset --grade stated    # … only stated by publishers
+      alithis lineage 3#1 --down --kind model                 # models that claim 1 affects
       alithis lineage 7 --format svg > lineage.svg
+
+    All but the first assume that ALITHIS_RPC and ALITHIS_REGISTRY are set.
     """
     from alithis.chain.index import Index
     from alithis.chain.queries import DERIVES
@@ -104,7 +119,9 @@ def lineage(
     from alithis.verify.library import Shelf
 
     if (kind or grade) and form not in (None, "list"):
-        raise click.UsageError(f"--kind and --grade go with a list, not with --format {form}")
+        raise click.UsageError(
+            f"--kind and --grade cannot be used with --format {form}. Use --format list"
+        )
     reader = references.registry
     assert reader is not None  # the options are required
     named = [open_reference(references, place).manifest for place in places]
@@ -122,7 +139,7 @@ def lineage(
     if form == "json":
         say(json.dumps(drawing.as_object(), indent=1))
     elif form == "list" or kind or grade:
-        _say_list(listing(drawing, kind, grade))
+        _say_list(listing(drawing, kind, grade), len(found.nodes) - len(found.roots))
     else:
         formats = {"tree": tree, "mermaid": mermaid, "dot": dot, "svg": svg}
         say(formats[form or "tree"](drawing))
@@ -131,7 +148,7 @@ def lineage(
 
 
 def _sync(index: Index) -> None:
-    """Read what is new on the chain; a long reading is shown."""
+    """Read new events from the chain, and show progress if it takes long."""
     spoken = time.monotonic()
 
     def report(progress: IndexStatus) -> None:
@@ -146,7 +163,7 @@ def _sync(index: Index) -> None:
 def _tokens_of(
     subject: str, index: Index, reader: Registry, references: Resolver, shelf: Shelf
 ) -> list[int]:
-    """Find the tokens that are meant."""
+    """Return the tokens that the subject means."""
     from alithis.errors import NoTokenError
     from alithis.verify.reference import Reference
     from alithis.verify.target import Target
@@ -168,7 +185,8 @@ def _tokens_of(
     unknown = sum(each.verdict == "unverifiable" for each in results)
     if not tokens:
         raise NoTokenError(
-            f"{subject}: in none of {len(results)} tokens, {unknown} of which could not be checked"
+            f"{subject}: is in none of the {len(results) - unknown} tokens that could be checked; "
+            f"{unknown} could not be checked"
         )
     _say_unknown(unknown, subject)
     return tokens
@@ -177,7 +195,7 @@ def _tokens_of(
 def _is_data_point(subject: str) -> bool:
     """Tell whether a subject is a data point's file or hash, not a reference to a manifest.
 
-    A number is a token even where a file has it for its name: ./7 is that file.
+    A number is always a token; a file that is called 7 is written ./7.
     """
     from alithis.manifest import metadata
 
@@ -194,9 +212,9 @@ def _verified(asked: Target, reader: Registry, shelf: Shelf) -> list[Result]:
 
 
 def _claimed(token: int, number: int, index: Index, reader: Registry, shelf: Shelf) -> list[int]:
-    """Find the tokens that have the data point which a claim is about, its own among them.
+    """Return the tokens that contain the data point of a claim, the claimed token included.
 
-    A keyed leaf stands for a data point in its own token alone.
+    A keyed leaf cannot be compared with leaves of other tokens, so then it is that token alone.
     """
     from alithis.verify.target import Target
     from alithis.verify.verdict import INCLUDED
@@ -216,8 +234,10 @@ def _say_unknown(unknown: int, what: str) -> None:
         say(f"alithis: {unknown} tokens could not be checked for {what}", err=True)
 
 
-def _say_list(lines: str) -> None:
+def _say_list(lines: str, others: int) -> None:
     if lines:
         say(lines)
+    elif others:
+        say(f"alithis: no match; linked tokens looked at: {others:,}", err=True)
     else:
-        say("alithis: none", err=True)
+        say("alithis: no linked tokens were found with these options", err=True)

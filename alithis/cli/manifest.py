@@ -32,38 +32,41 @@ if TYPE_CHECKING:
 
 
 def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say in words what a dataset is."""
+    """Add the options that describe a dataset."""
     options = (
         click.option("--name", help="The dataset's name  [default: SOURCE's name]."),
-        click.option("--description", help="What it is, in a sentence or two."),
+        click.option("--description", help="A description in a sentence or two."),
         click.option("--license", help="SPDX licence expression or URL."),
         click.option("--creator", "creators", multiple=True, help="An author; may be repeated."),
         click.option("--url", help="Its home page."),
         click.option("--data-version", "version", help="The dataset's version."),
         click.option("--citation", help="How to cite it."),
         click.option(
-            "--image", help="URI of a picture for wallets  [default: a pattern of the root]."
+            "--image",
+            help="URI of a picture that wallets show  [default: a pattern made from the root].",
         ),
         click.option(
             "--rai",
             multiple=True,
             metavar="TERM=TEXT",
-            help="A statement of Croissant RAI, such as dataCollection=…; may be repeated.",
+            help="A Croissant RAI statement, such as dataCollection=…; may be repeated.",
         ),
         click.option(
             "--data-mining",
             type=click.Choice(list(DATA_MINING)),
             metavar="WHAT",
-            help=f"What its owner lets others mine: {', '.join(DATA_MINING)}.",
+            help=f"Whether the data may be mined: {', '.join(DATA_MINING)}.",
         ),
         click.option(
-            "--data-mining-policy", metavar="URL", help="The policy with the conditions for that."
+            "--data-mining-policy",
+            metavar="URL",
+            help="URL of the policy with the conditions for data mining.",
         ),
         click.option(
             "--metadata-from",
             type=EXISTING,
             metavar="FILE",
-            help="A Croissant file whose words are kept; the options above override it.",
+            help="A Croissant file to take descriptions from; the options above override it.",
         ),
     )
     for option in reversed(options):
@@ -78,24 +81,26 @@ def _description_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @source_options
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Number of processes  [default: one for each processor].",
 )
 @_description_options
 @click.option(
     "--key-file",
     type=ANY,
     metavar="FILE",
-    help="Make keyed leaves with the key in FILE; a new key, if there is no such file.",
+    help="Make keyed leaves with the key in FILE. If there is no such file, a new key is made.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Who digests and sorts: this machine, or Ray's workers (RAY_ADDRESS names the cluster).",
+    help="Hash on this machine, or on a Ray cluster (named by RAY_ADDRESS).",
 )
-@click.option("--force", is_flag=True, help="Replace a manifest that exists.")
-@click.option("--restart", is_flag=True, help="Do not go on where a run was broken off.")
+@click.option("--force", is_flag=True, help="Replace an existing manifest.")
+@click.option("--restart", is_flag=True, help="Start again instead of resuming an interrupted run.")
 @json_option
 def manifest(
     source: Path | str,
@@ -108,38 +113,38 @@ def manifest(
     as_json: bool,
     **others: Any,
 ) -> None:
-    """Hash a dataset data point by data point, and write its manifest.
+    """Fingerprint every data point of a dataset, and write the list as a manifest.
 
-    SOURCE is a folder or file on this machine, or the URL of one (https, s3, hf, gs, …):
-    files, tar, zip, WebDataset, Parquet, Arrow, JSON Lines, CSV, text, NumPy, IDX, a dataset
-    saved by Hugging Face's library, or the first Alithis' JSON list of digests. A data point
-    is a file, a row or a line, by default. A folder of shards is read shard by shard.
+    SOURCE is a folder, a file, or the URL of one (https, s3, hf, gs, …): files, tar, zip,
+    WebDataset, Parquet, Arrow, JSON Lines, CSV, text, NumPy, IDX, a dataset saved by Hugging
+    Face's library, or a JSON list of digests from the first version of Alithis. By default, a data
+    point is a file, a row or a line. A folder of shards is read shard by shard.
 
-    A run that is broken off leaves what it has done in a folder beside OUT; the same command goes
-    on from there. With --engine ray there is no such folder, and SOURCE must be where all workers
-    reach it; the manifest is the same, byte for byte.
+    An interrupted run keeps its work in a folder beside OUT, and the same command resumes it. With
+    --engine ray nothing is kept, and SOURCE must be readable from all workers; the manifest is
+    identical, byte for byte.
 
-    With --key-file what is published tells nothing of a data point, unless its publisher shows
-    it: for private data, and for data that can be guessed (docs/privacy.md).
+    With --key-file the published manifest reveals nothing about a data point until the publisher
+    opens it. Use it for private data, and for data that others could guess (docs/privacy.md).
 
     \b
     Examples:
       alithis manifest photos/ -o photos.alithis --label-from-folder
       alithis manifest scans/ --form pixels --mode L
-      alithis manifest photos.tar.gz                       a file in it, a data point
-      alithis manifest shards/ --per sample --label cls    WebDataset
-      alithis manifest shards/ --column jpg                of each sample the .jpg
-      alithis manifest data.parquet                        rows, as records
+      alithis manifest photos.tar.gz                       each file in it
+      alithis manifest shards/ --per sample --label cls    each sample (WebDataset)
+      alithis manifest shards/ --column jpg                each sample's .jpg
+      alithis manifest data.parquet                        each row
       alithis manifest data.parquet --column image --label label
       alithis manifest s3://bucket/data/ --type parquet --columns id --columns text
       alithis manifest s3://bucket/shards/ --engine ray
       alithis manifest corpus.jsonl.gz --column text --keep source
       alithis manifest table.csv --split subset
-      alithis manifest corpus.txt                          lines
+      alithis manifest corpus.txt                          each line
       alithis manifest images.npz --column x --label y
       alithis manifest train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
-      alithis manifest saved/ --column image               of Hugging Face's library
-      alithis manifest https://example.org/list.json       the first Alithis' list
+      alithis manifest saved/ --column image               saved by Hugging Face's library
+      alithis manifest https://example.org/list.json       a list of digests
       alithis manifest patients/ --key-file ~/keys/patients.key
       alithis manifest art/ --license CC-BY-4.0 --data-mining prohibited-training
       alithis manifest art/ --metadata-from croissant.json --rai dataBiases="Mostly oil on canvas"
@@ -159,16 +164,18 @@ def manifest(
         and target.resolve().is_relative_to(source.resolve())
     ):
         raise click.UsageError(
-            f"{target} lies inside {source}, and would become part of it: -o names another place"
+            f"{target} is inside {source} and would become part of it. Name another place with -o"
         )
     if engine == "ray" and (key_file or restart):
         raise click.UsageError(
-            "--engine ray goes without --key-file, since the key must not leave this machine, and "
-            "without --restart, since it begins anew always"
+            "--engine ray cannot be used with --key-file, because the key must not leave this "
+            "machine, or with --restart, because it always starts again"
         )
     refuse_standard_output(out, "a folder")
     check_target(target, replace=force)
-    _description({"name": _stem(source)}, **others)  # says what is wrong before anything is read
+    _description(
+        {"name": _stem(source)}, **others
+    )  # so that errors in it are reported before the data is read
     key = _publishers_key(key_file, source, target) if key_file else None
     start = time.perf_counter()
     with ExitStack() as stack:
@@ -210,7 +217,7 @@ def manifest(
 def _description(
     source: Mapping[str, str], metadata_from: Path | None, rai: Iterable[str], **words: Any
 ) -> Description:
-    """Read what the options say of a dataset; ``source`` is what the source says of itself."""
+    """Return the description from the options, from --metadata-from, and from the source itself."""
     from alithis.manifest import metadata, vocabulary
 
     base = {}
@@ -228,15 +235,15 @@ def _description(
 
 
 def _publishers_key(key_file: Path, source: Path | str, target: Path) -> PublisherKey:
-    """Read or make the key, at a place where it is neither hashed nor published."""
+    """Read or make the key, and refuse a place where it would be hashed or published."""
     from alithis.forms.keyed import obtain_key
 
     for folder in (source, target) if isinstance(source, Path) else (target,):
         if key_file.resolve().is_relative_to(folder.resolve()):
-            raise click.UsageError(f"{key_file} lies inside {folder}: keep the key elsewhere")
+            raise click.UsageError(f"{key_file} is inside {folder}. Keep the key in another folder")
     key, made = obtain_key(key_file)
     if made:
-        say(f"{key_file}: made a new key; keep a copy, as nothing can replace it", err=True)
+        say(f"{key_file}: made a new key. Keep a copy: a lost key cannot be replaced", err=True)
     return key
 
 

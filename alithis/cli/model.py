@@ -1,4 +1,4 @@
-"""``alithis model``: hash a model, and write down what it was made with and from."""
+"""``alithis model``: hash a model, and state what it was made with and from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from alithis.training.model import ModelFacts
     from alithis.verify.reference import Resolver
 
-_MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
+_MAX_JSON = 256 * 1024  # bytes; more does not fit into the metadata
 
 
 @click.command()
@@ -35,7 +35,7 @@ _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
     "-o", "--out", type=ANY, help="The manifest to write  [default: the first WEIGHTS + .alithis]."
 )
 @click.option("--name", help="The model's name  [default: the first WEIGHTS' name].")
-@click.option("--description", default="", help="What it is, in a sentence or two.")
+@click.option("--description", default="", help="A description in a sentence or two.")
 @click.option("--license", help="SPDX licence expression or URL.")
 @click.option("--creator", "creators", multiple=True, help="An author; may be repeated.")
 @click.option("--url", help="Its home page.")
@@ -47,21 +47,31 @@ _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
     "inputs",
     multiple=True,
     metavar=f"RELATION={REFERENCE}",
-    help="What it was made from, such as trained_on=train.alithis or fine_tuned_from=7; "
-    "may be repeated.",
+    help="A dataset or model that it was made from, such as trained_on=train.alithis or "
+    "fine_tuned_from=7; may be repeated.",
 )
-@click.option("--run", type=EXISTING, metavar="FILE", help="The record of a Run (.run.json).")
+@click.option(
+    "--run", type=EXISTING, metavar="FILE", help="The record of an alithis.Run (.run.json)."
+)
 @click.option(
     "--params", type=EXISTING, metavar="FILE", help="Hyperparameters: a file with a JSON object."
 )
 @click.option(
-    "--param", "some_params", multiple=True, metavar="KEY=VALUE", help="One; may be repeated."
+    "--param",
+    "some_params",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A single hyperparameter; may be repeated.",
 )
 @click.option(
     "--metrics", type=EXISTING, metavar="FILE", help="Metrics: a file with a JSON object."
 )
 @click.option(
-    "--metric", "some_metrics", multiple=True, metavar="KEY=VALUE", help="One; may be repeated."
+    "--metric",
+    "some_metrics",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A single metric; may be repeated.",
 )
 @click.option(
     "--made-with",
@@ -73,9 +83,11 @@ _MAX_JSON = 256 * 1024  # bytes; more does not fit the metadata
 @click.option("--code", metavar="URL@COMMIT", help="The code that trained it.")
 @click.option("--hardware", help="What it was trained on.")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="Processes  [default: one a processor]."
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Number of processes  [default: one for each processor].",
 )
-@click.option("--force", is_flag=True, help="Replace a manifest that exists.")
+@click.option("--force", is_flag=True, help="Replace an existing manifest.")
 @reference_options()
 @json_option
 def model(
@@ -88,11 +100,12 @@ def model(
     as_json: bool,
     **stated: Any,
 ) -> None:
-    """Hash a model's files, and write its manifest.
+    """Fingerprint a model's files, and write them and its origin as a manifest.
 
-    WEIGHTS are files, or a folder with all of a model's files (a Hugging Face repository).
-    A safetensors file is hashed tensor by tensor too, so that `alithis overlap` names the tensors
-    that two models share; any other file beyond 64 MiB in pieces. Nothing is unpickled.
+    WEIGHTS are files, or a folder with all files of a model (such as a Hugging Face repository).
+    Safetensors files are also hashed tensor by tensor, so that `alithis overlap` can name the
+    tensors that two models share. Other files over 64 MiB are hashed in pieces. No file is
+    unpickled, so a model cannot run code.
 
     \b
     Examples:
@@ -100,7 +113,7 @@ def model(
       alithis model tuned/ --name tuned --license Apache-2.0 --params params.json
       alithis model tuned.safetensors --input fine_tuned_from=base.alithis --metric accuracy=0.92
       alithis model digits.pt --run digits.alithis.run.json --task image-classification
-      alithis overlap base.alithis tuned.alithis --list       the tensors they share
+      alithis overlap base.alithis tuned.alithis --list    which tensors they share
     """
     from alithis.cli import terminal
     from alithis.manifest.folder import check_target
@@ -150,12 +163,12 @@ def _facts(
     task: str,
     intended_use: str,
 ) -> ModelFacts:
-    """Gather what is said of a model; what is said apart overrides the record of a run."""
+    """Return what is stated about a model. Options override the record of a run."""
     from alithis.training.model import ModelFacts
 
     recorded = _object(run)
     if run is not None and "complete" not in recorded:
-        raise click.UsageError(f"--run {run}: is no record of a Run (.run.json)")
+        raise click.UsageError(f"--run {run}: is not the record of a Run (.run.json)")
     return ModelFacts.of_record(
         recorded,
         str(run),
@@ -178,7 +191,7 @@ def _object(path: Path | None) -> dict[str, Any]:
 
 
 def _pairs(option: str, texts: Sequence[str], *, text: bool = False) -> dict[str, Any]:
-    """Read KEY=VALUE; a value is JSON, or else text."""
+    """Read KEY=VALUE. A value that is not JSON is a text."""
     found = dict[str, Any]()
     for each in texts:
         key, equals, value = each.partition("=")
@@ -202,12 +215,14 @@ def _code(text: str) -> dict[str, Any]:
     if not (repository and at and commit):
         raise click.UsageError(f"--code {text}: write URL@COMMIT")
     if (shown := public_url(repository)) is None:
-        raise click.UsageError("--code: the URL may hold a password, which would be published")
+        raise click.UsageError(
+            "--code: the URL may hold a password, which would be published. Remove it"
+        )
     return {"repository": shown, "commit": commit}
 
 
 def _input(references: Resolver, text: str) -> Input:
-    """Open what RELATION=REFERENCE names, for its name and metadata digest."""
+    """Open the manifest that RELATION=REFERENCE names, for its name and metadata digest."""
     from alithis.errors import FormatError
     from alithis.manifest.transcript import RELATIONS, Input
 

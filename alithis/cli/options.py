@@ -1,4 +1,4 @@
-"""What the commands share: how they fail, what they print, options that several have."""
+"""Shared by the commands: errors, output, and common options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXISTING = click.Path(exists=True, path_type=Path)
 ANY = click.Path(path_type=Path)
 STANDARD_OUTPUT = Path("-")
 REFERENCE = "TOKEN|DIR|URL|CID"
-"""How help texts name a manifest; ``Reference.parse`` reads it."""
+"""How help texts name a reference to a manifest; ``Reference.parse`` reads one."""
 CHAIN = click.IntRange(min=0)
 TOKEN = click.IntRange(min=1)
 
@@ -47,7 +47,7 @@ store_option = click.option(
     type=ANY,
     envvar="ALITHIS_STORE",
     metavar="FOLDER",
-    help="The local store  [default: ALITHIS_STORE, or a folder of the user's data directory].",
+    help="The local store  [default: ALITHIS_STORE, or a folder in your data directory].",
 )
 gateway_option = click.option(
     "--gateway",
@@ -55,8 +55,8 @@ gateway_option = click.option(
     multiple=True,
     envvar="ALITHIS_GATEWAYS",
     metavar="URL",
-    help="An IPFS gateway, for what is not in the store; repeatable; none asks nobody  "
-    "[default: ALITHIS_GATEWAYS, or a local node, ipfs.io and dweb.link].",
+    help="An IPFS gateway to ask for manifests that are not in the store; may be repeated; 'none' "
+    "asks no gateway  [default: ALITHIS_GATEWAYS, or a local node, ipfs.io and dweb.link].",
 )
 
 
@@ -68,17 +68,20 @@ def chain_options(*, required: bool = False) -> Callable[[_Command], _Command]:
             envvar="ALITHIS_RPC",
             metavar="URL",
             required=required,
-            help="The chain  [or ALITHIS_RPC].",
+            help="The URL of a node of the chain (JSON-RPC)  [default: ALITHIS_RPC].",
         ),
         click.option(
             "--registry",
             envvar="ALITHIS_REGISTRY",
             metavar="ADDRESS",
             required=required,
-            help="The registry on the chain  [or ALITHIS_REGISTRY].",
+            help="The registry's address on the chain  [default: ALITHIS_REGISTRY].",
         ),
         click.option(
-            "--chain", type=CHAIN, metavar="ID", help="Chain id that the endpoint must serve."
+            "--chain",
+            type=CHAIN,
+            metavar="ID",
+            help="Fail unless the node is on the chain with this id.",
         ),
     )
 
@@ -91,12 +94,12 @@ def chain_options(*, required: bool = False) -> Callable[[_Command], _Command]:
 
 
 def reference_options(*, required: bool = False) -> Callable[[_Command], _Command]:
-    """Add the options by which references are looked up; the command gets ``references``.
+    """Add the options for looking up references; the command receives ``references``.
 
-    They are --rpc, --registry and --chain for tokens, --store and --gateway for what is on IPFS.
+    They are --rpc, --registry and --chain for tokens, and --store and --gateway for IPFS.
 
     Args:
-        required: whether the command needs a registry, whatever it is asked about.
+        required: whether the command always needs a registry.
     """
 
     def added(command: _Command) -> _Command:
@@ -111,7 +114,7 @@ def reference_options(*, required: bool = False) -> Callable[[_Command], _Comman
             **others: Any,
         ) -> Any:
             if not (rpc and registry) and any(map(was_typed, ("rpc", "registry", "chain"))):
-                raise click.UsageError("--rpc and --registry go together, and --chain with them")
+                raise click.UsageError("--rpc and --registry go together; --chain needs both")
             found = resolver(rpc, registry, chain, store_folder, gateways)
             return command(*args, references=found, **others)
 
@@ -128,7 +131,7 @@ def resolver(
     store_folder: Path | None,
     gateways: tuple[str, ...],
 ) -> Resolver:
-    """Return what opens references as the options say; nothing is contacted yet."""
+    """Return the resolver that the options describe. It contacts nothing yet."""
     from alithis.storage.fallback import FallbackGateways
     from alithis.storage.store import Store
     from alithis.verify.reference import Resolver
@@ -147,7 +150,7 @@ def resolver(
 
 
 def open_reference(references: Resolver, text: str) -> Artifact:
-    """Open the manifest that a reference names, and say what is noted of it."""
+    """Open the manifest that a reference names, and print its notes."""
     from alithis.verify.reference import Reference
 
     found = references.open(Reference.parse(text))
@@ -162,16 +165,16 @@ def say_notes(notes: Iterable[str]) -> None:
 
 
 class Commands(click.Group):
-    """A group whose failures are one line and exit status 2: click's own 1 would say absent."""
+    """A group whose errors are one line and exit status 2; click's status 1 would mean "absent"."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; raise `Failure` for what it could not do."""
+        """Run a command; raise `Failure` for expected errors."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             path = (error.ctx or ctx).command_path
             message = error.format_message().rstrip(".")
-            raise Failure(f"{message}; {path} --help shows how") from error
+            raise Failure(f"{message}. See {path} --help") from error
         except AlithisError as error:
             raise Failure(str(error)) from error
         except KeyboardInterrupt as error:
@@ -182,32 +185,32 @@ class Commands(click.Group):
 
 
 class Failure(click.ClickException):
-    """What is wrong, in one line."""
+    """An error in one line."""
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
-        """Make it fit for a terminal."""
+        """Make the message safe for a terminal."""
         super().__init__(printable(message.replace("\n", " ")))
         self.exit_code = exit_code
 
 
 def drop_output() -> None:
-    """Let go of the output that nobody reads, which Python would try to flush at its end."""
+    """Discard output whose reader is gone; Python would try to flush it at exit and fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text that may hold what others wrote."""
+    """Print text that may contain untrusted text."""
     click.echo(printable(text), err=err)
 
 
 def was_typed(parameter: str) -> bool:
-    """Tell whether the command line gives this parameter, and not its default or the shell."""
+    """Tell whether a parameter is on the command line, not a default or an environment variable."""
     source = click.get_current_context().get_parameter_source(parameter)
     return source is click.core.ParameterSource.COMMANDLINE
 
 
 def index_folder() -> Path:
-    """Return the folder of indexes where none is named."""
+    """Return the default folder of indexes."""
     import platformdirs
 
     return platformdirs.user_cache_path("alithis") / "index"
@@ -216,7 +219,7 @@ def index_folder() -> Path:
 def say_built(
     built: Manifest, target: Path, skipped: Skips, lines: Iterable[str], *, as_json: bool
 ) -> None:
-    """Print what was built: a command's own lines before what tokens commit to; or JSON."""
+    """Print a new manifest: a command's own lines, then what a token commits to; or JSON."""
     from alithis.ipfs.cid import Cid
 
     data = built.metadata
@@ -241,32 +244,32 @@ def say_built(
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
-    """Read a file whose words go into metadata.json.
+    """Read a file whose contents go into metadata.json.
 
     Raises:
-        click.UsageError: it has more bytes than that.
+        click.UsageError: the file is larger than ``limit`` bytes.
     """
     from alithis.manifest.reader import FileReader
 
     data = FileReader(path).read(0, limit + 1)
     if len(data) > limit:
-        raise click.UsageError(f"{path}: more than {limit} bytes, which metadata may not have")
+        raise click.UsageError(f"{path}: is larger than {limit} bytes, the limit for metadata")
     return data
 
 
 def refuse_standard_output(out: Path | None, what: str) -> None:
-    """Refuse ``-o -`` where what is written cannot be printed."""
+    """Refuse ``-o -`` for output that cannot be printed."""
     if out == STANDARD_OUTPUT:
         raise click.UsageError(
-            f"-o -: {what} cannot be printed; give a name (./- for one called -)"
+            f"-o -: {what} cannot be printed. Give a name (./- if it is called -)"
         )
 
 
 def write_output(out: Path | None, parts: Iterable[bytes]) -> bool:
-    """Print the parts, or write them to a file that appears whole or not at all.
+    """Print the parts, or write them to a file atomically.
 
     Returns:
-        Whether a file was written: not where none is named, or ``-``.
+        Whether a file was written; False if ``out`` is None or ``-``.
     """
     from alithis.base.files import atomic_file, write_errors
 
@@ -281,7 +284,7 @@ def write_output(out: Path | None, parts: Iterable[bytes]) -> bool:
 
 
 def read_key(path: Path | None) -> PublisherKey | None:
-    """Read the publisher's key where a file with it is named."""
+    """Read the publisher's key, if a file is named."""
     from alithis.forms import keyed
 
     return None if path is None else keyed.read_key(path)

@@ -37,14 +37,16 @@ def overlap(
     references: Resolver,
     as_json: bool,
 ) -> None:
-    """Count the data points that two manifests share, exactly.
+    """Count the data points that two datasets or models share, exactly.
 
-    A and B are manifests, of datasets or of models: a folder, an http, https or s3 URL, ipfs://CID,
-    or a token, which takes --rpc and --registry. Their data points must have the same canonical
-    form and, where leaves are keyed, the same publisher's key. --list names the data points where
-    the manifest is a folder.
+    A and B are manifests: a folder, an http, https or s3 URL, ipfs://CID, or a token, which
+    requires --rpc and --registry. They can be compared if their data points have the same
+    canonical form and, for keyed leaves, the same publisher's key. Only equal data points are
+    counted: a copy that was cropped, for example, is another data point. --list gives their paths
+    for a manifest that is a folder.
 
-    Exit status: 0 done, 1 more than --fail-over allows, 2 could not compare.
+    Exit status: 0 if they were compared, 1 if they share more than --fail-over allows, 2 if they
+    could not be compared.
 
     \b
     Examples:
@@ -85,7 +87,7 @@ def _side(side: Side) -> dict[str, Any]:
 def _named(
     found: Iterable[bytes], sides: Sequence[Side]
 ) -> Iterator[tuple[bytes, list[str], list[str]]]:
-    """Give shared data points as they are found: there may be more than memory holds."""
+    """Yield shared data points as they are found: there may be more than fit into memory."""
     for leaves in found:
         each = [leaves[at : at + 32] for at in range(0, len(leaves), 32)]
         left, right = (side.paths_of(each) for side in sides)
@@ -96,13 +98,13 @@ def _list_lines(found: Iterable[bytes], sides: Sequence[Side]) -> int:
     count = 0
     for leaf, left, right in _named(found, sides):
         names = (", ".join(paths).replace("\n", "\\n") or "-" for paths in (left, right))
-        say("  ".join((leaf.hex(), *names)))  # a line each, whatever the paths hold
+        say("  ".join((leaf.hex(), *names)))  # one line each, even if a path contains a line break
         count += 1
     return count
 
 
 def _list_json(found: Iterable[bytes], sides: Sequence[Side]) -> int:
-    """Print the first member of a JSON object, which the caller goes on with."""
+    """Print the first member of a JSON object; the caller prints the rest."""
     count = 0
     click.echo('{"data_points": [', nl=False)
     for leaf, left, right in _named(found, sides):

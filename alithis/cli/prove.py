@@ -1,4 +1,4 @@
-"""``alithis prove``: write a proof file."""
+"""``alithis prove``: write a proof that a data point is in a manifest, or absent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from alithis.cli.options import (
 )
 @key_option
 @chain_options()
-@click.option("--token", type=TOKEN, metavar="ID", help="Token that the proof is to name.")
+@click.option("--token", type=TOKEN, metavar="ID", help="The token that the proof names.")
 @store_option
 @gateway_option
 def prove(
@@ -46,15 +46,15 @@ def prove(
     store_folder: Path | None,
     gateways: tuple[str, ...],
 ) -> None:
-    """Write a proof that a data point is in a manifest, or absent.
+    """Write a proof that a data point is in a manifest, or that it is absent.
 
-    FILE is brought into the manifest's canonical form; HASH is the SHA-256 of that form. A
-    manifest at a URL or on IPFS is read by HTTP range. A token takes --rpc and --registry, and
-    the proof names it; a proof from any other manifest names the --token, --registry and --chain
-    that are given.
+    FILE is converted to the manifest's canonical form; HASH is the SHA-256 of that form. Of a
+    manifest at a URL or on IPFS, only the needed parts are read. A token requires --rpc and
+    --registry, and the proof names it. A proof from any other manifest names the --token,
+    --registry and --chain that you give.
 
-    With --key-file, the proof holds the item key of this one data point, by which others can
-    check its keyed leaf; it reveals nothing about the other leaves.
+    With --key-file, the proof contains the item key of this data point, so that others can check
+    its keyed leaf. It reveals nothing about other leaves.
 
     \b
     Examples:
@@ -77,7 +77,7 @@ def prove(
     opened = artifact.manifest
     asked = Target.parse(target, key=read_key(key_file))
     if asked.proof is not None:
-        raise click.UsageError(f"{target} is a proof file already; alithis verify checks it")
+        raise click.UsageError(f"{target} is already a proof file. `alithis verify` checks it")
     found = opened.prove(asked.leaf(opened.metadata))
     say_notes(opened.notes)
     if isinstance(found, proof.Inclusion):
@@ -88,10 +88,13 @@ def prove(
         named = registry if was_typed("registry") else None
         subject = proof.Subject(None, opened.metadata.digest, chain, named, token)
     data = proof.dump(found, replace(subject, name=opened.metadata.name))
-    proof.load(data)  # what --registry brings in must be readable again
+    proof.load(data)  # refuses a --registry or --chain that a proof file cannot contain
     if not write_output(out, [data]):
         return
     word = "inclusion" if isinstance(found, proof.Inclusion) else "absence"
     say(f"{out}: proof of {word}, leaf {found.leaf.hex()}")
     if word == "absence" and opened.metadata.scheme == "keyed":
-        say("note: only the publisher's key shows that this is the data point's leaf", err=True)
+        say(
+            "note: only the publisher's key can show whose leaf this is",
+            err=True,
+        )

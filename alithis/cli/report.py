@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alithis.manifest.reader import Manifest
-    from alithis.reports.gather import Report
+    from alithis.reports.report import Report
     from alithis.verify.reference import Resolver
 
 Form = Literal["markdown", "html", "json"]
@@ -42,22 +42,20 @@ _ENDINGS: dict[str, Form] = {
     "--format",
     "form",
     type=click.Choice(["markdown", "html", "json"]),
-    help="How to write it  [default: by the ending of --out: .md, .html, .json; or markdown].",
+    help="Output format  [default: by the ending of --out (.md, .html, .json), or markdown].",
 )
-@click.option(
-    "-o", "--out", type=ANY, help="The file to write; - is standard output  [default: -]."
-)
+@click.option("-o", "--out", type=ANY, help="The file to write; - prints it  [default: -].")
 @click.option(
     "--template",
     type=click.Choice(["eu-training-summary"]),
-    help="In the sections of the European Commission's summary of training content.",
+    help="Draft the European Commission's public summary of training content instead.",
 )
 @click.option(
     "--manifest",
     "places",
     multiple=True,
     metavar=REFERENCE,
-    help="The manifest of something the model was made from; repeatable.",
+    help="The manifest of a dataset or model that this model was made from; may be repeated.",
 )
 @reference_options()
 def report(
@@ -70,13 +68,14 @@ def report(
 ) -> None:
     """Report what a model was made from, known problems, and what is not known.
 
-    The report shows the training data, with sizes, licences and whether it may be mined; how
-    much of each dataset was fed; which test data was also trained on, counted where both
-    manifests are available; the parent models; known problems; the evidence for each link; and
-    what is not known.
+    The report shows the training data with sizes, licences and data-mining statements; how much
+    of each dataset was used in training, as its publisher recorded it; test data that was also
+    trained on, counted where both manifests are available; parent models; known problems; the
+    evidence for each link; and what is not known.
 
-    Without --rpc and --registry it is based on MANIFEST alone. Other manifests are looked for at
-    --manifest, in the local store, and through the gateways.
+    With --rpc and --registry, links and publishers come from the chain. Without them, the report
+    uses only what publishers state in manifests. Manifests of datasets and parent models are
+    looked for in --manifest, the local store, and IPFS gateways.
 
     \b
     Examples:
@@ -99,7 +98,7 @@ def report(
 
 
 def subject_of(references: Resolver, text: str) -> int | Manifest:
-    """Return what a report is about: a token's number, or a manifest."""
+    """Return the subject of a report: a token's number or a manifest."""
     from alithis.verify.reference import Reference
 
     reference = Reference.parse(text)
@@ -109,14 +108,14 @@ def subject_of(references: Resolver, text: str) -> int | Manifest:
 
 
 def _opened(references: Resolver, places: tuple[str, ...]) -> Iterator[Manifest]:
-    """Open manifests. One that cannot be opened is reported, and the others are still used."""
+    """Open manifests. Print an error for one that cannot be opened, and use the others."""
     from alithis.errors import AlithisError
     from alithis.verify.reference import Reference
 
     for place in places:
         reference = Reference.parse(place)
         if reference.kind == "token":
-            references.record(reference)  # a mistyped token, or none of any registry, is an error
+            references.record(reference)  # raises for a token that the registry does not have
         try:
             yield open_reference(references, place).manifest
         except AlithisError as error:
@@ -124,7 +123,7 @@ def _opened(references: Resolver, places: tuple[str, ...]) -> Iterator[Manifest]
 
 
 def _form_of(out: Path | None) -> Form:
-    """Choose the format by a file's ending. Without one it is Markdown."""
+    """Choose the format by a file's ending; Markdown if it has none."""
     _, dot, ending = out.name.lower().rpartition(".") if out else ("", "", "")
     if not dot:
         return "markdown"
@@ -138,7 +137,7 @@ def _form_of(out: Path | None) -> Form:
 
 def _written(found: Report, form: Form, template: str | None) -> str:
     from alithis.reports import eu_summary, model_report
-    from alithis.reports.gather import as_object
+    from alithis.reports.as_json import as_object
 
     if form == "json":
         value = eu_summary.as_object(found) if template else as_object(found)

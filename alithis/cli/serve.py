@@ -1,4 +1,4 @@
-"""``alithis serve``: the verification page, the local store as its gateway, and the read API."""
+"""``alithis serve``: serve the verification page, the local store as a gateway, and a read API."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from alithis.cli.options import ANY, chain_options, index_folder, say, store_opt
 @click.option(
     "--page-rpc",
     metavar="URL",
-    help="The chain as readers' browsers reach it, which everybody sees  [default: --rpc].",
+    help="The node's URL for visitors' browsers; it is public  [default: --rpc].",
 )
-@click.option("--name", metavar="TEXT", help="What the page calls the chain.")
+@click.option("--name", metavar="TEXT", help="The chain's name on the page.")
 @click.option(
-    "--gateway", "gateways", multiple=True, metavar="URL", help="A further gateway; repeatable."
+    "--gateway",
+    "gateways",
+    multiple=True,
+    metavar="URL",
+    help="Another IPFS gateway for the page to use; may be repeated.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -36,7 +40,7 @@ from alithis.cli.options import ANY, chain_options, index_folder, say, store_opt
     "proxies",
     multiple=True,
     metavar="NETWORK",
-    help="A proxy in front, whose X-Forwarded-For is believed; repeatable  [default: none].",
+    help="A proxy whose X-Forwarded-For header is trusted; may be repeated  [default: none].",
 )
 @click.option(
     "--rate",
@@ -44,7 +48,7 @@ from alithis.cli.options import ANY, chain_options, index_folder, say, store_opt
     default=120,
     show_default=True,
     metavar="N",
-    help="Requests to the API a minute, for each client; 0 for any number.",
+    help="API requests per minute and client; 0 means no limit.",
 )
 @click.option(
     "--log",
@@ -55,7 +59,7 @@ from alithis.cli.options import ANY, chain_options, index_folder, say, store_opt
     help="What to log, as JSON on standard error.",
 )
 @click.option(
-    "--log-paths", is_flag=True, help="Log what was asked about, too: who asks is private."
+    "--log-paths", is_flag=True, help="Also log what was asked for, which is private information."
 )
 @click.option("--open/--no-open", "opens", default=False, help="Open the page in a browser.")
 @click.option(
@@ -63,7 +67,7 @@ from alithis.cli.options import ANY, chain_options, index_folder, say, store_opt
     "index_place",
     type=ANY,
     envvar="ALITHIS_INDEX",
-    help="Folder of the index  [default: in the user's cache].",
+    help="Folder of the index  [default: in your cache folder].",
 )
 @store_option
 def serve(
@@ -83,12 +87,12 @@ def serve(
     index_place: Path | None,
     store_folder: Path | None,
 ) -> None:
-    """Serve the verification page, a gateway and a read API, until Ctrl-C.
+    """Serve the verification page, an IPFS gateway and a read API, until Ctrl-C.
 
-    The page asks the chain itself, from the reader's browser, and checks there what the gateway
-    gives: all of the local store is served, by CID. The API (/api/openapi.json describes it)
-    answers out of an index of the chain, which is kept up to date meanwhile. What is asked for is
-    not logged.
+    The page runs in the visitor's browser: it reads the chain there, and checks there what the
+    gateway returns. The gateway serves everything in the local store. The API (described by
+    /api/openapi.json) answers from an index of the chain, which is kept up to date. What visitors
+    ask for is not logged, except with --log-paths.
 
     \b
     Examples:
@@ -113,13 +117,13 @@ def serve(
         name or f"Chain {found.chain_id}", found.chain_id, page_rpc or rpc, found.address, gateways
     )
     folder = index_place or index_folder()
-    Index.in_folder(folder, found).close()  # what is wrong with it is said now
+    Index.in_folder(folder, found).close()  # reports a problem with the index before serving
     app = app_module.application(
         found, lambda: Index.in_folder(folder, found), Store(store_folder), shown, page
     )
     listener = app_module.listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-    say(f"{url}  (Ctrl-C ends it)")
+    say(f"{url}  (Ctrl-C stops it)")
     if opens and _has_browser():
         webbrowser.open(url)
     app_module.serve(
@@ -128,7 +132,7 @@ def serve(
 
 
 def _has_browser() -> bool:
-    """Tell whether there is a screen: without one a browser of text would take the terminal."""
+    """Tell whether there is a screen. Without one, a text browser would take over the terminal."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

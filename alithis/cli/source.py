@@ -1,4 +1,4 @@
-"""How commands read a source: its options."""
+"""The options for reading a source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alithis.forms.form import Form
     from alithis.readers import Source
 
-KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
+KINDS = (  # equal to readers.KINDS, which is slow to import; a test compares them
     "folder",
     "archive",
     "webdataset",
@@ -32,61 +32,64 @@ KINDS = (  # readers.KINDS; a test holds them equal, and --help needs no reader
 
 
 class SourceType(click.Path):
-    """A path that exists, or a URL."""
+    """An existing path, or a URL."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the URL as it is, or the path."""
+        """Return a URL unchanged, or a path."""
         if isinstance(value, str) and "://" in value and not value.startswith("file://"):
             return value
         return super().convert(str(value).removeprefix("file://"), param, ctx)
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how a source is read."""
+    """Add the options for reading a source."""
     options = (
         click.option(
             "--type",
             "kind",
             type=click.Choice(KINDS),
-            help="What SOURCE is  [default: told by its content and its ending].",
+            help="The type of SOURCE  [default: detected by content and ending].",
         ),
         click.option(
             "--form",
             type=click.Choice(["bytes", "pixels", "text", "record"]),
-            help="Canonical form  [default: bytes; of a column of strings text, of rows record].",
+            help="Canonical form  [default: bytes; text for a column of strings; record for rows].",
         ),
         click.option(
             "--mode",
             type=click.Choice(["L", "RGB", "RGBA"]),
-            help="With --form pixels: the colour mode  [default: RGB].",
+            help="Colour mode for --form pixels  [default: RGB].",
         ),
         click.option(
-            "--column", metavar="COL", help="A data point is a value of this column, not a row."
+            "--column", metavar="COL", help="Hash the values of this column instead of whole rows."
         ),
         click.option(
             "--columns",
             metavar="COL",
             multiple=True,
-            help="Of a row take this column; may be repeated.",
+            help="Hash only this column of a row; may be repeated.",
         ),
         click.option(
             "--per",
             type=click.Choice(["member", "sample"]),
-            help="In archives a data point is a file, or the files of one key (WebDataset).",
+            help="In archives, hash each file (member) or each WebDataset sample.",
         ),
         click.option("--label", metavar="COL", help="The column with the labels."),
-        click.option("--split", metavar="COL", help="The column that tells train from test."),
         click.option(
-            "--keep", metavar="COL", multiple=True, help="Carry this column; may be repeated."
+            "--split", metavar="COL", help="The column that names the split, such as train or test."
         ),
         click.option(
-            "--labels", type=EXISTING, help="For IDX or .npy: the file with their labels."
+            "--keep",
+            metavar="COL",
+            multiple=True,
+            help="Copy this column into the manifest; may be repeated.",
+        ),
+        click.option("--labels", type=EXISTING, help="The file with the labels, for IDX or .npy."),
+        click.option(
+            "--label-from-folder", is_flag=True, help="Use a file's parent folder as its label."
         ),
         click.option(
-            "--label-from-folder", is_flag=True, help="A file's parent folder is its label."
-        ),
-        click.option(
-            "--split-from-folder", is_flag=True, help="A path's first folder is its split."
+            "--split-from-folder", is_flag=True, help="Use the first folder of a path as its split."
         ),
     )
     for option in reversed(options):
@@ -111,12 +114,12 @@ def open_source(
     stated: Form | None = None,
     **options: Any,
 ) -> Source:
-    """Open a source as the options say; ``stated`` is the form of files where none is given."""
+    """Open a source as the options describe; ``stated`` is the form if --form is not given."""
     from alithis import readers
     from alithis.forms import form as forms
 
     if mode and form != "pixels":
-        raise click.UsageError("--mode goes with --form pixels")
+        raise click.UsageError("--mode can only be used with --form pixels")
     wanted = forms.Form(form, mode or "RGB" if form == "pixels" else None) if form else stated
     return readers.open_source(
         source,

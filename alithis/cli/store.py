@@ -1,4 +1,4 @@
-"""``alithis store``: manifests in and out of the local store, and on to hosts."""
+"""``alithis store``: keep manifests in a local store, and publish them on hosts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def store() -> None:
-    """Manifests in and out of the local store, and on to hosts.
+    """Keep manifests in a local store, and publish them on IPFS hosts or S3.
 
     \b
     Examples:
@@ -53,18 +53,20 @@ def store() -> None:
     "hosts",
     multiple=True,
     metavar="HOST",
-    help="Put it there too: lighthouse, pinata, kubo, kubo=URL or s3://BUCKET/PREFIX; "
+    help="A host to upload it to: lighthouse, pinata, kubo, kubo=URL or s3://BUCKET/PREFIX; "
     "may be repeated.",
 )
 @reference_options()
 @json_option
 def store_put(place: str, hosts: tuple[str, ...], references: Resolver, as_json: bool) -> None:
-    """Copy a manifest's files into the store, each under its CID, and on to hosts.
+    """Copy a manifest into the local store, and upload it to hosts.
 
-    A TOKEN or CID names a manifest that is in the store already. What a host has is not sent
-    again; what it says it has must have the CID that it has here.
-    Keys are read from LIGHTHOUSE_API_KEY and PINATA_JWT, or from the files that
-    LIGHTHOUSE_API_KEY_FILE and PINATA_JWT_FILE name. Exit status 2 if a host has not all of it.
+    Each file is stored under its CID. A TOKEN or CID names a manifest that is already in the
+    store. Files that a host already has are not sent again; the host must report the same CID as
+    this store. API keys are read from LIGHTHOUSE_API_KEY and PINATA_JWT, or from the files that
+    LIGHTHOUSE_API_KEY_FILE and PINATA_JWT_FILE name.
+
+    Exit status: 0 if every host has all files, 2 otherwise.
 
     \b
     Examples:
@@ -73,7 +75,7 @@ def store_put(place: str, hosts: tuple[str, ...], references: Resolver, as_json:
     """
     from alithis.storage.hosts import open_hosts
 
-    backends = open_hosts(hosts)  # a missing key is said before any work
+    backends = open_hosts(hosts)  # reports a missing key before any work
     reference = _storable(place)
     if reference.kind == "folder":
         cid = references.store.put_manifest(reference.folder())
@@ -103,7 +105,7 @@ def _publish(parts: list[Part], backends: list[Host]) -> list[UploadResult]:
 
 
 def _parts(opened: Store, cid: Cid, reference: Reference) -> list[Part]:
-    """List what is to be put; what a folder withholds is not, though the store may have it."""
+    """List the files to upload. Files that a folder withholds stay private, even if stored."""
     from alithis.storage.store import parts_of
 
     parts = opened.parts(cid)
@@ -114,24 +116,24 @@ def _parts(opened: Store, cid: Cid, reference: Reference) -> list[Part]:
 
 
 def _storable(place: str) -> Reference:
-    """Read a reference to what is on this machine: a folder, or a manifest in the store."""
+    """Read a reference to a folder, or to a manifest in the store."""
     from alithis.verify.reference import Reference
 
     reference = Reference.parse(place)
     if reference.kind in ("url", "bucket"):
         raise click.UsageError(
-            f"{reference}: takes a folder, a token or a CID; "
-            "alithis store get URL -o DIR copies it into a folder"
+            f"{reference}: is a URL; this command takes a folder, a token or a CID. "
+            "`alithis store get URL -o DIR` copies it into a folder"
         )
     return reference
 
 
 def _line(placed: UploadResult) -> str:
     if placed.error:
-        return f"  {placed.host}: not all of it: {len(placed.sent) + len(placed.present)} files"
-    there = f"{len(placed.present)} were there" if placed.present else ""
+        return f"  {placed.host}: incomplete: it has {len(placed.sent) + len(placed.present)} files"
+    there = f"{len(placed.present)} already there" if placed.present else ""
     sent = f"{len(placed.sent)} sent" if placed.sent else ""
-    return f"  {placed.host}: all of it ({', '.join(filter(None, (sent, there)))})"
+    return f"  {placed.host}: complete ({', '.join(filter(None, (sent, there)))})"
 
 
 def _open_store(folder: Path | None) -> Store:
@@ -146,12 +148,12 @@ def _open_store(folder: Path | None) -> Store:
 @reference_options()
 @json_option
 def store_get(place: str, out: Path, references: Resolver, as_json: bool) -> None:
-    """Copy a manifest out of the store, or from elsewhere; every file is checked.
+    """Copy a manifest from the store, IPFS or a URL into a folder, and check every file.
 
-    A CID is that of its metadata.json (a token's URI), ipfs://CID/path of it or its folder, or
-    that file's SHA-256. What the store lacks comes from gateways, into the store first, each block
-    checked; interrupted work is resumed. An http, https or s3 URL is copied from there. A TOKEN
-    takes --rpc and --registry.
+    A CID is the CID of metadata.json (a token's URI), ipfs://CID/path of that file or its folder,
+    or the SHA-256 of that file. Files that the store does not have are downloaded from gateways
+    into the store; every block is checked, and an interrupted download is resumed. An http, https
+    or s3 URL is copied directly. A TOKEN requires --rpc and --registry.
 
     \b
     Examples:
@@ -166,7 +168,7 @@ def store_get(place: str, out: Path, references: Resolver, as_json: bool) -> Non
     refuse_standard_output(out, "a folder")
     reference = Reference.parse(place)
     if reference.kind == "folder":
-        raise click.UsageError(f"{reference}: takes a token, a URL or a CID, not a folder")
+        raise click.UsageError(f"{reference}: is a folder; takes a token, a URL or a CID")
     with shown() as progress:
         found = references.copy(reference, out, progress)
     say_notes(found.notes)
@@ -185,9 +187,9 @@ def store_get(place: str, out: Path, references: Resolver, as_json: bool) -> Non
 @reference_options()
 @json_option
 def store_export(place: str, out: Path, references: Resolver, as_json: bool) -> None:
-    """Write a manifest, or a file in the store, as a CAR file (CARv1), which IPFS tools read.
+    """Write a manifest, or a file in the store, as a CAR file for other IPFS tools.
 
-    Its roots are metadata.json, and each file that it names, by their CIDs.
+    The format is CARv1. The roots are metadata.json and each file that it names.
 
     \b
     Examples:
@@ -216,10 +218,11 @@ def store_export(place: str, out: Path, references: Resolver, as_json: bool) -> 
 @store_option
 @json_option
 def store_import(archive: Path, store_folder: Path | None, as_json: bool) -> None:
-    """Store what the roots of a CAR file lead to; every block is checked against its CID.
+    """Copy the contents of a CAR file into the store, and check every block.
 
-    A root that is a metadata.json, or a directory with one in it, is stored as a manifest, any
-    other as a file. Files that were cut in another way have another CID in the store.
+    A root that is a metadata.json, or a directory that contains one, is stored as a manifest. Any
+    other root is stored as a file. A file gets another CID in the store if the CAR file cut it
+    into blocks differently.
 
     \b
     Example:
@@ -241,13 +244,16 @@ def store_import(archive: Path, store_folder: Path | None, as_json: bool) -> Non
 
 @store.command("cid")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--is", "expected", metavar="CID", help="Tell whether it is this file's.")
+@click.option("--is", "expected", metavar="CID", help="Check whether this CID belongs to the file.")
 @json_option
 def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
-    """Print a file's CID (profile unixfs-v1-2025), or tell whether another is its own too.
+    """Print a file's CID, or check whether a given CID belongs to it.
 
-    A file has a CID by each way of cutting it; the usual ones are recognised. Exit status 1 if
-    the CID is by none of them: it is another file's, or by a way that is not known.
+    The printed CID follows the profile unixfs-v1-2025. A file has other CIDs if it is cut into
+    blocks differently; --is recognises the usual profiles.
+
+    Exit status: 0 if the CID is printed or belongs to the file, 1 if it matches by no known
+    profile (it belongs to another file, or follows an unknown profile).
 
     \b
     Examples:
@@ -268,7 +274,7 @@ def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
     elif profile:
         say(f"{file}: has this CID, by the profile {profile.name}")
     else:
-        say(f"{file}: has not this CID by any profile that is known")
+        say(f"{file}: does not have this CID by any known profile")
     if profile is None:
         click.get_current_context().exit(1)
 
@@ -280,7 +286,7 @@ def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
     "hosts",
     multiple=True,
     metavar="HOST",
-    help="A host that must have all of it: lighthouse, pinata, kubo, kubo=URL or "
+    help="A host that must have every file: lighthouse, pinata, kubo, kubo=URL or "
     "s3://BUCKET/PREFIX; may be repeated.",
 )
 @click.option(
@@ -289,9 +295,9 @@ def store_cid(file: Path, expected: str | None, as_json: bool) -> None:
     default=3,
     show_default=True,
     metavar="N",
-    help="Ranges of each file that are read.",
+    help="Random ranges to read of each file.",
 )
-@click.option("--withheld", is_flag=True, help="Do not ask for items.parquet: it is withheld.")
+@click.option("--withheld", is_flag=True, help="Do not ask for items.parquet, which is withheld.")
 @reference_options()
 @json_option
 @click.pass_context
@@ -306,13 +312,13 @@ def store_check(
 ) -> None:
     """Check whether a manifest's files are available, from which hosts, and how fast.
 
-    Each gateway, and each host named by --at, is asked for random ranges of every file, which
-    are compared with the copy in the folder or the store, or else with the file's CID, its blocks
-    or the root. Of hosts that give no content their word is told, and of Lighthouse its storage
+    Each gateway and each --at host is asked for random ranges of every file. These are compared
+    with the copy in the folder or the store, or else with the file's CID, its blocks or the root.
+    For hosts that serve no content the host's own answer is shown, and for Lighthouse its storage
     deals.
 
-    Exit status: 0 if every file is to be had from some host, and from each --at; 1 if one is
-    missing; 2 if that could not be told.
+    Exit status: 0 if every file is available from some host and from each --at host, 1 if a file
+    is missing, 2 if that could not be checked.
 
     \b
     Examples:
@@ -328,7 +334,7 @@ def store_check(
     asked: list[FileSource] = [GatewayFiles(each) for each in references.gateways.gateways]
     asked += [HostFiles(each) for each in backends]
     if not asked:
-        raise click.UsageError("nobody to ask: name a --gateway, or a host with --at")
+        raise click.UsageError("there is no host to ask. Name one with --gateway or --at")
     data, local, kept_back = _known(references, Reference.parse(place))
     if withheld:
         kept_back = _items_of(data)
@@ -347,7 +353,7 @@ def store_check(
 def _known(
     references: Resolver, reference: Reference
 ) -> tuple[bytes, dict[str, Path], tuple[str, ...]]:
-    """Find a metadata.json, which of its files are here, and which a folder keeps back."""
+    """Return a metadata.json, the local paths of its files, and the files that are withheld."""
     from alithis.errors import NotStoredError
     from alithis.manifest import metadata
     from alithis.storage.store import parts_of
@@ -433,7 +439,7 @@ def store_ls(store_folder: Path | None, as_json: bool) -> None:
     for problem in listing.problems:
         say(f"alithis: {problem}", err=True)
     if not listing.manifests:
-        say("no manifests; alithis store put MANIFEST adds one", err=True)
+        say("the store has no manifests. `alithis store put MANIFEST` adds one", err=True)
 
 
 def _stored(manifest: StoredManifest) -> dict[str, Any]:

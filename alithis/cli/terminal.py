@@ -1,7 +1,4 @@
-"""What a terminal shows: what others wrote, made harmless, and how far long work is.
-
-Progress is a bar on a terminal, and a few lines in a log.
-"""
+"""Shows the progress of long work: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _INTERVAL = 10.0  # seconds between two lines in a log
 @contextmanager
 def shown() -> Iterator[Progress]:
     """Show progress on standard error, for as long as the work lasts."""
-    if not sys.stderr.isatty():  # asked of the stream: Rich takes as long to import as hashing does
+    if not sys.stderr.isatty():  # importing Rich takes as long as hashing a small dataset
         yield Lines()
         return
     from rich.console import Console
@@ -39,7 +36,7 @@ def shown() -> Iterator[Progress]:
 
 
 class Lines(Progress):
-    """Says now and then how far the work is; of quick work, nothing."""
+    """Prints a line every ten seconds, so nothing for quick work."""
 
     def __init__(self) -> None:
         """Begin the first interval."""
@@ -51,7 +48,7 @@ class Lines(Progress):
         self._begun, self._first, self._done = time.monotonic(), done, done
 
     def advance(self, count: int) -> None:
-        """Count, and say so if it is time to."""
+        """Count, and print a line if the last one is ten seconds old."""
         self._done += count
         now = time.monotonic()
         if now - self._spoken > _INTERVAL:
@@ -72,14 +69,14 @@ class Lines(Progress):
 
 
 class Bar(Progress):
-    """Draws a bar for the phase that is under way."""
+    """Draws a bar for the current phase."""
 
     def __init__(self, bars: RichProgress, console: Console) -> None:
-        """Draw nothing yet.
+        """Prepare without drawing.
 
         Args:
-            bars: where to draw.
-            console: where lines go, above it.
+            bars: where bars are drawn.
+            console: where lines are printed, above the bar.
         """
         self._bars, self._console = bars, console
         self._task: TaskID | None = None
@@ -87,7 +84,7 @@ class Bar(Progress):
     def phase(self, name: str, total: int | None = None, done: int = 0, unit: str = "") -> None:
         """Replace the bar by a new one."""
         if self._task is not None:
-            self._bars.refresh()  # else quick work is not seen to end
+            self._bars.refresh()  # otherwise a quick phase disappears before it looks complete
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(name, total=total, completed=done, unit=unit)
 

@@ -35,20 +35,25 @@ if TYPE_CHECKING:
     "places",
     multiple=True,
     metavar="DIR|URL|CID",
-    help="A manifest: a folder, an http, https or s3 URL, or ipfs://CID; without --rpc, the one "
-    "to verify against. Repeatable.",
+    help="A manifest to verify against: a folder, an http, https or s3 URL, or ipfs://CID; may be "
+    "repeated. With --rpc, it is only used to look up tokens' manifests.",
 )
-@click.option("--proof", "proof_file", type=EXISTING, help="A proof file about FILE.")
+@click.option("--proof", "proof_file", type=EXISTING, help="A proof file for FILE.")
 @key_option
-@click.option("--root", metavar="HASH", help="The root that the manifest or proof must have.")
-@click.option("--size", type=click.IntRange(min=1), metavar="N", help="The size, with --root.")
+@click.option("--root", metavar="HASH", help="The root that the manifest or proof must match.")
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The size that belongs to --root.",
+)
 @click.option(
     "--token",
     "tokens",
     type=TOKEN,
     metavar="ID",
     multiple=True,
-    help="A token to verify against; may be repeated  [default: all, or the proof's].",
+    help="A token to verify against; may be repeated  [default: all, or the one in the proof].",
 )
 @reference_options()
 @json_option
@@ -65,17 +70,17 @@ def verify(
     references: Resolver,
     as_json: bool,
 ) -> None:
-    """Verify that a data point is in a dataset, or absent from it.
+    """Check whether a file is in a dataset, or absent from it.
 
-    The report gives each step of the proof, and the models whose publishers link to the dataset.
+    The output lists each check, and the models whose publishers link to the dataset.
 
-    With --rpc and --registry, root and size come from the chain, and the manifests from
-    --manifest, the local store or IPFS gateways. These learn which manifest is looked at, and
-    which 8 KiB of it; --gateway none asks nobody. Without --rpc, root and size come from --root
-    and --size, or from the manifest itself, which the report then says.
+    With --rpc and --registry, root and size come from the chain, and manifests come from
+    --manifest, the local store or IPFS gateways. A gateway learns which manifest you read, and
+    which 8 KiB of it; --gateway none asks no gateway. Without --rpc, root and size come from
+    --root and --size, or from the manifest itself; the output says which.
 
-    With --proof it is checked that the proof is about FILE. Against keyed leaves this takes a
-    proof from their publisher, or the publisher's key.
+    With --proof, the proof must be about FILE. For keyed leaves, you need a proof from the
+    publisher, or the publisher's key.
 
     Exit status: 0 included, 1 absent, 2 could not check.
 
@@ -98,18 +103,18 @@ def verify(
         raise click.UsageError("--root and --size go together")
     found = _opened(list(map(_reference, places)), references)
     if root is None and (registry := references.registry):
-        shelf = Shelf(references.store, _at_hand(found), references.gateways)
+        shelf = Shelf(references.store, _available(found), references.gateways)
         results = tokens_module.verify_tokens(asked, registry, shelf, tokens or None)
     elif any(map(was_typed, ("rpc", "registry", "chain", "tokens"))):
         raise click.UsageError(
-            "--token goes with --rpc and --registry; all of them without --root and --size"
+            "--token needs --rpc and --registry; none of them can be used with --root and --size"
         )
     elif places or root:
         results = _verify_offline(asked, list(found), root, size)
     else:
         raise click.UsageError(
-            "against what? Give --manifest DIR or URL, or --rpc URL and --registry ADDRESS, "
-            "or, for a proof file, --root and --size"
+            "there is nothing to verify against. Give --manifest DIR or URL, or --rpc URL and "
+            "--registry ADDRESS, or, for a proof file, --root and --size"
         )
     _show_results(asked, results, as_json=as_json)
     ctx.exit(verdict.status(results))
@@ -132,7 +137,9 @@ def _verify_offline(
             for place, found in places
         ]
     if asked.proof is None or committed is None or size is None:
-        raise click.UsageError("--root and --size alone serve proof files; add --manifest DIR")
+        raise click.UsageError(
+            "--root and --size alone can check only proof files. Add --manifest DIR"
+        )
     return [steps.verify_proof(asked, root=committed, size=size)]
 
 
@@ -149,7 +156,7 @@ def _reference(text: str) -> Reference:
 
 
 def _opened(places: list[Reference], references: Resolver) -> Iterator[Found]:
-    """Open manifests; where there are several, one that cannot be opened does not stop the rest."""
+    """Open manifests. Of several, one that cannot be opened does not stop the others."""
     for place in places:
         try:
             yield str(place), references.open(place).manifest
@@ -159,7 +166,7 @@ def _opened(places: list[Reference], references: Resolver) -> Iterator[Found]:
             yield str(place), error
 
 
-def _at_hand(places: Iterable[Found]) -> Iterator[Manifest]:
+def _available(places: Iterable[Found]) -> Iterator[Manifest]:
     for _, found in places:
         if isinstance(found, AlithisError):
             say(f"alithis: {found}", err=True)
@@ -173,7 +180,7 @@ def _root(text: str) -> bytes:
     except ValueError:
         data = b""
     if len(data) != 32:
-        raise click.UsageError("--root takes 64 hexadecimal digits")
+        raise click.UsageError("--root: is not 64 hexadecimal digits")
     return data
 
 
@@ -184,7 +191,7 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
         say(json.dumps(verdict.as_json(asked, results), indent=1))
         return
     name = asked.name.replace("\n", "\\n")
-    # A proof file in place of the file must not be taken for an answer about the file.
+    # Without this, the answer about a proof file could be read as an answer about some file.
     if asked.kind == "proof" and asked.proof:
         name += (
             f": a proof file; the answer is about the data point of leaf {asked.proof.leaf.hex()}"
@@ -193,4 +200,4 @@ def _show_results(asked: Target, results: list[Result], *, as_json: bool) -> Non
     for result in results:
         say(verdict.as_text(result))
     if not results:
-        say("  the registry has no tokens yet: nothing to verify against")
+        say("  nothing was checked: the registry has no tokens")

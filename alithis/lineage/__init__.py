@@ -1,1 +1,1 @@
-"""Where an artifact came from and what became of it, drawn."""
+"""Shows what an artifact was made from, and what was made from it."""

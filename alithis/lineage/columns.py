@@ -1,9 +1,9 @@
-"""Where the boxes of a drawn graph stand, and which way its lines go around them.
+"""Places the boxes and lines of a graph so that no line crosses a box.
 
-A layered drawing: a column for each generation, the boxes of a column in the order of what they
-hang on, and a lane of its own for a line wherever it passes a column. Source: Sugiyama, Tagawa
-and Toda, "Methods for visual understanding of hierarchical system structures", 1981, with one
-sweep of barycentres.
+The layout is layered: each generation is a column, and the boxes of a column are sorted by the
+position of their targets. A line that passes a column gets a lane of its own there. Source:
+Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures",
+1981, with a single barycentre sweep.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 WIDTH, HEIGHT = 230, 58
-"""Pixels of a box."""
+"""A box's size in pixels."""
 ACROSS, DOWN = 140, 26
-"""Pixels between boxes, beside each other and one below the other."""
+"""Pixels between boxes, horizontally and vertically."""
 MARGIN = 10
-_LANE = 30  # pixels of height that a line takes which passes a column
+_LANE = 30  # pixels in height for a line that passes a column
 
 Point = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A drawing's measures, in pixels.
+    """The positions in a drawing, in pixels.
 
     Attributes:
-        boxes: for each node its box's upper left corner.
-        lines: for each link the points that its line goes through, from the box of its target
-            rightward to the box of its origin; between the first two, and so on, it crosses the
-            gap between two columns, then a column, and so on.
-        width: of all.
-        height: of all.
+        boxes: each node's upper left corner.
+        lines: for each link the points of its line, from its target's box to the right until its
+            origin's box. Its segments alternate: the first crosses the gap between two columns,
+            the next passes a column, and so on.
+        width: the drawing's width.
+        height: the drawing's height.
     """
 
     boxes: dict[int, Point]
@@ -43,7 +43,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """Where a link passes a column."""
+    """The place of a link in a column that it passes."""
 
     link: int
     column: int
@@ -53,11 +53,11 @@ _Entry = int | _Lane
 
 
 def layered(nodes: Sequence[int], links: Sequence[tuple[int, int]]) -> Layout:
-    """Lay a graph out, the oldest nodes to the left.
+    """Lay out a graph with the oldest nodes on the left.
 
     Args:
-        nodes: their numbers, at least one; a link's target has a smaller one than its origin.
-        links: origin and target of each.
+        nodes: their numbers, at least one; a link's target has a smaller number than its origin.
+        links: pairs of origin and target.
     """
     columns = _columns(nodes, links)
     chains = [_chain(number, link, columns) for number, link in enumerate(links)]
@@ -77,7 +77,7 @@ def layered(nodes: Sequence[int], links: Sequence[tuple[int, int]]) -> Layout:
 
 
 def _columns(nodes: Sequence[int], links: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """Put each node a column to the right of the rightmost that it hangs on."""
+    """Put each node one column to the right of its rightmost target."""
     targets: dict[int, list[int]] = {}
     for origin, target in links:
         targets.setdefault(origin, []).append(target)
@@ -88,14 +88,14 @@ def _columns(nodes: Sequence[int], links: Sequence[tuple[int, int]]) -> dict[int
 
 
 def _chain(number: int, link: tuple[int, int], columns: dict[int, int]) -> list[_Entry]:
-    """Return what a link's line goes through, column by column."""
+    """Return the target, lanes and origin that a link's line connects, column by column."""
     origin, target = link
     between = range(columns[target] + 1, columns[origin])
     return [target, *(_Lane(number, column) for column in between), origin]
 
 
 def _heights(columns: dict[int, int], chains: list[list[_Entry]]) -> list[dict[_Entry, int]]:
-    """Return, column by column, where each of its entries begins."""
+    """Return for each column the top of each entry."""
     entries: list[list[_Entry]] = [[] for _ in range(1 + max(columns.values()))]
     for node in sorted(columns):
         entries[columns[node]].append(node)
@@ -108,8 +108,8 @@ def _heights(columns: dict[int, int], chains: list[list[_Entry]]) -> list[dict[_
     middles: dict[_Entry, float] = {}
     found = []
     for column in entries:
-        hanging = {entry: [middles[each] for each in left.get(entry, [])] for entry in column}
-        column.sort(key=lambda entry: _mean(hanging[entry]))
+        linked = {entry: [middles[each] for each in left.get(entry, [])] for entry in column}
+        column.sort(key=lambda entry: _mean(linked[entry]))
         tops = _stacked(column)
         middles |= {entry: top + _height(entry) / 2 for entry, top in tops.items()}
         found.append(tops)

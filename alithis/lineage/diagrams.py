@@ -1,11 +1,11 @@
-"""A lineage in the languages of two programs that draw: Mermaid and Graphviz."""
+"""Writes a lineage in the languages of Mermaid and Graphviz."""
 
 from __future__ import annotations
 
 from alithis.lineage.drawing import Drawing, remarks
 from alithis.manifest.terms import Grade, Kind
 
-# What Mermaid would read as syntax in a quoted label, or as the start of a directive (%%{init}).
+# Mermaid reads these as syntax even in a quoted label; %%{init} would start a directive.
 _MERMAID_SPECIAL = '"#`;&<>%{}'
 
 
@@ -27,7 +27,7 @@ def mermaid(drawing: Drawing) -> str:
 
 
 def dot(drawing: Drawing) -> str:
-    """Return a graph in Graphviz's language."""
+    """Return a graph in DOT, Graphviz's language."""
     lines = ["digraph lineage {", "  rankdir=BT; node [shape=box, fontname=sans];"]
     for node in drawing.lineage.nodes.values():
         label = f"{drawing.title(node)}{remarks(node)}"

@@ -1,4 +1,4 @@
-"""A lineage with what a picture of it shows: names, the grade of each link, remarks.
+"""A lineage with the names and grades that its pictures show.
 
 `alithis.lineage.text`, `.diagrams` and `.svg` turn a `Drawing` into one format each. Names come
 from metadata that anybody can publish, so each format escapes them.
@@ -20,12 +20,12 @@ _GRADES = tuple(Grade)
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A lineage, and the words for its tokens and links.
+    """A lineage with its tokens' names and its links' grades.
 
     Attributes:
         lineage: the tokens and links.
-        names: the tokens' names by their ids, where their metadata is available.
-        grades: how far each link is evidenced.
+        names: names by token, for tokens whose metadata is available.
+        grades: the evidence for each link.
     """
 
     lineage: Lineage
@@ -39,7 +39,7 @@ class Drawing:
         Args:
             lineage: the tokens and links.
             shelf: where the tokens' manifests are.
-            names: the tokens' names; None to take them from the metadata.
+            names: names by token; None to read them from the metadata.
         """
         if names is None:
             found = {id: shelf.statement(node.metadata) for id, node in lineage.nodes.items()}
@@ -51,9 +51,9 @@ class Drawing:
         return f"{self.names.get(node.id, 'unnamed')} (token {node.id})"
 
     def evidence(self) -> dict[int, Grade]:
-        """Return for each token but the roots how far its connection to a root is evidenced.
+        """Return each token's grade: the evidence for its strongest path to a root.
 
-        A path is as strong as its weakest link; a token has the grade of its strongest path.
+        A path is as strong as its weakest link. The roots themselves are left out.
         """
         strongest = len(_GRADES) - 1
         best = dict.fromkeys(self.lineage.roots, strongest)

@@ -1,4 +1,4 @@
-"""A lineage as an SVG picture: one column a generation, older tokens to the left."""
+"""Draws a lineage as SVG: one column for each generation, older tokens on the left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alithis.lineage.columns import HEIGHT, WIDTH, Point, layered
 from alithis.lineage.drawing import Drawing, remarks
 from alithis.manifest.terms import Grade, Kind
 
-_LETTERS = 30  # of a name that fit into a box
+_LETTERS = 30  # characters of a name that fit into a box
 _COLOURS = {Grade.STATED: "#666", Grade.TRANSCRIPT: "#4a4aa8", Grade.COUNTERSIGNED: "#0b6b4f"}
 _BOXES = {Kind.DATASET: ("#eaf3ff", "#2f6fb3"), Kind.MODEL: ("#fdf1e3", "#b3702f")}
 
@@ -56,8 +56,8 @@ def _box(drawing: Drawing, node: LineageNode, x: int, y: int) -> str:
 def _line(edge: LineageEdge, grade: Grade, points: Sequence[Point]) -> str:
     colour = _COLOURS[grade]
     dashes = ' stroke-dasharray="5 4"' if grade is Grade.STATED else ""
-    # Between neighbouring columns the words stand in the gap, on two lines; where the line passes
-    # a column they stand on that straight stretch, which is wide enough for one.
+    # Between adjacent columns the label is in the gap, on two lines. Where the line passes a
+    # column, the straight segment is wide enough for a label on one line.
     (x1, y1), (x2, y2) = points[-2:] if len(points) == 2 else points[-3:-1]
     x, y = (x1 + x2) // 2, (y1 + y2) // 2
     words = [edge.relation, grade] if len(points) == 2 else [f"{edge.relation}, {grade}"]
@@ -73,7 +73,7 @@ def _line(edge: LineageEdge, grade: Grade, points: Sequence[Point]) -> str:
 
 
 def _path(points: Sequence[Point]) -> str:
-    """Return a line that bends between the columns, and is straight where it passes one."""
+    """Return a path that curves between columns and is straight where it passes one."""
     path = "M{} {}".format(*points[0])
     for (x1, y1), (x2, y2) in zip(points[::2], points[1::2], strict=True):
         middle = (x1 + x2) // 2

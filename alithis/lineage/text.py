@@ -1,4 +1,4 @@
-"""A lineage as lines of text: a tree, or a list."""
+"""Writes a lineage as text: a tree or a list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _End = tuple[LineageEdge, int]  # a link, and the token at its other end
 
 
 def tree(drawing: Drawing) -> str:
-    """Return for each root what it came from, then what came from it."""
+    """Return a tree: for each root what it came from, then what came from it."""
     lines = []
     for id in drawing.lineage.roots:
         root = drawing.lineage.nodes[id]
@@ -26,7 +26,7 @@ def tree(drawing: Drawing) -> str:
 
 
 def listing(drawing: Drawing, kind: str | None = None, grade: str | None = None) -> str:
-    """Return a line for each token but the roots.
+    """Return a list: a line for each token except the roots.
 
     Args:
         drawing: the lineage.
@@ -42,7 +42,7 @@ def listing(drawing: Drawing, kind: str | None = None, grade: str | None = None)
 
 
 def _links(drawing: Drawing, *, upward: bool) -> dict[int, list[_End]]:
-    """Return for each token its links to older tokens (upward), or those of newer ones to it."""
+    """Return each token's links to older tokens (upward), or the links of newer tokens to it."""
     ends = [
         (edge.token, edge, edge.target) if upward else (edge.target, edge, edge.token)
         for edge in drawing.lineage.edges
@@ -55,9 +55,9 @@ def _links(drawing: Drawing, *, upward: bool) -> dict[int, list[_End]]:
 
 
 def _branches(drawing: Drawing, root: int, links: Mapping[int, list[_End]]) -> Iterator[str]:
-    """Unfold a token; one that was shown before is not unfolded again."""
+    """Yield the lines below a token. A token that was shown before is not expanded again."""
     shown = {root}
-    # A stack instead of recursion: a chain of fine-tunes may be longer than Python's stack.
+    # A chain of fine-tunes can be longer than Python's recursion limit, so this uses a stack.
     stack = _entries("", links.get(root, []))
     while stack:
         indent, edge, id, last = stack.pop()
@@ -73,6 +73,6 @@ def _branches(drawing: Drawing, root: int, links: Mapping[int, list[_End]]) -> I
 
 
 def _entries(indent: str, ends: Sequence[_End]) -> list[tuple[str, LineageEdge, int, bool]]:
-    """Return a token's links for the stack, and of each whether it is the last one printed."""
+    """Return a token's links in stack order, each with whether it is printed last."""
     last = len(ends) - 1
     return [(indent, edge, id, at == last) for at, (edge, id) in enumerate(ends)][::-1]

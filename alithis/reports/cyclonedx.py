@@ -1,8 +1,8 @@
 """A report as a CycloneDX bill of materials for machine learning (ML-BOM, ECMA-424, version 1.6).
 
-The model is the component that the bill is of, with a model card; its datasets, the models that
-it came from and its files are components too. What CycloneDX has no place for stands in
-properties that begin with ``alithis:``, the grade of each link among them.
+The bill describes the model, with a model card. Its datasets, its parent models and its files are
+components. Facts that CycloneDX has no field for, such as the grade of a link, are properties
+whose names begin with ``alithis:``.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from alithis.errors import FormatError, MissingExtraError
 from alithis.ipfs.cid import Cid
 from alithis.manifest import vocabulary
 from alithis.manifest.transcript import TRANSCRIBED
-from alithis.reports.gather import PARENTS, Artifact, Report, Tie
+from alithis.reports.report import PARENTS, Artifact, Report, Tie
 
 SPECIFICATION = "1.6"
 
 _NAMESPACE = uuid.UUID("b5a6d3a0-6f0e-5c1c-9a55-2f7b3d0c8e14")
-_IRI = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # the letters that RFC 3986 has
+_IRI = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # the characters that RFC 3986 allows
 _TYPES = {"dataset": "data", "model": "machine-learning-model"}
 _NEWER = "supersedes"
 
 
 def bill(found: Report) -> dict[str, Any]:
-    """Return the bill of materials of a model, in JSON's types: the same for the same report."""
+    """Return a model's bill of materials in JSON's types. Equal reports give equal bills."""
     others = [artifact for artifact in found.artifacts if artifact is not found.model]
     document: dict[str, Any] = {
         "$schema": f"http://cyclonedx.org/schema/bom-{SPECIFICATION}.schema.json",
@@ -47,7 +47,7 @@ def bill(found: Report) -> dict[str, Any]:
 
 
 def check(document: Mapping[str, Any]) -> None:
-    """Check a bill by the schema of CycloneDX, with their own library.
+    """Check a bill against CycloneDX's schema, with cyclonedx-python-lib.
 
     Raises:
         MissingExtraError: the library is not installed.
@@ -70,7 +70,7 @@ def _validator() -> Any:
     validator = JsonStrictValidator(SchemaVersion.V1_6)
     try:
         validator.validate_str("{}")
-    except MissingOptionalDependencyException as missing:  # what its extra json-validation brings
+    except MissingOptionalDependencyException as missing:  # installed by its extra json-validation
         raise ImportError(str(missing)) from missing
     return validator
 
@@ -80,7 +80,7 @@ def _tool() -> dict[str, Any]:
 
 
 def _kind(found: Report, artifact: Artifact) -> str:
-    """Return an artifact's kind; where it is not known, the one that its relations take."""
+    """Return an artifact's kind, or else the kind that its relations require."""
     if artifact.kind is not None:
         return artifact.kind
     ties = [tie for tie in found.ties if tie.target is artifact]
@@ -92,7 +92,7 @@ def _kind(found: Report, artifact: Artifact) -> str:
 
 
 def _component(found: Report, artifact: Artifact) -> dict[str, Any]:
-    """Return what is said of an artifact of either kind."""
+    """Return the fields that datasets and models share."""
     words = artifact.words
     values = {
         "type": _TYPES[_kind(found, artifact)],
@@ -136,7 +136,7 @@ def _references(artifact: Artifact) -> Iterator[dict[str, Any]]:
 
 
 def _is_iri(text: str) -> bool:
-    """Tell whether a text is a web address of plain letters, as the schema's format wants it."""
+    """Tell whether a text is an ASCII web address: the schema's format iri-reference needs one."""
     return texts.is_url(text) and _IRI.fullmatch(text) is not None
 
 
@@ -159,7 +159,7 @@ def _model(found: Report) -> dict[str, Any]:
 
 
 def _ancestor(found: Report, tie: Tie) -> dict[str, Any]:
-    """Return a parent; its own entry among the components has the reference."""
+    """Return a parent without a bom-ref, which its entry among the components has."""
     values = _component(found, tie.target)
     del values["bom-ref"]
     return {**values, "properties": [*_properties(tie.target), *_grades([tie])]}
@@ -218,7 +218,7 @@ def _files(found: Report) -> Iterator[dict[str, Any]]:
 
 
 def _dependencies(found: Report) -> list[dict[str, Any]]:
-    """Each artifact depends on what it was made from; the model on its files too."""
+    """Return what each artifact was made from; the model depends on its files too."""
     needed: dict[str, dict[str, None]] = {_ref(each): {} for each in found.artifacts}
     for tie in found.ties:
         if tie.relation != _NEWER:

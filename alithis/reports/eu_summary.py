@@ -1,10 +1,10 @@
 """A draft of the European Commission's public summary of training content.
 
 Providers of general-purpose AI models must publish such a summary (Regulation (EU) 2024/1689,
-Article 53(1)(d)). `SECTIONS` are those of the Commission's template of 24 July 2025
+Article 53(1)(d)). `SECTIONS` has the sections of the Commission's template of 24 July 2025
 (Explanatory Notice and Template for the Public Summary of Training Content for general-purpose AI
-models), `FIELDS` its fields in our words; both are at the end of this module. A field is filled in
-where records answer it, with where the answer comes from. All others are left open.
+models), and `FIELDS` has its fields in our words; both are at the end of this module. Fields that
+records answer are filled in; all others are left open for the provider.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from alithis.reports.gather import PARENTS, Artifact, Report, Tie
 from alithis.reports.model_report import mining
 from alithis.reports.render import Format, Toned, render
+from alithis.reports.report import PARENTS, Artifact, Report, Tie
 
 OPEN = Toned("Open: for the provider to fill in", "open")
 
@@ -105,7 +105,7 @@ def _trained_on(found: Report) -> list[Artifact]:
 
 
 def _datasets(found: Report) -> list[Artifact]:
-    """Return what the model was trained on, and what that was derived from."""
+    """Return the training datasets, and the datasets that they were derived from."""
     return _targets([*found.sources, *found.origins])
 
 
@@ -150,18 +150,20 @@ def _named(ties: Iterable[Tie]) -> str:
 
 def _modalities(found: Report) -> list[Row]:
     counted = sum((_media(each) for each in _trained_on(found)), Counter[str]())
+    # "None found" is true only if every dataset was counted.
+    none = OPEN if _uncounted(found) or not counted else "none found"
     return [
         {
             "modality": name,
-            "size": _size(name, counted[name]),
-            "kinds of content": OPEN if counted[name] else "none found",
+            "size": _size(name, counted[name]) if counted[name] else none,
+            "kinds of content": OPEN if counted[name] else none,
         }
         for name in (*_MEDIA, "Other")
     ]
 
 
 def _media(data: Artifact) -> Counter[str]:
-    """Count a dataset's data points by modality, as far as form and file names show it."""
+    """Count a dataset's data points by modality, judged by canonical form and file names."""
     if data.stated is None:
         return Counter()
     form, items = data.stated.form.name, data.stated.items
@@ -178,8 +180,6 @@ def _media(data: Artifact) -> Counter[str]:
 
 
 def _size(modality: str, count: int) -> str:
-    if not count:
-        return "none found"
     if modality == "Image":  # the template's ranges
         if count < 10**6:
             return f"less than 1 million images ({count:,})"
@@ -202,12 +202,12 @@ def _total(found: Report) -> str:
     total = f"{sum(known):,} {f'in {len(known)} datasets' if len(known) > 1 else 'distinct'}"
     if missing := len(sizes) - len(known):
         total += f", and those of {missing} more datasets, which are not available"
-    # A dataset and one derived from it, for example, have data points in common.
+    # A dataset and one derived from it can have data points in common.
     return f"{total}; one in several datasets is counted in each" if len(known) > 1 else total
 
 
 def _latest(found: Report) -> str:
-    """Return the latest date that publishers state, their other statements, and who is silent."""
+    """Return the latest date that publishers state, other statements, and who states none."""
     term = "dataCollectionTimeframe"
     stated = [(each.name, each.words.statements.get(term, ())) for each in _trained_on(found)]
     texts = [(name, text) for name, texts in stated for text in texts]
@@ -242,7 +242,7 @@ def _joined(texts: Callable[[Artifact], Sequence[str]]) -> Answer:
 
 def _listing(found: Report) -> str:
     if not (count := len(_datasets(found))):
-        return Toned("none", "open")
+        return Toned("no available record names any", "open")
     return (
         f"{count}, each below in the section that its publisher's statements point to, with the "
         "reason. Only the provider can confirm the section."
@@ -257,7 +257,7 @@ def _kind(data: Artifact) -> tuple[str, str]:
             return number, f"collection: {stated}"
     if data.words.url:
         return "2.1", "has a public home page"
-    return "2.6", "nothing says where it is from"
+    return "2.6", "no statement says where it is from"
 
 
 def _of_kind(number: str) -> Answer:
@@ -284,7 +284,7 @@ def _signals(found: Report) -> list[Row]:
         {
             "dataset": each.name,
             "mining": mining(each.words) or OPEN,
-            "marks": "; ".join(each.marks) or "none known",
+            "marks": "; ".join(each.marks) or ("none" if each.record else OPEN),
         }
         for each in _datasets(found)
     ]
@@ -343,7 +343,11 @@ FIELDS: Sequence[tuple[str, str, Answer | None]] = (
     ("1.1", "Authorised representative in the Union", None),
     ("1.2", "Model and version", _versioned),
     ("1.2", "Models it was made from", _parents),
-    ("1.2", "Their own summaries", lambda found: "" if _parents(found) else "no model is named"),
+    (
+        "1.2",
+        "Their own summaries",
+        lambda found: "" if _parents(found) else "no available record names a model",
+    ),
     ("1.2", "Placed on the Union market on", None),
     ("1.3", "Modalities, by the manifests' canonical forms and file names", _modalities),
     ("1.3", "Not counted, because their items are not available", _uncounted),

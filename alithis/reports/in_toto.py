@@ -1,7 +1,7 @@
 """A report as an in-toto statement: SLSA provenance of the model's files.
 
-The datasets and the models that it came from are the resolved dependencies, each named by the
-SHA-256 of its metadata.json, which its token commits to. The statement is unsigned.
+Its datasets and parent models are the resolved dependencies, each identified by the SHA-256 of its
+metadata.json, which its token commits to. The statement is not signed.
 
 Sources: in-toto attestation framework, statement v1; SLSA 1.0, provenance.
 """
@@ -15,19 +15,19 @@ from urllib.parse import quote
 
 from alithis.errors import FormatError
 from alithis.ipfs.cid import Cid
-from alithis.reports.gather import Artifact, Report, Tie
+from alithis.reports.report import Artifact, Report, Tie
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:alithis:training:1"
-"""How a model is made: docs/reports.md says what it holds."""
+"""The parameters of this build type are described in docs/reports.md."""
 UNKNOWN_BUILDER = "urn:alithis:publisher-not-known"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def statement(found: Report) -> dict[str, Any]:
-    """Return the statement, in JSON's types.
+    """Return the statement in JSON's types.
 
     Raises:
         FormatError: the model's files are not known.
@@ -71,14 +71,14 @@ def _code(found: Report) -> Iterator[dict[str, Any]]:
     if isinstance(repository, str) and (uri := _code_uri(repository)):
         value["uri"] = f"{uri}@{quote(commit)}"
     if len(value) == 1:
-        return  # a descriptor has a digest or a URI
+        return  # SLSA requires a digest or a URI
     if "dirty" in code:
         value["annotations"] = {"dirty": code["dirty"]}
     yield value
 
 
 def _code_uri(repository: str) -> str | None:
-    """Return a repository as SPDX and pip write it; None for a path on somebody's machine."""
+    """Return a repository's URI as SPDX and pip write it, or None for a path on a machine."""
     if "://" not in repository:
         host, colon, path = repository.partition(":")
         if not (host and colon and path) or "/" in host:

@@ -15,16 +15,16 @@ from alithis.lineage.drawing import Drawing
 from alithis.lineage.svg import svg
 from alithis.manifest.terms import Relation
 from alithis.manifest.transcript import TRANSCRIBED, Transcript
-from alithis.reports.gather import (
+from alithis.reports.render import NOT_KNOWN, Format, Toned, number, one_line, render
+from alithis.reports.report import (
     MAX_ARTIFACTS,
     MAX_OVERLAPS,
     Artifact,
     Overlap,
     Report,
     Tie,
-    Words,
 )
-from alithis.reports.render import NOT_KNOWN, Format, Toned, number, one_line, render
+from alithis.reports.words import Words
 
 _GRADES = {
     "countersigned": Toned("countersigned by the target's owner", "good"),
@@ -81,7 +81,7 @@ def view(found: Report) -> dict[str, Any]:
 
 
 def problems(found: Report) -> Iterator[str]:
-    """Yield what is known to be wrong with the model or with what it was made from."""
+    """Yield the known problems of the model and of what it was made from."""
     for artifact in found.artifacts:
         for mark in artifact.marks:
             yield f"{artifact.name} is marked: {mark}"
@@ -246,12 +246,12 @@ def _part(part: int, whole: int) -> str:
 def _date(seconds: int) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (ValueError, OverflowError, OSError):  # a time outside of the calendar
+    except (ValueError, OverflowError, OSError):  # Python's calendar ends in the year 9999
         return f"{seconds} s after 1970"
 
 
 def _picture(found: Report) -> Markup | None:
-    """Draw the tokens and their links. What has no token is left out."""
+    """Draw the tokens and their links, without artifacts that have no token."""
     nodes, names = {}, {}
     for each in found.artifacts:
         if each.record:

@@ -1,7 +1,7 @@
-"""A model's manifest as what OpenSSF model-signing signs, and signed with it.
+"""Signs a model's manifest in the format of OpenSSF model-signing.
 
-Nothing is hashed again: the manifest has the SHA-256 of each file. Once signed, `model_signing
-verify` checks the folder with these files.
+The files are not hashed again: the manifest has the SHA-256 of each. `model_signing verify`
+checks a folder with the files against the signature.
 
 Source: model-signing 1.1, its payload (predicate ``https://model_signing/signature/v1.0``).
 """
@@ -21,16 +21,16 @@ from alithis.reports.in_toto import STATEMENT
 PREDICATE = "https://model_signing/signature/v1.0"
 
 _IGNORED = (".cache", ".git", ".gitattributes", ".github", ".gitignore")
-"""Hidden files that repositories of models have: a manifest holds none that is hidden."""
+"""Hidden files of model repositories, which a manifest leaves out."""
 
 
 def statement(manifest: Manifest) -> dict[str, Any]:
-    """Return what is signed: the files of a model, as an in-toto statement in JSON's types.
+    """Return the payload that is signed: a model's files as an in-toto statement.
 
     Raises:
-        AlithisError: the model's files are not known; see `contents.model_files`.
+        AlithisError: the model's files are not known; see `items.model_files`.
     """
-    # In the order of paths, not of texts: it is part of what the subject's digest is over.
+    # model-signing sorts by path components, not by text; the subject's digest covers the order.
     files = sorted(model_files(manifest), key=lambda file: PurePosixPath(file.name))
     subject = hashlib.sha256(b"".join(file.digest for file in files)).hexdigest()
     return {
@@ -65,7 +65,7 @@ def signed(stated: Mapping[str, Any], key: Path) -> bytes:
     Raises:
         MissingExtraError: model-signing is not installed.
         SourceError: the key cannot be read.
-        FormatError: it is no such key.
+        FormatError: the file has no such key.
     """
     try:
         from model_signing._signing import sign_ec_key, signing
@@ -77,7 +77,7 @@ def signed(stated: Mapping[str, Any], key: Path) -> bytes:
         raise SourceError(f"{key}: cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise FormatError(
-            f"{key}: no private key on an elliptic curve, in PEM and not encrypted"
+            f"{key}: is not an unencrypted elliptic-curve private key in PEM format"
         ) from error
     payload = signing.Payload(signing.dsse_payload_to_manifest(dict(stated)))
     bundle = signer.sign(payload)
@@ -85,7 +85,7 @@ def signed(stated: Mapping[str, Any], key: Path) -> bytes:
 
 
 def _bytes(bundle: Any) -> bytes:
-    """The library writes to a path only."""
+    """Return a bundle's bytes; the library can only write it to a path."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

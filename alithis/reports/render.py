@@ -1,4 +1,4 @@
-"""Writes reports as HTML or Markdown with Jinja2, and makes foreign text harmless.
+"""Writes reports as HTML or Markdown with Jinja2, and makes untrusted text harmless.
 
 Names, descriptions and addresses in a report were written by strangers. So escaping is not left
 to the templates: both environments escape every value that a template prints, unless one of our
@@ -52,10 +52,10 @@ def render(template: str, form: Format, **context: Any) -> str:
     Args:
         template: its template, such as ``model_report.j2``.
         form: the format.
-        context: what the template shows. Strings in it may be anybody's, but for `Markup`.
+        context: the values that the template shows. Strings are untrusted, except `Markup`.
     """
     text = environment(form).get_template(template).render(context)
-    if form == "markdown":  # where indented lines are code, and blank lines end a table
+    if form == "markdown":  # indented lines would be code, and blank lines would end a table
         text = re.sub(r"\n{3,}", "\n\n", re.sub(r"(?m)^ +| +$", "", text))
     return text.strip() + "\n"
 
@@ -91,7 +91,7 @@ def one_line(text: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a number with separators of thousands; None is not known."""
+    """Return a number with thousands separators, or "not known" for None."""
     return NOT_KNOWN if value is None else f"{value:,}"
 
 
@@ -104,13 +104,13 @@ def _html(value: Any) -> Markup:
 
 
 def _markdown(value: Any) -> Markup:
-    """Escape the marks of Markdown and HTML (CommonMark 0.31.2, section 2.4)."""
+    """Escape Markdown and HTML (CommonMark 0.31.2, section 2.4)."""
     if isinstance(value, Markup):
         return value
     text = re.sub(r"([\\`*_{}\[\]<>#|~$&!])", r"\\\1", one_line(str(value)))
-    # At the start of a line these begin a list or underline a heading.
+    # At the start of a line these characters begin a list or underline a heading.
     text = re.sub(r"^(\d{0,9})([-+=.)])(?!\d)", r"\1\\\2", text)
-    # GitHub makes links of bare addresses, which no backslash prevents.
+    # GitHub turns bare addresses into links, and a backslash does not prevent it.
     return Markup(re.sub(r"(?i)(?<=www)\.|(?<=http)s?:|(?<=ftp):|@", _entity, text))  # noqa: S704
 
 

@@ -1,4 +1,4 @@
-"""The main job, as a newcomer runs it: `ape run …`, each in a process of its own."""
+"""The whole workflow as a newcomer runs it: `ape run …`, each command in its own process."""
 
 from helpers.scripts import run_script
 from scripts import demo
@@ -17,7 +17,7 @@ def test_the_demo_proves_a_training_image_included_and_a_drawing_absent(tmp_path
     assert "trained_on mnist-train: 60,000 of its data points fed, 0 not, 0 foreign" in included
 
 
-def test_mint_dataset_with_nothing_given_mints_the_sample(tmp_path):
+def test_mint_dataset_without_arguments_mints_the_sample(tmp_path):
     result = run_script("mint_dataset", "--store", str(tmp_path))
 
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""The chain of lineage on MNIST, as a newcomer runs it: `ape run digits`."""
+"""The lineage example on MNIST as a newcomer runs it: `ape run digits`."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def said():
     return result.stdout
 
 
-def test_it_is_minted_link_by_link(said):
+def test_mints_every_member_with_its_links(said):
     assert "token 3: dataset mnist-train-0-4, derived_from token 1\n" in said
     assert "token 5: model digits-base, trained_on token 3, tested_on token 2\n" in said
     assert (
@@ -29,7 +29,7 @@ def test_it_is_minted_link_by_link(said):
     ) in said
 
 
-def test_its_lineage_is_countersigned(said):
+def test_every_link_is_countersigned(said):
     assert (
         "└─ fine_tuned_from digits-base (token 5): countersigned\n"
         "   ├─ tested_on mnist-test (token 2): countersigned\n"
@@ -38,7 +38,7 @@ def test_its_lineage_is_countersigned(said):
     ) in said
 
 
-def test_the_fine_tune_shares_its_frozen_tensors_alone(said):
+def test_the_fine_tune_shares_only_its_frozen_tensors(said):
     shared = said.partition("shares with its parent\n")[2].partition("\n\n")[0]
     assert shared.split() == [
         "digits-tuned.safetensors#hidden.bias",
@@ -46,7 +46,7 @@ def test_the_fine_tune_shares_its_frozen_tensors_alone(said):
     ]
 
 
-def test_the_models_learned(said):
+def test_the_models_reach_their_accuracy(said):
     for name, least in (("digits-base", 95), ("digits-tuned", 80)):
         accuracy = said.partition(f"  {name}: ")[2].partition("%")[0]
         assert float(accuracy) > least
@@ -55,11 +55,11 @@ def test_the_models_learned(said):
 def test_one_training_image_is_followed_to_the_fine_tune(said):
     assert "mnist-train-0-4 (token 3): included, at index 5411 of 30596\n" in said
     assert "mnist-train-5-9 (token 4): included" not in said
-    assert "nought.png -> digits-base (token 5): countersigned, at the least\n" in said
-    assert "nought.png -> digits-tuned (token 6): countersigned, at the least\n" in said
+    assert "nought.png -> digits-base (token 5): strongest path is countersigned\n" in said
+    assert "nought.png -> digits-tuned (token 6): strongest path is countersigned\n" in said
 
 
-def test_the_report(said):
+def test_writes_the_report(said):
     assert "mnist-test (token 2) shares 0 data points with mnist-train-0-4 (token 3)\n" in said
     assert "digits-tuned (token 6) shares 2 files and tensors with its parent\n" in said
     assert "disagreement" not in said
@@ -71,7 +71,7 @@ def test_the_report(said):
     assert "less than 1 million images (60,000)" in summary.text
 
 
-def test_the_exports(said):
+def test_writes_the_exports(said):
     assert "the bill of materials is valid CycloneDX\n" in said
     bill = json.loads((FOLDER / "bill.cdx.json").read_bytes())
     (ancestor,) = bill["metadata"]["component"]["pedigree"]["ancestors"]
@@ -85,7 +85,7 @@ def test_the_exports(said):
     ]
 
 
-def test_the_example_exports_by_the_command_too(said, tmp_path):
+def test_the_export_command_gives_the_same_result(said, tmp_path):
     command = [sys.executable, "-m", "alithis", "export", FOLDER / "digits-tuned.alithis"]
     command += ["--to", "cyclonedx", "--check", "--store", FOLDER / "store"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -1,4 +1,4 @@
-"""The Ape plugin: `ape alithis …`, in a folder that is no Ape project."""
+"""The Ape plugin: `ape alithis …` in a folder that is not an Ape project."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUP = "ape_cli_subcommands"
 
 @pytest.fixture
 def plugin(monkeypatch):
-    """The command that Ape makes of the entry points in pyproject.toml."""
+    """Return the command that Ape builds from the entry points in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     stated = project["entry-points"][GROUP].items()
     points = EntryPoints(EntryPoint(name, value, GROUP) for name, value in stated)
@@ -40,7 +40,7 @@ def test_ape_finds_the_commands_by_the_entry_point(plugin):
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs a command in an empty folder, with a home of its own."""
+    """Run a command in an empty folder with its own home folder."""
     folder, home = tmp_path / "empty", tmp_path / "home"
     folder.mkdir()
     home.mkdir()

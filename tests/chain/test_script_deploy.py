@@ -59,7 +59,7 @@ def refusal(result):
     return line.removeprefix("Error: ")
 
 
-def test_deploys_on_the_embedded_chain_as_it_stands():
+def test_deploys_on_the_embedded_chain_without_options():
     result = run_script("deploy", "--network", "filecoin")
     assert result.returncode == 0, result.stderr
     rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
@@ -88,12 +88,12 @@ def test_deploys_on_a_live_network(deployed, live, addresses):
     assert int(receipt["effectiveGasPrice"], 16) * deployed["gas"] == int(deployed["fee"])
 
 
-def test_last_deployment_is_the_registry_that_is_found(deployed, live, networks):
+def test_finds_the_last_deployment(deployed, live, networks):
     with networks.parse_network_choice(live.choice) as provider:
         assert find_registry(None, provider.network).address == deployed["registry"]
 
 
-def test_deployment_that_the_chain_does_not_know_is_not_found(deployed, networks):
+def test_ignores_a_deployment_that_the_chain_does_not_have(deployed, networks):
     with run_anvil() as other, networks.parse_network_choice(other.choice) as provider:
         with pytest.raises(CommandError, match="no registry is known on filecoin:calibration"):
             find_registry(None, provider.network)
@@ -101,12 +101,12 @@ def test_deployment_that_the_chain_does_not_know_is_not_found(deployed, networks
             find_registry(deployed["registry"], provider.network)
 
 
-def test_what_is_no_address_is_not_looked_for(networks):
+def test_refuses_a_malformed_address(networks):
     with pytest.raises(RegistryError, match="'f410f' is not an address"):
         find_registry("f410f", networks.provider.network)
 
 
-def test_asks_on_a_terminal_who_signs_and_whether_to(deploy, live, addresses):
+def test_asks_on_a_terminal_for_account_and_confirmation(deploy, live, addresses):
     def answer(*lines):
         mine, theirs = pty.openpty()
         try:
@@ -130,7 +130,7 @@ def test_asks_on_a_terminal_who_signs_and_whether_to(deploy, live, addresses):
 
 
 def test_refuses_without_an_account(deploy):
-    assert "give --account or set ALITHIS_ACCOUNT" in refusal(deploy())
+    assert "Give --account or set ALITHIS_ACCOUNT" in refusal(deploy())
 
 
 def test_refuses_an_unknown_account(deploy_here):
@@ -141,12 +141,12 @@ def test_refuses_an_unknown_account(deploy_here):
 def test_refuses_an_account_whose_key_is_public(deploy, key):
     if key == "imported":
         import_account_from_private_key(key, PASSPHRASE, ape.accounts.test_accounts[3].private_key)
-    assert "has a public key" in refusal(deploy("--account", key, "--yes"))
+    assert "with a public key" in refusal(deploy("--account", key, "--yes"))
 
 
 def test_refuses_a_wrong_passphrase(deploy):
     wrong = {f"APE_ACCOUNTS_{RICH}_PASSPHRASE": "wrong battery"}
-    assert "not the passphrase" in refusal(deploy("--account", RICH, "--yes", **wrong))
+    assert "wrong passphrase for account" in refusal(deploy("--account", RICH, "--yes", **wrong))
 
 
 def test_refuses_an_account_that_holds_nothing(deploy, addresses):
@@ -171,7 +171,7 @@ def test_transaction_that_would_fail_is_refused_by_the_contracts_error(deployed,
             approve(transaction, account, "mint a model", yes=True)
 
 
-def test_refuses_to_send_unasked(deploy_here):
+def test_refuses_to_send_without_a_terminal_or_yes(deploy_here):
     said = refusal(deploy_here("--account", RICH))
     assert "--yes sends without asking" in said
 

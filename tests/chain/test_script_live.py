@@ -1,4 +1,4 @@
-"""The way to a live network, whole: deploy, mint, and verify over plain JSON-RPC."""
+"""A live network from end to end: deploy, mint, and verify over plain JSON-RPC."""
 
 import json
 import re
@@ -94,7 +94,7 @@ def test_evidence_and_a_relayed_mint_on_a_live_network(live, addresses, deployed
 
 @contextmanager
 def between(node, change):
-    """A node that passes requests on, and answers what ``change(method, answer)`` returns."""
+    """A proxy to a node that replaces each answer by ``change(method, answer)``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -122,14 +122,14 @@ def between(node, change):
 
 
 def the_error(result):
-    """The one line that says what is wrong."""
+    """Return the error, which must be one line."""
     assert (result.returncode, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
     (said,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     return said
 
 
-def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
+def test_names_the_transaction_if_the_node_stops_answering(live, addresses):
     asked = []
 
     def change(method, answer):
@@ -140,7 +140,7 @@ def test_a_node_that_falls_silent_once_it_has_the_transaction(live, addresses):
     with between(live, change) as node:
         said = the_error(run_live(node, "deploy", "--account", RICH, "--yes"))
 
-    assert "may have been sent: look it up" in said
+    assert "may have been sent. Look it up" in said
     sent = live.rpc("eth_getTransactionByHash", the_transaction(said))
     assert sent["from"] == addresses[RICH].lower()
 
@@ -151,7 +151,7 @@ def the_transaction(said):
 
 
 def in_receipt(**changes):
-    """Changes what a node says of a transaction that it carried out."""
+    """Change a node's receipt of a transaction that it executed."""
 
     def change(method, answer):
         said = json.loads(answer)
@@ -165,15 +165,17 @@ def in_receipt(**changes):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (in_receipt(status=None), "may have been sent: look it up"),
+        (in_receipt(status=None), "may have been sent. Look it up"),
         (in_receipt(transactionHash="0x" + "11" * 32), "another transaction's receipt"),
         (in_receipt(status="0x0"), "ran out of gas"),
-        (in_receipt(logs=[]), "was carried out: look it up"),
-        (in_receipt(logs=[{"a": "\x1b[31m"}]), "was carried out: look it up"),
+        (in_receipt(logs=[]), "was executed. Look it up"),
+        (in_receipt(logs=[{"a": "\x1b[31m"}]), "was executed. Look it up"),
     ],
 )
-def test_a_node_that_lies_of_what_it_did(live, addresses, deployed, tmp_path, change, expected):
-    """Whatever it says of a transaction that is out: its hash is told, for that to be looked up."""
+def test_names_the_transaction_if_the_receipt_is_wrong(
+    live, addresses, deployed, tmp_path, change, expected
+):
+    """The user needs the hash to look the transaction up before sending another."""
     dataset = write(tmp_path / "rows.alithis", rows=10)
     options = ("--store", str(tmp_path / "store"), "--unpublished", "--account", RICH)
     with between(live, change) as node:
@@ -185,7 +187,7 @@ def test_a_node_that_lies_of_what_it_did(live, addresses, deployed, tmp_path, ch
     assert sent["from"] == addresses[RICH].lower()
 
 
-def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
+def test_names_the_deployment_if_the_node_has_no_code_for_it(live, addresses):
     asked = []
 
     def change(method, answer):
@@ -195,7 +197,7 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
     with between(live, change) as node:
         said = the_error(run_live(node, "deploy", "--account", RICH, "--yes", "--json"))
 
-    assert "was carried out: look it up" in said
+    assert "was executed. Look it up" in said
     assert live.rpc("eth_getTransactionReceipt", the_transaction(said))["status"] == "0x1"
 
 
@@ -205,7 +207,7 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
         ("eth_getCode", b"<html>\x1b[31m", "unusable answer: JSONDecodeError"),
         ("eth_getBlockByNumber", b'{"jsonrpc": "2.0", "id": 1, "result": 7}', "'int' object"),
         ("eth_call", b"<html>\x1b[31m", "eth_call: no usable answer from the node"),
-        ("eth_call", b"[]", "neither result nor error"),
+        ("eth_call", b"[]", "neither a result nor an error"),
         ("eth_estimateGas", b'{"id": 1, "error": {"code": "x", "data": "0xz"}}', "gives no reason"),
         (
             "eth_estimateGas",
@@ -224,7 +226,7 @@ def test_a_node_that_does_not_know_what_it_deployed(live, addresses):
         ),
     ],
 )
-def test_a_node_that_answers_nonsense(live, deployed, lied_to, lie, expected):
+def test_reports_malformed_answers_of_a_node(live, deployed, lied_to, lie, expected):
     registry = ("--registry", deployed)
     with between(live, lambda method, answer: lie if method == lied_to else answer) as node:
         result = run_here(node, "registry", "revoke-nonce", *registry, "--account", RICH, "--yes")
@@ -234,7 +236,7 @@ def test_a_node_that_answers_nonsense(live, deployed, lied_to, lie, expected):
     assert "\x1b" not in said
 
 
-def test_nothing_is_sent_unasked(live, deployed, tmp_path):
+def test_sends_nothing_without_confirmation(live, deployed, tmp_path):
     dataset = write(tmp_path / "rows.alithis", rows=10)
     store = ["--store", str(tmp_path / "store"), "--unpublished"]
     result = run_live(live, "mint_dataset", str(dataset), "--account", RICH, *store)
@@ -245,7 +247,7 @@ def test_nothing_is_sent_unasked(live, deployed, tmp_path):
     assert result.stderr.splitlines()[-1].endswith("--yes sends without asking")
 
 
-def test_what_is_on_this_machine_alone_is_not_minted(live, addresses, tmp_path):
+def test_does_not_mint_a_manifest_without_a_public_copy(live, addresses, tmp_path):
     dataset = write(tmp_path / "rows.alithis", rows=10)
     mint = ["mint_dataset", str(dataset), "--account", RICH, "--yes"]
 
@@ -254,14 +256,14 @@ def test_what_is_on_this_machine_alone_is_not_minted(live, addresses, tmp_path):
 
     assert (nowhere.returncode, own.returncode) == (2, 2)
     said = nowhere.stderr.splitlines()[-1]
-    assert "no host is named where others can read it: give --at HOST" in said
-    assert "--unpublished does without" in said
+    assert "no public host of the manifest is named. Give --at HOST" in said
+    assert "--unpublished skips this" in said
     assert "kubo 127.0.0.1:5001 is not public" in own.stderr
     assert not (tmp_path / "store").exists()
 
 
-def test_a_live_network_gets_no_sample(live, addresses):
+def test_does_not_mint_the_sample_on_a_live_network(live, addresses):
     result = run_live(live, "mint_dataset", "--account", RICH, "--yes")
 
     assert result.returncode == 2
-    assert "give a MANIFEST: the sample is for local chains only" in result.stderr
+    assert "give a MANIFEST. The sample is only for local chains" in result.stderr

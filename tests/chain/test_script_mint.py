@@ -109,11 +109,11 @@ def test_a_broken_manifest_is_refused_before_any_gas_is_spent(run, folder, regis
     assert registry.totalSupply() == 0
 
 
-def test_minting_the_same_commitment_again_takes_a_yes(run, folder, registry):
+def test_minting_the_same_commitment_again_requires_yes(run, folder, registry):
     run(mint_dataset, folder)
 
     refused = run(mint_dataset, folder, status=2)
-    assert "is token 1 already, by the same publisher" in refused.stderr
+    assert "is already token 1, by the same publisher" in refused.stderr
     assert registry.totalSupply() == 1
 
     assert json.loads(run(mint_dataset, folder, "--yes", "--json").stdout)["token"] == 2
@@ -157,28 +157,28 @@ def test_links_are_given_by_relation_and_token(run, folder, tmp_path, registry):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("trained_on", "--link: takes RELATION=TOKEN"),
-        ("likes=1", "--link: takes RELATION=TOKEN"),
-        ("=1", "--link: takes RELATION=TOKEN"),
+        ("trained_on", "--link: write RELATION=TOKEN"),
+        ("likes=1", "--link: write RELATION=TOKEN"),
+        ("=1", "--link: write RELATION=TOKEN"),
         ("trained_on=x", "--link trained_on=x: x: there is no such folder"),
         ("trained_on=-1", "--link trained_on=-1: -1: there is no such folder"),
         ("trained_on=ipfs://x", "--link trained_on: "),
     ],
 )
-def test_a_link_that_is_none_is_one_clear_line(run, folder, text, said):
+def test_a_malformed_link_is_an_error_in_one_line(run, folder, text, said):
     error = run(mint_dataset, folder, "--link", text, status=2).stderr
 
     assert error.startswith(f"Error: {said}")
     assert error.count("\n") == 1
 
 
-def test_a_link_to_no_token(run, folder):
+def test_a_link_to_an_unknown_token_is_refused(run, folder):
     error = run(mint_dataset, folder, "--link", "derived_from=9", status=2).stderr
 
     assert "the registry has no token 9" in error
 
 
-def test_the_contracts_refusal_is_said_in_words(run, folder):
+def test_the_contracts_refusal_is_explained(run, folder):
     run(mint_dataset, folder)
     error = run(mint_dataset, folder, "--yes", "--link", "trained_on=1", status=2).stderr
 
@@ -189,18 +189,16 @@ def test_the_contracts_refusal_is_said_in_words(run, folder):
     )
 
 
-def test_the_same_data_points_with_other_metadata_are_asked_about(run, folder, tmp_path):
+def test_asks_before_minting_the_same_data_points_with_other_metadata(run, folder, tmp_path):
     run(mint_dataset, folder)
     renamed = write(tmp_path / "renamed.alithis", rows=10)
 
     error = run(mint_dataset, renamed, status=2).stderr
 
-    assert "renamed is token 1 already, by the same publisher, with other metadata" in error
+    assert "renamed is already token 1, by the same publisher, with other metadata" in error
 
 
-def test_an_input_that_several_publishers_minted_is_for_the_user_to_choose(
-    run, folder, tmp_path, registry
-):
+def test_the_user_must_choose_among_tokens_of_several_publishers(run, folder, tmp_path, registry):
     run(mint_dataset, folder)
     run(mint_dataset, folder, "--account", "TEST::1")
     made = write_model(tmp_path / "model.alithis", folder)
@@ -216,10 +214,10 @@ def test_an_input_that_several_publishers_minted_is_for_the_user_to_choose(
 @pytest.mark.parametrize(
     ("command", "other"), [(mint_model, "mint-dataset"), (mint_dataset, "mint-model")]
 )
-def test_each_command_takes_its_own_kind(run, folder, tmp_path, command, other):
+def test_each_command_refuses_the_other_kind(run, folder, tmp_path, command, other):
     given = folder if command is mint_model else write_model(tmp_path / "model.alithis")
 
-    assert f"use 'ape alithis {other}'" in run(command, given, status=2).stderr
+    assert f"Use 'ape alithis {other}'" in run(command, given, status=2).stderr
 
 
 def test_an_address_without_a_contract_is_refused(run, folder):
@@ -229,13 +227,13 @@ def test_an_address_without_a_contract_is_refused(run, folder):
     assert f"there is no contract at {nobody}" in error
 
 
-def test_a_contract_that_is_no_registry_is_refused(run, folder, owner):
+def test_a_contract_that_is_not_a_registry_is_refused(run, folder, owner):
     other = owner.deploy(solidity.helper("GasProbe"))
 
     error = run(mint_dataset, folder, "--registry", other.address, known=False, status=2).stderr
 
     assert other.address in error
-    assert "not an Alithis registry" in error
+    assert "is not an Alithis registry" in error
 
 
 def test_an_unknown_account_is_refused(run, folder):
@@ -263,7 +261,9 @@ class TestPublished:
 
         assert registry.totalSupply() == 1
 
-    def test_a_manifest_of_which_a_file_is_missing_there_is_not(self, run, folder, host, registry):
+    def test_a_manifest_with_a_file_missing_on_the_host_is_not_minted(
+        self, run, folder, host, registry
+    ):
         parts = parts_of(folder)
         publish(parts, open_hosts(["lighthouse"]))
         (leaves,) = [part for part in parts if part.name == "leaves"]
@@ -281,14 +281,14 @@ class TestPublished:
 
         assert registry.totalSupply() == 1
 
-    def test_an_unknown_host_is_one_clear_line(self, run, folder):
+    def test_an_unknown_host_is_an_error_in_one_line(self, run, folder):
         error = run(mint_dataset, folder, "--at", "nowhere", status=2).stderr
 
         assert "'nowhere' is not a known host" in error
 
 
 class TestLinks:
-    def test_by_manifest(self, run, folder, tmp_path, registry):
+    def test_links_to_the_token_of_a_manifest(self, run, folder, tmp_path, registry):
         run(mint_dataset, folder)
         other = write_model(tmp_path / "model.alithis")
         run(mint_model, other, "--link", f"tested_on={folder}")
@@ -296,7 +296,7 @@ class TestLinks:
         (link,) = Registry(transport(), registry.address).links(2)
         assert (link.target, link.relation) == (1, "tested_on")
 
-    def test_by_a_manifest_that_has_no_token_or_several(self, run, folder, tmp_path, accounts):
+    def test_refuses_a_manifest_without_exactly_one_token(self, run, folder, tmp_path, accounts):
         other = write_model(tmp_path / "model.alithis")
         given = ("--link", f"tested_on={folder}")
         assert "commits to rows; mint that first" in run(mint_model, other, *given, status=2).stderr
@@ -306,12 +306,12 @@ class TestLinks:
         assert f"several tokens commit to rows: 1 by {accounts[0]}, 2 by {accounts[1]}" in error
 
     @pytest.mark.parametrize("given", ["tested_on", "tested_on=", "made_of=1", "tested_on=nowhere"])
-    def test_what_is_none(self, run, folder, tmp_path, registry, given):
+    def test_refuses_a_link_that_cannot_be_read(self, run, folder, tmp_path, registry, given):
         error = run(mint_model, write_model(tmp_path / "m"), "--link", given, status=2).stderr
         assert error.startswith("Error: ")
         assert registry.totalSupply() == 0
 
-    def test_marks_of_the_target_are_told(self, run, folder, tmp_path, registry, owner):
+    def test_warns_of_known_problems_of_the_target(self, run, folder, tmp_path, registry, owner):
         run(mint_dataset, folder)
         run(mint_dataset, write(tmp_path / "next.alithis", rows=11), "--link", "supersedes=1")
         registry.withdraw(1, "", sender=owner)
@@ -319,7 +319,7 @@ class TestLinks:
         assert "warning: trained_on 1: the token was withdrawn\n" in told
         assert "warning: trained_on 1: the token is superseded by token 2\n" in told
 
-    def test_a_test_set_that_was_trained_on_is_told(self, run, folder, tmp_path):
+    def test_warns_of_test_data_that_was_trained_on(self, run, folder, tmp_path):
         run(mint_dataset, folder)
         run(mint_dataset, write(tmp_path / "test.alithis", rows=4))
         given = ("--link", "trained_on=1", "--link", "tested_on=2", "--json")
@@ -333,8 +333,8 @@ class TestLinks:
         shutil.rmtree(tmp_path / "store")
         unchecked = run(mint_model, write_model(tmp_path / "o"), *given)
         assert (
-            "warning: whether token 2, which is no training data, shares any with token 1 was not "
-            "checked: "
+            "warning: not checked: whether token 2 (test or validation data) shares data points "
+            "with token 1 (training data): "
         ) in unchecked.stderr
 
         clean = run(mint_model, write_model(tmp_path / "n"), "--link", "trained_on=1")

@@ -65,7 +65,7 @@ def row(tmp_path):
 
 @pytest.fixture
 def run(registry):
-    """Runs a command, and holds its exit status; returns what it printed."""
+    """Run a command, assert its exit status, and return its output."""
 
     def invoke(name, *args, status=0, sender=0, known=True):
         address = ["--registry", registry.address] if known else []
@@ -78,7 +78,7 @@ def run(registry):
 
 
 def refused(run, registry, *args, said, **options):
-    """Holds that a command ends in one line, with no transaction sent."""
+    """Assert that a command fails with one line and sends no transaction."""
     height = ape.chain.blocks.height
     result = run(*args, status=2, **options)
     assert result.stdout == ""
@@ -90,7 +90,7 @@ def refused(run, registry, *args, said, **options):
 
 
 def malleable(signature):
-    """The other signature of the same key over the same message: s negated, v flipped."""
+    """Return the other valid signature for the same key and message: s negated, v flipped."""
     data = bytes.fromhex(signature.removeprefix("0x"))
     s = CURVE_ORDER - int.from_bytes(data[32:64])
     return "0x" + (data[:32] + s.to_bytes(32) + bytes([55 - data[64]])).hex()
@@ -102,7 +102,7 @@ def written(path, found, **subject):
 
 
 class TestAttest:
-    def test_a_file_of_a_manifest_that_gateways_have(
+    def test_attests_a_file_of_a_manifest_on_gateways(
         self, run, rows, row, registry, monkeypatch, ipfs_peer, folder, tmp_path
     ):
         ipfs_peer.add_manifest(folder)
@@ -110,7 +110,7 @@ class TestAttest:
         run("attest", 1, row, "--store", tmp_path / "nothing", sender=1)
         assert registry.record(1).attestations == 1
 
-    def test_a_file(self, run, rows, row, folder, registry, accounts):
+    def test_attests_a_file(self, run, rows, row, folder, registry, accounts):
         arguments = ("attest", 1, row, "--manifest", folder, "--json")
         printed = json.loads(run(*arguments, sender=1).stdout)
 
@@ -125,28 +125,35 @@ class TestAttest:
         assert (event.leaf, event.attester, event.index) == (leaf, accounts[1], printed["index"])
         assert json.loads(run(*arguments).stdout)["attestations"] == 2
 
-    def test_a_proof_file_needs_no_manifest(self, run, rows, registry, tmp_path):
+    def test_attests_a_proof_file_without_a_manifest(self, run, rows, registry, tmp_path):
         found = written(tmp_path / "proof.json", rows.prove(LEAVES[9]), token=1)
         stderr = run("attest", 1, found, "--store", tmp_path / "empty").stderr
 
-        assert f"leaf {LEAVES[9].hex()}, at index 9 of 300: proved here" in stderr
-        assert "attestation 1 of the token, with your address, for good" in stderr
+        assert f"leaf {LEAVES[9].hex()}, at index 9 of 300: proof checked" in stderr
+        assert "attestation 1 of the token, with your address, permanently" in stderr
         assert registry.record(1).attestations == 1
 
-    def test_a_digest_from_the_store(self, run, rows, folder, registry, tmp_path):
+    def test_attests_a_digest_of_a_stored_manifest(self, run, rows, folder, registry, tmp_path):
         Store(tmp_path / "store").put_manifest(folder)
         stdout = run("attest", 1, LEAVES[0].hex(), "--store", tmp_path / "store").stdout
 
         assert "attestations 1\n" in stdout
         assert "transaction  0x" in stdout
 
-    def test_what_is_absent(self, run, rows, folder, registry):
+    def test_refuses_a_file_that_is_absent(self, run, rows, folder, registry):
         refused(
-            run, registry, "attest", 1, "ab" * 32, "--manifest", folder, said="is absent in token 1"
+            run,
+            registry,
+            "attest",
+            1,
+            "ab" * 32,
+            "--manifest",
+            folder,
+            said="is absent from token 1",
         )
 
     @pytest.mark.parametrize("change", ["leaf", "index", "path"])
-    def test_a_proof_that_fails_is_never_sent(self, run, rows, registry, tmp_path, change):
+    def test_never_sends_a_proof_that_fails(self, run, rows, registry, tmp_path, change):
         document = json.loads(proof.dump(rows.prove(LEAVES[9]), Subject()))
         if change == "leaf":
             document["leaf"] = LEAVES[10].hex()
@@ -156,30 +163,30 @@ class TestAttest:
             document["inclusion"]["path"][3] = "00" * 32
         (tmp_path / "proof.json").write_text(json.dumps(document))
 
-        said = "is unverifiable in token 1: nothing was sent (path: "
+        said = "could not be checked against token 1 (path: "
         store = ("--store", tmp_path / "empty")
         refused(run, registry, "attest", 1, tmp_path / "proof.json", *store, said=said)
 
-    def test_a_proof_of_another_token(self, run, rows, registry, tmp_path):
+    def test_refuses_a_proof_of_another_token(self, run, rows, registry, tmp_path):
         found = written(tmp_path / "proof.json", rows.prove(LEAVES[9]), token=2)
         refused(run, registry, "attest", 1, found, said="the proof file's token")
 
-    def test_a_proof_of_absence(self, run, rows, registry, tmp_path):
+    def test_refuses_a_proof_of_absence(self, run, rows, registry, tmp_path):
         found = written(tmp_path / "proof.json", rows.prove(bytes(32)), token=1)
-        refused(run, registry, "attest", 1, found, said="is absent in token 1")
+        refused(run, registry, "attest", 1, found, said="is absent from token 1")
 
-    def test_no_such_token(self, run, rows, registry, row):
+    def test_refuses_an_unknown_token(self, run, rows, registry, row):
         refused(run, registry, "attest", 2, row, said="no token 2")
 
-    def test_no_manifest_at_hand(self, run, rows, registry, row, tmp_path):
+    def test_refuses_without_a_manifest(self, run, rows, registry, row, tmp_path):
         refused(run, registry, "attest", 1, row, "--store", tmp_path / "empty", said="--manifest")
 
-    def test_no_such_file(self, run, rows, registry):
+    def test_refuses_a_missing_file(self, run, rows, registry):
         refused(run, registry, "attest", 1, "nowhere", said="nowhere: no such file")
 
 
 class TestClaims:
-    def test_filed_and_answered(self, run, rows, row, folder, registry, accounts):
+    def test_a_claim_is_filed_and_answered(self, run, rows, row, folder, registry, accounts):
         uri = "https://example.org/claim"
         arguments = ("claim", 1, row, "--uri", uri, "--manifest", folder, "--json")
         printed = json.loads(run(*arguments, sender=1).stdout)
@@ -200,27 +207,27 @@ class TestClaims:
         assert (printed["answer"], printed["open_claims"]) == ("accepted", 0)
         assert registry.claimOf(1, 1).status == ClaimStatus.ACCEPTED
 
-    def test_without_a_uri(self, run, rows, row):
+    def test_refuses_a_claim_without_a_uri(self, run, rows, row):
         assert "--uri" in run("claim", 1, row, status=2).stderr
 
     @pytest.mark.parametrize("uri", ["x" * 1025, "ä" * 513, "two\nlines", "\x1b[31m"])
-    def test_a_text_that_the_contract_or_a_reader_would_not_take(self, run, rows, row, uri):
+    def test_refuses_a_uri_that_is_too_long_or_not_printable(self, run, rows, row, uri):
         assert "at most 1024 bytes" in run("claim", 1, row, "--uri", uri, status=2).stderr
 
-    def test_the_longest_text(self, run, rows, row, folder, registry):
+    def test_accepts_the_longest_uri(self, run, rows, row, folder, registry):
         run("claim", 1, row, "--uri", "ä" * 512, "--manifest", folder)
         assert registry.record(1).openClaims == 1
 
-    def test_what_is_absent(self, run, rows, folder, registry):
+    def test_refuses_a_claim_about_a_file_that_is_absent(self, run, rows, folder, registry):
         arguments = ("claim", 1, "ab" * 32, "--uri", "x", "--manifest", folder)
-        refused(run, registry, *arguments, said="is absent in token 1")
+        refused(run, registry, *arguments, said="is absent from token 1")
 
-    def test_only_the_owner_answers(self, run, rows, row, folder, registry, accounts):
+    def test_only_the_owner_can_answer(self, run, rows, row, folder, registry, accounts):
         run("claim", 1, row, "--uri", "x", "--manifest", folder)
         said = f"the contract refuses: NotOwner(id=1, owner={accounts[0]}, sender={accounts[2]})"
         refused(run, registry, "answer-claim", 1, 1, "accepted", sender=2, said=said)
 
-    def test_answers_that_cannot_be(self, run, rows, row, folder, registry):
+    def test_refuses_answers_that_the_contract_would_refuse(self, run, rows, row, folder, registry):
         said = "there is no claim 1 against token 1: it has 0"
         refused(run, registry, "answer-claim", 1, 1, "accepted", said=said)
         run("claim", 1, row, "--uri", "x", "--manifest", folder)
@@ -243,7 +250,7 @@ class TestCountersignatures:
     def signed(self, registry, token):
         return [link.countersigned for link in registry.links(token)]
 
-    def test_given_and_taken_back(self, run, model, registry):
+    def test_a_link_is_confirmed_and_retracted(self, run, model, registry):
         printed = json.loads(run("countersign", model, "--json").stdout)
         assert (printed["position"], printed["relation"], printed["target"]) == (0, "trained_on", 1)
         assert self.signed(registry, model) == [True, False]
@@ -251,7 +258,7 @@ class TestCountersignatures:
         assert json.loads(run("retract", model, 0, "--json").stdout)["position"] == 0
         assert self.signed(registry, model) == [False, False]
 
-    def test_the_link_of_ones_own_token_is_found(self, run, model, registry):
+    def test_finds_the_only_link_to_an_own_token(self, run, model, registry):
         stderr = run("countersign", model, sender=2).stderr
         assert "confirms: token 3 is tested_on your token 2" in stderr
         assert self.signed(registry, model) == [False, True]
@@ -259,18 +266,20 @@ class TestCountersignatures:
         refused(run, registry, "retract", model, said=said)
         run("retract", model, sender=2)
 
-    def test_several(self, run, model, registry, accounts):
+    def test_asks_for_a_position_among_several_links(self, run, model, registry, accounts):
         registry.transferFrom(accounts[2], accounts[0], 2, sender=accounts[2])
-        said = "name a position of 0 (trained_on 1), 1 (tested_on 2)"
+        said = "Give the position of one: 0 (trained_on 1), 1 (tested_on 2)"
         refused(run, registry, "countersign", model, said=said)
         run("countersign", model, 1)
         assert self.signed(registry, model) == [False, True]
         run("countersign", model)
         assert self.signed(registry, model) == [True, True]
 
-    def test_what_cannot_be(self, run, model, registry, accounts):
+    def test_refuses_links_that_do_not_exist_or_are_not_own(self, run, model, registry, accounts):
         refused(run, registry, "countersign", model, sender=3, said="no unconfirmed link")
-        refused(run, registry, "countersign", model, 2, said="has 2 links, counted from 0")
+        refused(
+            run, registry, "countersign", model, 2, said="has no link 2. It has 2, counted from 0"
+        )
         refused(run, registry, "countersign", model, 1, said="NotOwner(id=2")
         refused(run, registry, "retract", model, 0, said="NotCountersigned")
         run("countersign", model, 0)
@@ -279,27 +288,27 @@ class TestCountersignatures:
 
 
 class TestWithdraw:
-    def test_withdrawn(self, run, rows, registry):
+    def test_the_owner_withdraws_a_token(self, run, rows, registry):
         result = run("withdraw", 1, "--uri", "https://example.org/why")
-        assert "marks token 1 as withdrawn, for good" in result.stderr
+        assert "marks token 1 as withdrawn, permanently" in result.stderr
         assert "action       withdraw\n" in result.stdout
         assert registry.record(1).withdrawn
         refused(run, registry, "withdraw", 1, said="AlreadyWithdrawn(id=1)")
 
-    def test_of_somebody_else(self, run, rows, registry):
+    def test_refuses_to_withdraw_another_owners_token(self, run, rows, registry):
         refused(run, registry, "withdraw", 1, sender=1, said="NotOwner(id=1")
 
 
 class TestReportDisorder:
     @pytest.fixture
     def lying(self, registry, owner, tmp_path):
-        """Token 1: its publisher hides a leaf behind those it would stand among."""
+        """Token 1: its publisher hid a leaf by putting it out of order."""
         leaves = [*LEAVES[:40], *LEAVES[41:], LEAVES[40]]
         opened = build_as_given(tmp_path / "lying", leaves)
         mint(registry, Kind.DATASET, commitment(opened.metadata), sender=owner)
         return opened
 
-    def test_from_a_manifest(self, run, lying, registry, tmp_path):
+    def test_proves_disorder_from_a_manifest(self, run, lying, registry, tmp_path):
         manifest = ("--manifest", tmp_path / "lying")
         printed = json.loads(run("report-disorder", 1, *manifest, "--json", sender=1).stdout)
 
@@ -308,36 +317,36 @@ class TestReportDisorder:
         assert registry.record(1).disordered
         refused(run, registry, "report-disorder", 1, *manifest, said="AlreadyDisordered(id=1)")
 
-    def test_from_the_publishers_own_answers(self, run, lying, registry, tmp_path):
+    def test_proves_disorder_from_contradictory_proof_files(self, run, lying, registry, tmp_path):
         # The look-up, which trusts the order, denies the leaf; the leaf is there all the same.
         denied = written(tmp_path / "out.json", lying.prove(LEAVES[40]))
         shown = written(tmp_path / "in.json", lying.at(299))
         stderr = run("report-disorder", 1, shown, denied).stderr
 
-        assert "marks the token as disordered for ever" in stderr
+        assert "marks the token as disordered permanently" in stderr
         assert registry.record(1).disordered
 
-    def test_proofs_that_agree(self, run, lying, registry, tmp_path):
+    def test_refuses_proofs_that_agree(self, run, lying, registry, tmp_path):
         proofs = [written(tmp_path / f"{at}.json", lying.at(at)) for at in (3, 4)]
         refused(run, registry, "report-disorder", 1, *proofs, said="do not contradict each other")
 
-    def test_a_proof_that_does_not_hold(self, run, lying, rows, registry, tmp_path):
+    def test_refuses_an_invalid_proof(self, run, lying, rows, registry, tmp_path):
         found = written(tmp_path / "proof.json", rows.prove(LEAVES[40]))
         refused(run, registry, "report-disorder", 1, found, said="does not hold for token 1")
 
-    def test_what_is_no_proof(self, run, lying, registry, tmp_path):
+    def test_refuses_a_file_that_is_not_a_proof(self, run, lying, registry, tmp_path):
         (tmp_path / "row").write_bytes(b"row")
         refused(run, registry, "report-disorder", 1, tmp_path / "row", said="not a proof file")
 
-    def test_leaves_that_ascend(self, run, rows, registry, folder):
+    def test_refuses_a_manifest_with_sorted_leaves(self, run, rows, registry, folder):
         refused(
             run,
             registry,
             *("report-disorder", 1, "--manifest", folder),
-            said="the leaves of token 1 ascend: nothing was sent",
+            said="the leaves of token 1 are sorted. Nothing was sent",
         )
 
-    def test_a_manifest_that_was_damaged_at_home(self, run, registry, owner, tmp_path):
+    def test_a_damaged_local_manifest_proves_nothing(self, run, registry, owner, tmp_path):
         opened = build(tmp_path / "mine", ROWS)
         mint(registry, Kind.DATASET, commitment(opened.metadata), sender=owner)
         (tmp_path / "mine" / "leaves").write_bytes(b"".join([LEAVES[1], LEAVES[0], *LEAVES[2:]]))
@@ -345,12 +354,12 @@ class TestReportDisorder:
             run,
             registry,
             *("report-disorder", 1, "--manifest", tmp_path / "mine"),
-            said="is not what token 1 commits to, so it proves nothing",
+            said="is not the one that token 1 commits to, so it proves nothing",
         )
 
 
 class TestSignedMints:
-    def test_signed_by_one_and_sent_by_another(self, run, registry, folder, accounts, tmp_path):
+    def test_one_account_signs_and_another_sends(self, run, registry, folder, accounts, tmp_path):
         out = tmp_path / "mint.json"
         printed = json.loads(run("sign", folder, "-o", out, "--json", sender=1).stdout)
         assert printed["publisher"] == accounts[1]
@@ -366,7 +375,9 @@ class TestSignedMints:
         said = f"nonce 0 of {accounts[1]} was used up: the next is 1"
         refused(run, registry, "relay", out, sender=2, said=said)
 
-    def test_the_file_is_what_any_wallet_signs(self, run, registry, folder, accounts, tmp_path):
+    def test_the_file_contains_typed_data_for_wallets(
+        self, run, registry, folder, accounts, tmp_path
+    ):
         run("sign", folder, "-o", tmp_path / "mint.json", sender=1)
         document = json.loads((tmp_path / "mint.json").read_text())
 
@@ -391,10 +402,16 @@ class TestSignedMints:
         (link,) = registry.links(2)
         assert (link.target, link.relation) == (1, Relation.TRAINED_ON)
 
-    def test_by_a_wallet(self, run, registry, folder, accounts, tmp_path):
+    def test_a_wallets_signature_is_relayed(self, run, registry, folder, accounts, tmp_path):
         out = tmp_path / "mint.json"
         run("sign", folder, "-o", out, "--publisher", accounts[3].address, "--unsigned")
-        refused(run, registry, "relay", out, said="is not signed: --signature takes the wallet's")
+        refused(
+            run,
+            registry,
+            "relay",
+            out,
+            said="is not signed. Give the wallet's signature with --signature",
+        )
 
         request, _ = signed_mint.load(out.read_bytes(), "mint.json")
         signature = accounts[3].sign_message(signable(request)).encode_rsv().hex()
@@ -402,7 +419,7 @@ class TestSignedMints:
         assert registry.record(1).publisher == accounts[3]
 
     @pytest.mark.parametrize("accepts", [True, False])
-    def test_in_a_contract_s_name(self, run, registry, folder, owner, tmp_path, accepts):
+    def test_a_contract_can_be_the_publisher(self, run, registry, folder, owner, tmp_path, accepts):
         wallet = owner.deploy(helper("ContractWallet"), registry, 0 if accepts else 1)
         arguments = ("sign", folder, "-o", tmp_path / "mint.json", "--publisher", wallet.address)
         if accepts:
@@ -423,7 +440,7 @@ class TestSignedMints:
             (("--link", "trained_on=1"), "WrongRelation("),
         ],
     )
-    def test_what_the_contract_would_refuse_is_not_written(
+    def test_does_not_write_a_mint_that_the_contract_would_refuse(
         self, run, rows, registry, folder, tmp_path, given, said
     ):
         out = tmp_path / "mint.json"
@@ -431,13 +448,13 @@ class TestSignedMints:
         refused(run, registry, *arguments, sender=1, said=said)
         assert not out.exists()
 
-    def test_where_the_file_s_name_is_no_text(self, run, registry, folder, tmp_path):
+    def test_accepts_a_file_name_that_is_not_utf8(self, run, registry, folder, tmp_path):
         out = os.fsdecode(bytes(tmp_path / "mint") + b"\xff\x1b")
         stdout = run("sign", folder, "-o", out).stdout
         assert "mint\\udcff\\x1b: the mint of the dataset rows, signed" in stdout
         assert Path(out).exists()
 
-    def test_offline(self, run, registry, folder, accounts, tmp_path):
+    def test_signs_offline(self, run, registry, folder, accounts, tmp_path):
         out, place = tmp_path / "mint.json", ("--chain", ape.chain.chain_id, "--nonce", 0)
         run("sign", folder, "-o", out, *place, sender=1)
         run("relay", out)
@@ -447,10 +464,10 @@ class TestSignedMints:
         ("account", "said"),
         [
             ((), "no account is named to sign on chain 314"),
-            (("--account", "TEST::1"), "TEST::1 has a public key"),
+            (("--account", "TEST::1"), "TEST::1 is a test account with a public key"),
         ],
     )
-    def test_offline_for_another_chain_takes_a_key_that_is_no_secret_of_all(
+    def test_offline_for_another_chain_refuses_a_test_account(
         self, run, registry, folder, tmp_path, account, said
     ):
         out = tmp_path / "mint.json"
@@ -467,16 +484,18 @@ class TestSignedMints:
         assert not out.exists()
 
     @pytest.mark.parametrize("given", [("--chain", 10**80), ("--nonce", 2**256), ("--nonce", -1)])
-    def test_numbers_that_cannot_be(self, run, registry, folder, tmp_path, given):
+    def test_refuses_numbers_out_of_range(self, run, registry, folder, tmp_path, given):
         stderr = run("sign", folder, "-o", tmp_path / "mint.json", *given, status=2).stderr
         assert "is not in the range" in stderr
 
     @pytest.mark.parametrize("given", [("--chain", 314), ("--nonce", 0)])
-    def test_offline_takes_all_of_it(self, run, registry, folder, tmp_path, given):
+    def test_offline_requires_chain_nonce_and_registry(
+        self, run, registry, folder, tmp_path, given
+    ):
         arguments = ("sign", folder, "-o", tmp_path / "mint.json", *given)
         refused(run, registry, *arguments, said="all of --chain, --nonce and --registry")
 
-    def test_offline_inputs_are_named_by_the_signer(self, run, rows, registry, tmp_path):
+    def test_offline_requires_a_link_for_each_input(self, run, rows, registry, tmp_path):
         given = {"relation": "trained_on", "name": "rows", "metadata": rows.metadata.digest.hex()}
         build(tmp_path / "model", [b"weights"], kind="model", inputs=[given])
         arguments = ("sign", tmp_path / "model", "-o", tmp_path / "mint.json")
@@ -489,31 +508,31 @@ class TestSignedMints:
         )
         assert "trained_on token 1" in run(*arguments, "--link", "trained_on=1").stdout
 
-    def test_revoked(self, run, registry, folder, tmp_path, accounts):
+    def test_refuses_a_revoked_mint(self, run, registry, folder, tmp_path, accounts):
         out = tmp_path / "mint.json"
         run("sign", folder, "-o", out, sender=1)
         assert json.loads(run("revoke-nonce", "--json", sender=1).stdout)["nonce"] == 0
         refused(run, registry, "relay", out, said="was used up: the next is 1")
 
-    def test_nonces_in_their_order(self, run, registry, folder, tmp_path, accounts):
+    def test_refuses_a_nonce_out_of_order(self, run, registry, folder, tmp_path, accounts):
         out, place = tmp_path / "mint.json", ("--chain", ape.chain.chain_id, "--nonce", 1)
         run("sign", folder, "-o", out, *place, sender=1)
         refused(run, registry, "relay", out, said="is not due yet: the next is 0")
 
-    def test_expired(self, run, registry, folder, tmp_path):
+    def test_refuses_an_expired_mint(self, run, registry, folder, tmp_path):
         run("sign", folder, "-o", tmp_path / "mint.json", "--days", 1, sender=1)
         ape.chain.pending_timestamp += 2 * 86_400
         ape.chain.mine()
         refused(run, registry, "relay", tmp_path / "mint.json", said="the signature has expired")
 
-    def test_for_another_registry(self, run, registry, owner, folder, tmp_path):
+    def test_refuses_a_mint_for_another_registry(self, run, registry, owner, folder, tmp_path):
         out, other = tmp_path / "mint.json", owner.deploy(container()).address
         run("sign", folder, "-o", out, "--registry", other, known=False)
         refused(run, registry, "relay", out, said=f"signed for registry {other}")
 
-    def test_minted_before(self, run, rows, registry, folder, tmp_path):
+    def test_asks_before_signing_a_mint_again(self, run, rows, registry, folder, tmp_path):
         arguments = ("sign", folder, "-o", tmp_path / "mint.json")
-        refused(run, registry, *arguments, said="is token 1 already, by the same publisher")
+        refused(run, registry, *arguments, said="is already token 1, by the same publisher")
         run(*arguments, "--yes")
 
     @pytest.mark.parametrize(
@@ -525,27 +544,36 @@ class TestSignedMints:
             (lambda file: file["typedData"]["message"].update(deadline=6), "has expired"),
             (
                 lambda file: file["typedData"]["message"].update(deadline=2**40),
-                "the signature is not by",
+                "the signature is not by the publisher",
             ),
             (
                 lambda file: file["typedData"]["message"].update(links=[LINK] * 3000),
-                "the signature is not by",
+                "the signature is not by the publisher",
             ),
             (lambda file: file.update(version=2), "format version 1"),
-            (lambda file: file.update(signature="0x" + "00" * 65), "the signature is not by"),
-            (lambda file: file.update(signature="0x" + "11" * 8192), "the signature is not by"),
+            (
+                lambda file: file.update(signature="0x" + "00" * 65),
+                "the signature is not by the publisher",
+            ),
+            (
+                lambda file: file.update(signature="0x" + "11" * 8192),
+                "the signature is not by the publisher",
+            ),
             (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
             (lambda file: file.update(signature=malleable(file["signature"])), "InvalidSignature"),
             (
                 lambda file: file.update(signature=file["signature"][:-2] + "1d"),
-                "the signature is not by",
+                "the signature is not by the publisher",
             ),
-            (lambda file: file.update(signature="0x" + "11" * 65), "the signature is not by"),
-            (lambda file: file.update(signature="0x11"), "the signature is not by"),
+            (
+                lambda file: file.update(signature="0x" + "11" * 65),
+                "the signature is not by the publisher",
+            ),
+            (lambda file: file.update(signature="0x11"), "the signature is not by the publisher"),
         ],
         ids=range(14),
     )
-    def test_a_file_that_was_changed(self, run, registry, folder, tmp_path, change, said):
+    def test_refuses_a_changed_file(self, run, registry, folder, tmp_path, change, said):
         out = tmp_path / "mint.json"
         run("sign", folder, "-o", out, sender=1)
         document = json.loads(out.read_text())
@@ -555,17 +583,17 @@ class TestSignedMints:
         assert "typed data" not in stderr or f"{out}: the typed data" in stderr
 
     @pytest.mark.parametrize("content", [b"{", b"x" * 300_000])
-    def test_what_is_no_such_file(self, run, registry, tmp_path, content):
+    def test_refuses_a_file_that_is_not_a_signed_mint(self, run, registry, tmp_path, content):
         (tmp_path / "mint.json").write_bytes(content)
         refused(run, registry, "relay", tmp_path / "mint.json", said="mint.json")
 
-    def test_a_broken_manifest_is_not_signed(self, run, registry, tmp_path):
+    def test_refuses_to_sign_a_broken_manifest(self, run, registry, tmp_path):
         build(tmp_path / "rows", ROWS)
         (tmp_path / "rows" / "leaves").write_bytes(b"")
         refused(run, registry, "sign", tmp_path / "rows", "-o", tmp_path / "m", said="is broken")
         assert not (tmp_path / "m").exists()
 
-    def test_where_nothing_can_be_written(self, run, registry, folder, tmp_path):
+    def test_reports_a_file_that_cannot_be_written(self, run, registry, folder, tmp_path):
         refused(
             run,
             registry,
@@ -573,7 +601,7 @@ class TestSignedMints:
             said="cannot be written: No such file or directory",
         )
 
-    def test_unsigned_in_whose_name(self, run, registry, folder, tmp_path):
+    def test_unsigned_requires_a_publisher(self, run, registry, folder, tmp_path):
         arguments = ("sign", folder, "-o", tmp_path / "m", "--unsigned")
         refused(run, registry, *arguments, said="--unsigned needs --publisher")
         refused(run, registry, *arguments, "--publisher", "0x1", said="is not an address")

@@ -1,4 +1,4 @@
-"""The chain of lineage on texts: what stops it. tests/frameworks has it run to its end."""
+"""Failures of the lineage example on texts. tests/frameworks runs it to its end."""
 
 from types import SimpleNamespace
 
@@ -23,18 +23,18 @@ def failing(tmp_path):
     return program
 
 
-def test_without_the_frameworks_it_says_what_installs_them(place):
-    with pytest.raises(CommandError, match=r"not at .*/python: 'make examples' installs it"):
+def test_says_how_to_install_missing_frameworks(place):
+    with pytest.raises(CommandError, match=r"at .*/python\. Run 'make examples'"):
         speeches.train(place / "python", place / "data", place / "out")
 
 
-def test_without_the_speeches_it_says_what_fetches_them(place, failing):
-    with pytest.raises(CommandError, match=r"speeches are not at .*: 'make setup' fetches them"):
+def test_says_how_to_install_missing_speeches(place, failing):
+    with pytest.raises(CommandError, match=r"speeches are not at .*\. Run 'make setup'"):
         speeches.train(failing, place / "nowhere", place / "out")
 
 
 def test_a_training_that_fails_stops_the_example(place, failing, capfd):
-    with pytest.raises(CommandError, match=r"text_classifier\.py ended with status 1"):
+    with pytest.raises(CommandError, match=r"text_classifier\.py failed with exit status 1"):
         speeches.train(failing, place / "data", place / "out")
     assert "no speeches" in capfd.readouterr().err
 

@@ -209,7 +209,7 @@ class TestCommand:
         key = [tmp_path / each if each == "key" else each for each in given]
         result = invoke(tmp_path / "data", "-o", tmp_path / "m", "--engine", "ray", *key)
         assert result.exit_code == 2
-        assert "--engine ray goes without --key-file" in result.stderr
+        assert "--engine ray cannot be used with --key-file" in result.stderr
         assert not (tmp_path / "key").exists()
 
     def test_error_in_a_worker(self, tmp_path):

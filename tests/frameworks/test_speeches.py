@@ -55,8 +55,8 @@ def test_one_old_passage_is_followed_to_the_fine_tune(said):
     assert "canonical form text\n" in said
     assert "speeches-recent (token 3): included" not in said
     assert "used 9017 of its 9017 distinct data points and 0 others\n" in said
-    assert "passage.txt -> party (token 4): countersigned, at the least\n" in said
-    assert "passage.txt -> party-recent (token 5): countersigned, at the least\n" in said
+    assert "passage.txt -> party (token 4): strongest path is countersigned\n" in said
+    assert "passage.txt -> party-recent (token 5): strongest path is countersigned\n" in said
 
 
 def test_the_report(said):

@@ -79,7 +79,7 @@ def served(*arguments: object, ends: int = signal.SIGINT) -> Iterator[Served]:
             if not found.ended:
                 process.send_signal(ends)
             said, _ = process.communicate(timeout=15)
-        assert said == f"{url}/  (Ctrl-C ends it)\n"
+        assert said == f"{url}/  (Ctrl-C stops it)\n"
         assert process.returncode == (0 if ends == signal.SIGINT else 128 + ends)
 
 

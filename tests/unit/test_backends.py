@@ -503,7 +503,7 @@ class TestCommand:
         assert [each["error"] for each in printed["hosts"]] == [None] * 4
         assert [each["public"] for each in printed["hosts"]] == [False, True, True, False]
         text = run("store", "put", manifest, *options).stdout
-        assert "  lighthouse: all of it (4 were there)\n" in text
+        assert "  lighthouse: complete (4 already there)\n" in text
 
     def test_a_manifest_in_the_store_is_sent_by_its_cid(self, to, host, manifest):
         stored = run_json("store", "put", manifest)["cid"]
@@ -535,7 +535,7 @@ class TestCommand:
         assert result.stderr.startswith(f"Error: kubo {gone.url.removeprefix('http://')} ")
         assert "cannot be reached" in result.stderr
         assert result.stderr.count("\n") == 1
-        assert "  pinata: all of it (4 sent)\n" in result.stdout
+        assert "  pinata: complete (4 sent)\n" in result.stdout
 
     def test_a_missing_key_is_reported_before_any_work(self, manifest):
         assert "LIGHTHOUSE_API_KEY" in refused("store", "put", manifest, "--to", "lighthouse")

@@ -484,7 +484,9 @@ class TestCommands:
             assert found["profile"] in (profile.name, UNIXFS_V1_2025.name, "unixfs-v0-2015")
         other = cids.of_bytes(b"other")
         assert not run_json("store", "cid", leaves, "--is", other, status=1)["match"]
-        assert "has not this CID" in run("store", "cid", leaves, "--is", other, status=1).stdout
+        assert (
+            "does not have this CID" in run("store", "cid", leaves, "--is", other, status=1).stdout
+        )
         assert "unixfs-v1-2025" in run("store", "cid", leaves, "--is", ours).stdout
         assert "not the CID of a file" in refused("store", "cid", leaves, "--is", "Qm")
 

@@ -49,7 +49,7 @@ DEADLINE = 60.0
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """An empty directory to work in, and nothing of ours in the environment but the store."""
+    """An empty working directory, and an environment with only ALITHIS_STORE of our variables."""
     for name in ("ALITHIS_RPC", "ALITHIS_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALITHIS_STORE", str(tmp_path / "store"))
@@ -106,7 +106,7 @@ EVERY = [pytest.param(path, command, id=" ".join(path)) for path, command in com
 
 class TestHelp:
     @pytest.mark.parametrize(("path", "command"), EVERY)
-    def test_says_what_the_command_does_and_shows_it(self, path, command):
+    def test_help_has_a_summary_and_an_example(self, path, command):
         for option in ("--help", "-h"):
             text = run(*path[1:], option).stdout
             assert text.startswith(f"Usage: {' '.join(path)} ")
@@ -114,13 +114,13 @@ class TestHelp:
             assert not [line for line in text.splitlines() if len(line) > 100]
 
     @pytest.mark.parametrize(("path", "command"), EVERY)
-    def test_every_option_is_explained(self, path, command):
+    def test_help_explains_every_option(self, path, command):
         for param in command.params:
             if isinstance(param, click.Option):
                 assert param.help, param.name
 
     @pytest.mark.parametrize(("path", "command"), EVERY)
-    def test_examples_are_commands_that_exist(self, path, command):
+    def test_examples_use_existing_commands_and_options(self, path, command):
         examples = re.findall(r"^ +(alithis .*)$", command.help, re.MULTILINE)
         assert examples
         for example in examples:
@@ -132,10 +132,10 @@ class TestHelp:
             assert {word for word in arguments if word.startswith("-")} <= options, example
             assert named.params, example
 
-    def test_version(self):
+    def test_prints_the_version(self):
         assert re.fullmatch(r".*, version \d+\.\d+\.\d+\n", run("--version").stdout)
 
-    def test_needs_no_heavy_library(self):
+    def test_help_imports_no_slow_library(self):
         result = process("-X", "importtime", *MODULE[1:], "--help", program=MODULE[:1])
 
         loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
@@ -144,7 +144,7 @@ class TestHelp:
         assert not loaded.intersection(heavy)
 
     @pytest.mark.parametrize("program", [PROGRAM, MODULE], ids=["alithis", "python -m alithis"])
-    def test_as_a_program(self, program):
+    def test_runs_as_a_program(self, program):
         result = process("--help", program=program)
 
         assert (result.returncode, result.stderr) == (0, "")
@@ -160,59 +160,71 @@ def find(words):
 
 
 class TestUsage:
-    """Every mistake is one line, and exit status 2."""
+    """Every usage error is one line with exit status 2."""
 
     @pytest.mark.parametrize(
         ("args", "said"),
         [
-            (["manifes"], "; alithis --help shows how"),
-            (["manifest"], "Missing argument 'SOURCE'; alithis manifest --help shows how"),
-            (["manifest", "nowhere"], "Path 'nowhere' does not exist; alithis manifest --help"),
+            (["manifes"], ". See alithis --help"),
+            (["manifest"], "Missing argument 'SOURCE'. See alithis manifest --help"),
+            (["manifest", "nowhere"], "Path 'nowhere' does not exist. See alithis manifest --help"),
             (["manifest", ".", "--form", "words"], "'words' is not one of 'bytes', 'pixels'"),
-            (["manifest", ".", "-o", "../out", "--mode", "L"], "--mode goes with --form pixels"),
+            (
+                ["manifest", ".", "-o", "../out", "--mode", "L"],
+                "--mode can only be used with --form pixels",
+            ),
             (["manifest", ".", "--workers", "0"], "0 is not in the range 1<=x<=256"),
-            (["verify", "-x"], "; alithis verify --help shows how"),
-            (["verify", LOWEST], "against what? Give --manifest DIR or URL, or --rpc URL"),
+            (["verify", "-x"], ". See alithis verify --help"),
+            (
+                ["verify", LOWEST],
+                "nothing to verify against. Give --manifest DIR or URL, or --rpc URL",
+            ),
             (["verify", LOWEST, "--root", LOWEST], "--root and --size go together"),
             (["verify", LOWEST, "--size", "3"], "--root and --size go together"),
-            (["verify", LOWEST, "--root", "12", "--size", "3"], "--root takes 64 hexadecimal"),
-            (["verify", LOWEST, "--root", "g" * 64, "--size", "3"], "--root takes 64 hexadecimal"),
-            (["verify", LOWEST, "--root", LOWEST, "--size", "3"], "alone serve proof files"),
+            (["verify", LOWEST, "--root", "12", "--size", "3"], "--root: is not 64 hexadecimal"),
+            (
+                ["verify", LOWEST, "--root", "g" * 64, "--size", "3"],
+                "--root: is not 64 hexadecimal",
+            ),
+            (
+                ["verify", LOWEST, "--root", LOWEST, "--size", "3"],
+                "alone can check only proof files",
+            ),
             (["verify", LOWEST, "--rpc", "http://127.0.0.1"], "--rpc and --registry go together"),
             (["verify", LOWEST, "--token", "0"], "0 is not in the range x>=1"),
             (["verify", "nothing", "--manifest", "."], "nothing: no such file, and not 64"),
-            (["store", "ge"], "; alithis store --help shows how"),
+            (["store", "ge"], ". See alithis store --help"),
             (["store", "get", LOWEST], "Missing option '-o' / '--out'"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
     )
-    def test_one_line(self, args, said):
+    def test_a_usage_error_is_one_line(self, args, said):
         assert said in refused(*args)
 
-    def test_what_goes_with_a_chain_does_not_go_without(self, hashed):
+    def test_chain_options_require_rpc_and_registry(self, hashed):
         for extra in (["--token", "1"], ["--chain", "1"], ["--rpc", "x"], ["--registry", NOBODY]):
             said = refused("verify", LOWEST, "--manifest", hashed, *extra)
-            assert "with --rpc and --registry" in said or "go together" in said
+            assert "--token needs --rpc and --registry" in said or "go together" in said
 
-    def test_nor_does_a_given_root_go_with_a_chain(self, hashed):
+    def test_root_cannot_be_used_with_a_chain(self, hashed):
         chain = ["--rpc", "http://127.0.0.1:1", "--registry", NOBODY]
         said = refused("verify", LOWEST, *chain, "--root", LOWEST, "--size", 3)
-        assert "without --root" in said
+        assert "can be used with --root" in said
 
-    def test_foreign_names_cannot_command_the_terminal(self, place):
+    def test_names_cannot_send_escape_sequences(self, place):
         said = refused("verify", "\x1b[31mred\nnext", "--manifest", ".")
         assert r"\x1b[31mred next: no such file" in said
 
 
 class TestManifest:
-    def test_folder(self, hashed, place):
+    def test_hashes_a_folder(self, hashed, place):
         opened = Manifest.open(hashed)
         data = opened.metadata
         assert (data.name, data.kind, data.size, data.items) == ("photos", "dataset", 3, 3)
         assert list(opened.leaves()) == sorted(map(of_bytes, [b"a", b"b", b"c"]))
         assert listing(place / hashed) == ["items.parquet", "leaves", "metadata.json"]
 
-    def test_what_it_prints(self, photos):
+    def test_prints_counts_and_commitment(self, photos):
         (photos / "cats/again").write_bytes(b"a")
         lines = run("manifest", photos, "-o", "out").stdout.splitlines()
 
@@ -225,7 +237,7 @@ class TestManifest:
             f"  token URI ipfs://f01551220{data.digest.hex()}",
         ]
 
-    def test_json(self, photos):
+    def test_prints_json(self, photos):
         printed = run_json("manifest", photos, "-o", "out")
 
         data = Manifest.open(Path("out")).metadata
@@ -240,13 +252,13 @@ class TestManifest:
             "skipped": {"count": 0, "names": []},
         }
 
-    def test_workers_and_order_change_nothing(self, photos):
+    def test_the_number_of_workers_does_not_change_the_manifest(self, photos):
         for workers in (1, 2):
             run("manifest", photos, "-o", f"by{workers}", "--workers", workers)
         for name in listing("by1"):
             assert Path("by1", name).read_bytes() == Path("by2", name).read_bytes()
 
-    def test_labels_and_description(self, photos):
+    def test_writes_labels_and_description(self, photos):
         import pyarrow.parquet as pq
 
         words = ["--name", "Pets", "--description", "Cats and dogs.", "--license", "CC0-1.0"]
@@ -270,7 +282,7 @@ class TestManifest:
         }
 
     @pytest.mark.parametrize("packed", [False, True])
-    def test_idx_with_labels(self, packed):
+    def test_hashes_an_idx_file_with_labels(self, packed):
         images, labels = idx(np.arange(24, dtype="u1").reshape(2, 3, 4)), idx(np.array([7, 1]))
         write = (lambda data: gzip.compress(data)) if packed else bytes
         suffix = ".gz" if packed else ""
@@ -284,7 +296,7 @@ class TestManifest:
             "pixels", "L", width=4, height=3
         )
 
-    def test_pixels(self, place):
+    def test_hashes_pixels(self, place):
         (place / "scans").mkdir()
         Image.new("RGB", (2, 2), (9, 9, 9)).save("scans/grey.png")
         for mode, samples in (("L", bytes([9] * 4)), ("RGB", bytes([9] * 12))):
@@ -293,11 +305,11 @@ class TestManifest:
         run("manifest", "scans", "-o", "default", "--form", "pixels")
         assert Manifest.open(Path("default")).metadata.form.mode == "RGB"
 
-    def test_here(self, photos, monkeypatch):
+    def test_names_the_manifest_of_the_current_folder(self, photos, monkeypatch):
         monkeypatch.chdir(photos)
         assert run_json("manifest", ".", "-o", "../here.alithis")["name"] == "photos"
 
-    def test_existing_manifest_is_replaced_by_force_alone(self, hashed, photos):
+    def test_replaces_an_existing_manifest_only_with_force(self, hashed, photos):
         before = (hashed / "metadata.json").read_bytes()
         (photos / "new").write_bytes(b"new")
 
@@ -309,7 +321,7 @@ class TestManifest:
 
         assert run_json("manifest", photos, "--force")["items"] == 4
 
-    def test_something_else_is_never_replaced(self, photos, place):
+    def test_never_replaces_a_folder_that_is_not_a_manifest(self, photos, place):
         (place / "notes").mkdir()
         (place / "notes" / "text").write_text("mine")
 
@@ -318,13 +330,13 @@ class TestManifest:
         assert "notes: exists and is not a manifest" in said
         assert (place / "notes" / "text").read_text() == "mine"
 
-    def test_out_inside_source(self, photos):
+    def test_refuses_to_write_inside_the_source(self, photos):
         for inside in ("photos/out", "photos", "photos/cats/../out"):
             said = refused("manifest", "photos", "-o", inside, "--force")
-            assert f"{inside} lies inside photos, and would become part of it" in said
+            assert f"{inside} is inside photos and would become part of it" in said
         assert listing(photos) == ["cats", "cats/a", "cats/b", "dogs", "dogs/c"]
 
-    def test_source_inside_out(self, hashed):
+    def test_refuses_to_replace_a_folder_that_contains_the_source(self, hashed):
         (hashed / "data").mkdir()
         (hashed / "data" / "precious").write_bytes(b"one of its kind")
 
@@ -350,7 +362,7 @@ class TestManifest:
         ],
         ids=["empty", "text", "cut", "gzip", "loop", "fifo", "dangling", "name"],
     )
-    def test_bad_source(self, place, make, said):
+    def test_refuses_a_source_that_cannot_be_read(self, place, make, said):
         make(place / "source")
         before = listing(place)
 
@@ -375,14 +387,14 @@ class TestManifest:
             (["photos", "--description", "x" * (300 << 10)], "at most 262144 are allowed"),
         ],
     )
-    def test_bad_options(self, photos, place, args, said):
+    def test_refuses_invalid_options(self, photos, place, args, said):
         before = listing(place)
 
         assert said in refused("manifest", *args, "-o", "out")
         assert listing(place) == before
 
     @pytest.mark.parametrize("out", ["file/out", "file"])
-    def test_out_that_cannot_be_written(self, photos, place, out):
+    def test_reports_a_target_that_cannot_be_written(self, photos, place, out):
         (place / "file").write_text("mine")
         said = refused("manifest", photos, "-o", out)
 
@@ -390,7 +402,7 @@ class TestManifest:
         assert (place / "file").read_text() == "mine"
         assert not [name for name in listing(place) if "partial" in name]
 
-    def test_out_in_a_folder_to_be_made(self, photos):
+    def test_creates_the_targets_parent_folder(self, photos):
         run("manifest", photos, "-o", "new/folder/out")
         assert Path("new/folder/out/metadata.json").is_file()
 
@@ -429,12 +441,12 @@ ALONE = ("--workers", "1")
 class TestProgress:
     @pytest.fixture
     def photos(self, photos):
-        """Files too long to be guessed, so that nobody is warned."""
+        """Files too long to be guessed, so that no privacy advice is printed."""
         for path in photos.rglob("?"):
             path.write_bytes(path.read_bytes() * 100)
         return photos
 
-    def test_a_bar_on_a_terminal(self, photos):
+    def test_shows_a_bar_on_a_terminal(self, photos):
         output, result = on_terminal("manifest", "photos", "-o", "out", *ALONE)
 
         assert result.returncode == 0
@@ -445,7 +457,7 @@ class TestProgress:
         assert "data points in" in result.stdout
         assert "hashing" not in result.stdout
 
-    def test_a_failure_on_a_terminal_ends_the_bar_first(self, photos):
+    def test_removes_the_bar_before_an_error(self, photos):
         (photos / "cats/a").unlink()
         (photos / "cats/a").symlink_to("/proc/self/mem")
         output, result = on_terminal("manifest", "photos", "-o", "out", *ALONE)
@@ -454,8 +466,8 @@ class TestProgress:
         assert output.count("\x1b[?25l") == output.count("\x1b[?25h")
         assert "Error: photos/cats/a: cannot be read" in output.splitlines()[-1]
 
-    def test_pandas_is_not_loaded(self, photos):
-        """It is there, and Arrow would load it by itself: longer than all the work takes."""
+    def test_does_not_import_pandas(self, photos):
+        """Arrow imports pandas if it is installed, which takes longer than the work itself."""
         program = (
             "import sys; from alithis.cli import cli; cli(sys.argv[1:], standalone_mode=False)"
         )
@@ -463,12 +475,12 @@ class TestProgress:
         for arguments in (("manifest", "photos", "-o", "out", *ALONE), ("audit", "out")):
             subprocess.run([sys.executable, "-c", program, *arguments], check=True)
 
-    def test_nothing_in_a_log_while_it_is_quick(self, photos):
+    def test_logs_no_progress_of_quick_work(self, photos):
         result = process("manifest", "photos", "-o", "out", *ALONE)
 
         assert (result.returncode, result.stderr) == (0, "")
 
-    def test_a_line_in_a_log_now_and_then(self, photos, monkeypatch):
+    def test_logs_progress_of_long_work(self, photos, monkeypatch):
         clock = iter(range(0, 1000, 6))
         monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=clock.__next__))
         for number in range(40):
@@ -514,7 +526,7 @@ class TestInterruption:
     @pytest.mark.parametrize(
         ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
     )
-    def test_leaves_nothing_behind(self, place, number, status, workers):
+    def test_an_interrupted_run_leaves_no_processes_or_files(self, place, number, status, workers):
         (place / "source").mkdir()
         for name in ("a", "b"):  # sparse: nothing on the disk, and many seconds to hash
             with (place / "source" / name).open("wb") as file:
@@ -537,8 +549,8 @@ class TestInterruption:
         assert listing(place) == ["source", "source/a", "source/b"]
         assert not members(running.pid)
 
-    def test_while_the_manifest_is_written(self, photos, place, monkeypatch):
-        """The directory that was to become the manifest is gone."""
+    def test_an_interruption_while_writing_leaves_no_folder(self, photos, place, monkeypatch):
+        """The folder that would have become the manifest is removed."""
         seen = []
 
         def interrupted(*_):
@@ -588,7 +600,7 @@ def wait_for(condition):
 
 class TestProve:
     @pytest.mark.parametrize("target", ["photos/cats/a", of_bytes(b"a").hex()])
-    def test_inclusion(self, hashed, target):
+    def test_proves_inclusion(self, hashed, target):
         result = run("prove", hashed, target, "-o", "proof.json")
         assert result.stdout == f"proof.json: proof of inclusion, leaf {of_bytes(b'a').hex()}\n"
 
@@ -596,7 +608,7 @@ class TestProve:
         checked = run("verify", "proof.json", "--root", data.root.hex(), "--size", data.size)
         assert "included, at index" in checked.stdout
 
-    def test_absence(self, hashed):
+    def test_proves_absence(self, hashed):
         result = run("prove", hashed, LOWEST, "-o", "proof.json")
         assert result.stdout == f"proof.json: proof of absence, leaf {LOWEST}\n"
 
@@ -604,7 +616,7 @@ class TestProve:
         arguments = ["proof.json", "--root", "0x" + data.root.hex(), "--size", data.size]
         assert "absent from the committed 3 leaves" in run("verify", *arguments, status=1).stdout
 
-    def test_printed_without_out(self, hashed):
+    def test_prints_the_proof_without_out(self, hashed):
         printed = json.loads(run("prove", hashed, LOWEST).stdout)
 
         assert printed["alithis"] == "proof"
@@ -613,23 +625,23 @@ class TestProve:
             "metadata": Manifest.open(hashed).metadata.digest.hex(),
         }
 
-    def test_names_what_it_speaks_of(self, hashed):
+    def test_a_proof_names_its_subject(self, hashed):
         names = ["--chain", 314159, "--registry", NOBODY, "--token", 7]
         about = json.loads(run("prove", hashed, LOWEST, *names).stdout)["about"]
 
         assert (about["chain"], about["registry"], about["token"]) == (314159, NOBODY, 7)
 
-    def test_replaces_the_file_at_once(self, hashed, place):
+    def test_replaces_an_existing_proof_file_atomically(self, hashed, place):
         (place / "proof.json").write_text("old")
         run("prove", hashed, LOWEST, "-o", "proof.json")
 
         assert json.loads((place / "proof.json").read_text())["leaf"] == LOWEST
         assert not [name for name in listing(place) if "partial" in name]
 
-    def test_refusals(self, hashed, place):
+    def test_refuses_what_cannot_be_proved(self, hashed, place):
         run("prove", hashed, LOWEST, "-o", "proof.json")
 
-        assert "proof.json is a proof file already" in refused("prove", hashed, "proof.json")
+        assert "proof.json is already a proof file" in refused("prove", hashed, "proof.json")
         assert "registry must be an address" in refused(
             "prove", hashed, LOWEST, "--registry", "0x12"
         )
@@ -638,7 +650,7 @@ class TestProve:
         assert said == "Error: no/proof.json: cannot be written: No such file or directory\n"
         assert "check that photos is a manifest" in refused("prove", "photos", LOWEST)
 
-    def test_altered_leaves(self, hashed):
+    def test_refuses_a_manifest_with_altered_leaves(self, hashed):
         (hashed / "leaves").write_bytes(bytes(96))
 
         assert "alithis audit" in refused("prove", hashed, of_bytes(b"a").hex(), "-o", "out.json")
@@ -646,7 +658,7 @@ class TestProve:
 
 
 class TestVerifyOffline:
-    def test_included(self, hashed):
+    def test_reports_included(self, hashed):
         lines = run("verify", "photos/cats/a", "--manifest", hashed).stdout.splitlines()
 
         assert lines[0] == "photos/cats/a"
@@ -660,13 +672,13 @@ class TestVerifyOffline:
             "  ok   path      ",
         ]
 
-    def test_absent(self, hashed):
+    def test_reports_absent(self, hashed):
         Path("other").write_bytes(b"other")
         result = run("verify", "other", "--manifest", hashed, status=1)
 
         assert "photos: absent from the committed 3 leaves" in result.stdout
 
-    def test_json(self, hashed):
+    def test_prints_json(self, hashed):
         data = Manifest.open(hashed).metadata
         (result,) = run_json("verify", of_bytes(b"a").hex(), "--manifest", hashed)["results"]
 
@@ -686,7 +698,7 @@ class TestVerifyOffline:
             "models": [],
         }
 
-    def test_given_root_and_size(self, hashed):
+    def test_compares_with_a_given_root_and_size(self, hashed):
         data = Manifest.open(hashed).metadata
         arguments = ["verify", LOWEST, "--manifest", hashed, "--size", 3, "--root"]
 
@@ -696,7 +708,7 @@ class TestVerifyOffline:
         assert result["steps"][-1]["step"] == "commitment"
         assert result["steps"][-1]["ok"] is False
 
-    def test_several_manifests(self, hashed, place):
+    def test_verifies_against_several_manifests(self, hashed, place):
         build(place / "texts", [b"t"])
         arguments = ["--manifest", hashed, "--manifest", "texts"]
 
@@ -706,15 +718,15 @@ class TestVerifyOffline:
             ("texts", "included"),
         ]
 
-    def test_altered_leaves(self, hashed):
+    def test_altered_leaves_are_unverifiable(self, hashed):
         (hashed / "leaves").write_bytes(bytes(96))
         result = run("verify", "photos/cats/a", "--manifest", hashed, status=2)
 
         assert "photos: unverifiable: could not check\n" in result.stdout
         assert "\n  FAIL position   " in result.stdout
 
-    def test_proof_file_cut_short(self, hashed):
-        """It must not pass for a data point, which would be absent."""
+    def test_refuses_a_truncated_proof_file(self, hashed):
+        """It must not be read as a data point, which would be absent."""
         run("prove", hashed, of_bytes(b"a").hex(), "-o", "proof.json")
         whole = Path("proof.json").read_bytes()
         for length in (30, len(whole) // 2, len(whole) - 2):
@@ -722,25 +734,25 @@ class TestVerifyOffline:
             said = refused("verify", "proof.json", "--manifest", hashed)
             assert said.startswith("Error: proof.json: looks like a damaged proof file")
 
-    def test_malformed_proof_file(self, hashed):
+    def test_refuses_a_malformed_proof_file(self, hashed):
         Path("proof.json").write_text('{"alithis": "proof", "version": 1}')
         said = refused("verify", "proof.json", "--manifest", hashed)
 
         assert said == "Error: proof: leaf must be 64 lower-case hexadecimal digits\n"
 
-    def test_no_manifest(self, photos):
+    def test_refuses_a_folder_without_a_manifest(self, photos):
         said = refused("verify", LOWEST, "--manifest", "photos")
 
         assert said.endswith("No such file or directory; check that photos is a manifest\n")
 
-    def test_unknown_format_version(self, hashed):
+    def test_refuses_an_unknown_format_version(self, hashed):
         path = hashed / "metadata.json"
         path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 9', 1))
 
         said = refused("verify", LOWEST, "--manifest", hashed)
         assert "format version 9; this release reads version 1: upgrade alithis" in said
 
-    def test_name_that_would_command_the_terminal(self, hashed):
+    def test_a_manifests_name_cannot_send_escape_sequences(self, hashed):
         path = hashed / "metadata.json"
         path.write_bytes(path.read_bytes().replace(b'"photos"', b'"\\u001b[31m"'))
 
@@ -750,14 +762,14 @@ class TestVerifyOffline:
         )
 
     @pytest.mark.parametrize("name", ["-cat", "--help", "-"])
-    def test_target_that_looks_like_an_option(self, photos, place, name):
+    def test_accepts_a_target_that_looks_like_an_option(self, photos, place, name):
         (place / name).write_bytes(b"a")
         run("manifest", photos)
 
         assert "included" in run("verify", "--manifest", "photos.alithis", "--", name).stdout
         assert "included" in run("verify", f"./{name}", "--manifest", "photos.alithis").stdout
 
-    def test_target_whose_name_is_no_text(self, hashed):
+    def test_accepts_a_target_whose_name_is_not_utf8(self, hashed):
         name = b"\xff\n\x1b[31m"
         Path(os.fsdecode(name)).write_bytes(b"a")
         result = process("verify", name.decode(errors="surrogateescape"), "--manifest", hashed)
@@ -765,7 +777,7 @@ class TestVerifyOffline:
         assert result.returncode == 0
         assert result.stdout.startswith("\\udcff\\n\\x1b[31m\nphotos: included")
 
-    def test_file_named_like_a_digest(self, hashed):
+    def test_verifies_a_digest_although_a_file_has_its_name(self, hashed):
         Path(LOWEST).write_bytes(b"a")
 
         assert "included" in run("verify", LOWEST, "--manifest", hashed).stdout
@@ -790,21 +802,21 @@ class TestVerifyMnist:
 
     @pytest.mark.parametrize("mode", ["L", "RGB"])
     @pytest.mark.parametrize("index", [0, 4321, 9999])
-    def test_included(self, mnist, images, index, mode):
+    def test_png_of_a_hashed_image_is_included(self, mnist, images, index, mode):
         Image.fromarray(images[index]).convert(mode).save("image.png")
         (result,) = run_json("verify", "image.png", "--manifest", mnist)["results"]
 
         assert result["verdict"] == "included"
         assert of_bytes(images[index].tobytes()).hex() in result["steps"][3]["detail"]
 
-    def test_palette(self, mnist, images):
+    def test_png_with_a_palette_is_included(self, mnist, images):
         image = Image.fromarray(images[17]).convert("P", palette=Image.Palette.ADAPTIVE)
         image.save("image.png")
         assert Image.open("image.png").mode == "P"
 
         assert "included" in run("verify", "image.png", "--manifest", mnist).stdout
 
-    def test_drawing(self, mnist):
+    def test_a_drawing_is_absent(self, mnist):
         drawing = np.zeros((28, 28), "u1")
         drawing[5:8, 8:20] = drawing[8:23, 17:20] = 255
         Image.fromarray(drawing).save("drawing.png")
@@ -812,7 +824,7 @@ class TestVerifyMnist:
 
         assert "absent from the committed 10000 leaves" in result.stdout
 
-    def test_a_colour_is_no_grey(self, mnist, images):
+    def test_a_coloured_image_is_not_the_grey_one(self, mnist, images):
         coloured = np.stack([images[0]] * 3, axis=2)
         coloured[14, 14] = (200, 0, 0)
         Image.fromarray(coloured).save("image.png")
@@ -852,7 +864,7 @@ def on_chain(upstream, owner, accounts, tmp_path_factory):
 
 
 class TestVerifyOnChain:
-    def test_all_tokens(self, on_chain):
+    def test_verifies_against_all_tokens(self, on_chain):
         target = of_bytes(b"a").hex()
         results = run_json("verify", target, *on_chain.options, *on_chain.store)["results"]
 
@@ -873,7 +885,7 @@ class TestVerifyOnChain:
         ]
         assert results[1]["models"] == results[2]["models"] == []
 
-    def test_text(self, on_chain):
+    def test_prints_text(self, on_chain):
         Path("letter").write_bytes(b"a")
         text = run("verify", "letter", *on_chain.options, *on_chain.store, "--token", 1).stdout
 
@@ -883,7 +895,7 @@ class TestVerifyOnChain:
             f"  model model (token 3): trained_on, stated by its publisher {on_chain.builder}\n"
         ) in text
 
-    def test_chosen_tokens(self, on_chain):
+    def test_verifies_against_chosen_tokens(self, on_chain):
         chosen = ["--token", 2, "--token", 1, "--chain", 314159]
         options = [*on_chain.options, *on_chain.store, *chosen]
 
@@ -892,8 +904,8 @@ class TestVerifyOnChain:
         absent = run_json("verify", LOWEST, *options, status=1)["results"]
         assert [one["verdict"] for one in absent] == ["absent", "absent"]
 
-    def test_manifest_at_a_url_in_place_of_a_store(self, on_chain, place):
-        """Its metadata must have the SHA-256 that the token commits to, wherever it lies."""
+    def test_reads_a_tokens_manifest_from_a_url(self, on_chain, place):
+        """Its metadata must have the SHA-256 that the token commits to, wherever it is."""
         shutil.copytree(on_chain.folder / "letters", place / "altered")
         path = place / "altered" / "metadata.json"
         path.write_bytes(path.read_bytes().replace(b'"letters"', b'"lettuce"'))
@@ -910,7 +922,7 @@ class TestVerifyOnChain:
         assert missed["verdict"] == "unverifiable"
         assert told.stderr.startswith("alithis: server 127.0.0.1:")
 
-    def test_manifest_at_hand_in_place_of_a_store(self, on_chain):
+    def test_reads_a_tokens_manifest_from_a_folder(self, on_chain):
         options = [*on_chain.options, "--token", 1]
 
         (result,) = run_json("verify", LOWEST, *options, status=2)["results"]
@@ -924,7 +936,7 @@ class TestVerifyOnChain:
         (result,) = run_json("verify", LOWEST, *options, *at_hand, status=1)["results"]
         assert result["verdict"] == "absent"
 
-    def test_environment(self, on_chain, monkeypatch):
+    def test_reads_chain_options_from_the_environment(self, on_chain, monkeypatch):
         monkeypatch.setenv("ALITHIS_RPC", on_chain.url)
         monkeypatch.setenv("ALITHIS_REGISTRY", on_chain.address)
         monkeypatch.setenv("ALITHIS_STORE", on_chain.store[1])
@@ -933,7 +945,7 @@ class TestVerifyOnChain:
         assert result.returncode == 0
         assert "words (token 2): included" in result.stdout
 
-    def test_environment_gives_way_to_a_given_root(self, on_chain, monkeypatch):
+    def test_a_given_root_overrides_the_environment(self, on_chain, monkeypatch):
         monkeypatch.setenv("ALITHIS_RPC", "http://127.0.0.1:1")
         monkeypatch.setenv("ALITHIS_REGISTRY", on_chain.address)
         data = Manifest.open(on_chain.folder / "letters").metadata
@@ -942,7 +954,7 @@ class TestVerifyOnChain:
         result = run("verify", of_bytes(b"a").hex(), *arguments, "--size", 3)
         assert "root and size as given" in result.stdout
 
-    def test_proof_file(self, on_chain):
+    def test_verifies_a_proof_file(self, on_chain):
         names = ["--registry", on_chain.address, "--chain", 314159, "--token", 1]
         letters = on_chain.folder / "letters"
         run("prove", letters, of_bytes(b"b").hex(), "-o", "proof.json", *names)
@@ -953,20 +965,20 @@ class TestVerifyOnChain:
         result = run("verify", "proof.json", *on_chain.options, "--token", 2, status=2)
         assert "FAIL metadata   the proof file's token: expected 2, found 1" in result.stdout
 
-    def test_proof_file_that_names_its_metadata_alone(self, on_chain):
+    def test_finds_the_token_of_a_proof_file_by_its_metadata(self, on_chain):
         run("prove", on_chain.folder / "words", LOWEST, "-o", "proof.json")
 
         (result,) = run_json("verify", "proof.json", *on_chain.options, status=1)["results"]
         assert (result["token"], result["verdict"]) == (2, "absent")
 
-    def test_empty_registry(self, upstream):
+    def test_says_that_nothing_was_checked_in_an_empty_registry(self, upstream):
         options = ["--rpc", upstream.uri, "--registry", upstream.deploy().address]
 
         result = run("verify", LOWEST, *options, status=2)
-        assert "the registry has no tokens yet: nothing to verify against" in result.stdout
+        assert "nothing was checked: the registry has no tokens" in result.stdout
         assert run_json("verify", LOWEST, *options, status=2)["results"] == []
 
-    def test_no_node(self, on_chain):
+    def test_reports_a_node_that_does_not_answer(self, on_chain):
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
@@ -977,35 +989,35 @@ class TestVerifyOnChain:
             == f"Error: RPC endpoint 127.0.0.1:{port} cannot be reached, or closed the connection\n"
         )
 
-    def test_no_url(self, on_chain):
+    def test_refuses_a_malformed_rpc_url(self, on_chain):
         said = refused("verify", LOWEST, "--rpc", "nonsense", "--registry", on_chain.address)
         assert "URL is not http://HOST" in said
 
-    def test_another_chain(self, on_chain):
+    def test_refuses_a_node_of_another_chain(self, on_chain):
         said = refused("verify", LOWEST, *on_chain.options, "--chain", 314)
         assert "the RPC endpoint serves chain 314159, not 314" in said
 
-    def test_no_contract(self, on_chain):
+    def test_refuses_an_address_without_a_contract(self, on_chain):
         said = refused("verify", LOWEST, "--rpc", on_chain.url, "--registry", NOBODY)
         assert f"{NOBODY} on chain 314159: there is no contract" in said
 
-    def test_another_contract(self, on_chain, upstream):
+    def test_refuses_a_contract_that_is_not_a_registry(self, on_chain, upstream):
         other = "0x" + "22" * 20
         upstream.codes[other] = reverting
         said = refused("verify", LOWEST, "--rpc", on_chain.url, "--registry", other)
         assert "the contract is not an Alithis registry" in said
 
     @pytest.mark.parametrize("address", ["0x12", "registry", "0x" + "zz" * 20])
-    def test_no_address(self, on_chain, address):
+    def test_refuses_a_malformed_address(self, on_chain, address):
         said = refused("verify", LOWEST, "--rpc", on_chain.url, "--registry", address)
         assert "is not an address" in said
 
-    def test_unknown_token(self, on_chain):
+    def test_refuses_an_unknown_token(self, on_chain):
         said = refused("verify", LOWEST, *on_chain.options, "--token", 99)
         assert said == "Error: the registry has no token 99\n"
 
 
-class TestGoingOn:
+class TestResuming:
     @pytest.fixture
     def broken_off(self, photos, monkeypatch):
         """A run that was interrupted after two of three files, and had time to keep them."""
@@ -1027,7 +1039,7 @@ class TestGoingOn:
         assert listed() == [".out.work", "photos"]
         return photos
 
-    def test_the_same_command_goes_on(self, broken_off):
+    def test_the_same_command_resumes(self, broken_off):
         result = run("manifest", broken_off, "-o", "out", *ALONE)
         said = "resuming after 2 data points of an interrupted run"
         assert result.stderr.splitlines()[0] == said
@@ -1036,12 +1048,12 @@ class TestGoingOn:
             assert (Path("out") / name).read_bytes() == (Path("whole") / name).read_bytes()
         assert listed() == ["out", "photos", "whole"]
 
-    def test_restart(self, broken_off):
+    def test_restart_begins_again(self, broken_off):
         result = run("manifest", broken_off, "-o", "out", "--restart", *ALONE)
         assert "broken off" not in result.stderr
         assert listed() == ["out", "photos"]
 
-    def test_source_that_changed(self, broken_off):
+    def test_refuses_to_resume_a_changed_source(self, broken_off):
         (broken_off / "more").write_bytes(b"more")
         result = run("manifest", broken_off, "-o", "out", *ALONE)
         assert "has another source, form, option or version: starting again" in result.stderr
@@ -1049,11 +1061,11 @@ class TestGoingOn:
 
 
 class TestAuditWithSource:
-    def test_same(self, hashed, photos):
+    def test_passes_if_the_source_is_unchanged(self, hashed, photos):
         lines = run("audit", hashed, "--source", photos).stdout.splitlines()
         assert lines[-1] == "  ok   source        3 data points, each as the manifest has it"
 
-    def test_changed_missing_and_foreign(self, hashed, photos):
+    def test_counts_changed_missing_and_added_data_points(self, hashed, photos):
         changed, gone, *_ = sorted(path for path in photos.rglob("*") if path.is_file())
         changed.write_bytes(b"other")
         gone.unlink()
@@ -1063,7 +1075,7 @@ class TestAuditWithSource:
         detail = f"1 missing: {names[0]}; 1 foreign: new; 1 changed: {names[1]}"
         assert lines[-1] == f"  FAIL source        {detail}"
 
-    def test_idx_with_labels(self, place):
+    def test_compares_an_idx_file_with_labels(self, place):
         header = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 2, 2))
         Path("images").write_bytes(header + bytes(range(8)))
         Path("labels").write_bytes(b"\0\0\x08\x01\0\0\0\2\7\10")
@@ -1073,13 +1085,13 @@ class TestAuditWithSource:
         broken = run("audit", "out", "--source", "images", "--labels", "labels", status=2)
         assert "1 changed: images#1" in broken.stdout
 
-    def test_croissant(self, hashed):
+    def test_checks_metadata_with_mlcroissant(self, hashed):
         run("audit", hashed, "--croissant")
 
-    def test_options_that_need_a_source(self, hashed):
-        assert "go with --source" in refused("audit", hashed, "--label-from-folder")
+    def test_reading_options_require_a_source(self, hashed):
+        assert "require --source" in refused("audit", hashed, "--label-from-folder")
 
-    def test_a_column(self, place):
+    def test_compares_a_column(self, place):
         lines = [json.dumps({"text": word, "n": at}) for at, word in enumerate(("a", "b", "c"))]
         Path("corpus.jsonl").write_text("\n".join(lines))
         run("manifest", "corpus.jsonl", "--column", "text", "-o", "out")
@@ -1090,7 +1102,7 @@ class TestAuditWithSource:
 
 
 class TestAudit:
-    def test_sound(self, hashed):
+    def test_passes_a_sound_manifest(self, hashed):
         lines = run("audit", hashed).stdout.splitlines()
 
         assert lines[0] == "photos.alithis: sound"
@@ -1101,7 +1113,7 @@ class TestAudit:
             *("metadata", "document", "items.parquet")
         ]
 
-    def test_broken(self, hashed):
+    def test_fails_a_broken_manifest(self, hashed):
         (hashed / "leaves").write_bytes(bytes(96))
 
         text = run("audit", hashed, status=2).stdout
@@ -1109,19 +1121,19 @@ class TestAudit:
         assert "\n  FAIL leaves        " in text
         assert run_json("audit", hashed, status=2)["ok"] is False
 
-    def test_withheld_items(self, hashed):
+    def test_accepts_withheld_items_only_with_withheld(self, hashed):
         (hashed / "items.parquet").unlink()
 
         assert "items.parquet: missing" in run("audit", hashed, status=2).stdout
         assert "sound" in run("audit", hashed, "--withheld").stdout
 
-    def test_no_manifest(self, photos):
+    def test_refuses_a_folder_without_a_manifest(self, photos):
         assert "check that photos is a manifest" in run("audit", "photos", status=2).stdout
         assert "photos/cats/a: is a file; give the folder" in refused("audit", "photos/cats/a")
 
 
 class TestStore:
-    def test_in_and_out(self, hashed):
+    def test_puts_and_gets_a_manifest(self, hashed):
         data = Manifest.open(hashed).metadata
         cid = Cid.raw(data.digest)
 
@@ -1139,7 +1151,7 @@ class TestStore:
             assert listing(out) == listing(hashed)
             assert "sound" in run("audit", out).stdout
 
-    def test_json(self, hashed):
+    def test_prints_json(self, hashed):
         data = Manifest.open(hashed).metadata
         cid = str(Cid.raw(data.digest))
 
@@ -1167,7 +1179,7 @@ class TestStore:
             "problems": [],
         }
 
-    def test_withheld_items(self, hashed):
+    def test_stores_a_manifest_with_withheld_items(self, hashed):
         (hashed / "items.parquet").unlink()
         run("store", "put", hashed)
         cid = run_json("store", "ls")["manifests"][0]["cid"]
@@ -1176,13 +1188,15 @@ class TestStore:
         assert said == "out: written; not available: items.parquet\n"
         assert run_json("store", "get", cid, "-o", "again")["withheld"] == ["items.parquet"]
 
-    def test_empty(self):
+    def test_says_that_the_store_is_empty(self):
         result = run("store", "ls")
         assert result.stdout == ""
-        assert result.stderr == "no manifests; alithis store put MANIFEST adds one\n"
+        assert (
+            result.stderr == "the store has no manifests. `alithis store put MANIFEST` adds one\n"
+        )
         assert run_json("store", "ls") == {"manifests": [], "problems": []}
 
-    def test_problems(self, hashed, tmp_path):
+    def test_reports_problems_of_stored_manifests(self, hashed, tmp_path):
         cid = run_json("store", "put", hashed)["cid"]
         (place,) = (tmp_path / "store").rglob(f"files/*/{cid}")
         place.unlink()
@@ -1192,14 +1206,14 @@ class TestStore:
         assert result.stderr.startswith(f"alithis: {cid}: {cid} is not in the store")
         assert len(run_json("store", "ls")["problems"]) == 1
 
-    def test_the_stores_folder(self, hashed, tmp_path, monkeypatch):
+    def test_finds_the_stores_folder(self, hashed, tmp_path, monkeypatch):
         run("store", "put", hashed, "--store", "here")
         assert run_json("store", "ls", "--store", "here")["manifests"]
         assert not run_json("store", "ls")["manifests"]
         monkeypatch.setenv("ALITHIS_STORE", "here")
         assert run_json("store", "ls")["manifests"]
 
-    def test_refusals(self, hashed, place):
+    def test_refuses_invalid_arguments(self, hashed, place):
         cid = run_json("store", "put", hashed)["cid"]
 
         unknown = str(Cid.raw(bytes(32)))
@@ -1212,18 +1226,18 @@ class TestStore:
         assert "metadata.json" in refused("store", "put", "photos")
         assert not Path("out").exists()
 
-    def test_altered_file(self, hashed):
+    def test_refuses_an_altered_file(self, hashed):
         (hashed / "leaves").write_bytes(bytes(96))
 
         assert "leaves: CID: expected" in refused("store", "put", hashed)
         assert not run_json("store", "ls")["manifests"]
 
-    def test_missing_file(self, hashed):
+    def test_refuses_a_manifest_with_a_missing_file(self, hashed):
         (hashed / "leaves").unlink()
 
         assert "leaves" in refused("store", "put", hashed)
 
-    def test_folder_that_cannot_be_written(self, hashed, place):
+    def test_reports_a_folder_that_cannot_be_written(self, hashed, place):
         (place / "file").write_text("mine")
 
         said = refused("store", "put", hashed, "--store", "file")
@@ -1236,9 +1250,9 @@ def size(name):
 
 
 class TestStatus:
-    """Exit status 1 says absent, and nothing else may."""
+    """Exit status 1 means absent, so no error may cause it."""
 
-    def test_of_a_program(self, hashed):
+    def test_exit_status_of_the_program(self, hashed):
         for target, status in ((of_bytes(b"a").hex(), 0), (LOWEST, 1), ("nothing", 2)):
             result = process("verify", target, "--manifest", hashed)
             assert result.returncode == status
@@ -1246,7 +1260,7 @@ class TestStatus:
             assert result.stderr.count("\n") == (status == 2)
 
     @pytest.mark.parametrize("args", [["verify", LOWEST], ["audit"]], ids=["verify", "audit"])
-    def test_reader_that_has_left(self, hashed, args):
+    def test_a_closed_pipe_exits_with_2(self, hashed, args):
         reading, writing = os.pipe()
         os.close(reading)
         command = [*PROGRAM, *args, "--manifest"] if args[0] == "verify" else [*PROGRAM, *args]
@@ -1261,25 +1275,25 @@ class TestStatus:
         os.close(writing)
         assert (result.returncode, result.stderr) == (2, "")
 
-    def test_head(self, hashed):
+    def test_output_can_be_piped_to_head(self, hashed):
         script = f"{shlex.join(PROGRAM)} verify {LOWEST} --manifest photos.alithis | head -1"
         result = process("-c", script, program=["sh"])
 
         assert (result.returncode, result.stdout, result.stderr) == (0, f"{LOWEST}\n", "")
 
-    def test_no_standard_output_at_all(self, hashed):
+    def test_closed_standard_output_exits_with_2(self, hashed):
         script = f"exec {shlex.join(PROGRAM)} verify {LOWEST} --manifest photos.alithis >&-"
 
         assert process("-c", script, program=["sh"]).returncode == 1
 
-    def test_a_terminal_that_lacks_characters(self, hashed):
+    def test_escapes_characters_that_the_terminal_lacks(self, hashed):
         environment = {**os.environ, "PYTHONIOENCODING": "iso-8859-1"}
         result = process("verify", LOWEST, "--manifest", hashed, env=environment)
 
         assert result.returncode == 1
         assert "\\u2026 at 0" in result.stdout
 
-    def test_of_a_defect(self, monkeypatch, capsys, restored_handler):
+    def test_a_bug_exits_with_2(self, monkeypatch, capsys, restored_handler):
         def defect(*_):
             raise RuntimeError("a defect")
 
@@ -1294,7 +1308,7 @@ class TestStatus:
         assert ended.value.code == 2
         assert "RuntimeError: a defect" in capsys.readouterr().err
 
-    def test_of_an_end_by_signal(self, monkeypatch, restored_handler):
+    def test_a_signal_exits_with_128_plus_its_number(self, monkeypatch, restored_handler):
         monkeypatch.setattr(cli, "cli", lambda: os.kill(os.getpid(), signal.SIGTERM))
 
         with pytest.raises(SystemExit) as ended:
@@ -1302,7 +1316,7 @@ class TestStatus:
 
         assert ended.value.code == 128 + signal.SIGTERM
 
-    def test_of_errors_of_several_lines(self, monkeypatch):
+    def test_an_error_of_several_lines_becomes_one(self, monkeypatch):
         def fail(*_, **__):
             raise SourceError("first\nsecond")
 
@@ -1318,7 +1332,7 @@ def restored_handler():
 
 
 class TestMishaps:
-    def test_a_bad_image_among_many_is_one_line_every_time(self, place):
+    def test_a_damaged_image_among_many_is_an_error_in_one_line(self, place):
         """With workers, a failure used to race with the work that was still waiting."""
         folder = place / "pictures"
         folder.mkdir()
@@ -1330,7 +1344,7 @@ class TestMishaps:
             assert result.returncode == 2
             assert result.stderr.count("\n") == 1, result.stderr
 
-    def test_a_full_output_is_one_line(self, hashed):
+    def test_a_full_disk_is_an_error_in_one_line(self, hashed):
         for args in (["audit", str(hashed)], ["--version"], ["--help"]):
             command = " ".join(["exec", *PROGRAM, *args, ">/dev/full"])
             result = process("-c", command, program=["sh"])
@@ -1338,7 +1352,7 @@ class TestMishaps:
             assert result.stderr.count("\n") == 1
             assert "cannot write the output: No space left on device" in result.stderr
 
-    def test_a_proof_that_poses_as_a_file_is_called_one(self, hashed, photos, place):
+    def test_says_that_the_answer_is_about_a_proof_file(self, hashed, photos, place):
         posing = place / "photo.jpg"
         run("prove", hashed, "ff" * 32, "-o", posing)
 
@@ -1347,10 +1361,10 @@ class TestMishaps:
         about = f"the answer is about the data point of leaf {'ff' * 32}"
         assert shown.stdout.startswith(f"{posing}: a proof file; {about}\n")
 
-    def test_an_empty_name_is_no_file(self, hashed):
+    def test_refuses_an_empty_name(self, hashed):
         assert "an empty name" in refused("verify", "", "--manifest", hashed)
 
-    def test_a_damaged_proof_whose_keys_stand_in_another_order(self, hashed, place):
+    def test_refuses_a_damaged_proof_with_keys_in_another_order(self, hashed, place):
         damaged = place / "proof.json"
         damaged.write_text('{"version": 1, "alithis": "proof", "leaf"')
         assert "looks like a damaged proof file" in refused("verify", damaged, "--manifest", hashed)

@@ -32,7 +32,7 @@ def drawing(root: int, links: dict[tuple[int, int], str], kinds=None) -> Drawing
 
 
 def ways(links: dict[tuple[int, int], str], start: int, end: int, *, up: bool) -> list[int]:
-    """The weakest link of each way, by trying all of them."""
+    """Reference implementation: try all paths and take the weakest link of the best."""
     if start == end:
         return [len(GRADES) - 1]
     found = []
@@ -45,7 +45,7 @@ def ways(links: dict[tuple[int, int], str], start: int, end: int, *, up: bool) -
 
 
 class TestEvidence:
-    def test_weakest_link_of_the_best_way(self):
+    def test_grade_is_the_weakest_link_of_the_strongest_path(self):
         links = {(2, 1): "countersigned", (3, 2): "transcript", (4, 3): "countersigned"}
         assert drawing(1, links).evidence() == {
             2: "countersigned",
@@ -56,7 +56,7 @@ class TestEvidence:
         assert drawing(1, shortcut).evidence()[4] == "transcript"
         assert drawing(1, links | {(4, 1): "countersigned"}).evidence()[4] == "countersigned"
 
-    def test_both_ways(self):
+    def test_grades_tokens_in_both_directions(self):
         links = {(2, 1): "stated", (3, 2): "countersigned"}
         assert drawing(2, links).evidence() == {1: "stated", 3: "countersigned"}
 
@@ -69,7 +69,7 @@ class TestEvidence:
         ),
         st.data(),
     )
-    def test_as_by_trying_all_ways(self, links, data):
+    def test_grade_equals_the_best_of_all_paths(self, links, data):
         root = data.draw(st.sampled_from(sorted({id for link in links for id in link})))
         found = drawing(root, links).evidence()
         for id in {id for link in links for id in link} - {root}:
@@ -78,7 +78,7 @@ class TestEvidence:
 
 
 class TestMermaid:
-    def test_a_name_is_no_directive(self):
+    def test_a_name_cannot_become_a_directive(self):
         links = {(2, 1): "stated"}
         name = "x%%{init:{'themeCSS':'.node{display:none}'}}%%"
         drawn = mermaid(replace(drawing(2, links), names={1: name}))
@@ -93,14 +93,14 @@ class TestListing:
     def listed(self, *args):
         return listing(drawing(4, self.LINKS, self.KINDS), *args).splitlines()
 
-    def test_all(self):
+    def test_lists_all_tokens_except_the_roots(self):
         assert self.listed() == [
             "photos (token 1): dataset, stated, published by 0xabc",
             "unnamed (token 2): dataset, transcript, published by 0xabc",
             "unnamed (token 3): model, transcript, published by 0xabc",
         ]
 
-    def test_some(self):
+    def test_lists_tokens_by_kind_and_grade(self):
         assert [line[:16] for line in self.listed("dataset")] == [
             "photos (token 1)",
             "unnamed (token 2",

@@ -53,7 +53,7 @@ def found(family, shelf):
 
 @pytest.fixture
 def on_chain(registry, transport, owner, family, shelf):
-    """The report by the chain: 1 more, 2 base, 3 tuned; the first link countersigned."""
+    """A report from the chain: tokens 1 more, 2 base, 3 tuned; the first link is countersigned."""
     for name, links in {
         "more": [],
         "base": [],
@@ -72,10 +72,10 @@ def properties(component) -> dict[str, str]:
 
 
 class TestCycloneDX:
-    def test_valid_by_their_schema(self, found):
+    def test_bill_is_valid_by_cyclonedxs_schema(self, found):
         cyclonedx.check(cyclonedx.bill(found))
 
-    def test_model_card(self, found):
+    def test_bill_has_a_model_card(self, found):
         bill = cyclonedx.bill(found)
         component = bill["metadata"]["component"]
         assert (component["type"], component["name"]) == ("machine-learning-model", "tuned")
@@ -90,7 +90,7 @@ class TestCycloneDX:
         assert datasets == ["more", "holdout"]
         assert properties(component)["alithis:parameters:layers"] == "[4, 4]"
 
-    def test_datasets_and_their_terms(self, found):
+    def test_bill_lists_datasets_with_licences_and_mining_terms(self, found):
         components = {each["name"]: each for each in cyclonedx.bill(found)["components"]}
         photos = components["photos"]
         assert photos["type"] == "data"
@@ -100,12 +100,12 @@ class TestCycloneDX:
         assert held["alithis:data-mining:plus:DataMining"] == "prohibited-training"
         assert held["alithis:trained_on:transcript"] == "2 seen, 8 unseen, 1 foreign, 9 fed in all"
 
-    def test_parents_are_ancestors(self, found):
+    def test_bill_lists_parents_as_ancestors(self, found):
         (ancestor,) = cyclonedx.bill(found)["metadata"]["component"]["pedigree"]["ancestors"]
         assert (ancestor["type"], ancestor["name"]) == ("machine-learning-model", "base")
         assert properties(ancestor)["alithis:fine_tuned_from:grade"].startswith("stated, by ")
 
-    def test_dependencies_and_files(self, found):
+    def test_bill_lists_dependencies_and_files(self, found):
         bill = cyclonedx.bill(found)
         refs = {each["bom-ref"]: each["name"] for each in bill["components"]}
         refs[bill["metadata"]["component"]["bom-ref"]] = "tuned"
@@ -116,7 +116,7 @@ class TestCycloneDX:
         files = ["config.json", "model.safetensors"]
         assert needs == {"tuned": ["more", "holdout", "base", *files], "base": ["photos"]}
 
-    def test_same_report_same_bytes(self, family, shelf):
+    def test_equal_reports_give_equal_bills(self, family, shelf):
         first, second = (cyclonedx.bill(of(family.tuned, shelf)) for _ in range(2))
         assert json.dumps(first) == json.dumps(second)
 
@@ -130,13 +130,13 @@ class TestCycloneDX:
         assert held["alithis:publisher"] == owner.address
         assert properties(bill["metadata"]["component"])["alithis:chain"] == str(chain.chain_id)
 
-    def test_what_is_not_known_is_said(self, family, tmp_path):
+    def test_bill_lists_what_is_not_known(self, family, tmp_path):
         bill = cyclonedx.bill(of(family.tuned, Shelf(Store(tmp_path / "empty"))))
         cyclonedx.check(bill)
         said = [each["value"] for each in bill["metadata"]["component"]["properties"]]
         assert any(text.startswith("What the publisher of more states") for text in said)
 
-    def test_kinds_of_what_is_not_at_hand(self, tmp_path, shelf):
+    def test_bill_infers_the_kind_of_artifacts_that_are_not_available(self, tmp_path, shelf):
         relations = ("trained_on", "fine_tuned_from", "distilled_from", "supersedes")
         inputs = [
             Input(relation, f"{relation} this", bytes([number]) * 32)
@@ -159,13 +159,13 @@ class TestCycloneDX:
         refs = [parts[relation]["bom-ref"] for relation in relations]
         assert [ref in needs["dependsOn"] for ref in refs] == [True, True, True, False]
 
-    def test_a_superseded_dataset_is_none_of_the_models(self, tmp_path, family):
+    def test_model_card_leaves_out_a_superseded_dataset(self, tmp_path, family):
         newer = Input("supersedes", "photos", Manifest.open(family.photos).metadata.digest)
         bill = cyclonedx.bill(of(model(tmp_path / "m", [newer], {"w": 1}), Shelf(family.store)))
         assert bill["components"][0]["type"] == "data"
         assert bill["metadata"]["component"]["modelCard"]["modelParameters"]["datasets"] == []
 
-    def test_a_model_of_one_file_has_its_hash(self, tmp_path, shelf):
+    def test_bill_has_the_hash_of_a_model_of_one_file(self, tmp_path, shelf):
         (tmp_path / "w.bin").write_bytes(b"weights")
         build_model([tmp_path / "w.bin"], tmp_path / "m", description=Description("m"))
         bill = cyclonedx.bill(of(tmp_path / "m", shelf))
@@ -192,7 +192,7 @@ class TestCycloneDX:
             ),
         )
     )
-    def test_whatever_a_publisher_writes_it_stays_valid(self, found, words):
+    def test_bill_stays_valid_with_any_text_of_a_publisher(self, found, words):
         from dataclasses import replace
 
         def with_words(artifact):
@@ -209,7 +209,7 @@ class TestCycloneDX:
         hostile = replace(found, model=known[id(found.model)], ties=ties)
         cyclonedx.check(cyclonedx.bill(hostile))
 
-    def test_an_invalid_bill(self, found):
+    def test_check_refuses_an_invalid_bill(self, found):
         bill = cyclonedx.bill(found)
         bill["metadata"]["component"]["type"] = "magic"
         with pytest.raises(FormatError, match="not valid CycloneDX"):
@@ -247,7 +247,7 @@ def keys(tmp_path_factory):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A model's folder, with names whose order as texts is not that as paths."""
+    """A model's folder whose file names sort differently as texts and as paths."""
     from safetensors.numpy import save_file
 
     folder = tmp_path / "repository"
@@ -271,7 +271,7 @@ class TestModelSigning:
         verifier = verifying.Config().use_elliptic_key_verifier(public_key=keys / "public.pem")
         verifier.verify(repository, signature)
 
-    def test_the_statement_is_that_of_the_tool(self, repository):
+    def test_statement_equals_the_one_of_model_signing(self, repository):
         from model_signing import hashing
         from model_signing._signing import signing
 
@@ -284,7 +284,7 @@ class TestModelSigning:
         ]
         assert ours["predicateType"] == theirs.predicate_type
 
-    def test_signed_it_verifies_on_the_files(self, repository, keys, tmp_path):
+    def test_signature_verifies_on_the_files(self, repository, keys, tmp_path):
         signature = tmp_path / "model.sig"
         signature.write_bytes(
             model_signing.signed(self.statement(repository), keys / "private.pem")
@@ -292,7 +292,7 @@ class TestModelSigning:
         self.verify(repository, signature, keys)
 
     @pytest.mark.parametrize("change", ["altered", "added", "removed"])
-    def test_other_files_do_not(self, repository, keys, tmp_path, change):
+    def test_signature_does_not_verify_on_changed_files(self, repository, keys, tmp_path, change):
         signature = tmp_path / "model.sig"
         signature.write_bytes(
             model_signing.signed(self.statement(repository), keys / "private.pem")
@@ -306,7 +306,7 @@ class TestModelSigning:
         with pytest.raises(ValueError, match="Signature mismatch"):
             self.verify(repository, signature, keys)
 
-    def test_with_the_commands(self, repository, keys, tmp_path):
+    def test_model_signings_command_verifies_the_signature(self, repository, keys, tmp_path):
         signature = tmp_path / "model.sig"
         manifest = repository.with_name("m.alithis")
         options = ["--to", "model-signing", "--key", keys / "private.pem", "-o", signature]
@@ -317,14 +317,14 @@ class TestModelSigning:
         assert "Verification succeeded" in done.stdout, done.stdout + done.stderr
         assert done.returncode == 0
 
-    def test_a_key_that_is_none(self, repository, tmp_path):
+    def test_refuses_a_file_that_is_not_a_key(self, repository, tmp_path):
         (tmp_path / "no.pem").write_bytes(b"nothing")
-        with pytest.raises(FormatError, match="no private key on an elliptic curve"):
+        with pytest.raises(FormatError, match="not an unencrypted elliptic-curve private key"):
             model_signing.signed(self.statement(repository), tmp_path / "no.pem")
         with pytest.raises(SourceError, match="cannot be read"):
             model_signing.signed(self.statement(repository), tmp_path / "nowhere.pem")
 
-    def test_a_key_of_another_kind(self, repository, tmp_path):
+    def test_refuses_a_key_of_another_kind(self, repository, tmp_path):
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -335,7 +335,7 @@ class TestModelSigning:
                 serialization.NoEncryption(),
             )
         )
-        with pytest.raises(FormatError, match="no private key on an elliptic curve"):
+        with pytest.raises(FormatError, match="not an unencrypted elliptic-curve private key"):
             model_signing.signed(self.statement(repository), tmp_path / "ed.pem")
 
     def test_without_the_library(self, repository, keys, monkeypatch):
@@ -345,7 +345,7 @@ class TestModelSigning:
 
 
 def with_rows(out, rows, kind="model"):
-    """A manifest whose items are these paths, with these sizes and types of numbers."""
+    """Build a manifest with these paths and sizes as its items."""
     paths, sizes, types = (list(column) for column in zip(*rows, strict=True))
     digests = b"".join(hashing_module.of_bytes(path.encode()) for path in paths)
     items = [DataPoints(digests, paths, sizes, {"dtype": types, "shape": types})]
@@ -354,7 +354,7 @@ def with_rows(out, rows, kind="model"):
 
 
 class TestFilesAndTheirParts:
-    def test_files_that_are_named_like_parts(self, tmp_path):
+    def test_lists_files_that_are_named_like_parts(self, tmp_path):
         piece = 1 << 26
         rows = [
             ("big.bin", piece + 5, ""),
@@ -379,27 +379,27 @@ class TestFilesAndTheirParts:
     @pytest.mark.parametrize(
         "path", ["run.py", "w.bin#run.py", "m.safetensors", "n.safetensors#w", "m.safetensors#w#"]
     )
-    def test_a_tensor_of_no_file(self, tmp_path, path):
-        """A publisher calls a file a tensor, so that it would not be listed."""
+    def test_refuses_a_tensor_without_a_file(self, tmp_path, path):
+        """A publisher could call a file a tensor to keep it off the list."""
         rows = [("w.bin", 9, ""), (path, 9, "F32")]
         if path.endswith("#"):
             rows += [("m.safetensors", 9, "F32")]
         with pytest.raises(FormatError, match="is a tensor of none of its files"):
             model_files(with_rows(tmp_path / "m", rows))
 
-    def test_two_rows_of_one_name(self, tmp_path):
+    def test_refuses_two_rows_of_one_name(self, tmp_path):
         opened = with_rows(tmp_path / "m", [("w#0", 1, ""), ("w#0", 1, "")])
         with pytest.raises(FormatError, match="two of its files are called w#0"):
             model_files(opened)
 
-    def test_names_of_hash_marks_alone_take_no_longer(self, tmp_path):
+    def test_names_of_many_hash_marks_take_linear_time(self, tmp_path):
         rows = [("#" * 4_080 + f"{number:04}", 1, "") for number in range(2_000)]
         opened = with_rows(tmp_path / "m", rows)
         begun = time.process_time()
         assert len(model_files(opened)) == 2_000
         assert time.process_time() - begun < 5
 
-    def test_sizes(self, tmp_path):
+    def test_sums_large_sizes_and_refuses_negative_ones(self, tmp_path):
         large = [(f"{number}", 1 << 62, "") for number in range(5)]
         assert item_totals(with_rows(tmp_path / "large", large, "dataset")).bytes == 5 << 62
         negative = with_rows(tmp_path / "negative", [("a", -1, ""), ("b", 1, "")], "dataset")
@@ -408,7 +408,7 @@ class TestFilesAndTheirParts:
 
 
 class TestInToto:
-    def test_valid_by_their_library(self, found):
+    def test_statement_is_valid_by_in_totos_library(self, found):
         from google.protobuf import json_format
         from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
         from in_toto_attestation.v1 import statement, statement_pb2
@@ -421,12 +421,12 @@ class TestInToto:
             *("more", "holdout", "base", "photos"),
         ]
 
-    def test_files_are_the_subject(self, found):
+    def test_statement_has_the_files_as_subject(self, found):
         subjects = in_toto.statement(found)["subject"]
         assert [each["name"] for each in subjects] == ["config.json", "model.safetensors"]
         assert subjects[0]["digest"]["sha256"] == found.files[0].digest.hex()
 
-    def test_datasets_by_what_their_tokens_commit_to(self, found, family):
+    def test_statement_names_datasets_by_the_digest_of_their_metadata(self, found, family):
         value = in_toto.statement(found)["predicate"]["buildDefinition"]
         more = value["resolvedDependencies"][0]
         digest = Manifest.open(family.more).metadata.digest.hex()
@@ -435,7 +435,7 @@ class TestInToto:
         assert more["annotations"]["relation"] == "trained_on"
         assert value["externalParameters"]["parameters"] == {"rate": 0.1, "layers": [4, 4]}
 
-    def test_builder_and_grades_by_the_chain(self, on_chain, owner, chain):
+    def test_statement_has_builder_and_grades_from_the_chain(self, on_chain, owner, chain):
         predicate = in_toto.statement(on_chain)["predicate"]
         assert (
             predicate["runDetails"]["builder"]["id"] == f"eip155:{chain.chain_id}:{owner.address}"
@@ -446,7 +446,7 @@ class TestInToto:
         assert (notes[0]["grade"], notes[0]["token"]) == ("countersigned", 1)
         assert notes[0]["marks"] == ["withdrawn by its owner"]
 
-    def test_code(self, tmp_path, shelf):
+    def test_statement_has_the_training_code(self, tmp_path, shelf):
         commit = "ab" * 20
         code = {"repository": "https://example.org/code", "commit": commit, "dirty": True}
         made = of(model(tmp_path / "m", [], {"w": 1}, code=code), shelf)
@@ -467,7 +467,7 @@ class TestInToto:
             ("https://example.org/a b", "git+https://example.org/a%20b@v1.0"),
         ],
     )
-    def test_code_of_a_tag(self, tmp_path, shelf, repository, uri):
+    def test_statement_has_a_uri_for_code_at_a_tag(self, tmp_path, shelf, repository, uri):
         code = {"repository": repository, "commit": "v1.0"}
         made = of(model(tmp_path / "m", [], {"w": 1}, code=code), shelf)
         (dependency,) = in_toto.statement(made)["predicate"]["buildDefinition"][
@@ -476,7 +476,7 @@ class TestInToto:
         assert dependency == {"name": "code", "uri": uri}
 
     @pytest.mark.parametrize("repository", ["/home/alice/x", "x", 7])
-    def test_code_on_somebodys_machine(self, tmp_path, shelf, repository):
+    def test_statement_has_no_uri_for_code_on_a_machine(self, tmp_path, shelf, repository):
         code = {"repository": repository, "commit": "ab" * 20}
         made = of(model(tmp_path / "m", [], {"w": 1}, code=code), shelf)
         (dependency,) = in_toto.statement(made)["predicate"]["buildDefinition"][
@@ -485,24 +485,24 @@ class TestInToto:
         assert dependency == {"name": "code", "digest": {"gitCommit": "ab" * 20}}
 
     @pytest.mark.parametrize("commit", ["main", "AB" * 20, 7, None])
-    def test_code_of_no_commit(self, tmp_path, shelf, commit):
+    def test_statement_leaves_out_code_without_a_commit(self, tmp_path, shelf, commit):
         made = of(model(tmp_path / "m", [], {"w": 1}, code={"commit": commit}), shelf)
         value = in_toto.statement(made)["predicate"]["buildDefinition"]
         assert value["resolvedDependencies"] == []
 
-    def test_without_the_files(self, family, tmp_path):
+    def test_statement_refuses_a_model_whose_files_are_not_known(self, family, tmp_path):
         copy = shutil.copytree(family.tuned, tmp_path / "tuned")
         (copy / "items.parquet").unlink()
         with pytest.raises(FormatError, match=r"tuned: its files are not known: .*cannot be read"):
             in_toto.statement(of(copy, Shelf(Store(tmp_path / "empty"))))
 
-    def test_what_it_supersedes_is_no_dependency(self, tmp_path, shelf):
+    def test_statement_does_not_list_a_superseded_model_as_dependency(self, tmp_path, shelf):
         old = Input("supersedes", "old", bytes(32))
         value = in_toto.statement(of(model(tmp_path / "m", [old], {"w": 1}), shelf))
         assert value["predicate"]["buildDefinition"]["resolvedDependencies"] == []
 
     def test_an_input_that_is_given_twice_is_one_dependency(self, tmp_path, family):
-        """As the record of a Run has it, and as flags do."""
+        """Once in the record of a Run and once as an option."""
         more, base, (recorded,) = family.more, family.base, [tie_to("trained_on", family.more, [])]
         value = {"complete": True, "inputs": [recorded.as_object()]}
         (tmp_path / "run.json").write_text(json.dumps(value))
@@ -537,11 +537,11 @@ class TestCroissant:
             f"{number:03}.png".encode() for number in range(10)
         ]
 
-    def test_as_it_stands(self, family):
+    def test_croissant_without_a_gateway_is_the_metadata_itself(self, family):
         printed = run("export", family.photos, "--to", "croissant", "--check").stdout
         assert json.loads(printed) == Manifest.open(family.photos).metadata.document
 
-    def test_addresses_that_are_none_stay(self, family):
+    def test_croissant_keeps_addresses_that_are_not_urls(self, family):
         document = Manifest.open(family.photos).metadata.document
         others = [{"@type": "cr:FileSet", "contentUrl": url} for url in (5, None, "https://x.y/z")]
         document = {**document, "distribution": [*document["distribution"], *others]}
@@ -550,7 +550,7 @@ class TestCroissant:
         assert found[-3:] == others
         assert all(each["contentUrl"].startswith("https://ipfs.io/ipfs/") for each in found[:-3])
 
-    def test_one_that_is_wrong(self, family, tmp_path):
+    def test_croissant_check_refuses_a_wrong_document(self, family, tmp_path):
         copy = shutil.copytree(family.photos, tmp_path / "photos")
         text = (copy / metadata.FILE).read_text().replace('"sc:Integer"', '"sc:Nothing"')
         (copy / metadata.FILE).write_text(text)
@@ -559,22 +559,22 @@ class TestCroissant:
 
 
 class TestCommand:
-    def test_cyclonedx(self, family, tmp_path):
+    def test_writes_cyclonedx(self, family, tmp_path):
         out = tmp_path / "bill.json"
         options = ["--to", "cyclonedx", "--check", "--store", family.store.root, "-o", out]
         assert run("export", family.tuned, *options).stdout == f"{out}: written\n"
         assert json.loads(out.read_bytes())["specVersion"] == "1.6"
 
-    def test_in_toto(self, family):
+    def test_writes_in_toto(self, family):
         options = ["--to", "in-toto", "--store", family.store.root]
         value = json.loads(run("export", family.tuned, *options).stdout)
         assert value["predicateType"] == "https://slsa.dev/provenance/v1"
 
-    def test_model_signing_unsigned(self, family):
+    def test_writes_an_unsigned_model_signing_statement(self, family):
         value = json.loads(run("export", family.tuned, "--to", "model-signing").stdout)
         assert value["predicate"]["serialization"]["method"] == "files"
 
-    def test_a_proof_of_each_data_point(self, family, tmp_path):
+    def test_writes_a_proof_of_each_data_point(self, family, tmp_path):
         out = tmp_path / "proofs.jsonl"
         run("export", family.photos, "--to", "proofs", "-o", out)
         data = Manifest.open(family.photos).metadata
@@ -588,7 +588,7 @@ class TestCommand:
         options = ["--root", data.root.hex(), "--size", data.size]
         assert "included" in run("verify", tmp_path / "one.json", *options).stdout
 
-    def test_no_proof_from_damaged_leaves(self, family, tmp_path):
+    def test_refuses_to_prove_from_damaged_leaves(self, family, tmp_path):
         copy = shutil.copytree(family.photos, tmp_path / "photos")
         leaves = bytearray((copy / "leaves").read_bytes())
         leaves[-1] ^= 1
@@ -598,7 +598,7 @@ class TestCommand:
         assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
     @pytest.mark.parametrize("form", ["cyclonedx", "in-toto"])
-    def test_damaged_items_end_it(self, family, tmp_path, form):
+    def test_refuses_damaged_items(self, family, tmp_path, form):
         copy = shutil.copytree(family.tuned, tmp_path / "tuned")
         items = bytearray((copy / "items.parquet").read_bytes())
         items[40] ^= 1
@@ -609,7 +609,7 @@ class TestCommand:
         assert "bytes in items.parquet: expected" in refused("export", copy, *options)
         assert not (tmp_path / "out").exists()
 
-    def test_items_that_are_not_at_hand(self, family, tmp_path):
+    def test_exports_without_files_when_items_are_not_available(self, family, tmp_path):
         copy = shutil.copytree(family.tuned, tmp_path / "tuned")
         (copy / "items.parquet").unlink()
         store = ["--store", family.store.root]
@@ -617,23 +617,23 @@ class TestCommand:
         said = refused("export", copy, "--to", "in-toto", *store)
         assert said == f"Error: tuned: its files are not known: {missing}\n"
         done = run("export", copy, "--to", "cyclonedx", *store)
-        assert done.stderr == f"alithis: the files of tuned are not in it: {missing}\n"
+        assert done.stderr == f"alithis: the files of tuned are not listed: {missing}\n"
         assert "file" not in [each["type"] for each in json.loads(done.stdout)["components"]]
 
-    def test_a_model_of_keyed_leaves(self, tmp_path):
+    def test_exports_a_model_with_keyed_leaves_without_files(self, tmp_path):
         build(tmp_path / "keyed", [b"w"], key=PublisherKey(b"k" * 32), kind="model")
         done = run("export", tmp_path / "keyed", "--to", "cyclonedx", "--store", tmp_path / "store")
         assert "its leaves are no digests of files" in done.stderr
         assert json.loads(done.stdout)["components"] == []
 
-    def test_by_a_token(self, family, on_chain, registry, transport, accounts, monkeypatch):
-        """Whoever mints a copy cannot keep the model from being exported."""
+    def test_exports_a_token(self, family, on_chain, registry, transport, accounts, monkeypatch):
+        """Anyone can mint a copy, but that cannot prevent an export: the token's number works."""
         monkeypatch.setattr("alithis.chain.rpc.HttpTransport", lambda _: transport)
         copied = commitment(Manifest.open(family.tuned).metadata)
         registry.mintModel(copied, [], sender=accounts[1])
         options = ["--store", family.store.root, "--rpc", "x", "--registry", registry.address]
         said = refused("export", family.tuned, "--to", "in-toto", *options)
-        assert "several tokens commit to it, name one" in said
+        assert "several tokens commit to it. Name one" in said
         value = json.loads(run("export", 3, "--to", "in-toto", *options).stdout)
         assert [each["name"] for each in value["subject"]] == ["config.json", "model.safetensors"]
         assert value == in_toto.statement(on_chain)
@@ -643,7 +643,7 @@ class TestCommand:
         assert "3 is a token: give --rpc" in refused("export", 3, "--to", "model-signing")
         assert "3 is a token: give --rpc" in refused("export", 3, "--to", "in-toto")
 
-    def test_by_a_token_whose_manifest_is_not_at_hand(
+    def test_exports_a_token_whose_manifest_is_not_available(
         self, on_chain, registry, transport, tmp_path, monkeypatch
     ):
         monkeypatch.setattr("alithis.chain.rpc.HttpTransport", lambda _: transport)
@@ -653,13 +653,13 @@ class TestCommand:
         assert "(token 3): its files are not known: " in said
         assert "add it with alithis store put" in said
 
-    def test_wrong_options(self, family, tmp_path):
+    def test_refuses_wrong_options_in_one_line(self, family, tmp_path):
         photos, tuned = family.photos, family.tuned
         for said, *args in (
-            ("is a dataset; --to cyclonedx is for a model", photos, "--to", "cyclonedx"),
-            ("is a model; --to croissant is for a dataset", tuned, "--to", "croissant"),
-            ("--key goes with", tuned, "--to", "in-toto", "--key", "x"),
-            ("--check goes with", tuned, "--to", "in-toto", "--check"),
+            ("is a dataset; --to cyclonedx needs a model", photos, "--to", "cyclonedx"),
+            ("is a model; --to croissant needs a dataset", tuned, "--to", "croissant"),
+            ("--key can only be used with", tuned, "--to", "in-toto", "--key", "x"),
+            ("--check can only be used with", tuned, "--to", "in-toto", "--check"),
             ("--rpc and --registry go together", tuned, "--to", "in-toto", "--rpc", "http://x"),
             ("cannot be written", photos, "--to", "proofs", "-o", tmp_path / "no" / "where"),
             ("cannot be read", tmp_path, "--to", "proofs"),
@@ -667,14 +667,14 @@ class TestCommand:
         ):
             assert said in refused("export", *args)
 
-    def test_a_dead_node(self, family):
+    def test_reports_a_node_that_does_not_answer(self, family):
         options = ["--rpc", "http://127.0.0.1:1", "--registry", "0x" + "00" * 20]
         assert "cannot be reached" in refused(
             "export", family.tuned, "--to", "in-toto", "--store", family.store.root, *options
         )
 
-    def test_through_a_link_and_to_a_pipe(self, family, tmp_path):
-        """A device or a link must never be replaced by a file: /dev/full once was."""
+    def test_writes_through_a_symlink_and_to_a_pipe(self, family, tmp_path):
+        """A device or symlink must not be replaced by a file; /dev/full once was."""
         (tmp_path / "real").write_bytes(b"")
         (tmp_path / "link").symlink_to(tmp_path / "real")
         run("export", family.photos, "--to", "proofs", "-o", tmp_path / "link")
@@ -686,8 +686,8 @@ class TestCommand:
             assert reader.communicate(timeout=60)[0].count(b"\n") == 10
         assert (tmp_path / "pipe").is_fifo()
 
-    def test_nothing_half_written(self, family, tmp_path, monkeypatch):
-        """The work breaks off in the middle: the file that was there stays."""
+    def test_keeps_the_old_file_when_writing_fails(self, family, tmp_path, monkeypatch):
+        """An export that fails in the middle must not damage the existing file."""
         out = tmp_path / "proofs.jsonl"
         out.write_bytes(b"before")
         leaves = (family.photos / "leaves").read_bytes()
@@ -719,7 +719,7 @@ class TestJsonLd:
         data = (family.tuned / metadata.FILE).read_text()
         return Graph().parse(data=data, format="json-ld")
 
-    def test_terms_are_those_of_the_vocabulary(self, graph):
+    def test_model_metadata_uses_only_terms_of_the_vocabulary(self, graph):
         used = {
             str(node).removeprefix(FAIR4ML)
             for triple in graph
@@ -729,7 +729,7 @@ class TestJsonLd:
         assert used == {"MLModel", "trainedOn", "testedOn", "fineTunedFrom", "mlTask"}
         assert used <= TERMS
 
-    def test_what_it_says(self, graph, family):
+    def test_model_metadata_expands_to_the_expected_triples(self, graph, family):
         from rdflib import RDF, Literal, URIRef
 
         (subject,) = graph.subjects(URIRef(FAIR4ML + "trainedOn"))
@@ -743,8 +743,8 @@ class TestJsonLd:
         name = Literal("tuned", lang="en")
         assert (subject, URIRef("https://schema.org/name"), name) in graph
 
-    def test_it_is_token_metadata_too(self, family):
-        """ERC-721's metadata schema: name, description and image are texts."""
+    def test_model_metadata_is_valid_erc721_metadata(self, family):
+        """ERC-721 requires name, description and image to be strings."""
         document = Manifest.open(family.tuned).metadata.document
         assert croissant.problems(Manifest.open(family.tuned).metadata) == []
         assert all(isinstance(document[key], str) for key in ("name", "description", "image"))

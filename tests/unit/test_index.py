@@ -468,7 +468,7 @@ class TestCommand:
         assert run(tmp_path / "file").stdout == expected
         (tmp_path / "file").write_bytes(b"c")
         said = run(tmp_path / "file", status=2).stderr
-        assert "in none of 2 tokens, 0 of which could not be checked" in said
+        assert "in none of the 2 tokens that could be checked; 0 could not be checked" in said
 
     def test_tokens_that_could_not_be_checked_are_reported(self, run, tmp_path):
         store = Store(tmp_path / "some")
@@ -490,9 +490,12 @@ class TestCommand:
         assert run(2, "--up", "--kind", "dataset").stdout == photos
         assert run(2, "--up", "--format", "list").stdout == photos
         nothing = run(2, "--up", "--grade", "stated")
-        assert (nothing.stdout, nothing.stderr) == ("", "alithis: none\n")
+        assert (nothing.stdout, nothing.stderr) == (
+            "",
+            "alithis: no match; linked tokens looked at: 1\n",
+        )
         refused = run(2, "--kind", "model", "--format", "dot", status=2)
-        assert "go with a list, not with --format dot" in refused.stderr
+        assert "cannot be used with --format dot. Use --format list" in refused.stderr
 
     def test_which_models_a_claim_touches(self, run, upstream, tmp_path, accounts):
         proof = Manifest.open(tmp_path / "photos").prove(hashing.of_bytes(b"a"))

@@ -461,7 +461,7 @@ class TestCommands:
     def test_publisher_data_subject_and_auditor(self, patients):
         made = run("manifest", patients, "--key-file", "key")
         assert made.stderr.splitlines()[0] == (
-            "key: made a new key; keep a copy, as nothing can replace it"
+            "key: made a new key. Keep a copy: a lost key cannot be replaced"
         )
         proved = run("prove", "patients.alithis", "patients/7", "--key-file", "key", "-o", "7.json")
         assert proved.stdout.startswith("7.json: proof of inclusion, leaf ")
@@ -497,7 +497,9 @@ class TestCommands:
 
     @pytest.mark.parametrize("place", ["patients/key", "patients.alithis/key"])
     def test_the_key_is_kept_out_of_what_is_hashed_and_published(self, patients, place):
-        assert "keep the key elsewhere" in refused("manifest", patients, "--key-file", place)
+        assert "Keep the key in another folder" in refused(
+            "manifest", patients, "--key-file", place
+        )
         assert not Path(place).exists()
 
     def test_a_key_that_others_may_read(self, patients):
@@ -525,9 +527,7 @@ class TestCommands:
         words = ["8", "--key-file", "key"]
         told = run("prove", "patients.alithis", *words, "-o", "8.json")
         assert told.stdout.startswith("8.json: proof of absence, leaf ")
-        assert told.stderr == (
-            "note: only the publisher's key shows that this is the data point's leaf\n"
-        )
+        assert told.stderr == ("note: only the publisher's key can show whose leaf this is\n")
         verify = ["verify", "8", "--proof", "8.json", "--manifest", "patients.alithis"]
         assert "absent" in run(*verify, "--key-file", "key", status=1).stdout
         assert "only their publisher" in run(*verify, status=2).stdout
@@ -570,7 +570,7 @@ class TestAuditing:
 
     def test_without_the_key_or_with_another(self, patients):
         run("manifest", patients, "-o", "other", "--key-file", "another")
-        assert "--source takes --key-file too" in refused(*self.AUDIT)
+        assert "--source requires --key-file" in refused(*self.AUDIT)
         said = refused(*self.AUDIT, "--key-file", "another")
         assert "not the one the leaves were made with" in said
 

@@ -10,7 +10,7 @@ from alithis.lineage.columns import ACROSS, HEIGHT, MARGIN, WIDTH, layered
 
 @st.composite
 def graphs(draw):
-    """Nodes from 1 on, and links from any to smaller ones."""
+    """Draw nodes 1, 2, … and links to smaller numbers."""
     count = draw(st.integers(1, 12))
     pairs = [(origin, target) for origin in range(2, count + 1) for target in range(1, origin)]
     some = st.lists(st.sampled_from(pairs), max_size=20, unique=True) if pairs else st.just([])
@@ -18,7 +18,7 @@ def graphs(draw):
 
 
 @given(graphs())
-def test_no_boxes_overlap_and_all_is_inside(graph):
+def test_boxes_do_not_overlap_and_are_inside_the_drawing(graph):
     nodes, links = graph
     found = layered(nodes, links)
     for x, y in [*found.boxes.values(), *(point for line in found.lines for point in line)]:
@@ -30,7 +30,7 @@ def test_no_boxes_overlap_and_all_is_inside(graph):
 
 
 @given(graphs())
-def test_a_line_leads_from_box_to_box_and_passes_none(graph):
+def test_a_line_connects_two_boxes_and_crosses_no_other(graph):
     nodes, links = graph
     found = layered(nodes, links)
     for (origin, target), line in zip(links, found.lines, strict=True):
@@ -47,7 +47,7 @@ def test_a_line_leads_from_box_to_box_and_passes_none(graph):
 
 
 @given(graphs())
-def test_what_it_came_from_stands_to_the_left(graph):
+def test_older_nodes_are_further_left(graph):
     nodes, links = graph
     boxes = layered(nodes, links).boxes
     assert all(boxes[target][0] < boxes[origin][0] for origin, target in links)

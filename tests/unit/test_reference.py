@@ -134,8 +134,8 @@ REFERENCES = (
     "cid at a gateway",
 )
 NO_CHAIN = "is a token: give --rpc and --registry"
-COPY_FIRST = "alithis store get URL -o DIR copies it into a folder"
-NO_FOLDER = "takes a token, a URL or a CID, not a folder"
+COPY_FIRST = "`alithis store get URL -o DIR` copies it into a folder"
+NO_FOLDER = "is a folder; takes a token, a URL or a CID"
 NOT_STORED = "is not in the store"
 REFUSED = {
     **dict.fromkeys(itertools.product(COMMANDS, ["token without --rpc"]), NO_CHAIN),

@@ -1,4 +1,4 @@
-"""`alithis report`: what a model rests on, and what is not known."""
+"""`alithis report`: what a model was made from, and what is not known."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ from alithis.manifest.metadata import Description
 from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Kind, Scheme
 from alithis.manifest.transcript import Input, Transcript
-from alithis.reports import eu_summary, gather, model_report, render
-from alithis.reports.gather import Artifact, Chain, Overlap, Report, Tie, as_object
+from alithis.reports import eu_summary, gather, model_report, render, unknown
+from alithis.reports.as_json import as_object
+from alithis.reports.report import Artifact, Chain, Overlap, Report, Tie
+from alithis.reports.words import Words
 from alithis.storage.fallback import FallbackGateways
 from alithis.storage.gateway import Gateway
 from alithis.storage.store import Store
@@ -61,7 +63,7 @@ def shelf(family):
 
 
 class TestByManifests:
-    def test_ties_nearest_first_and_those_of_parents(self, family, shelf):
+    def test_lists_ties_nearest_first_including_those_of_parents(self, family, shelf):
         found = of(family.tuned, shelf)
         assert [
             (tie.depth, tie.source.name, tie.relation, tie.target.name) for tie in found.ties
@@ -75,7 +77,7 @@ class TestByManifests:
         assert all(tie.linked is None for tie in found.ties)
         assert [tie.target.name for tie in found.sources] == ["more", "photos"]
 
-    def test_words_sizes_and_kinds(self, family, shelf):
+    def test_reads_words_size_and_contents_of_a_dataset(self, family, shelf):
         (photos,) = [each for each in of(family.tuned, shelf).artifacts if each.name == "photos"]
         assert photos.words.license == "CC-BY-4.0"
         assert photos.words.creators == ("Grace",)
@@ -87,14 +89,14 @@ class TestByManifests:
         assert (photos.size, photos.contents.bytes) == (10, 70)
         assert photos.contents.endings == {"png": 10}
 
-    def test_test_data_is_compared_with_that_of_the_parent_too(self, family, shelf):
+    def test_compares_test_data_with_the_parents_training_data_too(self, family, shelf):
         overlaps = of(family.tuned, shelf).overlaps
         assert [(each.first.name, each.second.name, each.shared) for each in overlaps] == [
             ("holdout", "more", 0),
             ("holdout", "photos", 2),
         ]
 
-    def test_test_data_of_the_parent_is_compared_with_that_of_the_fine_tune(self, tmp_path):
+    def test_compares_the_parents_test_data_with_the_fine_tunes_training_data(self, tmp_path):
         store = Store(tmp_path / "store")
         train, test = (
             dataset(tmp_path / name, images(*range(at, at + 4)))
@@ -116,7 +118,7 @@ class TestByManifests:
             *("tested_on", "test", "train", 1),
         )
 
-    def test_an_input_that_is_stated_twice(self, family, tmp_path, shelf):
+    def test_reports_two_different_transcripts_of_one_input(self, family, tmp_path, shelf):
         recorded = tie_to("trained_on", family.photos, list(images(0, 1).values()))
         twice = [recorded, tie_to("trained_on", family.photos, list(images(2).values()))]
         (told,) = of(model(tmp_path / "o", twice, {"w": 1}), shelf).disagreements
@@ -146,12 +148,12 @@ class TestByManifests:
             ("plus:DataMining", ["DMI-ALLOWED"] * 20 + ["DMI-PROHIBITED"], None, True, False),
         ],
     )
-    def test_what_may_be_mined(self, term, value, says, reserved, unclear):
-        words = gather.Words.of({term: value})
+    def test_reads_statements_about_mining(self, term, value, says, reserved, unclear):
+        words = Words.of({term: value})
         assert (words.is_reserved, words.is_unclear) == (reserved, unclear)
         assert says in (None, words.mining[0].says)
 
-    def test_damaged_items_are_a_contradiction(self, family, tmp_path, shelf):
+    def test_reports_damaged_items_as_a_disagreement(self, family, tmp_path, shelf):
         folder = model(tmp_path / "m", [tie_to("trained_on", family.more)], {"w": 1})
         items = folder / "items.parquet"
         data = bytearray(items.read_bytes())
@@ -162,7 +164,7 @@ class TestByManifests:
         assert any("items.parquet" in each for each in found.disagreements)
         assert any(each.startswith("Which files m has: ") for each in found.unknown)
 
-    def test_damaged_leaves_are_a_contradiction(self, tmp_path):
+    def test_reports_damaged_leaves_as_a_disagreement(self, tmp_path):
         train, test = (dataset(tmp_path / name, images(1, 2)) for name in ("train", "test"))
         leaves = bytearray((test / "leaves").read_bytes())
         leaves[-1] ^= 1
@@ -173,8 +175,8 @@ class TestByManifests:
         assert found.overlaps[0].shared is None
         assert found.disagreements == (found.overlaps[0].reason,)
 
-    def test_gateways_are_not_waited_for_without_end(self, family, tmp_path, monkeypatch):
-        """Of 50 inputs that nobody has, each would take its time."""
+    def test_stops_asking_gateways_after_a_minute(self, family, tmp_path, monkeypatch):
+        """Without a limit, 50 inputs that no gateway has would take 50 timeouts."""
         made_up = [Input("trained_on", f"no{at}", bytes([at] * 32)) for at in range(50)]
         folder = model(tmp_path / "m", made_up, {"w": 1})
         now, asked = [0.0], []
@@ -189,16 +191,16 @@ class TestByManifests:
         found = of(folder, Slow(family.store))
         assert len(asked) == 3
         assert len(found.ties) == 50
-        assert sum("gateways were not asked further" in each for each in found.unknown) == 47
+        assert sum("gateways were too slow and not asked" in each for each in found.unknown) == 47
 
-    def test_the_latest_date_of_collection(self):
-        """Other texts, which sort behind dates, are none."""
+    def test_finds_the_latest_date_of_collection(self):
+        """Texts that are not dates sort after dates, but must not win."""
         stated = {
             **{"a": "2024-05-31T10:00:00Z", "b": "2023", "c": "31 December 2009"},
             **{"d": "2025-99", "e": None},
         }
         data = [
-            SimpleNamespace(name=name, words=gather.Words.of({"rai:dataCollectionTimeframe": text}))
+            SimpleNamespace(name=name, words=Words.of({"rai:dataCollectionTimeframe": text}))
             for name, text in stated.items()
         ]
         told = eu_summary._latest(
@@ -209,7 +211,7 @@ class TestByManifests:
             "d: 2025-99; e states none"
         )
 
-    def test_a_relation_to_what_has_no_such(self, family, tmp_path, shelf):
+    def test_reports_a_relation_to_the_wrong_kind_of_artifact(self, family, tmp_path, shelf):
         inputs = [tie_to("trained_on", family.base), tie_to("fine_tuned_from", family.photos)]
         found = of(model(tmp_path / "odd", inputs, {"w": 1}), shelf)
         assert list(found.disagreements) == [
@@ -217,36 +219,34 @@ class TestByManifests:
             "odd: states that it is fine_tuned_from photos, a dataset",
         ]
 
-    def test_what_is_shared_with_the_parent(self, family, shelf):
+    def test_counts_what_is_shared_with_the_parent(self, family, shelf):
         (parent,) = of(family.tuned, shelf).parents
         assert (parent.relation, parent.first.name, parent.shared) == ("fine_tuned_from", "base", 1)
 
-    def test_files(self, family, shelf):
+    def test_lists_the_files_of_the_model(self, family, shelf):
         assert [each.name for each in of(family.tuned, shelf).files] == [
             "config.json",
             "model.safetensors",
         ]
 
-    def test_what_is_not_known(self, family, shelf):
+    def test_lists_what_is_not_known(self, family, shelf):
         unknown = "\n".join(of(family.tuned, shelf).unknown)
-        assert "Under which licence more is" in unknown
+        assert "The licence of more: " in unknown
         assert "Whether holdout may be mined" in unknown
         assert "Which data points of more were fed to tuned" in unknown
         assert "no chain was asked" in unknown
-        assert "Whether other data was used besides" in unknown
-        assert "Under which licence photos is" not in unknown
+        assert "Whether other data was used too" in unknown
+        assert "The licence of photos" not in unknown
 
-    def test_manifests_that_are_not_at_hand(self, family, tmp_path):
+    def test_says_which_manifests_are_not_available(self, family, tmp_path):
         found = of(family.tuned, Shelf(Store(tmp_path / "empty")))
         assert [tie.target.name for tie in found.ties] == ["more", "holdout", "base"]
         assert [each.shared for each in (*found.overlaps, *found.parents)] == [None, None]
-        assert "holdout: its manifest is not at hand; more: " in found.overlaps[0].reason
-        assert any(
-            text.startswith("What data base, which tuned came from") for text in found.unknown
-        )
+        assert "holdout: its manifest is not available; more: " in found.overlaps[0].reason
+        assert any(text.startswith("What data base, a parent of tuned,") for text in found.unknown)
         assert any(text.startswith("What the publisher of more states") for text in found.unknown)
 
-    def test_what_is_missing_is_asked_for_once(self, family, tmp_path):
+    def test_asks_for_a_missing_manifest_only_once(self, family, tmp_path):
         asked = []
 
         class Counting(Shelf):
@@ -257,20 +257,20 @@ class TestByManifests:
         of(family.tuned, Counting(Store(tmp_path / "empty")))
         assert len(asked) == len(set(asked))
 
-    def test_a_model_that_names_nothing(self, tmp_path, shelf):
+    def test_says_that_no_record_names_training_data(self, tmp_path, shelf):
         found = of(model(tmp_path / "bare", [], {"w": 1}), shelf)
         assert found.ties == found.overlaps == found.parents == ()
         assert any(text.startswith("What data it was trained on") for text in found.unknown)
         for write in (model_report.write, eu_summary.write):
-            assert "neither its metadata nor its token names any" in write(found, "markdown")
+            assert "no available record names any" in write(found, "markdown")
 
-    def test_a_run_that_broke_off(self, tmp_path, shelf):
+    def test_warns_of_a_run_that_did_not_finish(self, tmp_path, shelf):
         found = of(model(tmp_path / "torn", [], {"w": 1}, complete=False), shelf)
-        assert any("did not come to its end" in text for text in found.unknown)
+        assert any("the run did not finish" in text for text in found.unknown)
         text = model_report.write(found, "markdown")
         assert "**Warning:** The training run did not finish." in text
 
-    def test_a_transcript_that_cannot_be(self, family, tmp_path, shelf):
+    def test_rejects_a_transcript_that_contradicts_the_dataset(self, family, tmp_path, shelf):
         data = Manifest.open(family.photos).metadata
         lies = {
             "counts 3 data points in a dataset that has 10": (2, 1, 0, None, 2),
@@ -285,7 +285,7 @@ class TestByManifests:
             assert found.ties[0].grade == "stated"
             assert found.disagreements == (f"liar{number}: its transcript of photos {said}",)
 
-    def test_keyed_test_data_cannot_be_compared(self, family, tmp_path, shelf):
+    def test_does_not_compare_keyed_test_data(self, family, tmp_path, shelf):
         key = PublisherKey(b"k" * 32)
         secret = dataset(tmp_path / "secret", images(1, 2), key)
         ties = [tie_to("trained_on", family.photos), tie_to("tested_on", secret)]
@@ -294,7 +294,7 @@ class TestByManifests:
         assert found.shared is None
         assert "different schemes" in found.reason
 
-    def test_a_damaged_manifest_is_not_counted(self, family, tmp_path):
+    def test_does_not_count_overlap_with_a_damaged_manifest(self, family, tmp_path):
         import shutil
 
         copy = shutil.copytree(family.photos, tmp_path / "photos.alithis")
@@ -309,22 +309,23 @@ class TestByManifests:
         with pytest.raises(FormatError, match="photos: is a dataset; a report is about a model"):
             of(family.photos, shelf)
 
-    def test_a_token_of_no_registry(self, shelf):
-        with pytest.raises(NoTokenError, match="of which registry"):
+    def test_refuses_a_token_without_a_registry(self, shelf):
+        with pytest.raises(NoTokenError, match="no registry is named"):
             gather.report(3, shelf)
 
-    def test_many_sources_are_bounded(self, family, shelf, monkeypatch):
-        monkeypatch.setattr(gather, "MAX_ARTIFACTS", 2)
+    def test_bounds_the_artifacts_that_are_followed(self, family, shelf, monkeypatch):
+        for module in (gather, unknown):
+            monkeypatch.setattr(module, "MAX_ARTIFACTS", 2)
         found = of(family.tuned, shelf)
         assert len(found.artifacts) <= 4
-        assert any(text.startswith("What lies beyond 2 artifacts") for text in found.unknown)
+        assert any(text.startswith("What is beyond 2 artifacts") for text in found.unknown)
 
-    def test_inputs_that_are_stated_wrongly(self, family, tmp_path, shelf):
+    def test_reports_malformed_inputs(self, family, tmp_path, shelf):
         build_plain(tmp_path / "m", [b"w"], kind="model", inputs=[{"relation": "likes"}])
         found = of(tmp_path / "m", shelf)
         assert found.disagreements == ("m: its metadata states malformed inputs",)
 
-    def test_facts_of_other_types_are_left_out(self, tmp_path, shelf):
+    def test_leaves_out_facts_of_a_wrong_type(self, tmp_path, shelf):
         wrong = {"parameters": [1], "metrics": "no", "seconds": "12", "hardware": {}, "complete": 1}
         build_plain(tmp_path / "m", [b"w"], kind="model", inputs=[], **wrong)
         assert of(tmp_path / "m", shelf).facts == {}
@@ -351,7 +352,9 @@ class TestByTheChain:
             call(commitment(data), given_, sender=owner)
         return Registry(transport, registry.address)
 
-    def test_links_grades_and_publishers(self, minted, registry, shelf, owner, chain):
+    def test_reads_links_grades_and_publishers_from_the_chain(
+        self, minted, registry, shelf, owner, chain
+    ):
         registry.countersign(5, 0, sender=owner)
         found = gather.report(5, shelf, minted)
         assert found.model.name == "tuned (token 5)"
@@ -368,10 +371,10 @@ class TestByTheChain:
         assert found.chain.block == chain.height
         assert not any("no chain was asked" in text for text in found.unknown)
 
-    def test_by_the_manifest(self, minted, shelf, family):
+    def test_finds_the_token_of_a_manifest(self, minted, shelf, family):
         assert of(family.tuned, shelf, minted).model.record.id == 5
 
-    def test_marks(self, minted, registry, shelf, owner, accounts):
+    def test_reports_a_withdrawn_dataset(self, minted, registry, shelf, owner, accounts):
         registry.withdraw(1, "why", sender=owner)
         found = gather.report(5, shelf, minted)
         (photos,) = [each for each in found.artifacts if each.record.id == 1]
@@ -379,14 +382,16 @@ class TestByTheChain:
         text = model_report.write(found, "markdown")
         assert "photos (token 1) is marked: withdrawn by its owner" in text
 
-    def test_an_open_claim(self, minted, registry, shelf, family, accounts):
+    def test_reports_an_open_claim(self, minted, registry, shelf, family, accounts):
         proof = Manifest.open(family.more).prove(hashing.of_bytes(b"image 20"))
         registry.claim(2, proof.leaf, proof.index, proof.path, "ipfs://why", sender=accounts[3])
         found = gather.report(5, shelf, minted)
         (more,) = [each for each in found.artifacts if each.record.id == 2]
         assert more.marks == ("unanswered claims against it: 1",)
 
-    def test_links_and_metadata_that_disagree(self, minted, registry, shelf, family, owner):
+    def test_reports_links_that_contradict_the_metadata(
+        self, minted, registry, shelf, family, owner
+    ):
         data = Manifest.open(family.tuned).metadata
         links = [(1, Relation.TRAINED_ON), (3, Relation.TESTED_ON)]
         registry.mintModel(commitment(data), links, sender=owner)
@@ -405,7 +410,7 @@ class TestByTheChain:
             ("base", False),
         }
 
-    def test_metadata_that_states_another_size_than_the_token(
+    def test_reports_a_size_that_contradicts_the_token(
         self, minted, registry, shelf, family, owner
     ):
         data = Manifest.open(family.tuned).metadata
@@ -416,23 +421,25 @@ class TestByTheChain:
             in (found.disagreements[0])
         )
 
-    def test_several_tokens_of_one_manifest(self, minted, registry, shelf, family, accounts):
-        """A copier mints what is public: the report must not choose."""
+    def test_refuses_to_choose_among_several_tokens_of_one_manifest(
+        self, minted, registry, shelf, family, accounts
+    ):
+        """Anyone can mint a copy of public data, so the report must not choose."""
         data = Manifest.open(family.tuned).metadata
         registry.mintModel(commitment(data), [], sender=accounts[5])
-        with pytest.raises(NoTokenError, match=f"name one: 5 by .*, 6 by {accounts[5].address}"):
+        with pytest.raises(NoTokenError, match=f"Name one: 5 by .*, 6 by {accounts[5].address}"):
             of(family.tuned, shelf, minted)
 
-    def test_a_manifest_without_a_token(self, minted, shelf, tmp_path):
+    def test_refuses_a_manifest_without_a_token(self, minted, shelf, tmp_path):
         bare = model(tmp_path / "bare", [], {"w": 9})
         with pytest.raises(NoTokenError, match="bare: no token of registry"):
             of(bare, shelf, minted)
 
-    def test_no_such_token(self, minted, shelf):
+    def test_refuses_a_token_that_does_not_exist(self, minted, shelf):
         with pytest.raises(NoTokenError):
             gather.report(77, shelf, minted)
 
-    def test_nothing_at_hand(self, minted, tmp_path):
+    def test_reports_from_the_chain_when_no_manifest_is_available(self, minted, tmp_path):
         found = gather.report(5, Shelf(Store(tmp_path / "empty")), minted)
         assert [tie.relation for tie in found.ties][:3] == [
             "trained_on",
@@ -444,8 +451,10 @@ class TestByTheChain:
         for write in (model_report.write, eu_summary.write):
             write(found, "html")
 
-    def test_nothing_against_it(self, minted, registry, family, tmp_path, owner):
-        """Only where all could be looked at is it said that there is nothing."""
+    def test_says_no_problems_only_if_everything_was_checked(
+        self, minted, registry, family, tmp_path, owner
+    ):
+        """Where something could not be checked, the report lists it."""
         apart = dataset(tmp_path / "apart", images(900, 901))
         given = [tie_to("trained_on", family.more), tie_to("tested_on", apart)]
         clean = model(tmp_path / "clean", given, {"w": 5})
@@ -466,13 +475,13 @@ class TestByTheChain:
             "available; 1 comparisons of test data with training data, which failed."
         ) in told(clean)
 
-    def test_nothing_to_compare_is_not_nothing_shared(self, family, tmp_path, shelf):
+    def test_does_not_say_0_shared_where_nothing_was_compared(self, family, tmp_path, shelf):
         untested = model(tmp_path / "m", [tie_to("trained_on", family.more)], {"w": 5})
         text = model_report.write(of(untested, shelf), "markdown")
         assert "whether test data was also trained on, because the records don't name both" in text
         assert "marks on tokens, because no chain was asked" in text
 
-    def test_rights_that_are_reserved_in_what_data_was_derived_from(
+    def test_reports_rights_reserved_in_what_training_data_was_derived_from(
         self, minted, registry, family, tmp_path, owner
     ):
         """`more`, which reserves none, is derived from `photos`, which does."""
@@ -489,8 +498,8 @@ class TestByTheChain:
         assert "photos (token 1)" in text
         assert "prohibited-training" in text
 
-    def test_a_node_whose_links_go_in_a_circle(self, minted, shelf):
-        """Links lead to older tokens; a lying node may say otherwise, and must not catch us."""
+    def test_ends_although_a_lying_node_gives_circular_links(self, minted, shelf):
+        """Links lead to older tokens, but a lying node can return a circle."""
 
         class Circle(Registry):
             def links(self, id):
@@ -509,7 +518,7 @@ class TestByTheChain:
         ]
         model_report.write(found, "html")
 
-    def test_a_node_that_dies(self, minted, shelf):
+    def test_raises_when_the_node_stops_answering(self, minted, shelf):
         answered = []
 
         def change(method, answer):
@@ -527,7 +536,7 @@ class TestWritten:
     def found(self, family, shelf):
         return of(family.tuned, shelf)
 
-    def test_markdown(self, found):
+    def test_writes_markdown(self, found):
         text = model_report.write(found, "markdown")
         assert "# Model report: tuned" in text
         assert (
@@ -541,7 +550,7 @@ class TestWritten:
             "- photos, which is training data, reserves rights in its metadata: prohibited" in text
         )
 
-    def test_html_is_whole_and_loads_nothing(self, found):
+    def test_html_is_complete_and_loads_nothing(self, found):
         page = model_report.write(found, "html")
         checked = Page(page)
         assert checked.headings[0] == "h1"
@@ -559,7 +568,7 @@ class TestWritten:
             f"default-src 'none'; style-src 'sha256-{sha256}'; base-uri 'none'; form-action 'none'"
         )
 
-    def test_json(self, found):
+    def test_writes_json(self, found):
         value = as_object(found)
         names = [each["name"] for each in value["artifacts"]]
         assert names == ["tuned", "more", "holdout", "base", "photos"]
@@ -579,20 +588,20 @@ class TestWritten:
 
 
 class TestSummary:
-    """The sections of the Commission's template, filled in where records answer."""
+    """The Commission's template, filled in where records have the answer."""
 
     @pytest.fixture
     def text(self, family, shelf):
         return eu_summary.write(of(family.tuned, shelf), "markdown")
 
-    def test_sections(self, text):
+    def test_has_the_sections_of_the_commissions_template(self, text):
         assert re.findall(r"^#+ (\d[\d.]*) ", text, re.MULTILINE) == [
             *("1", "1.1", "1.2", "1.3"),
             *("2", "2.1", "2.2", "2.2.1", "2.2.2", "2.3", "2.4", "2.5", "2.6"),
             *("3", "3.1", "3.2", "3.3"),
         ]
 
-    def test_what_records_answer(self, text):
+    def test_fills_in_what_records_answer(self, text):
         assert "| Provider | Ada |" in text
         assert r"| Models it was made from | base (fine\_tuned\_from, stated) |" in text
         assert "| Image | less than 1 million images (12) |" in text
@@ -602,7 +611,7 @@ class TestSummary:
         assert "| Datasets whose metadata reserve rights | photos |" in text
         assert "| photos | dataBiases | Doors of one town only. |" in text
 
-    def test_what_it_counts_in_all(self, family, tmp_path):
+    def test_counts_data_points_of_all_known_datasets(self, family, tmp_path):
         data = [dataset(tmp_path / "d", images(1, 2)), dataset(tmp_path / "e", images(1))]
         made = model(tmp_path / "m", [tie_to("trained_on", each) for each in data], {"w": 1})
         for known, said in (
@@ -612,7 +621,7 @@ class TestSummary:
             text = eu_summary.write(of(made, Shelf(family.store, known)), "markdown")
             assert f"| Data points in all | {said} |" in text
 
-    def test_what_only_the_provider_knows_is_open(self, text):
+    def test_leaves_open_what_only_the_provider_knows(self, text):
         opened = "Open: for the provider to fill in"
         assert f"| Authorised representative in the Union | {opened} |" in text
         assert f"| Crawlers, and who runs them | {opened} |" in text
@@ -622,7 +631,9 @@ class TestSummary:
         ("statement", "number"),
         [("Web Scraping", "2.3"), ("User-Generated Content Data", "2.4"), ("Synthetic", "2.5")],
     )
-    def test_where_a_dataset_is_put(self, tmp_path, family, statement, number):
+    def test_puts_a_dataset_in_the_section_of_its_collection_type(
+        self, tmp_path, family, statement, number
+    ):
         data = dataset(tmp_path / "d", images(1), rai={"dataCollectionType": [statement]})
         made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
         written = eu_summary.as_object(of(made, Shelf(family.store, [data])))
@@ -642,12 +653,12 @@ class TestSummary:
             (10**9, "more than 1 billion images"),
         ],
     )
-    def test_ranges_of_images(self, count, said):
+    def test_gives_the_templates_ranges_of_images(self, count, said):
         assert eu_summary._size("Image", count) == f"{said} ({count:,})"
 
 
 def filled(text: str) -> Report:
-    """A report with a text in every place that others write."""
+    """Return a report with one text in every field that strangers can write."""
     words = ("description", "license", "creator", "url", "version", "citeAs", "inLanguage")
     terms = ("fair4ml:mlTask", "fair4ml:intendedUse", "plus:DataMining", "tdm:policy")
     rai = [f"rai:{name}" for name in vocabulary.RAI]
@@ -692,7 +703,7 @@ def written(text: str, form: str) -> str:
 
 
 def markdown_types(text: str) -> list[str]:
-    """The elements that a parser of GitHub's Markdown finds."""
+    """Return the types of the elements that a parser of GitHub's Markdown finds."""
     found = []
     for token in MarkdownIt("gfm-like", {"linkify": False}).parse(text):
         found.append(token.type)
@@ -701,14 +712,14 @@ def markdown_types(text: str) -> list[str]:
 
 
 class TestHostileTexts:
-    """A text of anybody changes nothing of a document but the text."""
+    """Untrusted text cannot change the structure of a report."""
 
     @pytest.fixture(scope="class")
     def plain(self):
         return Page(written("t", "html")), markdown_types(written("t", "markdown"))
 
     @pytest.mark.parametrize("text", HOSTILE)
-    def test_in_html(self, text, plain):
+    def test_html_keeps_its_structure(self, text, plain):
         page = Page(written(text, "html"))
         assert page.tags == plain[0].tags
         assert page.headings == plain[0].headings
@@ -717,12 +728,12 @@ class TestHostileTexts:
         assert all(link.startswith("https://") for link in page.links)
 
     @pytest.mark.parametrize("text", HOSTILE)
-    def test_in_markdown(self, text, plain):
+    def test_markdown_keeps_its_structure(self, text, plain):
         assert markdown_types(written(text, "markdown")) == plain[1]
 
     @settings(max_examples=examples(100))
     @given(text=st.text(min_size=1, max_size=40).filter(str.strip))
-    def test_any_text_is_only_text(self, text, plain):
+    def test_any_text_is_shown_as_text(self, text, plain):
         assert Page(written(text, "html")).tags == plain[0].tags
         assert markdown_types(written(text, "markdown")) == plain[1]
 
@@ -749,8 +760,8 @@ class TestHostileTexts:
         assert model_report.write(long, form).count("and 200 more") == 2
         assert len(eu_summary.as_object(long)["sections"][-1]["blocks"][0]["items"]) == 700
 
-    def test_in_the_metadata_of_a_dataset(self, tmp_path, family):
-        """All that a publisher may write: HTML, marks, and values of other types."""
+    def test_hostile_dataset_metadata_is_shown_as_text(self, tmp_path, family):
+        """Publishers can write HTML, Markdown and values of wrong types."""
         payload = "<script>alert(1)</script>[x](javascript:alert(2))"
         data = dataset(tmp_path / "d", images(1), license="MIT", description="DESCRIPTION")
         rewrite(data, b'"DESCRIPTION"', json.dumps(payload).encode())
@@ -775,7 +786,7 @@ class TestHostileTexts:
             assert not {"html_block", "html_inline", "link_open", "image"} & set(tokens)
         json.dumps(as_object(found))
 
-    def test_huge_texts(self, tmp_path, family):
+    def test_huge_texts_are_cut(self, tmp_path, family):
         data = dataset(tmp_path / "d", images(1), description="x" * 100_000, creators=["y"] * 2_000)
         made = model(tmp_path / "m", [tie_to("trained_on", data)], {"w": 1})
         found = of(made, Shelf(family.store, [data]))
@@ -783,7 +794,7 @@ class TestHostileTexts:
 
 
 class TestContents:
-    def test_withheld(self, family, tmp_path):
+    def test_withheld_items_are_not_counted(self, family, tmp_path):
         import shutil
 
         copy = shutil.copytree(family.photos, tmp_path / "photos")
@@ -791,7 +802,7 @@ class TestContents:
         with pytest.raises(NotStoredError, match=r"items\.parquet"):
             item_totals(Manifest.open(copy))
 
-    def test_not_what_the_metadata_names(self, family, tmp_path):
+    def test_refuses_items_whose_sha256_differs_from_the_metadata(self, family, tmp_path):
         import shutil
 
         copy = shutil.copytree(family.photos, tmp_path / "photos")
@@ -801,23 +812,23 @@ class TestContents:
         with pytest.raises(IntegrityError, match=r"photos: items\.parquet: SHA-256"):
             item_totals(Manifest.open(copy))
 
-    def test_too_many(self, family, monkeypatch):
+    def test_refuses_items_beyond_the_byte_limit(self, family, monkeypatch):
         monkeypatch.setattr("alithis.manifest.items.MAX_BYTES", 100)
         with pytest.raises(StorageError, match="more than 100 bytes"):
             item_totals(Manifest.open(family.photos))
 
-    def test_files_of_a_dataset(self, family):
+    def test_refuses_to_list_files_of_a_dataset(self, family):
         with pytest.raises(FormatError, match="photos: is no model"):
             model_files(Manifest.open(family.photos))
 
-    def test_a_file_that_is_not_in_the_tree(self, tmp_path):
-        """A publisher lists a file that it does not commit to."""
+    def test_refuses_a_listed_file_that_is_not_in_the_tree(self, tmp_path):
+        """The publisher lists a file that its root does not commit to."""
         lying = with_items(tmp_path, lambda table: table.set_column(0, "leaf", [[b"\1" * 32]]))
         with pytest.raises(FormatError, match="00000 is in its items, but not in its tree"):
             model_files(lying)
 
-    def test_a_report_tells_lies_and_limits_apart(self, tmp_path, monkeypatch):
-        """Of the first as a contradiction, of the second as what is not known."""
+    def test_a_report_separates_contradictions_from_limits(self, tmp_path, monkeypatch):
+        """A false item is a disagreement; a manifest beyond a limit is not known."""
         lying = with_items(tmp_path, lambda table: table.set_column(0, "leaf", [[b"\1" * 32]]))
         told = gather.report(lying, Shelf(Store(tmp_path / "store")))
         assert any("but not in its tree" in each for each in told.disagreements)
@@ -828,7 +839,7 @@ class TestContents:
         assert any("has more than 0 items" in each for each in told.unknown)
         assert isinstance(told.unlisted, StorageError)
 
-    def test_a_file_without_a_size(self, tmp_path):
+    def test_refuses_a_file_without_a_size(self, tmp_path):
         import pyarrow as pa
 
         none = pa.array([None], pa.int64())
@@ -845,7 +856,7 @@ class TestContents:
             ("path", "#" * 5_000, "or too long a one"),
         ],
     )
-    def test_a_row_that_is_none(self, tmp_path, column, value, said):
+    def test_refuses_a_row_without_a_valid_leaf_and_path(self, tmp_path, column, value, said):
         import pyarrow as pa
 
         def change(table):
@@ -855,7 +866,7 @@ class TestContents:
         with pytest.raises(FormatError, match=said):
             model_files(with_items(tmp_path, change))
 
-    def test_two_files_of_one_name(self, tmp_path):
+    def test_refuses_two_files_of_one_name(self, tmp_path):
         import pyarrow as pa
 
         def change(table):
@@ -866,8 +877,8 @@ class TestContents:
         with pytest.raises(FormatError, match="two of its files are called w"):
             model_files(lying)
 
-    def test_more_rows_than_items(self, tmp_path, monkeypatch):
-        """A few bytes of Parquet that stand for any number of rows."""
+    def test_refuses_more_rows_than_items(self, tmp_path, monkeypatch):
+        """A few bytes of Parquet can encode any number of rows."""
         import pyarrow as pa
 
         lying = with_items(tmp_path, lambda table: pa.concat_tables([table] * 100))
@@ -877,19 +888,19 @@ class TestContents:
         with pytest.raises(StorageError, match="more than 0 items"):
             item_totals(lying)
 
-    def test_other_columns(self, tmp_path):
+    def test_refuses_items_without_the_expected_columns(self, tmp_path):
         lying = with_items(tmp_path, lambda table: table.drop_columns(["size"]))
         with pytest.raises(SourceError, match="cannot be read"):
             model_files(lying)
 
-    def test_names_with_a_hash_mark(self, tmp_path):
+    def test_accepts_file_names_with_a_hash_mark(self, tmp_path):
         (tmp_path / "a#b.bin").write_bytes(b"1")
         (tmp_path / "a").write_bytes(b"2")
         opened = build_model([tmp_path / "a#b.bin"], tmp_path / "m", description=Description("m"))
         assert [file.name for file in model_files(opened)] == ["a#b.bin"]
 
-    def test_from_a_gateway(self, family, ipfs_peer, tmp_path):
-        """Nothing is at hand but what an IPFS peer has."""
+    def test_reads_manifests_from_a_gateway(self, family, ipfs_peer, tmp_path):
+        """The manifests are only on an IPFS peer."""
         for folder in (family.more, family.holdout, family.base, family.photos):
             ipfs_peer.add_manifest(folder)
         gateways = FallbackGateways([Gateway(ipfs_peer.url)])
@@ -899,7 +910,7 @@ class TestContents:
 
 
 def with_items(folder: Path, change, points=(b"w",)) -> Manifest:
-    """A model's manifest whose publisher changed items.parquet, and says so in the metadata."""
+    """Build a model whose publisher changed items.parquet, and its digest in the metadata."""
     import hashlib
 
     import pyarrow as pa
@@ -945,25 +956,25 @@ class TestCommand:
             *(("r.md", "# Model"), ("report", "# Model")),
         ],
     )
-    def test_writes_by_the_ending(self, family, options, tmp_path, name, begins):
+    def test_chooses_the_format_by_the_files_ending(self, family, options, tmp_path, name, begins):
         said = run("report", family.tuned, *options, "-o", tmp_path / name).stdout
         assert said.startswith(f"{tmp_path / name}: 2 sources, ")
         assert (tmp_path / name).read_text().startswith(begins)
 
-    def test_template(self, family, options):
+    def test_writes_the_eu_summary(self, family, options):
         args = ["report", family.tuned, *options, "--template", "eu-training-summary"]
         assert "# Training content of tuned: a draft summary" in run(*args).stdout
         value = json.loads(run(*args, "--format", "json").stdout)
         assert [each["number"] for each in value["sections"]] == ["1", "2", "3", ""]
 
-    def test_manifests_at_hand(self, family, tmp_path):
+    def test_uses_given_manifests_and_reports_those_that_cannot_be_opened(self, family, tmp_path):
         options = ["--store", tmp_path / "empty", "--manifest", family.more]
         options += ["--manifest", family.holdout, "--manifest", tmp_path]
         result = run("report", family.tuned, *options, "--format", "json")
         assert json.loads(result.stdout)["overlaps"][0]["shared"] == 0
         assert result.stderr.startswith(f"alithis: {tmp_path}/metadata.json: ")
 
-    def test_by_a_node(self, family, options, upstream, accounts):
+    def test_reads_the_chain_from_a_node(self, family, options, upstream, accounts):
         contract = upstream.deploy()
         for name, links in {"more": [], "tuned": [(1, Relation.TRAINED_ON)]}.items():
             data = Manifest.open(getattr(family, name)).metadata
@@ -974,13 +985,13 @@ class TestCommand:
         assert value["chain"]["registry"] == contract.address
         assert value["artifacts"][0]["publisher"] == accounts[6].address
         assert value["ties"][0]["linked"] is True
-        # What the metadata states beyond the token's one link.
+        # The metadata states two inputs that the token, with its one link, does not have.
         assert len(value["disagreements"]) == 2
         by_manifest = run("report", family.tuned, *node, "--format", "json").stdout
         assert json.loads(by_manifest)["artifacts"] == value["artifacts"]
         assert "token 9" in refused("report", 9, *node)
 
-    def test_wrong_options(self, family, tmp_path, options):
+    def test_refuses_wrong_options_in_one_line(self, family, tmp_path, options):
         assert "--rpc and --registry go together" in refused(
             "report", family.tuned, "--rpc", "http://127.0.0.1:1"
         )

@@ -232,7 +232,7 @@ class TestUnknown:
         assert "cannot be reached" in refused("store", "check", name, "--gateway", GONE)
 
     def test_no_host_is_named(self, folder):
-        assert "nobody to ask" in refused("store", "check", folder, "--gateway", "none")
+        assert "there is no host to ask" in refused("store", "check", folder, "--gateway", "none")
 
     @pytest.mark.parametrize("reference", ["gone", "../etc", "Qm", "9" * 20])
     def test_an_invalid_reference_is_refused(self, server, reference):
