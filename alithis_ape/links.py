@@ -31,7 +31,7 @@ link_option = click.option(
 )
 
 
-def of_model(
+def links_of(
     registry: Registry, manifest: Manifest, texts: Sequence[str], resolver: Resolver
 ) -> list[Link]:
     """Return a token's links: to the inputs in its metadata, and those of --link.

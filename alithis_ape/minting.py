@@ -144,13 +144,13 @@ def run(
         return read_registry(find_registry(address, network))
 
     resolver = Resolver(Store(store_folder), connect=connect)
-    with local_sound(reference, kind, resolver) as (folder, manifest):
+    with audited_local(reference, kind, resolver) as (folder, manifest):
         if hosts or not (network.is_dev or unpublished):
             check_published(folder, hosts)
         account = signer(alias, network)
         contract = find_registry(address, network, account)
         registry = read_registry(contract)
-        found = links_module.of_model(registry, manifest, links, resolver)
+        found = links_module.links_of(registry, manifest, links, resolver)
         check_again(registry, manifest, account.address, yes=yes)
         resolver.store.put_manifest(folder)
         for warning in links_module.warnings(registry, found, resolver.store):
@@ -168,7 +168,9 @@ def run(
 
 
 @contextmanager
-def local_sound(text: str, kind: str | None, resolver: Resolver) -> Iterator[tuple[Path, Manifest]]:
+def audited_local(
+    text: str, kind: str | None, resolver: Resolver
+) -> Iterator[tuple[Path, Manifest]]:
     """Open the manifest that a reference names, in a local folder, and audit it.
 
     A manifest that is elsewhere is copied into a temporary folder.

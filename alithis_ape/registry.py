@@ -283,7 +283,7 @@ def countersign(session: Session, token: int, position: int | None) -> None:
       ape alithis registry countersign 7 --account alice
     """
     position, link = _own_link(session, token, position, countersigned=False)
-    says = [f"  confirms: token {token} is {link.relation} your token {link.target}"]
+    says = [f"  confirms the link: token {token}, {link.relation}, your token {link.target}"]
     receipt = session.send("countersign", says, Call("countersign", (token, position)))
     _show_link(session, "countersign", receipt, token, position, link)
 
@@ -299,7 +299,9 @@ def retract(session: Session, token: int, position: int | None) -> None:
       ape alithis registry retract 7 --account alice
     """
     position, link = _own_link(session, token, position, countersigned=True)
-    says = [f"  no longer confirms: token {token} is {link.relation} your token {link.target}"]
+    says = [
+        f"  no longer confirms the link: token {token}, {link.relation}, your token {link.target}"
+    ]
     call = Call("retractCountersignature", (token, position))
     receipt = session.send("retract a countersignature", says, call)
     _show_link(session, "retract", receipt, token, position, link)

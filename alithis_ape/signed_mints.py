@@ -129,7 +129,7 @@ def sign(
         raise CommandError("--unsigned needs --publisher, the address of the token's publisher")
     destination = offline or _online(network, address, name)
     resolver = Resolver(connect=destination.connect)
-    with minting.local_sound(manifest, None, resolver) as (_, opened):
+    with minting.audited_local(manifest, None, resolver) as (_, opened):
         stated = opened.metadata
         if destination.reader is not None:
             minting.check_again(destination.reader, opened, name, yes=yes)
@@ -170,7 +170,7 @@ def _links(
     from alithis.manifest.transcript import stated_inputs
 
     if destination.reader is not None:
-        return links_module.of_model(destination.reader, manifest, texts, resolver)
+        return links_module.links_of(destination.reader, manifest, texts, resolver)
     given = links_module.parse(texts, None, resolver)
     mint.check_inputs(stated_inputs(manifest.metadata), given)
     return given
@@ -284,7 +284,10 @@ def _check(session: Session, request: mint.MintRequest, signature: bytes) -> Non
     # Only a contract can judge its own signature (ERC-1271); the rehearsal asks it.
     is_contract = bool(provider.get_code(request.publisher))
     if not is_contract and _signed_by(request, signature) != request.publisher:
-        raise CommandError(f"the signature is not by the publisher {request.publisher}")
+        raise CommandError(
+            f"the signature is not by the publisher {request.publisher}: another account signed, "
+            "or the request was changed after signing. Ask the publisher for a new one"
+        )
 
 
 def _signed_by(request: mint.MintRequest, signature: bytes) -> str | None:

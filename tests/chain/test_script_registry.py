@@ -260,7 +260,7 @@ class TestCountersignatures:
 
     def test_finds_the_only_link_to_an_own_token(self, run, model, registry):
         stderr = run("countersign", model, sender=2).stderr
-        assert "confirms: token 3 is tested_on your token 2" in stderr
+        assert "confirms the link: token 3, tested_on, your token 2" in stderr
         assert self.signed(registry, model) == [False, True]
         said = f"no confirmed link to a token of {ape.accounts.test_accounts[0]}"
         refused(run, registry, "retract", model, said=said)
