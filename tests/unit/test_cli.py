@@ -1051,16 +1051,20 @@ class TestGoingOn:
 class TestAuditWithSource:
     def test_same(self, hashed, photos):
         lines = run("audit", hashed, "--source", photos).stdout.splitlines()
-        assert lines[-1] == "  ok   source        3 data points, each as the manifest has it"
+        assert lines[-1] == (
+            "  ok   source        3 data points, equal to the manifest's items in the columns that "
+            "both have"
+        )
 
-    def test_changed_missing_and_foreign(self, hashed, photos):
+    def test_changed_missing_and_added(self, hashed, photos):
         changed, gone, *_ = sorted(path for path in photos.rglob("*") if path.is_file())
         changed.write_bytes(b"other")
         gone.unlink()
         (photos / "new").write_bytes(b"new")
         lines = run("audit", hashed, "--source", photos, status=2).stdout.splitlines()
         names = [path.relative_to(photos).as_posix() for path in (gone, changed)]
-        detail = f"1 missing: {names[0]}; 1 foreign: new; 1 changed: {names[1]}"
+        detail = f"1 missing from the source: {names[0]}; 1 not in the manifest: new; "
+        detail += f"1 changed: {names[1]}"
         assert lines[-1] == f"  FAIL source        {detail}"
 
     def test_idx_with_labels(self, place):

@@ -1207,21 +1207,21 @@ class TestAudit:
         ids=["swapped", "duplicate", "reversed", "first repeated"],
     )
     def test_leaves_out_of_order(self, folder, change, step):
-        """A publisher may commit to them all the same."""
+        """A publisher can commit to such leaves: the root alone does not show the order."""
         edit_leaves(folder, change)
         rehash(folder)
         assert step in failed(folder)
 
     @pytest.mark.parametrize("at", [0, 8, 16, 24])
-    def test_order_counts_in_every_byte(self, tmp_path, at):
+    def test_order_is_checked_in_every_byte(self, tmp_path, at):
         first = bytes(at) + b"\x01" + bytes(31 - at)
         folder = make(tmp_path / "m", DataPoints(first + bytes(32), ["a", "b"], [0, 0]))
         assert failed(folder) == {}
         edit_leaves(folder, lambda rows: rows[::-1])
         rehash(folder)
-        assert failed(folder)["order"] == "leaves: leaf 1 does not follow leaf 0"
+        assert failed(folder)["order"] == "leaves: leaf 1 is not greater than leaf 0"
 
-    def test_altered_leaf_that_stays_in_order(self, folder):
+    def test_altered_leaf_in_order_fails_root_frontier_tiles_and_items(self, folder):
         edit_leaves(folder, lambda rows: [*rows[:7], near(rows[7], 1), *rows[8:]])
         restate(folder)
         assert set(failed(folder)) == {"root", "frontier", "tiles", "items"}
@@ -1229,38 +1229,40 @@ class TestAudit:
     @pytest.mark.parametrize(
         ("change", "found"), [(-32, "599"), (32, "601"), (-1, "19199 bytes"), (-19200, "0")]
     )
-    def test_leaves_of_another_number(self, folder, change, found):
+    def test_wrong_number_of_leaves_fails(self, folder, change, found):
         data = (folder / "leaves").read_bytes() + bytes(32)
         (folder / "leaves").write_bytes(data[: 19200 + change])
         restate(folder)
         assert failed(folder) == {"size": f"expected 600, found {found}"}
 
-    def test_wrong_root(self, folder):
+    def test_wrong_root_fails(self, folder):
         restate(folder, root="00" * 32)
         assert "frontier does not fold to the root" in failed(folder)["metadata"]
 
-    def test_wrong_root_with_a_frontier_that_folds_to_it(self, folder):
+    def test_wrong_root_with_a_matching_frontier_fails(self, folder):
         nodes = [bytes([number]) * 32 for number in range(4)]  # 600 has four one-bits
         restate(folder, root=merkle.fold(nodes).hex(), frontier=[node.hex() for node in nodes])
         assert set(failed(folder)) == {"root", "frontier"}
 
-    def test_wrong_size(self, folder):
-        """Another size with as many one-bits."""
+    def test_wrong_size_fails(self, folder):
+        """The other size has the same number of one-bits, so the frontier has the right length."""
         restate(folder, size=585)
         assert failed(folder) == {"size": "expected 585, found 600"}
 
-    def test_wrong_tile(self, folder):
+    def test_altered_tile_fails(self, folder):
         flip(folder / "tiles" / "1")
         restate(folder)
-        assert failed(folder) == {"tiles": "not what the leaves give"}
+        assert failed(folder) == {
+            "tiles": "the files of tiles/ do not match the hashes of the leaves"
+        }
 
-    def test_tile_level_that_is_not_named(self, folder):
+    def test_unlisted_tile_level_fails(self, folder):
         document = json.loads((folder / "metadata.json").read_text())
         document["distribution"].pop()
         (folder / "metadata.json").write_text(json.dumps(document))
         assert set(failed(folder)) == {"tiles"}
 
-    def test_tile_level_too_many(self, folder):
+    def test_unexpected_tile_level_fails(self, folder):
         document = json.loads((folder / "metadata.json").read_text())
         document["distribution"].append(
             document["distribution"][-1] | {"name": "tiles/2", "@id": "tiles/2"}
@@ -1270,18 +1272,21 @@ class TestAudit:
         restate(folder)
         assert set(failed(folder)) == {"tiles"}
 
-    def test_withheld_items(self, folder):
+    def test_missing_items_fail_unless_withheld(self, folder):
         (folder / "items.parquet").unlink()
         assert set(failed(folder)) == {"items.parquet"}
         assert failed(folder, withheld=True) == {}
 
-    def test_items_at_hand_are_checked_even_if_they_may_be_withheld(self, folder):
+    def test_available_items_are_checked_even_if_they_may_be_withheld(self, folder):
         flip(folder / "items.parquet", 40)
         assert set(failed(folder, withheld=True)) == {"items.parquet"}
 
 
-ORDER = "its leaves are not those of leaves, in their order"
-COLUMNS = r"its columns do not begin with leaf (fixed_size_binary[32]), path, size"
+ORDER = "its leaves do not match the file leaves"
+COLUMNS = (
+    "its first columns must be leaf (fixed_size_binary[32]), path and size, "
+    "and no two columns may have the same name"
+)
 
 
 class TestAuditOfItems:
@@ -1306,46 +1311,46 @@ class TestAuditOfItems:
             (lambda table: pa.concat_tables([table.slice(2), table.slice(1198)]), ORDER),
             (
                 lambda table: pa.concat_tables([table.slice(0, 1198), *[table.slice(1197, 1)] * 2]),
-                "it lacks the last leaves of leaves",
+                "the last leaves of the file leaves are missing",
             ),
             (
                 lambda table: reorder(table, 1, 0),
-                "rows with the same leaf do not stand in the order of their paths",
+                "rows with the same leaf are not sorted by their paths",
             ),
-            (lambda table: without_value(table, "leaf"), "a row lacks its leaf or its path"),
-            (lambda table: without_value(table, "path"), "a row lacks its leaf or its path"),
+            (lambda table: without_value(table, "leaf"), "a row has no leaf or no path"),
+            (lambda table: without_value(table, "path"), "a row has no leaf or no path"),
         ],
     )
-    def test_table_that_is_not_of_the_leaves(self, folder, change, detail):
+    def test_items_must_match_the_leaves(self, folder, change, detail):
         edit_items(folder, change)
         assert failed(folder) == {"items": f"{folder / 'items.parquet'}: {detail}"}
 
     @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", bytes(1000)])
-    def test_what_is_no_parquet(self, folder, data):
+    def test_invalid_parquet_fails(self, folder, data):
         (folder / "items.parquet").write_bytes(data)
         restate(folder)
         (detail,) = failed(folder).values()
         assert "items.parquet: " in detail
         assert "\n" not in detail
 
-    def test_damage_inside_the_parquet(self, folder):
+    def test_damage_inside_the_parquet_fails(self, folder):
         path = folder / "items.parquet"
         data = path.read_bytes()
         path.write_bytes(data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :])
         restate(folder)
         assert set(failed(folder)) == {"items"}
 
-    def test_more_columns_are_the_publishers_own(self, folder):
+    def test_additional_columns_are_allowed(self, folder):
         edit_items(folder, lambda table: with_column(table, "split"))
         assert failed(folder) == {}
 
     @pytest.mark.parametrize("rows", [1, 2, 7, 1200])
-    def test_row_groups_of_any_size(self, folder, monkeypatch, rows):
-        """Checks hold across the pieces that the table is read in."""
+    def test_row_groups_of_any_size_pass(self, folder, monkeypatch, rows):
+        """The checks work across the pieces in which the table is read."""
         monkeypatch.setattr("alithis.manifest.audit.ROWS", rows)
         assert failed(folder) == {}
         edit_items(folder, lambda table: reorder(table, 1, 0))
-        assert "order of their paths" in failed(folder)["items"]
+        assert "not sorted by their paths" in failed(folder)["items"]
 
     def test_empty_row_group(self, folder):
         table = pq.read_table(folder / "items.parquet")
