@@ -302,8 +302,9 @@ class TestManifest:
         (photos / "new").write_bytes(b"new")
 
         said = refused("manifest", photos)
-        assert (
-            said == "Error: photos.alithis: exists; --force replaces it (in Python: replace=True)\n"
+        assert said == (
+            "Error: photos.alithis: already exists; "
+            "replace it with --force (in Python: replace=True)\n"
         )
         assert (hashed / "metadata.json").read_bytes() == before
 
@@ -1044,7 +1045,7 @@ class TestGoingOn:
     def test_source_that_changed(self, broken_off):
         (broken_off / "more").write_bytes(b"more")
         result = run("manifest", broken_off, "-o", "out", *ALONE)
-        assert "has another source, form, option or version: starting again" in result.stderr
+        assert "has a different source, form, option or version: starting again" in result.stderr
         assert Manifest.open(Path("out")).metadata.items == 4
 
 
