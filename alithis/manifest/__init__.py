@@ -1,5 +1,5 @@
-"""Manifests: leaves, trees, proofs, metadata; written, read, audited, compared.
+"""Manifests: their leaves, trees, proofs and metadata are written, read, audited and compared.
 
-`alithis.readers` gives the digests that `builder` sorts and writes. `alithis.storage` carries
+`alithis.readers` yields the digests that `builder` sorts and writes. `alithis.storage` transfers
 manifests, `alithis.chain` commits to their roots, and `alithis.verify` checks proofs from `reader`.
 """

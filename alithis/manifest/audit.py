@@ -1,6 +1,6 @@
-"""Audit a manifest: recompute all that it states, and compare it with its source.
+"""Audit a manifest: recompute everything that it states, and compare it with its source.
 
-Everything is read in a stream, so that memory is bounded whatever the size.
+All files are read as streams, so memory is bounded for a manifest of any size.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = 1 << 20
-_NAMED = 10  # data points that are named where the source differs
+_NAMED = 10  # differing data points that are named in the report; all are counted
 
 
 def audit(
@@ -48,16 +48,19 @@ def audit(
     """Recompute everything that a manifest in a directory states.
 
     Args:
-        directory: the manifest.
-        withheld: whether the files of items may be missing: their publisher may keep them back.
-        source: the data points it is said to be of, to be hashed again and compared.
+        directory: the manifest's directory.
+        withheld: whether the items files may be missing, since a publisher may withhold them.
+        source: the data points that the manifest claims to describe; they are hashed again and
+            compared with it.
         form: the canonical form that the source is hashed in.
-        key_check: where the source gives keyed leaves in place of digests, their key's check.
-        mlcroissant: whether the library of that name is to judge the metadata too.
+        key_check: the key check of the publisher's key, if the source yields keyed leaves
+            instead of digests.
+        mlcroissant: whether to validate the metadata with the library mlcroissant too.
         progress: receives the progress.
 
     Returns:
-        The checks, in order; after one that makes the next ones meaningless, none.
+        The checks, in order. The list ends after a check whose failure makes the later ones
+        meaningless.
 
     Raises:
         SourceError: the source cannot be read.
@@ -76,7 +79,9 @@ def audit(
         for step in threads.map(lambda entry: _audit_file(directory, entry), present):
             steps.append(step)
             progress.advance(1)
-    if not all(step.ok for step in steps[2:]):
+    if not all(
+        step.ok for step in steps[2:]
+    ):  # the rest would read files that are not the stated ones
         return steps
     steps += _audit_leaves(directory, data, progress)
     items = data.items_files if set(data.items_files) <= set(present) else ()
@@ -98,7 +103,7 @@ def _audit_document(data: Metadata, *, mlcroissant: bool) -> Step:
     if problems:
         return Step("document", False, f"{metadata.FILE}: {'; '.join(problems)}")
     kind = "Croissant" if data.kind == "dataset" else "FAIR4ML"
-    return Step("document", True, f"well-formed {kind}, and ERC-721 metadata")
+    return Step("document", True, f"no problems found in the {kind} and ERC-721 structure")
 
 
 def _audit_file(directory: Path, entry: FileEntry) -> Step:
@@ -119,7 +124,7 @@ def _audit_file(directory: Path, entry: FileEntry) -> Step:
 
 
 def _audit_leaves(directory: Path, data: Metadata, progress: Progress) -> Iterator[Step]:
-    """Check number, order and tree in one pass over the leaves."""
+    """Check the number of leaves, their order and the tree, in one pass over the file."""
     count, rest = divmod((directory / LEAVES).stat().st_size, SIZE)
     yield _same("size", data.size, f"{count * SIZE + rest} bytes" if rest else count)
     if rest or count != data.size:
@@ -128,13 +133,14 @@ def _audit_leaves(directory: Path, data: Metadata, progress: Progress) -> Iterat
     order = _Order()
     with ExitStack() as stack:
         leaves = stack.enter_context((directory / LEAVES).open("rb"))
-        first = stack.enter_context(_Comparison(directory / "tiles" / "1"))
+        first = stack.enter_context(_FileComparison(directory / "tiles" / "1"))
         tree = merkle.tree(_advancing(order.watched(_blocks(leaves)), progress), first.take)
         tiled = first.same() and _same_tiles(directory, data, tree)
     yield order.step()
     yield _same("root", data.root.hex(), tree.root.hex())
     yield _same("frontier", _join(data.frontier), _join(tree.frontier))
-    yield Step("tiles", tiled, "as the leaves give them" if tiled else "not what the leaves give")
+    match = "match" if tiled else "do not match"
+    yield Step("tiles", tiled, f"the files of tiles/ {match} the hashes of the leaves")
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -149,7 +155,7 @@ def _advancing(blocks: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
 
 
 def _same_tiles(directory: Path, data: Metadata, tree: merkle.Tree) -> bool:
-    """Compare the levels from 2 on, and which levels there are."""
+    """Compare which levels are listed, and the bytes of the levels from 2 on."""
     named = sorted(entry.name for entry in data.files if entry.name.startswith("tiles/"))
     levels = len(tree.upper_tiles) + 1 if tree.size >= merkle.TILE else 0
     return named == [f"tiles/{level}" for level in range(1, levels + 1)] and all(
@@ -159,7 +165,7 @@ def _same_tiles(directory: Path, data: Metadata, tree: merkle.Tree) -> bool:
 
 
 class _Order:
-    """Watches leaves go by, whether they ascend."""
+    """Checks that leaves ascend while another consumer reads them."""
 
     def __init__(self) -> None:
         self._before = b""
@@ -167,7 +173,7 @@ class _Order:
         self._broken: int | None = None
 
     def watched(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the blocks, of whole leaves, as they come."""
+        """Yield the blocks unchanged, and check them. A block holds whole leaves."""
         for block in blocks:
             if self._broken is None:
                 self._check(self._before + block)
@@ -176,10 +182,10 @@ class _Order:
             yield block
 
     def step(self) -> Step:
-        """Return the result."""
+        """Return the result, once all blocks have been read."""
         if self._broken is None:
-            return Step("order", True, f"{self._count} leaves ascend and differ")
-        detail = f"{LEAVES}: leaf {self._broken + 1} does not follow leaf {self._broken}"
+            return Step("order", True, f"{self._count} leaves, each greater than the one before")
+        detail = f"{LEAVES}: leaf {self._broken + 1} is not greater than leaf {self._broken}"
         return Step("order", False, detail)
 
     def _check(self, leaves: bytes) -> None:
@@ -188,14 +194,14 @@ class _Order:
             self._broken = self._count + broken - (1 if self._before else 0)
 
 
-class _Comparison:
-    """Compares a file, which may be missing, with data that comes in pieces."""
+class _FileComparison:
+    """Compares a file, which may be missing, with data that arrives in pieces."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb") if path.is_file() else None
         self._same = True
 
-    def __enter__(self) -> _Comparison:
+    def __enter__(self) -> _FileComparison:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -203,12 +209,12 @@ class _Comparison:
             self._file.close()
 
     def take(self, data: bytes) -> None:
-        """Compare the next bytes."""
+        """Compare the next bytes of the file with ``data``."""
         found = self._file.read(len(data)) if self._file else b""
         self._same = self._same and found == data
 
     def same(self) -> bool:
-        """Tell whether all was the same, and nothing is left."""
+        """Tell whether every piece matched, and the file has no more bytes."""
         return self._same and not (self._file and self._file.read(1))
 
 
@@ -229,10 +235,12 @@ def _audit_items(
     with _Rows(directory / LEAVES) as rows:
         problem = _items_problem(directory, data, items, rows, progress)
         if not problem and not rows.are_all():
-            problem = f"{directory / items[-1].name}: it lacks the last leaves of {LEAVES}"
+            problem = (
+                f"{directory / items[-1].name}: the last leaves of the file {LEAVES} are missing"
+            )
     if problem:
         return Step("items", False, problem)
-    return Step("items", True, f"{data.items} rows, in the order of their leaves")
+    return Step("items", True, f"{data.items} rows; their leaves and order match the file {LEAVES}")
 
 
 def _items_problem(
@@ -242,7 +250,8 @@ def _items_problem(
 
     names, part = metadata.items_names(data.items)
     if [entry.name for entry in items] != names:
-        return f"{metadata.FILE}: {data.items} items stand in {names[0]} to {names[-1]}"
+        expected = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        return f"{metadata.FILE}: {data.items} items must be stored in {expected}"
     left, schema = data.items, None
     for name in names:
         try:
@@ -262,7 +271,7 @@ def _items_problem(
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
-    """Open a file of items to be read piece by piece, and not ahead."""
+    """Open an items file, to be read in pieces; reading ahead would need unbounded memory."""
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BLOCK)
@@ -274,20 +283,23 @@ def _table_problem(file: pq.ParquetFile, rows: int, schema: pa.Schema) -> str | 
     columns = [(column.name, column.type) for column in file.schema_arrow]
     wanted = [("leaf", pa.binary(SIZE)), ("path", pa.string()), ("size", pa.int64())]
     if columns[:3] != wanted or len({name for name, _ in columns}) != len(columns):
-        return "its columns do not begin with leaf (fixed_size_binary[32]), path, size"
+        return (
+            "its first columns must be leaf (fixed_size_binary[32]), path and size, "
+            "and no two columns may have the same name"
+        )
     if not file.schema_arrow.equals(schema):
-        return "its columns are not those of the first part"
+        return "its columns differ from those of the first part"
     if file.metadata.num_rows != rows:
         return f"expected {rows} rows, found {file.metadata.num_rows}"
     return None
 
 
 class _Rows:
-    """Compares the rows of items with the leaves, part by part."""
+    """Compares the rows of the items files with the file of leaves, part by part."""
 
     def __init__(self, leaves: Path) -> None:
         self._leaves = leaves.open("rb")
-        self._before = (b"", "")
+        self._before = (b"", "")  # leaf and path of the last row read
 
     def __enter__(self) -> _Rows:
         return self
@@ -296,23 +308,26 @@ class _Rows:
         self._leaves.close()
 
     def problem(self, file: pq.ParquetFile, progress: Progress) -> str | None:
-        """Compare a part, in pieces: what a hostile file unpacks to is unknown."""
+        """Return what is wrong with the next part, or None.
+
+        It is read in pieces: a small hostile file may decompress to any size.
+        """
         for batch in filter(len, file.iter_batches(ROWS, columns=["leaf", "path"])):
             if batch["leaf"].null_count or batch["path"].null_count:
-                return "a row lacks its leaf or its path"
+                return "a row has no leaf or no path"
             rows = leaf_rows(batch["leaf"])
             fresh = firsts(rows, self._before[0])
             found = rows[fresh].tobytes()
             if found != self._leaves.read(len(found)):
-                return f"its leaves are not those of {LEAVES}, in their order"
+                return f"its leaves do not match the file {LEAVES}"
             if _is_disordered(batch["path"], fresh, self._before[1]):
-                return "rows with the same leaf do not stand in the order of their paths"
+                return "rows with the same leaf are not sorted by their paths"
             self._before = (rows[-1].tobytes(), batch["path"][-1].as_py())
             progress.advance(len(batch))
         return None
 
     def are_all(self) -> bool:
-        """Tell, after the last part, whether no leaves are left."""
+        """Tell, after the last part, whether every leaf had a row."""
         return not self._leaves.read(1)
 
 
@@ -335,34 +350,44 @@ def _audit_source(
     key_check: bytes | None,
     progress: Progress,
 ) -> Step:
-    """Hash the source again, and compare it row by row; without items, leaf by leaf."""
+    """Hash the source again, and compare its rows with the items, or else with the leaves."""
     if data.key_check != key_check:
-        return Step("source", False, f"scheme {data.scheme}: the source's leaves take its key")
+        how = "with its publisher's key" if data.key_check else "without a key"
+        detail = f"not compared: the scheme is {data.scheme}; hash the source {how}"
+        return Step("source", False, detail)
     if form != data.form:
         return Step("source", False, f"canonical form: expected {data.form}, found {form}")
     with tempfile.TemporaryDirectory(prefix="alithis-audit-") as scratch:
-        spool = Sorter(Path(scratch), directory)
+        sorter = Sorter(Path(scratch), directory)
         progress.phase("hashing", source.count, unit="data points")
-        spool.fill(source.start(0), progress)
-        progress.phase("comparing", data.items + spool.rows, unit="data points")
-        differences = _Found(spool, directory, Path(scratch), progress).differences(items)
+        sorter.fill(source.start(0), progress)
+        progress.phase("comparing", data.items + sorter.rows, unit="data points")
+        differences = _Comparison(sorter, directory, Path(scratch), progress).differences(items)
     if differences:
         return Step("source", False, "; ".join(differences))
-    return Step("source", True, f"{spool.rows} data points, each as the manifest has it")
+    # Without items, paths, sizes, labels and repeats were not compared: do not claim it.
+    if items:
+        equal = "equal to the manifest's items in the columns that both have"
+    else:
+        equal = "with the same leaves as the manifest"
+    return Step("source", True, f"{sorter.rows} data points, {equal}")
 
 
-class _Found:
-    """What the source has, to be compared with what the manifest states."""
+class _Comparison:
+    """Compares the data points of the source with those that the manifest states.
 
-    def __init__(self, spool: Sorter, directory: Path, scratch: Path, progress: Progress) -> None:
-        self._spool, self._directory = spool, directory
+    DuckDB does the comparison: it keeps within a memory limit and uses the disk beyond it.
+    """
+
+    def __init__(self, sorter: Sorter, directory: Path, scratch: Path, progress: Progress) -> None:
+        self._sorter, self._directory = sorter, directory
         self._scratch, self._progress = scratch / "comparing", progress
 
     def differences(self, items: Sequence[FileEntry]) -> list[str]:
-        """Say what is missing from the source, foreign to the manifest, or changed.
+        """Describe which data points are missing from the source, added to it, or changed.
 
         Args:
-            items: the files that say which data points there are; without them, the leaves do.
+            items: the items files to compare with; if there are none, the leaves are compared.
         """
         with connected(self._scratch, self._directory) as database:
             if items:
@@ -375,10 +400,11 @@ class _Found:
         import pyarrow.parquet as pq
 
         stated = pq.read_schema(files[0]).names
-        names = [name for name in self._spool.names if name in stated]
+        names = [name for name in self._sorter.names if name in stated]
         columns = ", ".join(f"c{at}" for at in range(len(names)))
         register(database, "stated", self._advancing(_stated_rows(files, names)))
-        register(database, "found", self._spool.batches(names, self._progress))
+        register(database, "found", self._sorter.batches(names, self._progress))
+        # A row that is n times on each side cancels out, so repeats are compared too.
         database.execute(
             f"CREATE TABLE odd AS SELECT {columns}, sum(side) AS n FROM ("  # noqa: S608
             f"SELECT {columns}, 1 AS side FROM stated UNION ALL "
@@ -386,15 +412,15 @@ class _Found:
         )
         database.execute(
             "CREATE TABLE differences AS SELECT c1 AS name, CASE WHEN min(n) > 0 THEN 'missing' "
-            "WHEN max(n) < 0 THEN 'foreign' ELSE 'changed' END AS kind FROM odd GROUP BY c1"
+            "WHEN max(n) < 0 THEN 'added' ELSE 'changed' END AS kind FROM odd GROUP BY c1"
         )
 
     def _compare_leaves(self, database: duckdb.DuckDBPyConnection) -> None:
         register(database, "stated", self._advancing(_stated_leaves(self._directory / LEAVES)))
-        register(database, "found", self._spool.batches(["leaf", "path"], self._progress))
+        register(database, "found", self._sorter.batches(["leaf", "path"], self._progress))
         database.execute(
             "CREATE TABLE differences AS SELECT coalesce(min(c1), lower(hex(c0))) AS name, "
-            "CASE WHEN max(side) > 0 THEN 'missing' ELSE 'foreign' END AS kind FROM ("
+            "CASE WHEN max(side) > 0 THEN 'missing' ELSE 'added' END AS kind FROM ("
             "SELECT c0, NULL AS c1, 1 AS side FROM stated UNION ALL "
             "SELECT c0, c1, -1 FROM found) GROUP BY c0 HAVING min(side) = max(side)"
         )
@@ -423,11 +449,15 @@ def _stated_leaves(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _listed(database: duckdb.DuckDBPyConnection) -> Iterator[str]:
-    """Say how many data points differ in each way, and name some."""
-    for kind in ("missing", "foreign", "changed"):
+    """Count the data points that differ in each way, and name the first few."""
+    for kind, words in (
+        ("missing", "missing from the source"),
+        ("added", "not in the manifest"),
+        ("changed", "changed"),
+    ):
         where = f"FROM differences WHERE kind = '{kind}'"
         (count,) = database.execute(f"SELECT count(*) {where}").fetchone() or (0,)
         if count:
             chosen = f"SELECT name {where} ORDER BY name LIMIT {_NAMED}"
             names = [name for (name,) in database.execute(chosen).fetchall()]
-            yield f"{count} {kind}: {', '.join(names)}" + (", …" if count > len(names) else "")
+            yield f"{count} {words}: {', '.join(names)}" + (", …" if count > len(names) else "")

@@ -1,7 +1,7 @@
 """Builds a manifest: data points → items, leaves, tiles and metadata, in a folder.
 
-The readers' data points go through `sorter`, `merkle` hashes the tree, `metadata` describes all
-files, and `folder` puts the result in place.
+`sorter` sorts the readers' data points, `merkle` hashes the tree, `metadata` describes all files,
+and `folder` moves the result to its final place.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Data points that can be read from any of them on, so that interrupted work can be resumed.
+    """Data points that can be read from any position, so that interrupted work can be resumed.
 
     Attributes:
-        identity: a text that differs for another source, or another way to read it; empty if
-            it is not known, and interrupted work cannot be resumed.
-        start: returns the data points from a number on, always in the same order.
-        count: how many there are; None if that is not known beforehand.
+        identity: a text that is different for another source or another way to read it; empty if
+            it is not known, so that interrupted work cannot be resumed.
+        start: returns the data points from a given number on, always in the same order.
+        count: the number of data points; None if it is not known beforehand.
     """
 
     identity: str
@@ -65,37 +65,38 @@ def build(
 ) -> Manifest:
     """Write a manifest, atomically.
 
-    Memory is bounded, whatever the number of data points: past some millions they are sorted on
-    the disk, in a folder beside ``out``. If a stream with an identity is interrupted after some
-    seconds of work, that folder stays, and the same call resumes from it.
+    Memory is bounded for any number of data points: beyond a few million, they are sorted on the
+    disk, in a work folder beside ``out``. If a stream with an identity is interrupted after a few
+    seconds of work, that folder is kept, and the same call resumes from it.
 
     Args:
-        batches: the data points, in any order; or sorted elsewhere.
+        batches: the data points, in any order, or already sorted.
         out: the directory to write.
-        description: the publisher's words.
-        form: the canonical form the digests were made of.
+        description: the publisher's description.
+        form: the canonical form that was hashed.
         kind: ``dataset`` or ``model``.
         replace: whether an existing manifest may be replaced.
-        key_check: where the batches hold keyed leaves in place of digests, their key's check.
-        facts: further keys of the metadata's ``alithis`` object.
-        terms: further JSON-LD terms of the metadata.
+        key_check: the key check of the publisher's key, if the batches hold keyed leaves instead
+            of digests.
+        facts: additional keys of the metadata's ``alithis`` object.
+        terms: additional JSON-LD terms of the metadata.
         progress: receives the progress.
-        restart: whether to start again where work was interrupted.
+        restart: whether to discard the work of an interrupted run.
 
     Returns:
         The manifest, opened.
 
     Raises:
-        SourceError: there is no data point, ``out`` exists or cannot be written, or another run
+        SourceError: there are no data points, ``out`` exists or cannot be written, or another run
             is writing it.
-        FormatError: the description makes no valid metadata.
+        FormatError: the metadata would be invalid.
     """
     check_target(out, replace=replace)
     progress = progress or Progress()
     place = out.resolve()  # the current folder may be the one that is replaced
     with (
-        work_folder(place) as (folder, lasts),
-        _collected(batches, folder, out, form if lasts else None, progress, restart) as collected,
+        work_folder(place) as (folder, is_kept),
+        _collected(batches, folder, out, form if is_kept else None, progress, restart) as collected,
         write_errors(out),
         atomic_folder(place, replace=replace) as target,
     ):
@@ -129,22 +130,22 @@ def _collected(
     progress: Progress,
     restart: bool,
 ) -> Iterator[Collected]:
-    """Take all data points; without a form, nothing is kept of interrupted work."""
+    """Collect all data points. If the form is None, no interrupted work is kept."""
     if isinstance(batches, Presorted):
         yield batches
-        Sorter(folder, out).clear()
+        Sorter(folder, out).clear()  # work of an earlier run that was not presorted
         return
     stream = batches if isinstance(batches, Stream) else Stream("", lambda _: batches)
-    spool = Sorter(folder, out, key=_key(stream, form))
-    with _kept(spool, progress):
-        done = spool.resume(progress, restart=restart)
+    sorter = Sorter(folder, out, key=_key(stream, form))
+    with _kept(sorter, progress):
+        done = sorter.resume(progress, restart=restart)
         progress.phase("hashing", stream.count, done, "data points")
-        spool.fill(stream.start(done), progress)
-        yield spool
+        sorter.fill(stream.start(done), progress)
+        yield sorter
 
 
 def _key(stream: Stream, form: Form | None) -> bytes | None:
-    """Return what two runs must have in common for one to resume the other."""
+    """Return the key that two runs must share so that one can resume the other; None for none."""
     if not stream.identity or form is None:
         return None
     facts = {
@@ -157,28 +158,30 @@ def _key(stream: Stream, form: Form | None) -> bytes | None:
 
 
 @contextmanager
-def _kept(spool: Sorter, progress: Progress) -> Iterator[None]:
-    """Remove the work when it is done; keep what can be resumed when it is interrupted."""
+def _kept(sorter: Sorter, progress: Progress) -> Iterator[None]:
+    """Remove the work at the end, but keep what can be resumed if an error or Ctrl-C ends it."""
     try:
         yield
     except BaseException:
-        if spool.kept:
-            progress.say(f"{spool.kept:,} data points are kept; run the same command to resume")
+        if sorter.kept:
+            progress.say(f"{sorter.kept:,} data points are kept; run the same command to resume")
         else:
-            spool.clear()
+            sorter.clear()
         raise
-    spool.clear()
+    sorter.clear()
 
 
 def _write_items(target: Path, collected: Collected, progress: Progress) -> dict[str, str]:
-    """Write items and leaves.
+    """Write the items files and the file of leaves.
 
     Returns:
-        The Croissant data types of the columns beyond leaf, path and size.
+        The Croissant data types of the columns other than leaf, path and size.
     """
+    import pyarrow as pa
+
     names, part = metadata.items_names(collected.rows)
     tables, before = collected.tables(progress), b""
-    tables = chain([next(tables)], tables)  # now they are sorted
+    tables = chain([next(tables)], tables)  # sorts, in a phase of its own
     progress.phase("writing items", collected.rows, unit="data points")
     with (target / LEAVES).open("xb") as leaves:
         for name in names:
@@ -188,11 +191,14 @@ def _write_items(target: Path, collected: Collected, progress: Progress) -> dict
                 before = rows[-1].tobytes()
                 progress.advance(len(table))
         flush(leaves)
-    return {name: _data_type(arrow) for name, arrow in collected.columns.items()}
+    return {
+        name: "sc:Integer" if pa.types.is_integer(arrow) else "sc:Text"
+        for name, arrow in collected.columns.items()
+    }
 
 
 def _through(path: Path, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Write tables to a file of items, each a row group, and yield them."""
+    """Write tables to an items file, each as a row group, and yield them."""
     import pyarrow.parquet as pq
 
     first = next(tables)
@@ -201,8 +207,8 @@ def _through(path: Path, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         with pq.ParquetWriter(
             file,
             first.schema,
-            # Digests do not compress. Leaves and paths differ from row to row, so that a
-            # dictionary would only double them.
+            # Digests do not compress. Leaves and paths differ in every row, so a dictionary would
+            # store each value once more.
             compression={name: "none" if name == "leaf" else "snappy" for name in names},
             use_dictionary=[name for name in names if name not in ("leaf", "path")],
             sorting_columns=pq.SortingColumn.from_ordering(
@@ -214,12 +220,6 @@ def _through(path: Path, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
                 writer.write_table(table, row_group_size=len(table))
                 yield table
         flush(file)
-
-
-def _data_type(arrow: pa.DataType) -> str:
-    import pyarrow as pa
-
-    return "sc:Integer" if pa.types.is_integer(arrow) else "sc:Text"
 
 
 def _write_tree(target: Path, progress: Progress) -> merkle.Tree:
@@ -245,7 +245,7 @@ def _leaf_blocks(target: Path, progress: Progress) -> Iterator[bytes]:
 
 
 def _entries(target: Path) -> list[FileEntry]:
-    """Describe the files that are written; hashlib lets threads work at the same time."""
+    """Describe the files of the manifest; threads help, since hashlib releases the GIL."""
     files = sorted(path for path in target.rglob("*") if path.is_file())
     with ThreadPoolExecutor() as threads:
         found = threads.map(cid.describe, files)

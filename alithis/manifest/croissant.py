@@ -1,7 +1,7 @@
-"""Whether a manifest's metadata is what loaders of Croissant and of ERC-721 metadata expect.
+"""Checks that tools for Croissant and for ERC-721 metadata can read a manifest's metadata.
 
-The checks of the structure need nothing but the document; mlcroissant, the reference library,
-is asked on request.
+The checks here look at the structure of the document only. mlcroissant, Croissant's reference
+library, checks more; it is optional and runs on request.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _FILES = {
     "cr:FileSet": ("name", "encodingFormat", "includes"),
 }
 _SOURCES = ("fileObject", "fileSet")
-_ELSEWHERE = "an @context is named by its address, which loaders would fetch: write it out"
+_REMOTE_CONTEXT = "an @context is a URL, which loaders would fetch: write the context here instead"
 
 
 def problems(data: Metadata) -> list[str]:
-    """Return what is wrong with a document's structure, each in a few words; none, where sound.
+    """Return the problems in a document's structure, one short text each.
 
     Sources: Croissant 1.1, "Dataset-level information" and "RecordSets"; ERC-721, the metadata
     extension's JSON schema.
@@ -39,30 +39,30 @@ def problems(data: Metadata) -> list[str]:
     if data.kind == "dataset":
         found += _dataset_problems(data.document)
     elif data.document.get("@type") != "fair4ml:MLModel":
-        found.append("@type is not fair4ml:MLModel")
+        found.append("@type must be fair4ml:MLModel")
     return found
 
 
 def columns_problem(data: Metadata, names: Sequence[str]) -> str | None:
-    """Say whether the document's records name a column that the files of items lack.
+    """Return an error if the document's records use a column that the items files do not have.
 
     Args:
-        data: of the manifest.
-        names: the columns that are there.
+        data: the manifest's metadata.
+        names: the columns of the items files.
     """
     for record_set in _objects(data.document.get("recordSet")):
         for field in _objects(record_set.get("field")):
             column = _inner(field, "source", "extract").get("column")
             if column is not None and column not in names:
-                return f"it lacks the column {column!r} that the records of the metadata name"
+                return f"the column {column!r}, which the metadata's records use, is missing"
     return None
 
 
 def judged(data: Metadata) -> list[str]:
     """Return the errors that mlcroissant finds in a dataset's document.
 
-    It is not asked about a document with a context elsewhere: it would fetch that from any
-    address, or read it from any file, that the document names.
+    It does not run on a document whose context is a URL or path: mlcroissant would fetch any
+    address and read any local file that an untrusted document names.
 
     Raises:
         MissingExtraError: mlcroissant is not installed.
@@ -71,23 +71,23 @@ def judged(data: Metadata) -> list[str]:
         import mlcroissant
     except ImportError as error:
         raise MissingExtraError("mlcroissant", "croissant") from error
-    if _names_context(data.document):
-        return [f"mlcroissant: not run, as {_ELSEWHERE}"]
+    if _has_remote_context(data.document):
+        return [f"mlcroissant: not run, because {_REMOTE_CONTEXT}"]
     try:
         found = mlcroissant.Dataset(deepcopy(data.document)).metadata.ctx.issues.errors
     except mlcroissant.ValidationError as error:
         return [f"mlcroissant: {one_line(error, 10_000)}"]
-    except Exception as error:  # on JSON-LD that it did not expect it raises nearly anything
-        return [f"mlcroissant: cannot read it: {type(error).__name__}: {one_line(error)}"]
+    except Exception as error:  # on unexpected JSON-LD it raises KeyError, TypeError and others
+        return [f"mlcroissant: cannot read the document: {type(error).__name__}: {one_line(error)}"]
     return [f"mlcroissant: {error}" for error in sorted(found)]
 
 
 def through(data: Metadata, gateway: str | None) -> dict[str, Any]:
-    """Return a document whose files are named by a gateway, so that loaders can fetch them.
+    """Return a document whose file URLs go through a gateway, so that loaders can fetch them.
 
     Args:
-        data: of the manifest.
-        gateway: URL of an IPFS gateway; None leaves ``ipfs://`` addresses as they are.
+        data: the manifest's metadata.
+        gateway: URL of an IPFS gateway; None leaves ``ipfs://`` URLs unchanged.
     """
     document = dict(data.document)
     if gateway is None:
@@ -98,7 +98,7 @@ def through(data: Metadata, gateway: str | None) -> dict[str, Any]:
 
 
 def _behind(base: str, file: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a file of a distribution by the address that it has behind a gateway."""
+    """Return a distribution's file entry with its ``ipfs://`` URL replaced by the gateway's."""
     url = file.get("contentUrl")
     if not isinstance(url, str) or not url.startswith("ipfs://"):
         return file
@@ -108,35 +108,35 @@ def _behind(base: str, file: Mapping[str, Any]) -> Mapping[str, Any]:
 def _token_problems(document: Mapping[str, Any]) -> Iterator[str]:
     for key in ("name", "description", "image"):
         if not isinstance(document.get(key), str) or not document[key]:
-            yield f"{key} is no text"
+            yield f"{key} is missing, empty or not text"
 
 
 def _dataset_problems(document: Mapping[str, Any]) -> Iterator[str]:
     context = document.get("@context")
     for term, values in _CONTEXT.items():
         if not isinstance(context, Mapping) or context.get(term) not in values:
-            yield f"@context gives {term} another meaning than {values[0]}, or none"
-    if _names_context(document):
-        yield _ELSEWHERE
+            yield f"@context must define {term} as {values[0]}"
+    if _has_remote_context(document):
+        yield _REMOTE_CONTEXT
     if document.get("@type") not in ("sc:Dataset", "Dataset"):
-        yield "@type is not sc:Dataset"
+        yield "@type must be sc:Dataset"
     stated = document.get("conformsTo")
     if not any(each in _VERSIONS for each in (stated if isinstance(stated, list) else [stated])):
-        yield "conformsTo names no known version of Croissant"
+        yield "conformsTo must name Croissant 1.0 or 1.1"
     yield from _distribution_problems(document)
     yield from _record_problems(document)
 
 
-def _names_context(value: Any) -> bool:
-    """Tell whether some part of a document, in JSON-LD 1.1, has a context by its address."""
+def _has_remote_context(value: Any) -> bool:
+    """Tell whether any part of a JSON-LD 1.1 document loads a context from a URL or path."""
     if isinstance(value, list):
-        return any(map(_names_context, value))
+        return any(map(_has_remote_context, value))
     if not isinstance(value, Mapping):
         return False
     contexts = value.get("@context", {})
     listed = contexts if isinstance(contexts, list) else [contexts]
     by_address = any(each is not None and not isinstance(each, Mapping) for each in listed)
-    return by_address or "@import" in value or any(map(_names_context, value.values()))
+    return by_address or "@import" in value or any(map(_has_remote_context, value.values()))
 
 
 def _distribution_problems(document: Mapping[str, Any]) -> Iterator[str]:
@@ -144,9 +144,11 @@ def _distribution_problems(document: Mapping[str, Any]) -> Iterator[str]:
     for file in files:
         needed = _FILES.get(str(file.get("@type")))
         if needed is None:
-            yield f"distribution: {_id(file)} is neither cr:FileObject nor cr:FileSet"
+            yield f"distribution: @type of {_id(file)} must be cr:FileObject or cr:FileSet"
             continue
-        yield from (f"distribution: {_id(file)} lacks {key}" for key in needed if not file.get(key))
+        yield from (
+            f"distribution: {_id(file)} has no {key}" for key in needed if not file.get(key)
+        )
     yield from _id_problems("distribution", files)
 
 
@@ -156,7 +158,7 @@ def _record_problems(document: Mapping[str, Any]) -> Iterator[str]:
     yield from _id_problems("recordSet", record_sets)
     for record_set in record_sets:
         if record_set.get("@type") != "cr:RecordSet":
-            yield f"recordSet: {_id(record_set)} is no cr:RecordSet"
+            yield f"recordSet: @type of {_id(record_set)} must be cr:RecordSet"
         fields = _objects(record_set.get("field"))
         yield from _id_problems("field", fields)
         for field in fields:
@@ -166,14 +168,14 @@ def _record_problems(document: Mapping[str, Any]) -> Iterator[str]:
 def _field_problems(field: Mapping[str, Any], sources: set[str]) -> Iterator[str]:
     name = f"field {_id(field)}"
     if field.get("@type") != "cr:Field":
-        yield f"{name} is no cr:Field"
+        yield f"{name}: @type must be cr:Field"
     if not isinstance(field.get("dataType"), str):
-        yield f"{name} lacks dataType"
+        yield f"{name} has no dataType"
     named = [_inner(field, "source", key).get("@id") for key in _SOURCES]
     if not any(source in sources for source in named if source is not None):
-        yield f"{name} has a source that the distribution does not name"
+        yield f"{name}: its source is not in the distribution"
     if not _inner(field, "source", "extract"):
-        yield f"{name} does not say what to extract"
+        yield f"{name}: its source has no extract"
 
 
 def _id_problems(what: str, values: Sequence[Mapping[str, Any]]) -> Iterator[str]:

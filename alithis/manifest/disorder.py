@@ -1,14 +1,14 @@
 """Evidence that a token's leaves are out of order, so that its proofs of absence prove nothing.
 
-A proof of absence shows two adjacent leaves, one less and one greater than the absent one. That
-proves absence only if all leaves ascend, which a root does not show. So a dishonest publisher
-could put a leaf out of order and then "prove" it absent. The evidence is two leaves with Merkle
-paths, the first in the tree not less than the second: the contract's ``reportDisorder`` checks it,
-and marks the token for ever.
+A proof of absence shows two adjacent leaves, one less and one greater than the absent leaf. It
+proves absence only if all leaves ascend, which a root does not show. The attack: a dishonest
+publisher puts a leaf out of order and then "proves" it absent. The evidence consists of two leaves
+with Merkle paths, where the leaf at the lower index is not less than the other. The contract's
+``reportDisorder`` checks it and marks the token for ever.
 
-It is found in a manifest, by reading all leaves, or in proofs that a publisher gave. If a leaf is
-proved both included and absent, then one of its neighbours in the proof of absence is out of
-order with it: of any two leaves that are shown, the one at the lower index must be less.
+Evidence is found in a manifest by reading all leaves, or in proofs that a publisher gave. If one
+leaf is proved both included and absent, one of its neighbours in the proof of absence is out of
+order with it: of any two leaves that proofs show, the one at the lower index must be less.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Disorder:
     """Two leaves that are out of order.
 
     Attributes:
-        lower: the one at the lower index.
-        upper: the one at the higher index, which is not greater.
+        lower: the leaf at the lower index.
+        upper: the leaf at the higher index, which is not greater.
     """
 
     lower: Inclusion
@@ -56,12 +56,12 @@ class Disorder:
         """Find two leaves that are out of order among those that proofs show.
 
         Args:
-            proofs: of inclusion; or of absence, which show the leaf's two neighbours.
+            proofs: proofs of inclusion, or of absence, which show two neighbours.
 
         Returns:
             The evidence, not yet checked against a commitment; None if all ascend.
         """
-        # Sorted by index, it is enough to compare neighbours: if all of them ascend, all pairs do.
+        # Sorted by index, it is enough to compare neighbours: if these ascend, all pairs do.
         shown = sorted(
             (leaf for proof in proofs for leaf in _shown(proof)), key=lambda leaf: leaf.index
         )

@@ -1,14 +1,14 @@
 """The folder of a manifest on the disk: written atomically, by one run at a time.
 
 `alithis.manifest.builder` and `alithis.storage.store` write manifests through it. While a run
-writes the folder NAME, these stand beside it:
+writes the folder NAME, these exist beside it:
 
 ``.NAME.lock``
     the lock of the run. The kernel releases it when the run ends, even if it is killed;
 ``.NAME.<16 hex digits>.partial``
-    what is being written. The next run sweeps what a killed one left;
+    the new manifest. If a run is killed, the next run removes this folder;
 ``.NAME.work``
-    data points that were digested, so that an interrupted run can be resumed.
+    data points that are already hashed, so that an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from alithis.manifest import metadata
 
 
 def check_target(out: Path, *, replace: bool) -> None:
-    """Check that a manifest may be written to a path, before any work is done for it.
+    """Check that a manifest can be written to a path, before any work is done for it.
 
     Raises:
-        SourceError: it may not.
+        SourceError: something else is there, it may not be replaced, or is not writable.
     """
     try:
         mode = out.lstat().st_mode
@@ -44,12 +44,14 @@ def check_target(out: Path, *, replace: bool) -> None:
     except (OSError, ValueError) as error:
         raise unwritable(out, error) from error
     if stat.S_ISLNK(mode):
-        raise SourceError(f"{out}: is a symbolic link; name the folder itself")
-    # Replacing deletes the folder: nothing that we did not write may be in it.
+        raise SourceError(f"{out}: is a symbolic link; give the path of the folder itself")
+    # Replacing deletes the folder, so it may contain only files that a manifest has.
     if metadata.FILE not in names or not all(map(_is_ours, names)):
         raise SourceError(f"{out}: exists and is not a manifest; choose another path")
     if not replace:
-        raise SourceError(f"{out}: exists; --force replaces it (in Python: replace=True)")
+        raise SourceError(
+            f"{out}: already exists; replace it with --force (in Python: replace=True)"
+        )
     _check_parent(out)
 
 
@@ -65,17 +67,17 @@ def _check_parent(out: Path) -> None:
 
 @contextmanager
 def atomic_folder(out: Path, *, replace: bool) -> Iterator[Path]:
-    """Give a folder to write into that becomes ``out`` at the end, or is removed.
+    """Create a folder that is renamed to ``out`` at the end, or removed after an error.
 
     Args:
         out: the folder to write; an absolute path.
-        replace: whether a manifest that is there may be replaced.
+        replace: whether an existing manifest may be replaced.
 
     Yields:
         The folder to write into.
 
     Raises:
-        SourceError: another run is writing ``out``, or what is there may not be replaced.
+        SourceError: another run is writing ``out``, or the existing folder may not be replaced.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with _locked(out) as locked:
@@ -97,8 +99,8 @@ def atomic_folder(out: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def _swap(new: Path, out: Path, old: Path) -> None:
-    # No portable call exchanges two folders: between the renames ``out`` is missing. If the run
-    # is killed there, the next one's sweep puts the old folder back.
+    # No portable call exchanges two folders, so ``out`` is missing between the two renames. If the
+    # run is killed there, the next run restores the old folder (`_sweep`).
     with suppress(FileNotFoundError):
         out.rename(old)
     try:
@@ -110,10 +112,10 @@ def _swap(new: Path, out: Path, old: Path) -> None:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what killed runs left. The holder of the lock knows that no other run is alive."""
+    """Remove what killed runs left. The caller holds the lock, so no other run is alive."""
     ours = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{16}}\.partial")
     for partial in [entry for entry in out.parent.iterdir() if ours.fullmatch(entry.name)]:
-        if partial.is_symlink():  # somebody else's: what it leads to is not ours to remove
+        if partial.is_symlink():  # not made by us: removing its target could delete any folder
             continue
         if not os.path.lexists(out):
             with suppress(OSError):
@@ -123,17 +125,17 @@ def _sweep(out: Path) -> None:
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[tuple[Path, bool]]:
-    """Give the folder beside ``out`` in which an interrupted run's work is kept.
+    """Create or reuse the folder beside ``out`` that keeps the work of an interrupted run.
 
-    It is removed if it is empty at the end. Other runs are locked out meanwhile. On a file system
-    without locks, nobody can tell the work of a run that is alive from that of a killed one:
-    there each run has a temporary folder, and nothing is kept.
+    Other runs are locked out until the end; then the folder is removed if it is empty. On a file
+    system without locks, the work of a running process cannot be told from the work of a killed
+    one: each run has a temporary folder there, and nothing is kept.
 
     Args:
         out: the folder that the manifest is written to; an absolute path.
 
     Yields:
-        The folder, and whether what is left in it is kept.
+        The folder, and whether its contents are kept for the next run.
 
     Raises:
         SourceError: another run is writing ``out``, or the folder cannot be written.
@@ -147,7 +149,7 @@ def work_folder(out: Path) -> Iterator[tuple[Path, bool]]:
                 own = tempfile.TemporaryDirectory(prefix=f"{work.name}.", dir=out.parent)
                 work = Path(stack.enter_context(own))
             work.mkdir(exist_ok=True)
-            if work.is_symlink():  # somebody else's: what it leads to is not ours to use
+            if work.is_symlink():  # not made by us: writing would follow it to any folder
                 raise NotADirectoryError(errno.ENOTDIR, f"{work} is a symbolic link")
         try:
             yield work, locked
@@ -158,7 +160,7 @@ def work_folder(out: Path) -> Iterator[tuple[Path, bool]]:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[bool]:
-    """Hold the lock of a target folder; yield False on a file system without locks."""
+    """Hold the lock of a target folder; yields False on a file system without locks."""
     with ExitStack() as stack:
         try:
             held = stack.enter_context(lock_file(out.with_name(f".{out.name}.lock")))

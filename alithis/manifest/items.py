@@ -1,7 +1,7 @@
-"""Sums up a manifest's items for reports: bytes, kinds of files, and the files of a model.
+"""Summarises a manifest's items for reports: bytes, kinds of files, and the files of a model.
 
-items.parquet is checked by its SHA-256 before it is read, and read in pieces: it is untrusted, and
-may unpack to any size.
+The items files are untrusted and can decompress to any size. Each is compared with its SHA-256
+before it is parsed, and is read in pieces.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_BYTES = 1 << 28
-"""Bytes of items that are gone through at most: some five million data points."""
+"""Bytes of items at most: about five million data points."""
 MAX_ROWS = 1 << 25
-"""Rows likewise: a few bytes of Parquet can stand for any number."""
+"""Rows of items at most: a few bytes of Parquet can encode any number."""
 MAX_FILES = 100_000
 """Files of a model at most."""
 MAX_PATH = 4_096
@@ -36,18 +36,18 @@ MAX_PATH = 4_096
 
 _BATCH = 1 << 16
 _BLOCK = 1 << 20
-_PIECE = 1 << 26  # bytes of a piece of a file, as docs/format.md says
+_PIECE = 1 << 26  # bytes of a piece of a large file (docs/format.md)
 _TENSORS = ".safetensors"
 _SUFFIX = r"\.(?P<ending>[A-Za-z0-9]{1,10})$"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemTotals:
-    """What the data points of an artifact are, by its items.
+    """A summary of an artifact's data points, as its items state them.
 
     Attributes:
-        bytes: how many bytes they have together, repeats counted; None where some are not known.
-        endings: how many paths end in ``.png``, …, by the ending in lower case, without its dot.
+        bytes: their total size, repeats counted; None if a size is not known.
+        endings: the number of paths with each extension, in lower case and without the dot.
     """
 
     bytes: int | None
@@ -59,9 +59,9 @@ class ModelFile:
     """A file of a model.
 
     Attributes:
-        name: its path, relative, POSIX.
+        name: its path, relative and POSIX.
         digest: SHA-256 of its bytes, 32 bytes.
-        size: its bytes.
+        size: its size in bytes.
     """
 
     name: str
@@ -70,13 +70,13 @@ class ModelFile:
 
 
 def item_totals(manifest: Manifest) -> ItemTotals:
-    """Sum up a manifest's items.
+    """Summarise a manifest's items.
 
     Raises:
         StorageError: the items are not available, withheld by their publisher, or too many.
         SourceError: they cannot be read.
-        IntegrityError: they are not what the metadata names.
-        FormatError: what they say contradicts itself.
+        IntegrityError: they differ from what the metadata states.
+        FormatError: their contents contradict each other.
     """
     total: int | None = 0
     endings = Counter[str]()
@@ -88,17 +88,17 @@ def item_totals(manifest: Manifest) -> ItemTotals:
 
 
 def model_files(manifest: Manifest) -> list[ModelFile]:
-    """Return a model's files, by their names; each is proved to be in the model's tree.
+    """Return a model's files, sorted by name. Each is proved to be in the model's tree.
 
     Raises:
-        AlithisError: as `item_totals` does; a FormatError too where it is no model, a StorageError
-            where its leaves are no digests of files.
+        AlithisError: as `item_totals` does. Also a FormatError if the artifact is not a model, and
+            a StorageError if its leaves are not digests of files.
     """
     stated = manifest.metadata
     if stated.kind != "model":
-        raise FormatError(f"{stated.name}: is no model")
+        raise FormatError(f"{stated.name}: is a {stated.kind}, not a model")
     if (stated.form, stated.scheme) != (BYTES, "sha256"):
-        raise StorageError(f"{stated.name}: its leaves are no digests of files")
+        raise StorageError(f"{stated.name}: its leaves are not SHA-256 digests of files")
     rows, tensors = dict[str, ModelFile](), set[str]()
     for batch in _batches(manifest, ["leaf", "path", "size"], ["dtype"]):
         columns = {name: column.to_pylist() for name, column in batch.items()}
@@ -109,7 +109,9 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
                 tensors.add(path)
     for path in sorted(tensors):
         if not _is_tensor(path, rows, tensors):
-            raise FormatError(f"{stated.name}: {clipped(path)} is a tensor of none of its files")
+            raise FormatError(
+                f"{stated.name}: the tensor {clipped(path)} belongs to no file in its items"
+            )
     found = [
         row
         for path, row in sorted(rows.items())
@@ -124,14 +126,16 @@ def model_files(manifest: Manifest) -> list[ModelFile]:
 
 def _take(rows: dict[str, ModelFile], leaf: bytes, path: str, size: int, name: str) -> None:
     if leaf is None or path is None or len(path) > MAX_PATH:
-        raise FormatError(f"{name}: a row of its items has no leaf or path, or too long a one")
+        raise FormatError(
+            f"{name}: a row of its items has no leaf, no path or a path that is too long"
+        )
     if path in rows:
-        raise FormatError(f"{name}: two of its files are called {clipped(path)}")
+        raise FormatError(f"{name}: two files in its items have the name {clipped(path)}")
     rows[path] = ModelFile(path, leaf, size)
 
 
 def _is_tensor(path: str, rows: Mapping[str, ModelFile], tensors: Collection[str]) -> bool:
-    """Tell whether a row that has a type of numbers is called like a part of its file."""
+    """Tell whether a row with a dtype is named like a tensor of one of the files."""
     name, mark, _ = path.partition(f"{_TENSORS}#")
     file = name + _TENSORS
     return bool(mark) and file in rows and file not in tensors
@@ -143,17 +147,17 @@ def _is_piece(row: ModelFile, rows: Mapping[str, ModelFile]) -> bool:
     file = rows.get(name)
     if file is None or name.endswith(_TENSORS) or not re.fullmatch("0|[1-9][0-9]{0,12}", number):
         return False
-    left = (file.size or 0) - int(number) * _PIECE
+    left = (file.size or 0) - int(number) * _PIECE  # an untrusted size may be null
     return (file.size or 0) > _PIECE and left > 0 and row.size == min(_PIECE, left)
 
 
 def _check(manifest: Manifest, file: ModelFile) -> None:
     stated = manifest.metadata
     if file.size is None or file.size < 0:
-        raise FormatError(f"{stated.name}: the size of {file.name} is not known")
+        raise FormatError(f"{stated.name}: its items state no size for {file.name}")
     proof = manifest.prove(file.digest)
     if not isinstance(proof, Inclusion):
-        raise FormatError(f"{stated.name}: {file.name} is in its items, but not in its tree")
+        raise FormatError(f"{stated.name}: {file.name} is in its items but not in its tree")
     proof.check(stated.root, stated.size)
 
 
@@ -162,8 +166,10 @@ def _sum(sizes: pa.Array, name: str) -> int:
     import pyarrow.compute as pc
 
     if pc.any(pc.less(sizes, 0)).as_py():
-        raise FormatError(f"{name}: the size of an item is negative")
-    return int(pc.sum(sizes.cast(pa.decimal128(38))).as_py() or 0)  # 64 bits may be too few
+        raise FormatError(f"{name}: an item has a negative size")
+    return int(
+        pc.sum(sizes.cast(pa.decimal128(38))).as_py() or 0
+    )  # a sum of 64-bit sizes may need more bits
 
 
 def _endings(paths: pa.Array) -> Counter[str]:
@@ -184,14 +190,16 @@ def _counted(values: pa.Array) -> list[dict[str, Any]]:
 def _batches(
     manifest: Manifest, columns: Sequence[str], more: Sequence[str] = ()
 ) -> Iterator[dict[str, pa.Array]]:
-    """Yield the columns, piece by piece, and more of them where there are."""
+    """Yield the columns in pieces, with the columns ``more`` as far as a file has them."""
     stated = manifest.metadata
     if not stated.items_files:
-        raise NotStoredError(f"{stated.name}: its publisher withholds its items")
+        raise NotStoredError(f"{stated.name}: its publisher withholds the items")
     if sum(entry.size for entry in stated.items_files) > MAX_BYTES:
-        raise StorageError(f"{stated.name}: its items have more than {MAX_BYTES:,} bytes")
+        raise StorageError(
+            f"{stated.name}: its items have over {MAX_BYTES:,} bytes, the limit of reports"
+        )
     if stated.items > MAX_ROWS:
-        raise StorageError(f"{stated.name}: it has more than {MAX_ROWS:,} items")
+        raise StorageError(f"{stated.name}: it has over {MAX_ROWS:,} items, the limit of reports")
     for entry in stated.items_files:
         yield from _file_batches(manifest, entry, columns, more)
 
@@ -206,16 +214,16 @@ def _file_batches(
     name = f"{manifest.metadata.name}: {entry.name}"
     try:
         reader = manifest.reader(entry.name)
-    except FormatError as error:  # of a folder that lacks it
+    except FormatError as error:  # a local folder without this file
         raise NotStoredError(str(error)) from error
     _check_digest(reader, entry, name)
     try:
         with pq.ParquetFile(io.BufferedReader(_Stream(reader), _BLOCK)) as file:
             names = [*columns, *(name for name in more if name in file.schema_arrow.names)]
             if any(file.schema_arrow.field(name).type != types[name] for name in names):
-                raise FormatError(f"{name}: its columns are not what docs/format.md says")
+                raise FormatError(f"{name}: its columns do not have the types in docs/format.md")
             if file.metadata.num_rows > manifest.metadata.items:
-                raise FormatError(f"{name}: it has more rows than there are items")
+                raise FormatError(f"{name}: has more rows than the metadata states")
             for batch in file.iter_batches(_BATCH, columns=names):
                 yield {column: batch[column] for column in names}
     except (pa.ArrowException, OSError, KeyError) as error:
@@ -231,7 +239,7 @@ def _check_digest(reader: RangeReader, entry: FileEntry, name: str) -> None:
 
 
 class _Stream(io.RawIOBase):
-    """A reader as the file that pyarrow takes."""
+    """Presents a range reader as a file object for pyarrow."""
 
     def __init__(self, reader: RangeReader) -> None:
         self._reader, self._at = reader, 0

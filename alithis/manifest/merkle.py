@@ -1,15 +1,17 @@
-"""Leaves → root, proofs of inclusion and of absence, and their verification.
+"""The Merkle tree: its root, proofs of inclusion and of absence, and their verification.
 
-The tree is RFC 9162's (section 2.1) over the distinct leaves of an artifact in ascending order:
-leaf hash SHA-256(0x00 ‖ leaf), node hash SHA-256(0x01 ‖ left ‖ right), split at the largest power
-of two below the size. Unlike trees that hash sorted pairs, it keeps positions, and a leaf is
-proved absent by the proofs of its two neighbours at adjacent positions.
+The tree is that of RFC 9162 (section 2.1), over the distinct leaves of an artifact in ascending
+order. A leaf's hash is SHA-256(0x00 ‖ leaf), a node's hash is SHA-256(0x01 ‖ left ‖ right), and a
+tree is split at the largest power of two below its size. The prefixes keep an inner node from being
+presented as a leaf (a second preimage). Trees that hash sorted pairs lose the positions of leaves;
+this tree keeps them, so a leaf is proved absent by the proofs of its two neighbours, which must be
+at adjacent positions.
 
-`builder` makes trees, `reader` reads paths out of tiles, `proof` checks them.
+`builder` builds trees, `reader` reads paths from tiles, `proof` checks them.
 
-Pure functions. Leaves come as one buffer of 32-byte rows. ``(height, index)`` names the node
-over the leaves ``index << height`` to ``(index + 1) << height``; it is *complete* when all of
-these exist.
+All functions are pure. Leaves are one buffer of 32-byte rows. ``(height, index)`` is the node above
+the leaves from ``index << height`` up to, not including, ``(index + 1) << height``; it is
+*complete* if all these leaves exist. The *frontier* is the list of the largest complete subtrees.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from alithis.base.files import Buffer
 from alithis.errors import ProofError, RootMismatchError
-from alithis.forms.hashing import SIZE
+from alithis.forms.hashing import SIZE, of_matrix
 from alithis.manifest.terms import MAX_SIZE
 
 if TYPE_CHECKING:
@@ -53,16 +55,16 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What is kept of a tree: with its leaves and tiles/1 beside it, enough to prove from.
+    """A tree without its leaves and tiles/1, which are files; all together suffice for proofs.
 
     Attributes:
         size: number of leaves.
         root: the tree hash, 32 bytes.
-        frontier: hashes of the maximal complete subtrees, left to right: one for each one-bit
-            of the size. They fold to the root.
+        frontier: hashes of the largest complete subtrees, left to right: one for each one-bit of
+            the size. Folded, they give the root.
         upper_tiles: for each level L = 2, 3, …, the joined hashes of the complete subtrees of
-            256**L leaves, in order; as many levels as have at least one. Level 1 is 256 times
-            as large as the others together, so `TreeHasher` streams it.
+            256**L leaves, in order; only levels with at least one. Level 1 is about 256 times as
+            large as all of them, so `TreeHasher` streams it.
     """
 
     size: int
@@ -72,27 +74,27 @@ class Tree:
 
 
 def _ignore(_: bytes) -> None:
-    """Drop tiles/1, for callers who want the root."""
+    """Discard tiles/1, for callers that need the root only."""
 
 
 class TreeHasher:
-    """Builds a tree over leaves that are handed over piece by piece, like a hashlib object.
+    """Builds a tree over leaves that arrive in pieces, like a hashlib object.
 
-    Memory: the hash of each complete run of 16,384 leaves, so a 500th byte per leaf.
+    It keeps one hash for each complete run of 16,384 leaves: 2 MB of memory for 10^9 leaves.
     """
 
     def __init__(self, write: Callable[[bytes], object] = _ignore) -> None:
         """Start without leaves.
 
         Args:
-            write: takes level 1 of the tiles, in pieces, in order.
+            write: is called with level 1 of the tiles, in pieces, in order.
         """
         self._write = write
-        self._held = bytearray()  # leaves that do not make a run yet
+        self._held = bytearray()  # leaves of the next run, which is not complete yet
         self._run_hashes = bytearray()
 
     def update(self, leaves: Buffer) -> None:
-        """Take the next leaves, in a piece of any length."""
+        """Add the next leaves; a piece may have any length."""
         self._held += memoryview(leaves).cast("B")
         step = _RUN * SIZE
         complete = len(self._held) - len(self._held) % step
@@ -103,7 +105,7 @@ class TreeHasher:
         del self._held[:complete]
 
     def finish(self) -> Tree:
-        """Return the tree over all leaves that were taken; call it once, at the end.
+        """Return the tree over all leaves; call it once, at the end.
 
         Raises:
             ProofError: there are none, or the last one is incomplete.
@@ -119,11 +121,11 @@ class TreeHasher:
 
 
 def tree(blocks: Iterable[Buffer], write: Callable[[bytes], object] = _ignore) -> Tree:
-    """Build the tree over leaves that come in a stream.
+    """Build the tree over a stream of leaves.
 
     Args:
         blocks: the leaves, in pieces of any length.
-        write: takes level 1 of the tiles, in pieces, in order.
+        write: is called with level 1 of the tiles, in pieces, in order.
 
     Raises:
         ProofError: there are no leaves, or the last one is incomplete.
@@ -147,7 +149,7 @@ def root(leaves: Buffer) -> bytes:
 
 
 def fold(frontier: Sequence[bytes]) -> bytes:
-    """Return the root that a frontier's hashes, left to right, fold to.
+    """Return the root that a frontier gives: its hashes are joined from the right.
 
     Raises:
         ProofError: the frontier is empty.
@@ -163,18 +165,19 @@ def fold(frontier: Sequence[bytes]) -> bytes:
 def path_from_nodes(
     index: int, size: int, node: NodeHash, frontier: Sequence[bytes]
 ) -> list[bytes]:
-    """Return the inclusion path of a leaf, leaf to root, out of a tree's nodes.
+    """Return the inclusion path of a leaf, from leaf to root, computed from a tree's nodes.
 
-    Only complete nodes are asked for; the ragged right edge folds out of the frontier.
+    Tiles contain complete nodes only, so only these are requested. The hash of an incomplete node
+    at the right edge is folded from the frontier.
 
     Args:
         index: the leaf's position, from 0.
         size: number of leaves in the tree.
-        node: gives the hash of a complete node.
-        frontier: the tree's.
+        node: returns the hash of a complete node.
+        frontier: the frontier of the tree.
 
     Raises:
-        ProofError: the index lies outside the tree, or the frontier does not fit the size.
+        ProofError: the index is outside the tree, or the frontier does not fit the size.
     """
     _check_position(index, size)
     if len(frontier) != size.bit_count():
@@ -182,9 +185,11 @@ def path_from_nodes(
     siblings, last, height = [], size - 1, 0
     while last:
         sibling = index ^ 1
-        if sibling < size >> height:
+        if sibling < size >> height:  # complete
             siblings.append(node(height, sibling))
         elif sibling == last:
+            # The last node of a level is over the leaves of the size's lower bits, and each of
+            # their one-bits is one hash at the end of the frontier.
             ragged = (size & ((1 << height) - 1)).bit_count()
             siblings.append(fold(frontier[-ragged:]))
         index, last, height = index >> 1, last >> 1, height + 1
@@ -214,8 +219,9 @@ def inclusion_path(leaves: Buffer, index: int) -> list[bytes]:
 def root_from_path(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """Return the root that a path leads to (RFC 9162 section 2.1.3.2).
 
-    The RFC's loop also skips levels without a sibling, so that it notices a path of the wrong
-    length. Here the length is checked first, so these levels need no step: they change nothing.
+    The RFC's loop also steps through levels without a sibling, in order to notice a path of the
+    wrong length. Here the length is checked first, so these levels need no step: the hash is the
+    same before and after them.
 
     Args:
         leaf_hash: hash of the leaf, 32 bytes.
@@ -224,8 +230,8 @@ def root_from_path(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes
         path: sibling hashes, leaf to root, 32 bytes each.
 
     Raises:
-        ProofError: the index lies outside the tree, or the length of the path is not that of
-            this index in a tree of this size.
+        ProofError: the index is outside the tree, or the path does not have the length that
+            this index needs in a tree of this size.
     """
     _check_position(index, size)
     _check_length(index, size, path)
@@ -244,7 +250,7 @@ def root_from_path(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes
 def verify_inclusion(
     root: bytes, size: int, leaf: bytes, index: int, path: Sequence[bytes]
 ) -> None:
-    """Check that a leaf is in the committed tree, at an index.
+    """Check that a leaf is at an index in the committed tree.
 
     Args:
         root: the committed tree hash, 32 bytes.
@@ -255,7 +261,7 @@ def verify_inclusion(
 
     Raises:
         RootMismatchError: the path leads to another root.
-        ProofError: the proof is not well-formed, as `root_from_path` says.
+        ProofError: the proof is malformed; see `root_from_path`.
     """
     _check_leaf(leaf)
     calculated = root_from_path(leaf_hash(leaf), index, size, path)
@@ -273,28 +279,32 @@ def verify_exclusion(
     right: bytes | None,
     right_path: Sequence[bytes],
 ) -> None:
-    """Check that a leaf is absent from the committed tree, whose leaves ascend.
+    """Check that a leaf is absent from the committed tree, if all leaves of the tree ascend.
+
+    The two neighbours are at adjacent positions, one less and one greater than the leaf. A root
+    does not show that all leaves ascend: that takes an audit (see `disorder`).
 
     Args:
         root: the committed tree hash, 32 bytes.
         size: the committed number of leaves.
         leaf: the absent leaf, 32 bytes.
-        index: the position it would have: 0 to ``size``.
-        left: the leaf at ``index - 1``; None where ``index`` is 0.
-        left_path: its inclusion path; empty where there is no left leaf.
-        right: the leaf at ``index``; None where ``index`` is ``size``.
-        right_path: its inclusion path; empty where there is no right leaf.
+        index: the position that the leaf would have: 0 to ``size``.
+        left: the leaf at ``index - 1``; None if ``index`` is 0.
+        left_path: its inclusion path; empty if there is no left leaf.
+        right: the leaf at ``index``; None if ``index`` is ``size``.
+        right_path: its inclusion path; empty if there is no right leaf.
 
     Raises:
         ProofError: a neighbour is missing, unexpected, out of order or not proved.
     """
     _check_leaf(leaf)
     if not 0 <= index <= size or not 0 < size <= MAX_SIZE:
-        raise ProofError(f"position {index} lies outside a tree of {size} leaves")
+        raise ProofError(f"position {index} is outside a tree of {size} leaves")
     for name, neighbour, neighbour_path, wanted in (
         ("left", left, left_path, index > 0),
         ("right", right, right_path, index < size),
     ):
+        # A forger could otherwise leave a neighbour out, and hide the leaf in the gap.
         if (neighbour is not None) != wanted or (neighbour_path and not wanted):
             raise ProofError(
                 f"the {name} neighbour is {'missing' if wanted else 'unexpected'} "
@@ -332,7 +342,7 @@ def _check_leaf(leaf: bytes) -> None:
 
 
 def _subtree(run: bytes) -> tuple[bytes, list[bytes]]:
-    """Return the part of tiles/1 of a run, and its frontier, left to right."""
+    """Return a run's part of tiles/1, and its frontier, left to right."""
     import numpy as np
 
     level, tile = _hashes(0, np.frombuffer(run, np.uint8).reshape(-1, SIZE)), b""
@@ -367,26 +377,12 @@ def _parents(level: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _hashes(prefix: int, rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return SHA-256(prefix ‖ row) of each row.
-
-    A call of hashlib takes one message, and longer than hashing so short a one. StringZilla
-    hashes many at once, on several lanes: the tree becomes about 8 times as fast.
-    """
+    """Return SHA-256(prefix ‖ row) of each row."""
     import numpy as np
-    import pyarrow as pa
-    from stringzilla import Sha256s, Strs
 
-    count, width = len(rows), rows.shape[1] + 1
-    found = np.empty((count, SIZE), np.uint8)
-    if count:
-        messages = np.empty((count, width), np.uint8)
-        messages[:, 0], messages[:, 1:] = prefix, rows
-        offsets = np.arange(0, (count + 1) * width, width, np.int32)
-        tape = pa.Array.from_buffers(
-            pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(messages)]
-        )
-        Sha256s(count).update(Strs(tape, view=True)).digest(found)
-    return found
+    messages = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
+    messages[:, 0], messages[:, 1:] = prefix, rows
+    return of_matrix(messages)
 
 
 def _count(leaves: Buffer) -> int:
@@ -400,13 +396,15 @@ def _count(leaves: Buffer) -> int:
 
 def _check_position(index: int, size: int) -> None:
     if not 0 <= index < size <= MAX_SIZE:
-        raise ProofError(f"index {index} lies outside a tree of {size} leaves")
+        raise ProofError(f"index {index} is outside a tree of {size} leaves")
 
 
 def _check_length(index: int, size: int, path: Sequence[bytes]) -> None:
-    inner = (index ^ (size - 1)).bit_length()  # levels until the path joins the right edge
+    # Below the level where the path meets the right edge, each level has a sibling. From there on,
+    # only the levels have one in which the path comes from a right child: the index's one-bits.
+    inner = (index ^ (size - 1)).bit_length()
     wanted = inner + (index >> inner).bit_count()
     if len(path) != wanted:
         raise ProofError(
-            f"the path has {len(path)} hashes; index {index} of {size} leaves takes {wanted}"
+            f"the path has {len(path)} hashes; index {index} of {size} leaves needs {wanted}"
         )

@@ -1,12 +1,13 @@
-"""metadata.json: what an artifact is, and what its manifest commits to.
+"""metadata.json: the description of an artifact, and the commitment to its data points.
 
-One JSON-LD document serves three readers: for machine-learning tools it is Croissant 1.1 (a
-dataset) or schema.org with FAIR4ML terms (a model); for wallets and explorers it is ERC-721
-token metadata; for Alithis the key ``alithis`` holds the commitment. The chain pins the SHA-256
-of its bytes. As one raw IPFS block (at most 256 KiB) its CID is that digest.
+One JSON-LD document serves three kinds of tools. Machine-learning tools read Croissant 1.1 (a
+dataset) or schema.org with FAIR4ML terms (a model). Wallets and explorers read ERC-721 token
+metadata. Alithis reads the key ``alithis``, which holds the commitment. The token stores the
+SHA-256 of the document. The document is one raw IPFS block (at most 256 KiB), so its CID contains
+the same digest.
 
-Written documents are a function of what they say: no time, no machine. Read documents are
-untrusted: every value is checked before it is used.
+The same input always gives the same document: it contains no time and no name of a machine.
+Documents that are read are untrusted: every value is checked before it is used.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ MAX_BYTES = MAX_METADATA_BYTES
 
 ITEMS, LEAVES = "items.parquet", "leaves"
 PART = 1 << 24
-"""Rows that one file of items holds; of more, items-00000.parquet, … hold that many each."""
+"""Rows in an items file. With more rows, items-00000.parquet, … have that many rows each."""
 MAX_PARTS = 256
-"""With more parts than these, the rows in each are doubled until they suffice."""
+"""Items files at most. If more would be needed, the rows in each file are doubled."""
 
 _ITEMS = re.compile(r"items(-\d{5})?\.parquet")
 _NAMES = re.compile(rf"leaves|{_ITEMS.pattern}|tiles/[1-6]")
@@ -41,9 +42,13 @@ _NAMES = re.compile(rf"leaves|{_ITEMS.pattern}|tiles/[1-6]")
 _CROISSANT = "http://mlcommons.org/croissant/1.1"
 _PARQUET = "application/x-parquet"
 _PARTS = "items-parts"
-_TYPES = {"leaf": "sc:Text", "path": "sc:Text", "size": "sc:Integer"}  # no type is binary
+_TYPES = {
+    "leaf": "sc:Text",
+    "path": "sc:Text",
+    "size": "sc:Integer",
+}  # Croissant has no binary type
 
-# The terms that Croissant 1.1 puts into its own namespace (its specification, appendix 1).
+# The terms in Croissant 1.1's own namespace (its specification, appendix 1).
 _CROISSANT_TERMS = (
     "arrayShape citeAs column containedIn equivalentProperty extract field fileObject "
     "fileProperty fileSet format includes isArray isLiveDataset jsonPath key md5 parentField "
@@ -54,21 +59,21 @@ _CROISSANT_TERMS = (
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the publisher says of an artifact, in words.
+    """The publisher's description of an artifact.
 
     Attributes:
         name: its name.
         description: what it is, in a sentence or two.
-        license: an SPDX licence expression or a URL.
+        license: an SPDX license expression or a URL.
         creators: names of its authors.
         url: its home page.
         version: its version.
         citation: how to cite it.
-        image: URI of a picture; without one, a pattern drawn from the root.
-        rai: responsible-AI statements, by their terms in Croissant RAI: see `vocabulary.RAI`.
-        data_mining: what may be mined: a key of `vocabulary.DATA_MINING`.
-        data_mining_policy: URL of the policy that says under which conditions.
-        base: a Croissant document whose words are kept where none of the above says otherwise:
+        image: URI of a picture; by default, a pattern drawn from the root.
+        rai: responsible-AI statements, by their Croissant RAI terms: see `vocabulary.RAI`.
+        data_mining: permission for data mining: a key of `vocabulary.DATA_MINING`.
+        data_mining_policy: URL of the policy that states the conditions of data mining.
+        base: a Croissant document whose terms are kept unless another attribute overrides them:
             see `vocabulary.parse_base`.
     """
 
@@ -89,23 +94,23 @@ class Description:
     def composed(
         cls, given: Mapping[str, Any], base: Mapping[str, Any], source: Mapping[str, str]
     ) -> Self:
-        """Put together what is said of an artifact: by its publisher, a document, its source.
+        """Combine what the publisher, a base document and the source state about an artifact.
 
         Args:
-            given: what its publisher says now, by the names of the attributes.
-            base: a Croissant document, whose words count where nothing is given.
-            source: what the source says of itself: ``name``, and perhaps ``url``; the last resort.
+            given: attributes that the publisher sets; they come first.
+            base: a Croissant document, used for what is not given.
+            source: ``name`` and perhaps ``url`` of the source, used last.
         """
         words = {term: source[term] for term in ("name", "url") if source.get(term)}
         kept = vocabulary.kept_terms(base)
         if "url" in base:
-            words.pop("url", None)  # kept with the rest of the document
+            words.pop("url", None)  # the base's URL is kept with its other terms
         if "name" in base:
             words["name"] = kept.get("name", source["name"])
         return cls(**words | dict(given), base=base)
 
     def __post_init__(self) -> None:
-        """Refuse early, before data points are hashed, what no document can hold."""
+        """Check that the description fits into a document, before any data point is hashed."""
         _checked_name(self.name)
         _text(asdict(self))
         if self.license is not None:
@@ -116,7 +121,7 @@ class Description:
         """Return the statements in standard vocabularies, as terms of a document.
 
         Raises:
-            FormatError: one of them says nothing that its vocabulary has.
+            FormatError: a statement uses a term that its vocabulary does not have.
         """
         mining = vocabulary.mining_terms(self.data_mining, self.data_mining_policy)
         return vocabulary.rai_terms(self.rai) | mining
@@ -141,7 +146,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """A document, checked.
+    """The checked contents of a document.
 
     Attributes:
         kind: ``dataset`` or ``model``.
@@ -155,7 +160,8 @@ class Metadata:
         files: the manifest's other files.
         document: the whole document.
         digest: SHA-256 of its bytes, 32 bytes.
-        key_check: with the scheme ``keyed``, what tells its publisher's key from others, 32 bytes.
+        key_check: for the scheme ``keyed``, identifies the publisher's key without revealing it,
+            32 bytes.
     """
 
     kind: str
@@ -173,14 +179,14 @@ class Metadata:
 
     @property
     def items_files(self) -> tuple[FileEntry, ...]:
-        """The files of items, in the order of their rows."""
+        """The items files, in the order of their rows."""
         return tuple(entry for entry in self.files if is_items(entry.name))
 
     def file(self, name: str) -> FileEntry:
         """Return the entry of a file.
 
         Raises:
-            FormatError: the document names no such file.
+            FormatError: the document lists no such file.
         """
         for entry in self.files:
             if entry.name == name:
@@ -189,12 +195,12 @@ class Metadata:
 
 
 def is_items(name: str) -> bool:
-    """Tell whether a file of this name holds items: these a publisher may withhold."""
+    """Tell whether a file with this name holds items, which a publisher may withhold."""
     return _ITEMS.fullmatch(name) is not None
 
 
 def items_names(rows: int) -> tuple[list[str], int]:
-    """Return the names of the files that hold so many items, and how many rows each has."""
+    """Return the names of the items files for a number of rows, and the rows in each."""
     part = PART
     while rows > part * MAX_PARTS:
         part *= 2
@@ -222,23 +228,23 @@ def compose(
 
     Args:
         kind: ``dataset`` or ``model``.
-        description: the publisher's words.
+        description: the publisher's description.
         form: the canonical form.
         root: tree hash, 32 bytes.
         size: number of distinct leaves.
         items: number of data points.
-        frontier: the tree's.
+        frontier: the frontier of the tree.
         files: the manifest's other files.
-        columns: further columns of items.parquet, each with its Croissant data type.
-        key_check: of the publisher's key that the leaves were made with; None for plain digests.
-        facts: further keys for the ``alithis`` object (a model's parameters, metrics, …).
-        terms: further JSON-LD terms of the document (``fair4ml:trainedOn``, …).
+        columns: additional columns of items.parquet, each with its Croissant data type.
+        key_check: the key check of the publisher's key; None if the leaves are plain digests.
+        facts: additional keys of the ``alithis`` object (a model's parameters, metrics, …).
+        terms: additional JSON-LD terms of the document (``fair4ml:trainedOn``, …).
 
     Returns:
         The document's bytes; `load` reads them back.
 
     Raises:
-        FormatError: the document would not be a valid one, or not fit one IPFS block.
+        FormatError: the document would be invalid, or too large for one IPFS block.
     """
     document = _described(kind, description, root, terms or {})
     document["distribution"] = [_file_object(entry) for entry in files]
@@ -260,7 +266,7 @@ def compose(
     }
     data = _text(document)
     _check_length(data)
-    parse(data, FILE)  # what the publisher adds may be nested too deep for those who read it
+    parse(data, FILE)  # facts and a base may be nested deeper than readers accept: fail now
     return data
 
 
@@ -271,7 +277,7 @@ def load(data: bytes) -> Metadata:
         data: the bytes of metadata.json.
 
     Raises:
-        VersionError: the format version is not one this release knows.
+        VersionError: this release does not know the format version.
         FormatError: the document is not well-formed; the message names the key.
     """
     _check_length(data)
@@ -281,10 +287,10 @@ def load(data: bytes) -> Metadata:
     if version != VERSION:
         raise VersionError(
             f"{FILE}: format version {version}; this release reads version {VERSION}: "
-            "upgrade alithis, or check where the file comes from"
+            "upgrade alithis, or check the origin of the file"
         )
     size = ours.integer("size", 1, MAX_SIZE)
-    items = ours.integer("items", size, MAX_SIZE)  # several items may have one leaf
+    items = ours.integer("items", size, MAX_SIZE)  # equal data points share a leaf
     frontier = ours.sha256_list("frontier", MAX_SIZE.bit_length())
     if len(frontier) != size.bit_count():
         ours.fail("frontier", f"has {len(frontier)} hashes; size {size} needs {size.bit_count()}")
@@ -348,7 +354,7 @@ def _type(kind: str) -> dict[str, Any]:
 def _described(
     kind: str, description: Description, root: bytes, terms: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return all of a document that does not depend on the manifest's files."""
+    """Return the part of a document that does not depend on the manifest's files."""
     base, statements = description.base, description.statements()
     kept = vocabulary.kept_terms(base)
     if description.data_mining is not None:
@@ -379,7 +385,7 @@ def _words(description: Description, kept: Mapping[str, Any], root: bytes) -> di
 
 
 def _picture(root: bytes) -> str:
-    """Draw a symmetric pattern of the root's bits, so that wallets have something to show."""
+    """Draw a symmetric pattern from the root's bits: ERC-721 wallets expect an image."""
     cells = "".join(
         f"M{x} {y}h1v1h-1z" for y in range(8) for x in range(8) if root[y * 4 + min(x, 7 - x)] & 1
     )
@@ -411,7 +417,7 @@ def _records_source(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _file_set() -> dict[str, Any]:
-    """The parts as one: files beside the document, by a pattern."""
+    """Return a file set that matches all items files beside the document."""
     return {
         "@type": "cr:FileSet",
         "@id": _PARTS,
@@ -461,7 +467,7 @@ def _form(value: JsonObject) -> Form:
     )
     columns = tuple(value.list("columns", MAX_BYTES)) if "columns" in value.values else None
     if columns and not all(isinstance(column, str) for column in columns):
-        value.fail("columns", "must be a list of texts")
+        value.fail("columns", "must be a list of strings")
     return Form(name, mode, width, height, columns)
 
 
@@ -469,23 +475,23 @@ def _files(document: JsonObject) -> tuple[FileEntry, ...]:
     listed = document.list("distribution", MAX_FILES)
     if not all(isinstance(each, dict) for each in listed):
         document.fail("distribution", "must be a list of objects")
-    # A file set, which loaders of Croissant use, is a pattern over the files listed beside it.
+    # A file set is a pattern for Croissant loaders; the files it matches are listed too.
     files = tuple(
         _file(JsonObject(each, FILE)) for each in listed if each.get("@type") != "cr:FileSet"
     )
     names = [entry.name for entry in files]
     if len(set(names)) != len(names):
-        document.fail("distribution", "names a file twice")
+        document.fail("distribution", "lists a file twice")
     if LEAVES not in names:
-        document.fail("distribution", f"lacks the file {LEAVES!r}")
+        document.fail("distribution", f"must list the file {LEAVES!r}")
     parts = [name for name in names if is_items(name)]
     if parts not in ([], [ITEMS], [f"items-{number:05}.parquet" for number in range(len(parts))]):
-        document.fail("distribution", "must name all parts of the items, in order")
+        document.fail("distribution", "must list all items files, in order")
     return files
 
 
 def _file(value: JsonObject) -> FileEntry:
-    name = value.text("name", _NAMES.pattern, "a file of the distribution of a manifest")
+    name = value.text("name", _NAMES.pattern, "the name of a file in a manifest's distribution")
     size = value.text("contentSize", r"[0-9]{1,18} B", "a number of bytes such as 96 B")
     url = value.text("contentUrl", "ipfs://[0-9A-Za-z]{40,128}", "an ipfs:// URL")
     return FileEntry(

@@ -1,8 +1,8 @@
-"""Two manifests → the data points they share, exactly.
+"""Finds exactly the data points that two manifests share.
 
-Both files `leaves` ascend, so one pass over each finds every leaf that is in both, in memory that
-does not depend on their sizes. What is read is checked on the way: that the leaves ascend, and
-that the file has the SHA-256 and the root which its metadata states.
+The leaves of both manifests ascend, so one pass over each file finds every leaf that is in both, in
+memory that does not depend on their sizes. The same pass checks that the leaves ascend, and that
+each file has the SHA-256 and the root that its metadata states.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-_BATCH = 1 << 16  # rows of items that are looked through at a time
+_BATCH = 1 << 16  # rows of items that are read at a time
 _PROVED = set[tuple[bytes, bytes]]()
-"""SHA-256 of files `leaves`, each with the root that it leads to: their trees are known."""
+"""SHA-256 and root of files whose tree was hashed: a report compares a dataset with many."""
 
 
 def require_comparable(left: Metadata, right: Metadata) -> None:
     """Check that equal data points would have equal leaves in two artifacts.
 
     Raises:
-        FormatError: they would not; the message says why.
+        FormatError: they would not; the message states the reason.
     """
     forms = [replace(each.form, width=None, height=None) for each in (left, right)]
     for what, same, shown in (
@@ -58,7 +58,7 @@ def require_comparable(left: Metadata, right: Metadata) -> None:
 
 
 def _shown(form: Form) -> str:
-    """Name a form by the facts that it has."""
+    """Return a canonical form in words: its name and those attributes that are set."""
     facts = {name: value for name, value in asdict(form).items() if value is not None}
     return " ".join(map(str, facts.values()))
 
@@ -71,12 +71,12 @@ def shared(left: Manifest, right: Manifest) -> Iterator[bytes]:
         right: the other.
 
     Returns:
-        Shared leaves, 32 bytes each, joined, as they are found; ascending throughout. The files
-        are checked as they are read: an error may come after some leaves have.
+        Blocks of shared leaves, 32 bytes each, joined; all leaves ascend. The files are checked
+        while they are read, so an error may come after some leaves. Then no result is valid.
 
     Raises:
         FormatError: the two cannot be compared.
-        IntegrityError: a file `leaves` is not what its metadata states.
+        IntegrityError: a file of leaves differs from what its metadata states.
         StorageError: it cannot be read.
     """
     require_comparable(left.metadata, right.metadata)
@@ -89,7 +89,8 @@ def _shared(left: Manifest, right: Manifest) -> Iterator[bytes]:
         first, second = blocks
         yield _common(first, second)
         done, other = (first, second) if first.last <= second.last else (second, first)
-        # Later leaves of "done" exceed its last: what precedes that in the other is finished too.
+        # Later leaves of "done" are greater than its last one, so smaller leaves of "other" cannot
+        # be shared any more.
         other.drop_before(done.keys[-1])
         done.drop()
     for block in blocks:
@@ -98,7 +99,7 @@ def _shared(left: Manifest, right: Manifest) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A manifest that is compared.
+    """One of the two manifests that are compared.
 
     Attributes:
         manifest: the manifest.
@@ -114,7 +115,7 @@ class Side:
 
 
 class _Blocks:
-    """A file `leaves`, block by block."""
+    """A file of leaves, read and checked in blocks."""
 
     def __init__(self, manifest: Manifest) -> None:
         import numpy as np
@@ -134,7 +135,7 @@ class _Blocks:
         return bytes(self.rows[-1])
 
     def fill(self) -> bool:
-        """Read the next block if the current one is used up; return False at the end."""
+        """Read the next block if the current one is empty; return False at the end of the file."""
         if not len(self.rows):
             self._take(next(self._source, b""))
         return len(self.rows) > 0
@@ -150,14 +151,14 @@ class _Blocks:
         self.drop_first(int(np.searchsorted(self.keys, key)))
 
     def drop_first(self, count: int) -> None:
-        """Drop so many leaves."""
+        """Drop the first leaves of the current block."""
         self.rows, self.keys = self.rows[count:], self.keys[count:]
 
     def finish(self) -> None:
-        """Read to the end, and check the whole.
+        """Read the file to its end, and check its SHA-256 and its root.
 
         Raises:
-            IntegrityError: the file is not what the metadata states.
+            IntegrityError: the file differs from what the metadata states.
         """
         for block in self._source:
             self._take(block)
@@ -191,7 +192,9 @@ def _common(left: _Blocks, right: _Blocks) -> bytes:
     places[places == len(right.keys)] = 0
     alike = np.flatnonzero(right.keys[places] == left.keys)
     same = (left.rows[alike] == right.rows[places[alike]]).all(axis=1)
-    if not same.all():  # leaves whose first eight bytes tie: a hostile publisher's
+    # Leaves with the same first eight bytes; only a hostile publisher has many. A set keeps the
+    # time linear.
+    if not same.all():
         known = {row.tobytes() for row in right.rows}
         same = np.array([row.tobytes() in known for row in left.rows[alike]], bool)
     return bytes(left.rows[alike[same]].tobytes())
@@ -201,10 +204,10 @@ class Paths:
     """The paths of data points, from a manifest's items."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Name the items; nothing is read until it is asked for.
+        """Set the items files; they are read when paths are requested.
 
         Args:
-            files: items.parquet, or its parts in their order.
+            files: the items files, in order.
         """
         self._batches = _batches(files)
         self._batch: tuple[pa.Array, pa.Array] | None = None
@@ -212,7 +215,7 @@ class Paths:
 
     @classmethod
     def at(cls, directory: Path, data: Metadata) -> Paths | None:
-        """Open the items of a manifest in a directory; None where they are withheld."""
+        """Open the items of a manifest in a directory; None if they are not available."""
         files = [directory / entry.name for entry in data.items_files]
         return cls(files) if files and all(file.is_file() for file in files) else None
 
@@ -220,10 +223,10 @@ class Paths:
         """Return the paths of the data points that have these leaves.
 
         Args:
-            leaves: ascending, and not less than those that were asked for before.
+            leaves: ascending leaves, not less than those of the calls before.
 
         Raises:
-            SourceError: a file of items cannot be read.
+            SourceError: an items file cannot be read.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -252,10 +255,12 @@ def _batches(files: Iterable[Path]) -> Iterator[tuple[pa.Array, pa.Array]]:
             with pq.ParquetFile(path) as file:
                 for name, wanted in (("leaf", pa.binary(SIZE)), ("path", pa.string())):
                     if (found := file.schema_arrow.field(name).type) != wanted:
-                        raise SourceError(f"{path}: its column {name} is {found}, not {wanted}")
+                        raise SourceError(
+                            f"{path}: the column {name} has the type {found}, not {wanted}"
+                        )
                 for batch in file.iter_batches(_BATCH, columns=["leaf", "path"]):
                     if batch["leaf"].null_count or batch["path"].null_count:
-                        raise SourceError(f"{path}: a row has no leaf, or no path")
+                        raise SourceError(f"{path}: a row has no leaf or no path")
                     if len(batch):
                         yield batch["leaf"], batch["path"]
         except (pa.ArrowException, OSError, KeyError) as error:

@@ -18,40 +18,40 @@ _FEW = 1 << 32  # different data points that can be tried within seconds
 
 
 def advice(manifest: Manifest, folder: Path) -> str | None:
-    """Return a line of advice for the publisher of a manifest; None where there is none.
+    """Return one line of advice for the publisher of a manifest; None if there is none.
 
-    Plain leaves of short data points can be guessed, and so can those of data points of which few
-    different ones exist, as repeats show: n draws out of m values repeat about n²/2m times.
+    Plain leaves can be guessed if the data points are short, or if only few different ones are
+    possible. Repeats show the latter: n draws out of m values repeat about n²/2m times.
 
     Args:
         manifest: the manifest.
-        folder: where its files are, the items among them.
+        folder: the folder with its files, including the items.
     """
     data = manifest.metadata
     if data.scheme == "keyed":
         return (
             f"note: {folder}/{data.items_files[0].name} holds names, sizes and labels as they "
-            "are: keep it back if they are private"
+            "are: do not publish this file if they are private"
         )
     repeats = data.items - data.size
-    # The file is read, not the source: an interrupted run digested some of the items earlier.
+    # The file is read, not the source: a resumed run has read only the rest of the source.
     sizes = _Sizes(folder / file.name for file in data.items_files)
     if not sizes.count:
         return None
     if sizes.short * 100 >= sizes.count:
         reason = f"{sizes.short:,} of {sizes.count:,} data points have at most {SHORT} bytes"
     elif sizes.small * 2 >= sizes.count and data.items**2 < 2 * _FEW * repeats:
-        reason = f"{repeats:,} of {data.items:,} data points are repeats: few different ones exist"
+        reason = f"{repeats:,} of {data.items:,} data points are repeats: few values are possible"
     else:
         return None
     return (
-        f"warning: {reason}. Anyone who guesses one can see that it is included; "
-        "if they are private, publish with --key-file instead (docs/privacy.md)"
+        f"warning: {reason}. Anyone who guesses one can check that it is included. "
+        "If they are private, publish with --key-file instead (docs/privacy.md)"
     )
 
 
 class _Sizes:
-    """Counts the data points whose size is known, and how many of them are short or small."""
+    """Counts the data points of known size, and those that are short or small."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         import pyarrow.parquet as pq
@@ -69,7 +69,7 @@ class _Sizes:
 
 
 def _known(column: Any) -> NDArray[np.int64]:
-    """Return a column's numbers; `to_numpy` would import pandas, which takes long."""
+    """Return a column's numbers, without `to_numpy`, which imports pandas (slow)."""
     import numpy as np
 
     known = column.drop_null() if column.null_count else column

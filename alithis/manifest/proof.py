@@ -2,9 +2,9 @@
 
 `alithis.manifest.reader` makes proofs, `alithis.verify` checks them against a commitment.
 
-A proof holds a leaf, its index and Merkle paths, but never a root or a size: these come from the
-chain or from the verifier (docs/format.md, "Proof files"), since a forger of a proof would
-forge them too. The chain, registry and token that it names only say where to look.
+A proof contains a leaf, its index and Merkle paths, but never a root or a size: a forger of a
+proof would forge them too. They come from the chain or from the verifier (docs/format.md, "Proof
+files"). The chain, registry and token in a proof file only say where to look.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ADDRESS = "0x[0-9a-fA-F]{40}"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The commitment that a proof is about; None for what it does not say.
+    """The commitment that a proof is about; None for what the proof file does not state.
 
     Attributes:
         name: the artifact's name.
@@ -46,11 +46,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The item key and digest that show which data point a keyed leaf is.
+    """The item key and digest that show which data point a keyed leaf stands for.
 
     They bind the leaf to the digest: another pair with the same leaf would be a collision of
-    SHA-256. They show nothing about absence: for a leaf that is not in the tree anybody can
-    choose a key and a digest.
+    SHA-256. They show nothing about absence: anybody can choose a key and a digest that give some
+    leaf outside of the tree.
 
     Attributes:
         digest: the data point's digest, 32 bytes.
@@ -61,10 +61,10 @@ class Opening:
     key: bytes
 
     def check(self, leaf: bytes) -> None:
-        """Check that the key and the digest give a leaf.
+        """Check that the key and the digest give this leaf.
 
         Raises:
-            ProofError: they give another one.
+            ProofError: they give another leaf.
         """
         found = keyed.leaf(self.key, self.digest)
         if found != leaf:
@@ -79,7 +79,7 @@ class Inclusion:
         leaf: 32 bytes.
         index: its position, from 0.
         path: sibling hashes, leaf to root.
-        opening: of a keyed leaf: its item key and digest, if the publisher reveals them.
+        opening: for a keyed leaf, its item key and digest, if the publisher reveals them.
     """
 
     leaf: bytes
@@ -91,7 +91,7 @@ class Inclusion:
         """Check the proof against a commitment.
 
         Raises:
-            ProofError: it does not hold.
+            ProofError: the proof does not hold.
         """
         if self.opening is not None:
             self.opening.check(self.leaf)
@@ -118,7 +118,7 @@ class Exclusion:
         """Check the proof against a commitment.
 
         Raises:
-            ProofError: it does not hold.
+            ProofError: the proof does not hold.
         """
         left, right = self.left, self.right
         merkle.verify_exclusion(
@@ -166,7 +166,7 @@ def load(data: bytes) -> tuple[Proof, Subject]:
     """Read an untrusted proof file.
 
     Raises:
-        VersionError: the format version is not one this release knows.
+        VersionError: this release does not know the format version.
         FormatError: the file is not a well-formed proof; the message names the key.
     """
     if len(data) > MAX_BYTES:
@@ -178,17 +178,17 @@ def load(data: bytes) -> tuple[Proof, Subject]:
     if version != VERSION:
         raise VersionError(
             f"proof: format version {version}; this release reads {VERSION}: upgrade alithis, "
-            "or check where the file comes from"
+            "or check the origin of the file"
         )
     leaf, index = document.sha256("leaf"), document.integer("index", 0, _MAX_NUMBER)
     if ("inclusion" in document) == ("absence" in document):
-        document.fail("inclusion", "or absence must be there, and not both")
+        document.fail("inclusion", "or absence is required, but not both")
     if "inclusion" in document:
         opening = _opening(document.object("opening")) if "opening" in document else None
         path = _path(document.object("inclusion"))
         return Inclusion(leaf, index, path, opening), _subject(document)
     if "opening" in document:
-        document.fail("opening", "is allowed with inclusion only: of absence it shows nothing")
+        document.fail("opening", "is allowed with inclusion only: it shows nothing about absence")
     absence = document.object("absence")
     left, right = _neighbour(absence, "left", index - 1), _neighbour(absence, "right", index)
     return Exclusion(leaf, index, left, right), _subject(document)
@@ -235,7 +235,7 @@ def _subject(document: JsonObject) -> Subject:
     about = document.object("about")
     name = about.text("name") if "name" in about else None
     if name and not name.isprintable():
-        about.fail("name", "holds characters that cannot be printed")
+        about.fail("name", "contains unprintable characters")
     return Subject(
         name=name[:MAX_NAME] if name else None,
         metadata=about.sha256("metadata") if "metadata" in about else None,

@@ -1,10 +1,9 @@
-"""The manifest of an artifact: open it, find and prove leaves in it.
+"""Opens manifests, and finds and proves leaves in them.
 
 A manifest is a directory (docs/format.md): ``metadata.json``, ``items.parquet``, ``leaves`` and
-``tiles/1``, ``tiles/2``, …. `builder` writes it, `audit` checks all of it. Proofs come out of
-``leaves`` and ``tiles/`` by a few small reads, so the same code serves a local directory and files
-at the other end of HTTP ranges: all it asks for is a reader with ``size`` and
-``read(offset, length)``.
+``tiles/1``, ``tiles/2``, …. `builder` writes it, `audit` checks all of it. A proof needs a few
+small reads of ``leaves`` and ``tiles/``, so the same code works on a local directory and on remote
+files through HTTP ranges. It only needs a reader with ``size`` and ``read(offset, length)``.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from alithis.manifest import merkle, metadata
 from alithis.manifest.metadata import LEAVES, FileEntry
 from alithis.manifest.proof import Exclusion, Inclusion, Proof
 
-_INTERPOLATIONS = 4  # guesses by value; a file that is still not found then is skewed: halve
+_INTERPOLATIONS = 4  # guesses by value; if they all miss, the leaves are not uniform: bisect
 _BLOCK = 1 << 20
 _KEY = 1 << 64
-_MAX_GROUPS = 1 << 10  # runs of 256 hashes that are kept in memory: 17 MB
+_MAX_GROUPS = 1 << 10  # runs of 256 hashes in memory at most: 17 MB
 
 
 class RangeReader(Protocol):
-    """A file that is read in ranges: on the disk, or on a server."""
+    """A file that is read in ranges, on the disk or on a server."""
 
     @property
     def size(self) -> int:
@@ -47,13 +46,13 @@ class RangeReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DataPoints:
-    """A batch of digested data points: what readers give and manifests are built from.
+    """A batch of hashed data points: readers yield them, and manifests are built from them.
 
     Attributes:
         digests: their digests, 32 bytes each, joined.
         paths: their names in the source, POSIX and relative.
         sizes: their sizes in bytes, as stored.
-        columns: further columns by name (``label``, …); the same ones in every batch.
+        columns: additional columns by name (``label``, …); the same names in every batch.
     """
 
     digests: bytes
@@ -69,7 +68,7 @@ class Step:
     Attributes:
         step: what was checked.
         ok: whether it held.
-        detail: what was found; where it failed, what was expected too.
+        detail: what was found, and after a failure also what was expected.
     """
 
     step: str
@@ -78,12 +77,12 @@ class Step:
 
 
 class Manifest:
-    """An open manifest, to find and prove leaves in.
+    """An open manifest, in which leaves are found and proved.
 
     Attributes:
-        metadata: its metadata, well-formed; that a chain commits to it is not checked here.
+        metadata: its well-formed metadata. Whether a chain commits to it is not checked here.
         data: the bytes of metadata.json.
-        origin: the host that gave the metadata, if one did: ``gateway ipfs.io``.
+        origin: the host that the metadata came from, if any: ``gateway ipfs.io``.
         notes: one line for each host that failed.
     """
 
@@ -94,10 +93,10 @@ class Manifest:
 
         Args:
             data: the bytes of metadata.json.
-            open_file: gives a reader for a file of the manifest.
+            open_file: returns a reader for a file of the manifest.
 
         Raises:
-            FormatError: the metadata is not well-formed, or its frontier is not of its root.
+            FormatError: the metadata is malformed, or its frontier does not give its root.
         """
         self.metadata, self.data = metadata.load(data), data
         self._open_file = open_file
@@ -112,7 +111,7 @@ class Manifest:
         """Open a manifest in a directory.
 
         Raises:
-            FormatError: it is none, or not a well-formed one.
+            FormatError: the directory is not a manifest, or its metadata is malformed.
         """
         data = _read_metadata(directory)
         try:
@@ -130,10 +129,10 @@ class Manifest:
             A proof that holds against the metadata's root and size.
 
         Raises:
-            ProofError: the leaf has not 32 bytes.
-            IntegrityError: the manifest's files give no proof that holds.
-            FormatError: the manifest lacks one of them.
-            StorageError: they cannot be read.
+            ProofError: the leaf does not have 32 bytes.
+            IntegrityError: the files do not match the root: they are damaged or altered.
+            FormatError: a file is missing.
+            StorageError: a file cannot be read.
         """
         index, found = self._find(leaf)
         proof = self._inclusion(leaf, index) if found else self._exclusion(leaf, index)
@@ -141,7 +140,7 @@ class Manifest:
             proof.check(self.metadata.root, self.metadata.size)
         except RootMismatchError as error:
             raise IntegrityError(
-                f"root that {LEAVES} and tiles/ lead to (run alithis audit to see what is damaged)",
+                f"root from {LEAVES} and tiles/ (run alithis audit to see what is damaged)",
                 expected=error.expected,
                 found=error.calculated,
             ) from error
@@ -154,17 +153,17 @@ class Manifest:
             index: 0 to the size - 1.
 
         Returns:
-            A proof that is not checked: that takes a commitment.
+            A proof that is not checked yet; `Inclusion.check` does that.
 
         Raises:
-            IntegrityError: a file of the manifest is not as long as its metadata says.
-            FormatError: the manifest lacks one.
-            StorageError: they cannot be read.
+            IntegrityError: a file does not have the size that the metadata states.
+            FormatError: a file is missing.
+            StorageError: a file cannot be read.
         """
         return self._inclusion(self._leaf(index), index)
 
     def leaves(self) -> Iterator[bytes]:
-        """Yield all leaves in order, 32 bytes each; they are read in blocks.
+        """Yield all leaves in order, 32 bytes each. They are read in blocks.
 
         Raises:
             AlithisError: as `blocks` does.
@@ -176,19 +175,19 @@ class Manifest:
         """Yield all leaves in order, joined, up to 32,768 at a time.
 
         Raises:
-            IntegrityError: the file is not as long as the metadata says.
-            StorageError: it cannot be read.
+            IntegrityError: the file does not have the size that the metadata states.
+            StorageError: the file cannot be read.
         """
         reader = self._reader(LEAVES, self.metadata.size * SIZE)
         for offset in range(0, reader.size, _BLOCK):
             yield _exactly(reader, offset, min(_BLOCK, reader.size - offset))
 
     def _find(self, leaf: bytes) -> tuple[int, bool]:
-        """Return the index that a leaf has or would have, and whether it is there.
+        """Return the index that a leaf has or would have, and whether the leaf is there.
 
-        Interpolation search: digests are uniform, so a leaf's value predicts its index, and a few
-        reads do where bisection of 10^8 leaves takes some 19. A hostile publisher may
-        choose leaves that mislead it: after four guesses the range is halved instead.
+        Interpolation search: digests are uniform, so the value of a leaf predicts its index. That
+        takes a few reads, while bisection of 10^8 leaves takes about 19. A hostile publisher can
+        choose leaves for which the guesses are wrong, so after four guesses it bisects.
         """
         low, high = 0, self.metadata.size
         low_key, high_key, key = 0, _KEY, int.from_bytes(leaf[:8], "big")
@@ -228,7 +227,7 @@ class Manifest:
         return self._group(0, index // merkle.TILE)[index % merkle.TILE]
 
     def _node(self, height: int, index: int) -> bytes:
-        """Return the hash of a complete node, out of one tile."""
+        """Return the hash of a complete node, computed from one tile."""
         level, rest = divmod(height, merkle.TILE_HEIGHT)
         first = index << rest
         group = self._group(level, first // merkle.TILE)
@@ -237,7 +236,7 @@ class Manifest:
         return merkle.subtree_root(hashes if level else merkle.leaf_hashes(b"".join(hashes)))
 
     def _group(self, level: int, number: int) -> list[bytes]:
-        """Return one run of 256 leaves (level 0) or of a tile level's hashes, by one read."""
+        """Return a run of 256 leaves (level 0), or of hashes of a tile level, with one read."""
         if (level, number) not in self._groups:
             count = self.metadata.size >> (merkle.TILE_HEIGHT * level)
             start = number * merkle.TILE
@@ -255,9 +254,9 @@ class Manifest:
         """Return a reader of one of the manifest's files.
 
         Raises:
-            FormatError: the metadata names no such file.
-            NotStoredError: it is not available.
-            IntegrityError: its size differs from the one in the metadata.
+            FormatError: the metadata does not list such a file.
+            NotStoredError: the file is not available.
+            IntegrityError: its size differs from the size in the metadata.
         """
         return self._reader(name, self.metadata.file(name).size)
 
@@ -274,14 +273,14 @@ def ascending_blocks(manifest: Manifest) -> Iterator[bytes]:
     """Yield all leaves as `Manifest.blocks` does, and check that they ascend.
 
     Raises:
-        IntegrityError: they do not, or the file is not as long as the metadata says.
-        StorageError: it cannot be read.
+        IntegrityError: they do not ascend, or the file does not have the size in the metadata.
+        StorageError: the file cannot be read.
     """
     last = b""
     for block in manifest.blocks():
         if first_disorder(last + block) is not None:
             raise IntegrityError(
-                f"{manifest.metadata.name}: {LEAVES} (run alithis audit to see where)",
+                f"{manifest.metadata.name}: {LEAVES} (find the position with alithis audit)",
                 expected="ascending leaves",
                 found="another order",
             )
@@ -290,15 +289,15 @@ def ascending_blocks(manifest: Manifest) -> Iterator[bytes]:
 
 
 def first_disorder(leaves: bytes) -> int | None:
-    """Return the first position whose next leaf is not greater; None if all ascend.
+    """Return the first position after which the next leaf is not greater; None if all ascend.
 
     Args:
         leaves: rows of 32 bytes.
     """
     import numpy as np
 
-    # Digests hardly ever share their first eight bytes, so that comparing these settles nearly
-    # all pairs at once. The rest are compared in full.
+    # NumPy compares the first eight bytes of all leaves at once. Digests rarely share them; only
+    # the few pairs that do, or that are out of order, are compared in full.
     keys = np.frombuffer(leaves, ">u8")[::4]
     for at in np.flatnonzero(keys[1:] <= keys[:-1]).tolist():
         middle = (at + 1) * SIZE
@@ -315,13 +314,13 @@ def _exactly(reader: RangeReader, offset: int, length: int) -> bytes:
 
 
 class FileReader:
-    """A reader of a local file; it is closed with its last reference."""
+    """A reader of a local file, which is closed when the reader is garbage-collected."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
 
         Raises:
-            FormatError: it is not there, no regular file, or cannot be read.
+            FormatError: it is missing, is not a regular file, or cannot be read.
         """
         try:
             self._handle, status = open_regular(path)
@@ -332,10 +331,10 @@ class FileReader:
         self.size = status.st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes from an offset on; fewer, where the file ends.
+        """Return the bytes from an offset on; fewer at the end of the file.
 
         Raises:
-            StorageError: they cannot be read.
+            StorageError: the file cannot be read.
         """
         try:
             return read_at(self._handle, offset, length, self._path)

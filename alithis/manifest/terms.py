@@ -8,9 +8,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 MAX_SIZE = 1 << 48
-"""More leaves than this no commitment holds; it bounds what untrusted sizes can ask for."""
+"""Leaves of a commitment at most; this limits the work that an untrusted size can cause."""
 MAX_METADATA_BYTES = 256 * 1024
-"""A raw IPFS block is no larger, so the CID of a larger document would not be its SHA-256."""
+"""The limit of a raw IPFS block: the CID of a larger document would not contain its SHA-256."""
 MAX_PROOF_BYTES = 64 * 1024
 """Bytes of a proof file."""
 MAX_PATH = 64
@@ -20,13 +20,13 @@ MAX_FILES = 300
 MAX_NAME = 200
 """Characters in an artifact's name."""
 MAX_LINKS = 256
-"""Links of a token, by the contract; metadata.json states as many inputs at most."""
+"""Links of a token at most (by the contract); also the inputs in metadata.json."""
 MAX_TEXT_BYTES = 1024
-"""Bytes of a text or URI that goes into an event, by the contract."""
+"""Bytes of a text or URI in an event at most (by the contract)."""
 
 
 class Term(StrEnum):
-    """A word that the contract writes as a number: its position in the enum."""
+    """A word that the contract encodes as a number: its position in the enum."""
 
     @property
     def number(self) -> int:
@@ -35,7 +35,7 @@ class Term(StrEnum):
 
 
 class Kind(Term):
-    """What a token stands for."""
+    """The kind of artifact that a token represents."""
 
     DATASET = "dataset"
     MODEL = "model"
@@ -49,7 +49,7 @@ class Scheme(Term):
 
 
 class Relation(Term):
-    """How an artifact came from an older one."""
+    """How an artifact was made from an older one."""
 
     DERIVED_FROM = "derived_from"
     TRAINED_ON = "trained_on"
@@ -61,7 +61,7 @@ class Relation(Term):
 
 
 class ClaimStatus(Term):
-    """How a claim has been answered: an answer only ever moves down this list."""
+    """The answer to a claim. It can only move down this list."""
 
     OPEN = "open"
     REJECTED = "rejected"
@@ -70,7 +70,7 @@ class ClaimStatus(Term):
 
 
 class Grade(StrEnum):
-    """How far a link is evidenced, from little to much (`alithis.verify.grade`)."""
+    """How strong the evidence for a link is, weakest first (`alithis.verify.grade`)."""
 
     STATED = "stated"
     TRANSCRIPT = "transcript"

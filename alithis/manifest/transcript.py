@@ -1,8 +1,8 @@
-"""What a model was made from, as its metadata states it: inputs, each with a transcript or not.
+"""A model's inputs, as its metadata states them, with or without a transcript.
 
-A transcript counts the data points of a dataset that a training run used. Both are statements of
-the model's publisher (docs/format.md, "Models"); the chain knows only which tokens the model's
-token links to.
+A transcript counts the data points of a dataset that a training run used. Inputs and transcripts
+are statements of the model's publisher (docs/format.md, "Models"). The chain only stores which
+tokens the model's token links to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TRANSCRIBED = (Relation.TRAINED_ON, Relation.VALIDATED_ON, Relation.TESTED_ON)
-"""Relations of a model to a dataset, which can have a transcript."""
+"""Relations of a model to a dataset. They can have a transcript."""
 RELATIONS = (
     *TRANSCRIBED,
     Relation.FINE_TUNED_FROM,
@@ -38,10 +38,10 @@ _KEY = f"S{SIZE}"
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What a training run used of one dataset.
+    """The part of a dataset that a training run used.
 
     Attributes:
-        root: tree hash over the distinct digests that were used, 32 bytes; None if none was.
+        root: tree hash over the distinct digests that were used, 32 bytes; None if none were.
         size: number of these digests.
         seen: how many of them are leaves of the manifest.
         unseen: number of leaves of the manifest that were not used.
@@ -61,23 +61,24 @@ class Transcript:
         """Refuse counts that contradict each other."""
         if self.seen + self.foreign != self.size or (self.root is None) != (self.size == 0):
             raise FormatError(
-                f"transcript: {self.seen} seen and {self.foreign} foreign are not {self.size}"
+                f"transcript: {self.seen} seen and {self.foreign} foreign do not add up to "
+                f"{self.size}"
             )
 
     def contradiction(self, size: int | None, root: bytes | None) -> str:
-        """Say why this cannot be a transcript of a dataset; empty if it can.
+        """Return why this cannot be a transcript of a dataset; empty if it can.
 
         Args:
             size: the dataset's number of leaves; None if not known.
             root: the root of its tree, 32 bytes; None if not known.
 
         Returns:
-            A predicate whose subject is the transcript.
+            The end of a sentence that begins with "the transcript".
         """
         counted = self.seen + self.unseen
         if size is not None and counted != size:
             return f"counts {counted} data points in a dataset that has {size}"
-        # What was used is then the dataset itself, and a set of digests has one root.
+        # Exactly the dataset's leaves were used, and a set of digests has only one root.
         if self.unseen == self.foreign == 0 and root not in (None, self.root):
             return "says that exactly this dataset was used, but has another root"
         if self.given is not None and self.given < self.size:
@@ -112,7 +113,7 @@ class Transcript:
 
         Args:
             blocks: returns an iterator over their distinct digests, ascending, in arrays of type
-                ``S32``; called more than once.
+                ``S32``; it is called several times.
             manifest: the dataset's.
             given: number of data points that were used, repeats counted.
 
@@ -135,7 +136,7 @@ class Transcript:
         )
 
     def as_object(self) -> dict[str, Any]:
-        """Return it the way metadata.json holds it."""
+        """Return it as a JSON object for metadata.json."""
         value = asdict(self) | {"root": self.root.hex() if self.root else None}
         if self.given is None:
             del value["given"]
@@ -143,11 +144,11 @@ class Transcript:
 
 
 def _shared(first: Iterator[NDArray[np.bytes_]], second: Iterator[NDArray[np.bytes_]]) -> int:
-    """Count the digests in two ascending streams."""
+    """Count the digests that are in both of two ascending streams."""
     import numpy as np
 
     def both(one: NDArray[np.bytes_], other: NDArray[np.bytes_]) -> int:
-        if np.array_equal(one, other):  # the usual case: all of a dataset was used
+        if np.array_equal(one, other):  # the usual case: the whole dataset was used
             return len(one)
         at = np.searchsorted(other, one)
         return int(np.count_nonzero(other[np.minimum(at, len(other) - 1)] == one))
@@ -165,13 +166,13 @@ def _shared(first: Iterator[NDArray[np.bytes_]], second: Iterator[NDArray[np.byt
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An artifact the model was made from.
+    """An artifact that the model was made from.
 
     Attributes:
         relation: ``trained_on``, ``tested_on``, …: one of `RELATIONS`.
         name: its name.
         metadata: SHA-256 of its metadata.json, 32 bytes, which its token commits to.
-        transcript: what the training run used of it, if that was recorded.
+        transcript: the part that the training run used, if it was recorded.
     """
 
     relation: str
@@ -181,24 +182,26 @@ class Input:
 
     @classmethod
     def of(cls, relation: str, stated: Metadata) -> Self:
-        """Name an artifact by its metadata.
+        """Return an input for an artifact, given its metadata.
 
         Raises:
-            FormatError: there is no such relation, or it does not fit the artifact's kind.
+            FormatError: the relation is unknown, or does not fit the artifact's kind.
         """
         found = cls(relation, stated.name, stated.digest)
         wanted = Kind.DATASET if relation in TRANSCRIBED else Kind.MODEL
         if stated.kind != wanted:
-            raise FormatError(f"{stated.name} is a {stated.kind}, and {relation} names a {wanted}")
+            raise FormatError(f"{stated.name} is a {stated.kind}, but {relation} needs a {wanted}")
         return found
 
     def __post_init__(self) -> None:
         """Refuse an unknown relation."""
         if self.relation not in RELATIONS:
-            raise FormatError(f"relation {self.relation!r}: one of {', '.join(RELATIONS)}")
+            raise FormatError(
+                f"unknown relation {self.relation!r}; choose one of {', '.join(RELATIONS)}"
+            )
 
     def as_object(self) -> dict[str, Any]:
-        """Return it the way metadata.json holds it."""
+        """Return it as a JSON object for metadata.json."""
         value: dict[str, Any] = {
             "relation": self.relation,
             "name": self.name,
@@ -208,7 +211,7 @@ class Input:
 
 
 def stated_inputs(data: Metadata) -> list[Input]:
-    """Return what a model's metadata states as its inputs.
+    """Return the inputs that a model's metadata states.
 
     Raises:
         FormatError: they are malformed.
@@ -217,11 +220,11 @@ def stated_inputs(data: Metadata) -> list[Input]:
 
 
 def inputs_of(stated: Any, where: str) -> list[Input]:
-    """Read inputs the way metadata.json holds them.
+    """Read inputs from their JSON form in metadata.json.
 
     Args:
         stated: any JSON value; well-formed inputs are a list of objects.
-        where: what states them, for errors.
+        where: the document that states them, which errors name.
 
     Raises:
         FormatError: they are malformed.

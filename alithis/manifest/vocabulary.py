@@ -1,8 +1,8 @@
-"""What publishers say of an artifact in the vocabularies that others read.
+"""Publishers' statements about an artifact, in standard vocabularies.
 
-Licences by SPDX, responsible-AI statements by Croissant RAI 1.0, what may be mined by the PLUS
-vocabulary (which IPTC's photo metadata use) and W3C's TDM Reservation Protocol, and a Croissant
-document that somebody wrote before, whose words are kept.
+Licenses use SPDX. Responsible-AI statements use Croissant RAI 1.0. Permissions for data mining
+use the PLUS vocabulary (part of IPTC's photo metadata) and W3C's TDM Reservation Protocol. An
+existing Croissant document can be the base: its terms are kept.
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ DATA_MINING = {
     "see-policy": "DMI-PROHIBITED-SEECONSTRAINT",
     "unspecified": "DMI-UNSPECIFIED",
 }
-"""What may be mined, and the PLUS vocabulary's name for it."""
+"""Each data-mining preference, with its name in the PLUS vocabulary."""
 _PLUS = "http://ns.useplus.org/ldf/vocab/"
 MINING = ("plus:DataMining", "tdm:reservation", "tdm:policy")
-"""The terms that say it."""
+"""The terms that state a data-mining preference."""
 PREFIXES = {
     "plus": "http://ns.useplus.org/ldf/xmp/1.0/",
     "tdm": "http://www.w3.org/ns/tdmrep#",
 }
-"""Prefixes that a document has when it uses them."""
+"""Prefixes that are added to a document's context if the document uses them."""
 _SCHEMA = ("https://schema.org", "https://schema.org/", "http://schema.org", "http://schema.org/")
 _DATASETS = {"sc:Dataset", "schema:Dataset", "Dataset", *(f"{at}/Dataset" for at in _SCHEMA[::2])}
-# Terms of schema.org that a manifest's metadata holds; another meaning would hide what it says.
+# Terms of schema.org that a manifest's metadata uses. A base document that redefines one of them
+# would change what the metadata states for tools that read JSON-LD, so it is refused.
 _BARE = (
     "distribution contentUrl contentSize encodingFormat sha256 license creator url version image "
     "isBasedOn external_url"
@@ -58,50 +59,56 @@ _OWN = ("@context", "@type", "conformsTo", "dct:conformsTo", "distribution", "re
 
 
 def license_terms(text: str) -> str:
-    """Check a licence: an SPDX licence expression (its version 3, annex B), or a URL.
+    """Check a license: an SPDX license expression (SPDX 3, annex B) or a URL.
 
-    Whether the identifiers are on SPDX's list is not checked: the list grows.
+    The identifiers are not compared with SPDX's list, because the list grows.
+
+    Returns:
+        The same text.
 
     Raises:
-        FormatError: it is neither.
+        FormatError: it is neither of the two.
     """
     if is_url(text) or _is_expression(re.findall(r"[()]|[^\s()]+", text)):
         return text
     raise FormatError(
-        f"license {quoted(text)}: neither an SPDX expression (MIT, CC-BY-4.0, MIT OR Apache-2.0) "
-        "nor a URL"
+        f"license {quoted(text)}: must be an SPDX expression (MIT, CC-BY-4.0, MIT OR Apache-2.0) "
+        "or a URL"
     )
 
 
 def _is_expression(words: Sequence[str]) -> bool:
-    """Tell whether words alternate between licences and operators, in balanced brackets."""
-    depth, licence_next = 0, True
+    """Tell whether licenses and operators alternate, and brackets are balanced."""
+    depth, license_next = 0, True
     for word in words:
-        if word == "(" and licence_next:
+        if word == "(" and license_next:
             depth += 1
-        elif word == ")" and not licence_next and depth:
+        elif word == ")" and not license_next and depth:
             depth -= 1
-        elif word in ("AND", "OR", "WITH") and not licence_next:
-            licence_next = True
-        elif licence_next and re.fullmatch(r"(DocumentRef-[\w.-]+:)?[A-Za-z0-9][\w.-]*\+?", word):
-            licence_next = False
+        elif word in ("AND", "OR", "WITH") and not license_next:
+            license_next = True
+        elif license_next and re.fullmatch(r"(DocumentRef-[\w.-]+:)?[A-Za-z0-9][\w.-]*\+?", word):
+            license_next = False
         else:
             return False
-    return not licence_next and not depth
+    return not license_next and not depth
 
 
 def rai_terms(statements: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return responsible-AI statements as terms of a document.
 
     Args:
-        statements: by a name of `RAI`, one text or more.
+        statements: one or more texts for each term; the terms are listed in `RAI`.
 
     Raises:
-        FormatError: a name is none of these, is repeated, or a time frame is not a date.
+        FormatError: a term is unknown, has several texts although Croissant RAI allows one, or
+            is a time frame and not a date.
     """
     for name, texts in statements.items():
         if name not in RAI:
-            raise FormatError(f"{quoted(name)} is no term of Croissant RAI: {', '.join(RAI)}")
+            raise FormatError(
+                f"unknown Croissant RAI term {quoted(name)}; the terms are {', '.join(RAI)}"
+            )
         if len(texts) > 1 and name not in _RAI_MANY.split():
             raise FormatError(f"{name} is given {len(texts)} times; Croissant RAI allows it once")
         if name == "dataCollectionTimeframe":
@@ -119,69 +126,74 @@ def _check_dates(texts: Sequence[str]) -> None:
             datetime.fromisoformat(text)
         except ValueError as error:
             raise FormatError(
-                f"dataCollectionTimeframe {quoted(text)}: no date like 2024-05-31"
+                f"dataCollectionTimeframe {quoted(text)}: must be a date such as 2024-05-31"
             ) from error
 
 
 def mining_terms(preference: str | None, policy: str | None) -> dict[str, Any]:
-    """Return what may be mined, as terms of a document.
+    """Return a data-mining preference as terms of a document.
 
-    ``plus:DataMining`` says it in the words of photo metadata, ``tdm:reservation`` in the TDM
-    Reservation Protocol's: 1 where rights are reserved, 0 where they are not.
+    The same preference is written in two vocabularies: ``plus:DataMining`` for tools that read
+    photo metadata, and ``tdm:reservation`` for crawlers (1 if rights are reserved, 0 if not).
 
     Args:
         preference: a key of `DATA_MINING`.
-        policy: URL of a TDM policy: whom to ask, under which conditions.
+        policy: URL of a TDM policy, which states the conditions and whom to ask.
 
     Raises:
-        FormatError: the preference is none of these, the policy no URL, or goes with no
-            reservation.
+        FormatError: the preference is unknown, the policy is not a URL, or a policy is given
+            although no rights are reserved.
     """
     if preference is None and policy is None:
         return {}
     if preference is None or preference not in DATA_MINING:
-        raise FormatError(f"data mining {preference or ''}: one of {', '.join(DATA_MINING)}")
+        given = (
+            "a policy needs a preference" if preference is None else f"unknown {quoted(preference)}"
+        )
+        raise FormatError(f"data mining: {given}; choose one of {', '.join(DATA_MINING)}")
     terms: dict[str, Any] = {"plus:DataMining": {"@id": _PLUS + DATA_MINING[preference]}}
     reserved = preference not in ("allowed", "unspecified")
     if preference != "unspecified":
         terms["tdm:reservation"] = int(reserved)
     if policy is not None:
-        if not reserved or not is_url(policy):
+        if not reserved:
             raise FormatError(
-                f"data mining policy {quoted(policy)}: a URL, where rights are reserved"
+                f"data mining policy: {preference} reserves no rights; leave the policy out"
             )
+        if not is_url(policy):
+            raise FormatError(f"data mining policy {quoted(policy)}: must be a URL")
         terms["tdm:policy"] = {"@id": policy}
     elif preference == "see-policy":
-        raise FormatError("data mining see-policy: name the policy's URL too")
+        raise FormatError("data mining see-policy: give the URL of the policy too")
     return terms
 
 
 def parse_base(data: bytes, name: str) -> dict[str, Any]:
-    """Read a Croissant document whose words are to be kept.
+    """Read a Croissant document that is the base of new metadata.
 
     Args:
-        data: its bytes; the caller has bounded how many.
-        name: what it is called in errors.
+        data: the document; the caller has limited its size.
+        name: its name in errors.
 
     Raises:
-        FormatError: it is no JSON-LD object that describes one dataset, or its context cannot be
-            understood without fetching something.
+        FormatError: it is not a JSON-LD object that describes one dataset, or its context cannot
+            be understood without a download.
     """
     document = parse(data, name)
     types = document.get("@type")
     if "@graph" in document or not _DATASETS.intersection(
         map(str, types if isinstance(types, list) else [types])
     ):
-        raise FormatError(f"{name}: its @type is not sc:Dataset: no Croissant document")
+        raise FormatError(f"{name}: not a Croissant document: its @type must be sc:Dataset")
     if any("@context" in each for each in _objects(document) if each is not document):
-        raise FormatError(f"{name}: has a @context within; only one for the whole is understood")
+        raise FormatError(f"{name}: has a nested @context; move all terms into the outer one")
     if isinstance(document.get("@context", {}), list):
-        raise FormatError(f"{name}: its @context is a list; write it as one object")
+        raise FormatError(f"{name}: its @context is a list; merge it into one object")
     return _without_manifest(document)
 
 
 def prefixes(terms: Collection[str]) -> dict[str, str]:
-    """Return those of `PREFIXES` that a document's keys use."""
+    """Return the entries of `PREFIXES` that a document's keys use."""
     used = {term.partition(":")[0] for term in terms}
     return {prefix: meaning for prefix, meaning in PREFIXES.items() if prefix in used}
 
@@ -195,7 +207,7 @@ def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _without_manifest(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Take out of an earlier manifest's metadata what is of that manifest."""
+    """Remove what describes the earlier manifest, if the document is a manifest's metadata."""
     kept = dict(document)
     if "alithis" not in kept:
         return kept
@@ -207,15 +219,15 @@ def _without_manifest(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kept_terms(base: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a document keeps of the one it was made from, but for its context.
+    """Return the terms of a base document that new metadata keeps, except its context.
 
-    The files and records of that one are not the manifest's: they move to ``isBasedOn``.
+    The base's files and records are not the manifest's own, so they move to ``isBasedOn``.
 
     Args:
         base: the document; see `parse_base`.
 
     Raises:
-        FormatError: an ``@id`` would stand for two things.
+        FormatError: the base uses an ``@id`` that the manifest needs.
     """
     kept = {key: value for key, value in base.items() if key not in _OWN}
     described = {key: base[key] for key in ("distribution", "recordSet") if key in base}
@@ -224,7 +236,7 @@ def kept_terms(base: Mapping[str, Any]) -> dict[str, Any]:
     }
     for each in _objects(base):
         if _OWN_IDS.fullmatch(str(each.get("@id"))):
-            _refuse(f"@id {quoted(str(each['@id']))} is one of the manifest's own: rename it")
+            _refuse(f"@id {quoted(str(each['@id']))} is reserved for the manifest; rename it")
     for key in ("name", "description", "image"):
         text = _plain(kept.pop(key, None))
         if text:
@@ -240,7 +252,7 @@ def kept_terms(base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str | None:
-    """Return a text out of what Croissant allows for one: languages, an image object, a list."""
+    """Return one text from a value that may be a language map, an image object or a list."""
     if isinstance(value, list):
         value = value[0] if value else None
     if isinstance(value, dict):
@@ -249,11 +261,11 @@ def _plain(value: Any) -> str | None:
 
 
 def conforms_to(own: str, base: Mapping[str, Any], terms: Collection[str]) -> str | list[str]:
-    """Return the specifications that a document declares to conform to.
+    """Return the specifications that a document states it conforms to.
 
     Args:
-        own: the version of Croissant it is written in.
-        base: the document it was made from, whose other specifications stay.
+        own: the version of Croissant that it is written in.
+        base: the base document; its other specifications are kept.
         terms: the document's keys.
     """
     stated = [base.get(key, []) for key in ("conformsTo", "dct:conformsTo")]
@@ -267,10 +279,11 @@ def conforms_to(own: str, base: Mapping[str, Any], terms: Collection[str]) -> st
 
 
 def merged_context(own: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge a document's context with that of the one it was made from.
+    """Merge our context with the context of the base document.
 
-    Ours stands; theirs may add terms, and choose the language. A term that means another thing
-    there is refused: what is kept would change its meaning, or ours would.
+    The base may add terms and choose the language. If it gives one of our terms another meaning,
+    it is refused: one meaning would replace the other, and the statements that are kept, or our
+    own, would say something else.
 
     Raises:
         FormatError: the contexts contradict each other.
@@ -279,27 +292,29 @@ def merged_context(own: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str,
     if isinstance(theirs, str):
         theirs = {"@vocab": theirs}
     if not isinstance(theirs, dict):
-        _refuse("@context is no object")
+        _refuse("@context is not an object")
     merged = dict(own)
     for term, meaning in theirs.items():
         if term == "@language" and (meaning is None or isinstance(meaning, str)):
             merged[term] = meaning
         elif term in own:
             if _expanded(meaning, own) != _expanded(own[term], own):
-                _refuse(f"@context gives {quoted(term)} another meaning than Croissant 1.1")
+                _refuse(
+                    f"@context gives {quoted(term)} a different meaning than Croissant 1.1 does"
+                )
         elif term.startswith("@") or _is_keyword(meaning):
-            _refuse(f"@context redefines {quoted(term)} in a way that is not understood")
+            _refuse(f"@context defines {quoted(term)} in an unsupported way; remove it")
         elif term in _BARE.split() and _expanded(meaning, own) != f"https://schema.org/{term}":
-            _refuse(f"@context gives {quoted(term)} another meaning than schema.org")
+            _refuse(f"@context gives {quoted(term)} a different meaning than schema.org does")
         elif PREFIXES.get(term, meaning) != meaning:
-            _refuse(f"@context gives {quoted(term)} another meaning than {PREFIXES[term]}")
+            _refuse(f"@context defines {quoted(term)} differently; it must be {PREFIXES[term]}")
         else:
             merged[term] = meaning
     return merged
 
 
 def _expanded(meaning: Any, context: Mapping[str, Any]) -> Any:
-    """Write out a prefix, and schema.org in its one way."""
+    """Expand a prefix, and write schema.org with https and a final slash."""
     if not isinstance(meaning, str):
         return meaning
     prefix, colon, rest = meaning.partition(":")
@@ -311,6 +326,7 @@ def _expanded(meaning: Any, context: Mapping[str, Any]) -> Any:
 
 
 def _is_keyword(meaning: Any) -> bool:
+    """Tell whether a term is an alias of a JSON-LD keyword, or its definition is malformed."""
     name = meaning.get("@id", "") if isinstance(meaning, dict) else meaning
     return name is not None and (not isinstance(name, str) or name.startswith("@"))
 

@@ -314,8 +314,9 @@ class TestManifest:
         (photos / "new").write_bytes(b"new")
 
         said = refused("manifest", photos)
-        assert (
-            said == "Error: photos.alithis: exists; --force replaces it (in Python: replace=True)\n"
+        assert said == (
+            "Error: photos.alithis: already exists; "
+            "replace it with --force (in Python: replace=True)\n"
         )
         assert (hashed / "metadata.json").read_bytes() == before
 
@@ -1056,14 +1057,17 @@ class TestResuming:
     def test_refuses_to_resume_a_changed_source(self, broken_off):
         (broken_off / "more").write_bytes(b"more")
         result = run("manifest", broken_off, "-o", "out", *ALONE)
-        assert "has another source, form, option or version: starting again" in result.stderr
+        assert "has a different source, form, option or version: starting again" in result.stderr
         assert Manifest.open(Path("out")).metadata.items == 4
 
 
 class TestAuditWithSource:
     def test_passes_if_the_source_is_unchanged(self, hashed, photos):
         lines = run("audit", hashed, "--source", photos).stdout.splitlines()
-        assert lines[-1] == "  ok   source        3 data points, each as the manifest has it"
+        assert lines[-1] == (
+            "  ok   source        3 data points, equal to the manifest's items in the columns that "
+            "both have"
+        )
 
     def test_counts_changed_missing_and_added_data_points(self, hashed, photos):
         changed, gone, *_ = sorted(path for path in photos.rglob("*") if path.is_file())
@@ -1072,7 +1076,8 @@ class TestAuditWithSource:
         (photos / "new").write_bytes(b"new")
         lines = run("audit", hashed, "--source", photos, status=2).stdout.splitlines()
         names = [path.relative_to(photos).as_posix() for path in (gone, changed)]
-        detail = f"1 missing: {names[0]}; 1 foreign: new; 1 changed: {names[1]}"
+        detail = f"1 missing from the source: {names[0]}; 1 not in the manifest: new; "
+        detail += f"1 changed: {names[1]}"
         assert lines[-1] == f"  FAIL source        {detail}"
 
     def test_compares_an_idx_file_with_labels(self, place):

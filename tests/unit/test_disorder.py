@@ -1,4 +1,4 @@
-"""Evidence of disorder: found in manifests and between proofs, and taken by the contract."""
+"""Evidence of disorder: found in manifests and between proofs, and accepted by the contract."""
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ LEAVES = sorted(of_bytes(b"%d" % number) for number in range(700))
 
 
 def swapped(first, second, leaves=LEAVES):
-    """The leaves with two of them in each other's place."""
+    """Return the leaves with two of them swapped."""
     return [
         leaves[{first: second, second: first}.get(index, index)] for index in range(len(leaves))
     ]
@@ -48,7 +48,7 @@ def holds(leaves, found):
 class TestBetweenProofs:
     @given(data=st.data())
     @settings(max_examples=examples(60))
-    def test_a_hidden_leaf_is_convicted_by_its_publishers_own_answers(self, data):
+    def test_proofs_that_hide_a_leaf_are_evidence(self, data):
         size = data.draw(st.integers(2, 24))
         leaves = data.draw(st.permutations(LEAVES[:size]))
         index = data.draw(st.integers(0, size - 1))
@@ -65,18 +65,18 @@ class TestBetweenProofs:
             for given_ in (proofs, reversed(proofs)):
                 assert holds(leaves, Disorder.between(given_))
 
-    def test_proofs_that_agree(self):
+    def test_consistent_proofs_are_no_evidence(self):
         proofs = [inclusion(LEAVES, 3), absence(LEAVES, bytes(32), 0), inclusion(LEAVES, 699)]
         assert Disorder.between(proofs) is None
         assert Disorder.between([]) is None
 
-    def test_two_absences_may_contradict_each_other(self):
+    def test_two_proofs_of_absence_can_be_evidence(self):
         leaves = swapped(2, 9, LEAVES[:12])
         middle = bytes(31) + b"\1"
         first, second = absence(leaves, middle, 3), absence(leaves, middle, 10)
         assert holds(leaves, Disorder.between([first, second]))
 
-    def test_a_repeated_leaf(self):
+    def test_repeated_leaf_is_evidence(self):
         leaves = [*LEAVES[:5], LEAVES[4], *LEAVES[5:9]]
         found = Disorder.between([inclusion(leaves, 4), inclusion(leaves, 5)])
         assert holds(leaves, found)
@@ -85,18 +85,18 @@ class TestBetweenProofs:
 class TestCheck:
     ROOT = merkle.root(b"".join(LEAVES[:8]))
 
-    def test_leaves_that_ascend(self):
+    def test_refuses_ascending_leaves(self):
         found = Disorder(inclusion(LEAVES[:8], 2), inclusion(LEAVES[:8], 5))
         with pytest.raises(ProofError, match="the leaves at 2 and 5 ascend"):
             found.check(self.ROOT, 8)
 
     @pytest.mark.parametrize(("lower", "upper"), [(5, 2), (2, 2)])
-    def test_places_must_ascend(self, lower, upper):
+    def test_refuses_indexes_that_do_not_ascend(self, lower, upper):
         found = Disorder(inclusion(LEAVES[:8], lower), inclusion(LEAVES[:8], upper))
         with pytest.raises(ProofError, match="ascend"):
             found.check(self.ROOT, 8)
 
-    def test_a_path_of_another_tree(self):
+    def test_refuses_a_path_of_another_tree(self):
         leaves = swapped(2, 5, LEAVES[:8])
         found = Disorder(inclusion(leaves, 2), inclusion(leaves, 5))
         assert holds(leaves, found)
@@ -105,11 +105,11 @@ class TestCheck:
 
 
 class TestInManifest:
-    def test_in_order(self, tmp_path):
+    def test_sorted_manifest_has_no_evidence(self, tmp_path):
         assert Disorder.in_manifest(build_as_given(tmp_path / "set", LEAVES)) is None
 
     @pytest.mark.parametrize("index", [0, 255, 300, 698])
-    def test_the_first_two_that_do_not_ascend(self, tmp_path, index):
+    def test_first_unsorted_pair_of_a_manifest_is_found(self, tmp_path, index):
         leaves = swapped(index, index + 1)
         found = Disorder.in_manifest(build_as_given(tmp_path / "set", leaves))
 

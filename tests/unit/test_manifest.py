@@ -1,4 +1,4 @@
-"""The manifest: whole or not at all, the same for the same input, and no wrong proof out of it."""
+"""The manifest: written atomically, the same for the same input, and without wrong proofs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sha256(data: bytes) -> bytes:
 
 
 def items(contents: dict[str, bytes], **columns) -> DataPoints:
-    """Data points by their names, with their contents."""
+    """Return data points, given as name and content."""
     joined = b"".join(map(sha256, contents.values()))
     return DataPoints(joined, list(contents), [len(each) for each in contents.values()], columns)
 
@@ -95,7 +95,7 @@ def rows_of(folder: Path) -> list[dict]:
 
 
 class TestBuild:
-    def test_files(self, tmp_path):
+    def test_files_match_the_reference_tree_and_the_metadata(self, tmp_path):
         folder = make(tmp_path / "m", numbered(70_000))
         leaves = sorted(sha256(str(number).encode()) for number in range(70_000))
         tree, tiles = tree_with_tiles(b"".join(leaves))
@@ -117,7 +117,7 @@ class TestBuild:
         assert set(contents_of(folder)) == {"metadata.json", "items.parquet", "leaves"}
         assert not (folder / "tiles").exists()
 
-    def test_opened_manifest_is_returned(self, tmp_path):
+    def test_build_returns_the_opened_manifest(self, tmp_path):
         found = build([numbered(3)], tmp_path / "m", description=SAMPLE, form=Form("pixels", "L"))
         assert found.metadata.form == Form("pixels", "L")
         assert found.metadata.digest == sha256((tmp_path / "m" / "metadata.json").read_bytes())
@@ -139,7 +139,7 @@ class TestBuild:
         data = Manifest.open(folder).metadata
         assert (data.items, data.size) == (3, 2)
 
-    def test_only_repeats(self, tmp_path):
+    def test_repeats_of_one_data_point_are_one_leaf(self, tmp_path):
         folder = make(tmp_path / "m", items({f"{n}": b"" for n in range(1000)}))
         assert (folder / "leaves").read_bytes() == sha256(b"")
         assert [row["path"] for row in rows_of(folder)] == sorted(map(str, range(1000)))
@@ -150,7 +150,7 @@ class TestBuild:
         ),
         data=st.data(),
     )
-    def test_rows_ascend_by_leaf_then_path(self, tmp_path_factory, names, data):
+    def test_rows_are_sorted_by_leaf_then_path(self, tmp_path_factory, names, data):
         few = st.sampled_from([b"", b"1", b"2"])
         contents = {name: data.draw(few) for name in names}
         folder = make(tmp_path_factory.mktemp("m") / "m", items(contents))
@@ -158,7 +158,7 @@ class TestBuild:
         assert [(row["leaf"], row["path"]) for row in rows_of(folder)] == expected
 
     @given(rows=st.lists(st.tuples(digests, st.sampled_from(["a", "b"])), min_size=1, max_size=12))
-    def test_leaves_that_share_their_first_bytes_are_ordered_by_all(self, tmp_path_factory, rows):
+    def test_leaves_with_equal_first_bytes_are_sorted_by_all_bytes(self, tmp_path_factory, rows):
         alike = [(b"\x07" * 8 + leaf[8:9] * 23 + leaf[31:], path) for leaf, path in rows]
         batch = DataPoints(
             b"".join(leaf for leaf, _ in alike), [p for _, p in alike], [0] * len(alike)
@@ -185,8 +185,10 @@ class TestBuild:
 class TestSameInputSameBytes:
     @settings(max_examples=examples(25))
     @given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(0, 300), max_size=5))
-    def test_order_and_cutting_of_batches(self, tmp_path_factory, seed, cuts):
-        """Repeats too, and two rows that only their labels tell apart."""
+    def test_manifest_does_not_depend_on_order_and_size_of_batches(
+        self, tmp_path_factory, seed, cuts
+    ):
+        """The rows include repeats, and two rows that differ in their labels only."""
         source = random.Random(seed)
         rows = [(f"{n:03}", str(n % 200), n % 7) for n in range(298)] + [
             ("twin", "x", n) for n in (0, 1)
@@ -210,7 +212,7 @@ class TestSameInputSameBytes:
         ]
         return contents_of(make(tmp_path_factory.mktemp("m") / "m", *batches))
 
-    def test_place_and_time(self, tmp_path, monkeypatch):
+    def test_manifest_does_not_depend_on_folder_and_time(self, tmp_path, monkeypatch):
         first = contents_of(make(tmp_path / "a"))
         monkeypatch.setattr(time, "time", lambda: 1e9)
         monkeypatch.chdir(tmp_path)
@@ -226,7 +228,7 @@ class TestItemsParquet:
         batch = DataPoints(joined, names, [784] * count, {"label": [n % 10 for n in range(count)]})
         return make(tmp_path_factory.mktemp("m") / "m", batch) / "items.parquet"
 
-    def test_schema(self, path):
+    def test_items_have_the_specified_schema(self, path):
         schema = pq.read_schema(path)
         assert [(field.name, field.type) for field in schema] == [
             ("leaf", pa.binary(32)),
@@ -237,7 +239,7 @@ class TestItemsParquet:
         leaf = pq.ParquetFile(path).schema.column(0)
         assert (leaf.physical_type, leaf.length) == ("FIXED_LEN_BYTE_ARRAY", 32)
 
-    def test_leaf_is_stored_as_it_is_and_the_rest_packed(self, path):
+    def test_leaves_are_stored_uncompressed_and_other_columns_compressed(self, path):
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]
         assert len(groups) == 3
@@ -257,8 +259,8 @@ class TestItemsParquet:
                     (1, False),
                 ]
 
-    def test_raw_leaves_stand_in_the_file(self, path):
-        """Uncompressed and without a dictionary, as a reader in another language may count on."""
+    def test_items_file_contains_the_raw_bytes_of_leaves(self, path):
+        """Without compression and dictionary, so that readers in other languages can rely on it."""
         leaves = (path.parent / "leaves").read_bytes()
         assert leaves[: 32 * 1000] in path.read_bytes()
 
@@ -273,7 +275,7 @@ class TestItemsParquet:
 
 
 class TestRefused:
-    def test_no_data_points(self, tmp_path):
+    def test_refuses_an_empty_source(self, tmp_path):
         for batches in ([], [DataPoints(b"", [], [])]):
             with pytest.raises(SourceError, match="no data points: the source is empty"):
                 build(batches, tmp_path / "m", description=SAMPLE, form=BYTES)
@@ -289,13 +291,13 @@ class TestRefused:
             DataPoints(bytes(32), ["a"], [1], {"label": []}),
         ],
     )
-    def test_batch_whose_columns_differ_in_length(self, tmp_path, batch):
-        with pytest.raises(SourceError, match="not as many digests, sizes or labels"):
+    def test_refuses_batches_with_columns_of_different_lengths(self, tmp_path, batch):
+        with pytest.raises(SourceError, match="another number of digests, sizes or labels"):
             make(tmp_path / "m", batch)
         assert list(tmp_path.iterdir()) == []
 
-    def test_batch_that_lacks_a_column(self, tmp_path):
-        with pytest.raises(SourceError, match="not as many"):
+    def test_refuses_batches_without_a_column_of_the_first_one(self, tmp_path):
+        with pytest.raises(SourceError, match="or other columns than the batches before"):
             make(tmp_path / "m", items({"a": b"a"}, label=[1]), items({"b": b"b"}))
 
     @pytest.mark.parametrize(
@@ -307,12 +309,12 @@ class TestRefused:
             DataPoints(bytes(32), ["a"], [2**63]),
         ],
     )
-    def test_value_that_items_cannot_hold(self, tmp_path, batch):
-        with pytest.raises(SourceError, match=r"items\.parquet: a value that it cannot hold"):
+    def test_refuses_values_that_arrow_cannot_store(self, tmp_path, batch):
+        with pytest.raises(SourceError, match=r"items\.parquet: a value cannot be stored"):
             make(tmp_path / "m", batch)
         assert list(tmp_path.iterdir()) == []
 
-    def test_metadata_that_does_not_fit(self, tmp_path):
+    def test_refuses_metadata_that_is_too_large(self, tmp_path):
         with pytest.raises(FormatError, match="at most 262144"):
             make(tmp_path / "m", facts={"parameters": "x" * 262_144})
         assert list(tmp_path.iterdir()) == []
@@ -322,7 +324,7 @@ class TestRefused:
 
 
 def unread() -> Iterator[DataPoints]:
-    """Data points that must not be hashed: where they go was wrong from the start."""
+    """Fail if data points are hashed although the target is already known to be wrong."""
     raise AssertionError("work was done for a place that cannot be written to")
     yield
 
@@ -331,7 +333,7 @@ class TestTarget:
     @pytest.mark.parametrize(
         ("prepare", "message"),
         [
-            (lambda out: make(out), r"m: exists; --force replaces it"),
+            (lambda out: make(out), r"m: already exists; replace it with --force"),
             (lambda out: out.write_text("notes"), "m: exists and is not a manifest"),
             (lambda out: out.mkdir(), "m: exists and is not a manifest"),
             (lambda out: out.symlink_to("gone"), "m: is a symbolic link"),
@@ -341,7 +343,7 @@ class TestTarget:
         ],
         ids=["manifest", "file", "folder", "broken link", "link", "loop", "fifo"],
     )
-    def test_what_stands_there_is_left_alone(self, tmp_path, prepare, message):
+    def test_existing_target_is_kept(self, tmp_path, prepare, message):
         out = tmp_path / "m"
         prepare(out)
         before = sorted(tmp_path.rglob("*"))
@@ -353,8 +355,8 @@ class TestTarget:
         assert sorted(tmp_path.rglob("*")) == before
 
     @pytest.mark.parametrize("stray", ["photo.jpg", "README.md", "Leaves"])
-    def test_folder_with_more_in_it_than_a_manifest_is_never_replaced(self, tmp_path, stray):
-        """Many a folder has a metadata.json."""
+    def test_folder_with_other_files_is_never_replaced(self, tmp_path, stray):
+        """Folders of other programs can contain a metadata.json."""
         folder = make(tmp_path / "m")
         (folder / stray).write_bytes(b"precious")
         with pytest.raises(SourceError, match="exists and is not a manifest"):
@@ -367,21 +369,21 @@ class TestTarget:
         assert Manifest.open(tmp_path / "m").metadata.size == 3
         assert set(contents_of(tmp_path)) == {"m/metadata.json", "m/items.parquet", "m/leaves"}
 
-    def test_broken_manifest_is_replaced_too(self, tmp_path):
+    def test_damaged_manifest_can_be_replaced(self, tmp_path):
         folder = make(tmp_path / "m")
         (folder / "metadata.json").write_text("{}")
         (folder / "leaves").unlink()
         make(folder, replace=True)
         assert all(step.ok for step in audit(folder))
 
-    def test_replace_where_nothing_stands(self, tmp_path):
+    def test_replace_is_allowed_without_an_existing_manifest(self, tmp_path):
         assert all(step.ok for step in audit(make(tmp_path / "m", replace=True)))
 
-    def test_missing_parents_are_made(self, tmp_path):
+    def test_missing_parent_folders_are_created(self, tmp_path):
         assert (make(tmp_path / "a" / "b" / "m") / "leaves").is_file()
 
     @pytest.mark.parametrize("out", ["file/m", "file/a/b", "broken/m", "loop/m", "m" * 300, "a\0b"])
-    def test_place_that_cannot_be_written_shows_before_the_work(self, tmp_path, out):
+    def test_unwritable_target_is_reported_before_hashing(self, tmp_path, out):
         (tmp_path / "file").touch()
         (tmp_path / "broken").symlink_to("gone")
         (tmp_path / "loop").symlink_to("loop")
@@ -389,7 +391,7 @@ class TestTarget:
             build(unread(), tmp_path / out, description=SAMPLE, form=BYTES)
         assert "\n" not in str(caught.value)
 
-    def test_folder_that_cannot_be_listed(self, tmp_path, monkeypatch):
+    def test_unlistable_target_is_one_clear_error(self, tmp_path, monkeypatch):
         def failing(_):
             raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -398,41 +400,41 @@ class TestTarget:
             check_target(tmp_path, replace=True)
 
     @pytest.mark.parametrize("replace", [False, True])
-    def test_root_of_the_file_system(self, replace):
+    def test_refuses_the_root_of_the_file_system(self, replace):
         with pytest.raises(SourceError, match="/: exists and is not a manifest"):
             check_target(Path("/"), replace=replace)
 
-    def test_trailing_slash_and_dots(self, tmp_path):
+    def test_target_may_have_a_trailing_slash_and_dots(self, tmp_path):
         make(Path(f"{tmp_path}/a/"))
         make(tmp_path / "x" / ".." / "b")
         assert (tmp_path / "a" / "leaves").is_file()
         assert (tmp_path / "b" / "leaves").is_file()
 
-    def test_the_current_folder(self, tmp_path, monkeypatch):
+    def test_current_folder_can_be_replaced(self, tmp_path, monkeypatch):
         monkeypatch.chdir(make(tmp_path / "m"))
         make(Path(), numbered(2), replace=True)
         assert Manifest.open(tmp_path / "m").metadata.size == 2
 
-    def test_parent_behind_a_link(self, tmp_path):
+    def test_parent_may_be_a_symbolic_link(self, tmp_path):
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
         make(tmp_path / "link" / "m")
         assert (tmp_path / "real" / "m" / "leaves").is_file()
 
-    def test_another_file_system(self):
+    def test_target_may_be_on_another_file_system(self):
         with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
             make(Path(folder) / "m", numbered(600))
             make(Path(folder) / "m", numbered(5), replace=True)
             assert [path.name for path in Path(folder).iterdir()] == ["m"]
 
-    def test_somebody_else_was_faster(self, tmp_path):
-        """What appeared while the data points were hashed is not overwritten."""
+    def test_target_that_appears_during_the_build_is_kept(self, tmp_path):
+        """A folder that appeared while data points were hashed is not overwritten."""
 
         def batches():
             make(tmp_path / "other", numbered(7)).rename(tmp_path / "m")
             yield numbered(600)
 
-        with pytest.raises(SourceError, match="exists; --force"):
+        with pytest.raises(SourceError, match="already exists; replace it with --force"):
             build(batches(), tmp_path / "m", description=SAMPLE, form=BYTES)
         assert Manifest.open(tmp_path / "m").metadata.size == 7
         assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -443,10 +445,10 @@ class BrokenError(Exception):
 
 
 class TestInterrupted:
-    """A manifest appears whole or not at all."""
+    """A manifest appears completely or not at all."""
 
     @pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt, SystemExit])
-    def test_while_hashing(self, tmp_path, error):
+    def test_error_while_hashing_leaves_nothing(self, tmp_path, error):
         def batches():
             yield numbered(3)
             raise error
@@ -460,7 +462,9 @@ class TestInterrupted:
     @pytest.mark.parametrize(
         "name", ["tree", "_write_items", "flush", "compose", "write_new", "_swap"]
     )
-    def test_while_writing(self, tmp_path, monkeypatch, name, replace, error):
+    def test_error_while_writing_leaves_the_old_state(
+        self, tmp_path, monkeypatch, name, replace, error
+    ):
         if replace:
             make(tmp_path / "m", numbered(5))
 
@@ -477,7 +481,7 @@ class TestInterrupted:
             assert Manifest.open(tmp_path / "m").metadata.size == 5
 
     @pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
-    def test_error_of_the_disk_is_one_clear_line(self, tmp_path, monkeypatch, kind):
+    def test_disk_error_is_one_clear_line(self, tmp_path, monkeypatch, kind):
         def failing(*_):
             raise OSError(kind, os.strerror(kind))
 
@@ -486,9 +490,7 @@ class TestInterrupted:
             make(tmp_path / "m")
         assert list(tmp_path.iterdir()) == []
 
-    def test_old_manifest_returns_where_the_new_one_cannot_take_its_place(
-        self, tmp_path, monkeypatch
-    ):
+    def test_old_manifest_is_restored_if_the_rename_fails(self, tmp_path, monkeypatch):
         make(tmp_path / "m", numbered(5))
         rename = Path.rename
 
@@ -503,8 +505,8 @@ class TestInterrupted:
         assert Manifest.open(tmp_path / "m").metadata.size == 5
         assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
-    def test_everything_is_on_disk_before_it_appears(self, tmp_path, monkeypatch):
-        """Else a power cut leaves a manifest with empty files."""
+    def test_files_are_flushed_before_the_rename(self, tmp_path, monkeypatch):
+        """Otherwise a power failure could leave a manifest with empty files."""
         events, fsync, rename = [], os.fsync, Path.rename
 
         def synced(handle):
@@ -545,7 +547,7 @@ builder.build([items], Path(sys.argv[1]), description=description, form=BYTES, r
 
 @pytest.fixture
 def slow(tmp_path):
-    """Start a build that stops half-way; it ends with the test."""
+    """Return a function that starts a build which stops half-way; the test kills it at the end."""
     started = []
 
     def start(out: Path) -> subprocess.Popen:
@@ -568,7 +570,7 @@ def partials(folder: Path) -> list[str]:
 
 class TestKilled:
     @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
-    def test_nothing_appears_and_the_next_run_sweeps(self, tmp_path, slow, kind):
+    def test_killed_build_leaves_nothing_after_the_next_run(self, tmp_path, slow, kind):
         out = tmp_path / "m"
         process = slow(out)
         process.send_signal(kind)
@@ -578,7 +580,7 @@ class TestKilled:
         make(out)
         assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
-    def test_old_manifest_stays_where_its_replacement_was_killed(self, tmp_path, slow):
+    def test_killed_replacement_keeps_the_old_manifest(self, tmp_path, slow):
         out = make(tmp_path / "m", numbered(5))
         process = slow(out)
         process.kill()
@@ -588,7 +590,7 @@ class TestKilled:
         assert Manifest.open(out).metadata.size == 7
         assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
-    def test_run_that_lives_has_its_place_to_itself(self, tmp_path, slow):
+    def test_second_build_of_the_same_target_is_refused(self, tmp_path, slow):
         slow(tmp_path / "m")
         before = sorted(tmp_path.iterdir())
         with pytest.raises(SourceError, match="m: another run is writing it"):
@@ -596,7 +598,7 @@ class TestKilled:
         make(tmp_path / "other")
         assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "other"])
 
-    def test_store_does_not_sweep_what_a_run_is_writing(self, tmp_path, slow):
+    def test_store_does_not_remove_files_of_a_running_build(self, tmp_path, slow):
         slow(tmp_path / "m")
         living = partials(tmp_path)
         with (
@@ -606,7 +608,7 @@ class TestKilled:
             pass
         assert partials(tmp_path) == living
 
-    def test_leftover_of_another_manifest_is_not_touched(self, tmp_path):
+    def test_leftover_of_another_target_is_kept(self, tmp_path):
         names = [
             f".m.x.{'0' * 16}.partial",
             f".m.{'0' * 15}.partial",
@@ -618,24 +620,24 @@ class TestKilled:
         make(tmp_path / "m")
         assert {path.name for path in tmp_path.iterdir()} == {"m", *names}
 
-    def test_link_that_passes_for_a_leftover_is_not_followed(self, tmp_path):
+    def test_symbolic_link_named_like_a_leftover_is_not_followed(self, tmp_path):
         victim = make(tmp_path / "victim")
         (tmp_path / f".m.{'0' * 16}.partial").symlink_to(victim)
         make(tmp_path / "m")
         assert all(step.ok for step in audit(victim))
 
-    def test_killed_between_the_two_renames_the_old_manifest_returns(self, tmp_path):
-        """The run had moved the old one away, and not yet put the new one in its place."""
+    def test_kill_between_the_two_renames_restores_the_old_manifest(self, tmp_path):
+        """The run had moved the old manifest away, and had not moved the new one yet."""
         place = tmp_path / f".m.{'0' * 16}.partial"
         make(place / "new", numbered(7))
         make(place / "old", numbered(5))
-        with pytest.raises(SourceError, match="exists; --force replaces it"):
+        with pytest.raises(SourceError, match="already exists; replace it with --force"):
             make(tmp_path / "m")
         assert Manifest.open(tmp_path / "m").metadata.size == 5
         assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
-    def test_file_system_without_locks(self, tmp_path, monkeypatch):
-        """There nobody can tell a leftover from a run that lives."""
+    def test_leftovers_are_kept_on_a_file_system_without_locks(self, tmp_path, monkeypatch):
+        """Without locks, the files of a killed run look like the files of a running one."""
         leftover = tmp_path / f".m.{'0' * 16}.partial"
         leftover.mkdir()
 
@@ -647,8 +649,8 @@ class TestKilled:
         assert partials(tmp_path) == [leftover.name]
 
     @pytest.mark.parametrize("limit", [100, 500_000])
-    def test_full_disk(self, tmp_path, limit):
-        """A limit on the size of files stands for it: a write fails half-way in the same manner."""
+    def test_full_disk_is_one_clear_error(self, tmp_path, limit):
+        """A limit on the size of files simulates it: a write fails half-way in the same way."""
         count = 25_000
         leaves = b"".join(number.to_bytes(32, "big") for number in range(count))
         batch = DataPoints(leaves, ["x"] * count, [1] * count)
@@ -666,16 +668,16 @@ class TestKilled:
 
 
 class TestWriteWhole:
-    def test_new_file(self, tmp_path):
+    def test_writes_a_new_file(self, tmp_path):
         write_atomic(tmp_path / "x", b"data")
         assert contents_of(tmp_path) == {"x": b"data"}
 
-    def test_over_an_old_one(self, tmp_path):
+    def test_replaces_an_existing_file(self, tmp_path):
         (tmp_path / "x").write_bytes(b"old, and longer")
         write_atomic(tmp_path / "x", b"data")
         assert contents_of(tmp_path) == {"x": b"data"}
 
-    def test_old_one_stays_where_the_new_one_cannot_be_written(self, tmp_path, monkeypatch):
+    def test_existing_file_is_kept_if_writing_fails(self, tmp_path, monkeypatch):
         (tmp_path / "x").write_bytes(b"old")
 
         def failing(_):
@@ -686,14 +688,14 @@ class TestWriteWhole:
             write_atomic(tmp_path / "x", b"data")
         assert contents_of(tmp_path) == {"x": b"old"}
 
-    def test_link_is_written_through(self, tmp_path):
+    def test_target_of_a_symbolic_link_is_written(self, tmp_path):
         (tmp_path / "x").write_bytes(b"old")
         (tmp_path / "link").symlink_to("x")
         write_atomic(tmp_path / "link", b"data")
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "x").read_bytes() == b"data"
 
-    def test_device_is_written_to_and_not_replaced(self, tmp_path):
+    def test_device_is_written_and_not_replaced(self, tmp_path):
         """`-o /dev/null`, run as root."""
         reader = os.memfd_create("output")
         write_atomic(Path(f"/proc/self/fd/{reader}"), b"data")
@@ -702,7 +704,7 @@ class TestWriteWhole:
         write_atomic(Path(os.devnull), b"data")
         assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
-    def test_folder(self, tmp_path):
+    def test_folder_as_target_is_an_error(self, tmp_path):
         with pytest.raises(IsADirectoryError):
             write_atomic(tmp_path, b"data")
 
@@ -724,7 +726,7 @@ class Reader:
 
 
 class InMemory:
-    """A manifest whose files are in memory, and may differ from what its metadata commits to."""
+    """Return a manifest with files in memory, which may differ from what its metadata states."""
 
     def __init__(self, leaves: list[bytes]) -> None:
         self.leaves = leaves
@@ -768,19 +770,19 @@ def close(count: int, seed: int = 0) -> list[bytes]:
 
 
 def geometric(count: int, seed: int = 0) -> list[bytes]:
-    """Each half of the range holds about as many leaves as all that is below it is wide."""
+    """Return leaves that lie ever closer to each other towards zero, like powers of two."""
     source = random.Random(seed)
     exponents = (source.uniform(0, 255) for _ in range(count))
     return sorted({int(2**exponent).to_bytes(32, "big") for exponent in exponents})
 
 
 def alike(count: int, seed: int = 0) -> list[bytes]:
-    """All that an interpolation looks at is the same."""
+    """Return leaves with the same first eight bytes, which is all that interpolation uses."""
     return [b"\x55" * 8 + leaf[8:] for leaf in sorted(uniform(count, seed), key=lambda x: x[8:])]
 
 
 def baited(count: int, seed: int = 0) -> list[bytes]:
-    """Two clusters at the ends, which draw every interpolation to the wrong one."""
+    """Return two clusters at the ends, so that every interpolation guesses the wrong one."""
     low = close(count // 2, seed)
     high = [(2**256 - 1 - number).to_bytes(32, "big") for number in range(count - len(low))]
     return sorted({*low, *high})
@@ -795,7 +797,7 @@ def near(leaf: bytes, by: int) -> bytes:
 
 class TestProve:
     @given(leaves=leaf_sets(max_size=30), others=st.lists(digests, max_size=10))
-    def test_every_leaf_is_found_or_shown_absent(self, leaves, others):
+    def test_every_leaf_is_proved_included_or_absent(self, leaves, others):
         memory = InMemory(leaves)
         opened = memory.opened()
         for leaf in [*leaves, *others]:
@@ -826,7 +828,7 @@ class TestProve:
             proof.check(memory.tree.root, memory.tree.size)
 
     @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 65535, 65536, 65537])
-    def test_edges_of_tiles(self, count):
+    def test_leaves_at_the_edges_of_tiles_are_found(self, count):
         leaves = uniform(count)
         memory = InMemory(leaves)
         opened = memory.opened()
@@ -842,7 +844,7 @@ class TestProve:
         for leaf in (bytes(32), b"\xff" * 32):
             opened.prove(leaf).check(memory.tree.root, count)
 
-    def test_a_local_manifest(self, tmp_path):
+    def test_proofs_from_a_local_manifest_hold(self, tmp_path):
         folder = make(tmp_path / "m")
         opened = Manifest.open(folder)
         for number in range(600):
@@ -850,11 +852,11 @@ class TestProve:
         assert not isinstance(opened.prove(sha256(b"600")), Inclusion)
 
     @pytest.mark.parametrize("leaf", [b"", bytes(31), bytes(33)])
-    def test_leaf_of_another_length(self, leaf):
+    def test_refuses_leaves_that_are_not_32_bytes(self, leaf):
         with pytest.raises(ProofError, match=f"a leaf has 32 bytes, not {len(leaf)}"):
             InMemory(uniform(3)).opened().prove(leaf)
 
-    def test_leaves_in_order(self):
+    def test_leaves_are_yielded_in_order(self):
         leaves = uniform(40_000)
         assert list(InMemory(leaves).opened().leaves()) == leaves
 
@@ -863,7 +865,7 @@ class TestReads:
     """A proof costs a few small reads."""
 
     @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 1000, 65535, 65537, 1_000_000])
-    def test_of_uniform_leaves(self, count):
+    def test_uniform_leaves_take_few_reads(self, count):
         memory = InMemory(uniform(count))
         source = random.Random(count)
         total = 0
@@ -877,8 +879,8 @@ class TestReads:
 
     @pytest.mark.parametrize("shape", SHAPES)
     @pytest.mark.parametrize("count", [1000, 65537, 200_000])
-    def test_of_leaves_that_a_hostile_publisher_chose(self, shape, count):
-        """Four guesses, and then no more than bisection takes."""
+    def test_hostile_leaves_take_no_more_reads_than_bisection(self, shape, count):
+        """After four guesses, the search takes no more reads than bisection."""
         memory = InMemory(shape(count))
         source = random.Random(count)
         tiles = -(-len(memory.leaves) // 256)
@@ -888,7 +890,7 @@ class TestReads:
             bound = 4 + tiles.bit_length() + 1 + 2 * (len(memory.files) - 1)
             assert len(memory.reads) <= bound
 
-    def test_each_lies_within_its_file_and_is_a_tile_at_most(self):
+    def test_each_read_is_at_most_a_tile_within_its_file(self):
         memory = InMemory(uniform(65537))
         for leaf in (memory.leaves[0], memory.leaves[-1], bytes(32), b"\xff" * 32):
             memory.opened().prove(leaf)
@@ -897,7 +899,7 @@ class TestReads:
                     assert 0 < length <= 8192
                     assert 0 <= offset <= reader.size - length
 
-    def test_none_is_made_twice(self):
+    def test_no_range_is_read_twice(self):
         memory = InMemory(uniform(70_000))
         opened = memory.opened()
         for leaf in memory.leaves[::777]:
@@ -905,7 +907,7 @@ class TestReads:
         for reader in memory.readers.values():
             assert len(reader.reads) == len(set(reader.reads))
 
-    def test_what_is_kept_in_memory_has_a_bound(self, monkeypatch):
+    def test_cache_in_memory_is_bounded(self, monkeypatch):
         monkeypatch.setattr(manifests, "_MAX_GROUPS", 4)
         opened = InMemory(uniform(70_000)).opened()
         for leaf in opened.leaves():
@@ -915,7 +917,7 @@ class TestReads:
 
 
 class TestDamagedFiles:
-    """Files that are not those of the commitment: an error, or a proof that is true."""
+    """Files that differ from the commitment give an error or a correct proof, never a wrong one."""
 
     @settings(max_examples=examples(150))
     @given(
@@ -923,7 +925,7 @@ class TestDamagedFiles:
         count=st.sampled_from([2, 3, 256, 300, 600]),
         data=st.data(),
     )
-    def test_no_lie_ever(self, shape, count, data):
+    def test_altered_files_never_give_a_wrong_proof(self, shape, count, data):
         leaves = shape(count)
         memory = InMemory(leaves)
         name = data.draw(st.sampled_from(sorted(memory.files)))
@@ -941,7 +943,7 @@ class TestDamagedFiles:
             proof.check(memory.tree.root, memory.tree.size)
             assert isinstance(proof, Inclusion) == (leaf in leaves)
 
-    def test_altered_leaf(self):
+    def test_altered_leaf_gives_an_integrity_error(self):
         memory = InMemory(uniform(600))
         bent = near(memory.leaves[300], 1)
         altered = b"".join([*memory.leaves[:300], bent, *memory.leaves[301:]])
@@ -950,15 +952,15 @@ class TestDamagedFiles:
         assert caught.value.expected == memory.tree.root
         assert caught.value.found != memory.tree.root
 
-    def test_altered_tile(self):
+    def test_altered_tile_gives_an_integrity_error(self):
         memory = InMemory(uniform(600))
         tile = bytes([memory.files["tiles/1"][0] ^ 1]) + memory.files["tiles/1"][1:]
-        with pytest.raises(IntegrityError, match="root that leaves and tiles/ lead to"):
+        with pytest.raises(IntegrityError, match="root from leaves and tiles/"):
             memory.opened(**{"tiles/1": tile}).prove(memory.leaves[300])
 
     @pytest.mark.parametrize("count", [2, 3, 600])
-    def test_commitment_to_leaves_out_of_order(self, count):
-        """Its answers hold against its root, true or not: the order is the auditor's to judge."""
+    def test_proofs_do_not_check_the_order_of_all_leaves(self, count):
+        """Its proofs fit its root, whether true or not: only an audit checks the order."""
         memory = InMemory(uniform(count)[::-1])
         found = [memory.opened().prove(leaf) for leaf in memory.leaves]
         for each in found:
@@ -967,13 +969,13 @@ class TestDamagedFiles:
 
     @pytest.mark.parametrize("name", ["leaves", "tiles/1"])
     @pytest.mark.parametrize("change", [-32, -1, 1, 32])
-    def test_file_of_another_length(self, name, change):
+    def test_refuses_files_of_the_wrong_length(self, name, change):
         memory = InMemory(uniform(600))
         data = (memory.files[name] + bytes(32))[: len(memory.files[name]) + change]
         with pytest.raises(IntegrityError, match=f"bytes in {name}: expected"):
             memory.opened(**{name: data}).prove(memory.leaves[300])
 
-    def test_leaves_that_end_early(self):
+    def test_refuses_a_read_that_ends_early(self):
         memory = InMemory(uniform(40_000))
         opened = memory.opened()
         memory.readers["leaves"].data = memory.files["leaves"][:-1]
@@ -982,14 +984,14 @@ class TestDamagedFiles:
         with pytest.raises(IntegrityError, match="bytes read at"):
             opened.prove(b"\xff" * 32)
 
-    def test_tile_that_the_metadata_does_not_name(self):
+    def test_refuses_a_tile_level_that_is_not_listed(self):
         memory = InMemory(uniform(600))
         del memory.files["tiles/1"]
         with pytest.raises(FormatError, match="no file 'tiles/1'"):
             memory.opened().prove(memory.leaves[300])
 
     @pytest.mark.parametrize("name", ["leaves", "tiles/1"])
-    def test_file_that_cannot_be_read_is_not_called_damaged(self, name):
+    def test_unreadable_file_is_a_storage_error_not_damage(self, name):
         memory = InMemory(uniform(600))
         opened = memory.opened()
 
@@ -1003,13 +1005,13 @@ class TestDamagedFiles:
 
 class TestOpen:
     @pytest.mark.parametrize("name", ["gone", "file", "empty"])
-    def test_no_manifest(self, tmp_path, name):
+    def test_refuses_a_folder_without_metadata(self, tmp_path, name):
         (tmp_path / "file").touch()
         (tmp_path / "empty").mkdir()
         with pytest.raises(FormatError, match=f"check that .*{name} is a manifest"):
             Manifest.open(tmp_path / name)
 
-    def test_metadata_too_large_is_not_read_whole(self, tmp_path):
+    def test_oversized_metadata_is_not_read_completely(self, tmp_path):
         folder = make(tmp_path / "m")
         with (folder / "metadata.json").open("r+b") as file:
             file.truncate(1 << 40)
@@ -1018,20 +1020,20 @@ class TestOpen:
 
     @pytest.mark.parametrize("name", ["metadata.json", "leaves", "tiles/1"])
     @pytest.mark.parametrize("become", [os.mkfifo, os.mkdir], ids=["fifo", "folder"])
-    def test_what_is_no_file_is_refused_without_waiting(self, tmp_path, name, become):
+    def test_refuses_fifos_and_folders_without_waiting(self, tmp_path, name, become):
         folder = make(tmp_path / "m")
         (folder / name).unlink()
         become(folder / name)
         with pytest.raises(FormatError, match="not a regular file"):
             Manifest.open(folder).prove(sha256(b"1"))
 
-    def test_frontier_of_another_tree(self, tmp_path):
+    def test_refuses_a_frontier_that_does_not_fold_to_the_root(self, tmp_path):
         folder = make(tmp_path / "m")
         restate(folder, frontier=["00" * 32] * 4)
         with pytest.raises(FormatError, match="the frontier does not fold to the root"):
             Manifest.open(folder)
 
-    def test_read_error(self, tmp_path, monkeypatch):
+    def test_read_error_is_a_storage_error(self, tmp_path, monkeypatch):
         opened = Manifest.open(make(tmp_path / "m"))
 
         def failing(*_):
@@ -1053,7 +1055,7 @@ class TestOpen:
 
 
 def restate(folder: Path, **changes) -> None:
-    """Make metadata.json true to the files as they are now, so that only their content is wrong."""
+    """Update sizes and digests in metadata.json, so that only the files' contents are wrong."""
     document = json.loads((folder / "metadata.json").read_text())
     for entry in document["distribution"]:
         if entry["@type"] == "cr:FileSet":
@@ -1109,7 +1111,7 @@ def with_column(table: pa.Table, name: str) -> pa.Table:
 
 
 def rehash(folder: Path, **more) -> None:
-    """Restate root, size and frontier for the leaves as they are now."""
+    """Update root, size, frontier and tiles for the present leaves."""
     tree, tiles = tree_with_tiles((folder / "leaves").read_bytes())
     for level, tile in enumerate(tiles, 1):
         (folder / "tiles" / str(level)).write_bytes(tile)
@@ -1135,7 +1137,7 @@ class TestAudit:
     def folder(self, original, tmp_path):
         return Path(shutil.copytree(original, tmp_path / "m"))
 
-    def test_sound_manifest(self, folder):
+    def test_unchanged_manifest_passes(self, folder):
         steps = audit(folder)
         assert all(step.ok for step in steps)
         assert [step.step for step in steps] == [
@@ -1153,47 +1155,47 @@ class TestAudit:
         ]
 
     @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 140_000])
-    def test_sound_manifests_of_all_sizes(self, tmp_path, count):
+    def test_unchanged_manifests_of_all_sizes_pass(self, tmp_path, count):
         assert failed(make(tmp_path / "m", numbered(count))) == {}
 
     @pytest.mark.parametrize("name", ["items.parquet", "leaves", "tiles/1"])
-    def test_missing_file(self, folder, name):
+    def test_missing_file_fails(self, folder, name):
         (folder / name).unlink()
         assert failed(folder) == {name: f"{folder / name}: missing"}
 
     @pytest.mark.parametrize("name", ["items.parquet", "leaves", "tiles/1"])
-    def test_altered_byte(self, folder, name):
+    def test_altered_byte_fails(self, folder, name):
         flip(folder / name, 40)
         assert f"{name}: SHA-256: expected" in failed(folder)[name]
 
     @pytest.mark.parametrize("name", ["items.parquet", "leaves", "tiles/1"])
-    def test_altered_length(self, folder, name):
+    def test_altered_length_fails(self, folder, name):
         (folder / name).write_bytes((folder / name).read_bytes() + b"x")
         assert f"{name}: size: expected" in failed(folder)[name]
 
-    def test_altered_cid(self, folder):
+    def test_altered_cid_fails(self, folder):
         document = json.loads((folder / "metadata.json").read_text())
         document["distribution"][1]["contentUrl"] = f"ipfs://{cid.Cid.raw(bytes(32))}"
         (folder / "metadata.json").write_text(json.dumps(document))
         assert "leaves: CID: expected" in failed(folder)["leaves"]
 
     @pytest.mark.parametrize("name", ["items.parquet", "leaves", "tiles/1"])
-    def test_what_is_no_file(self, folder, name):
+    def test_fifo_in_place_of_a_file_fails(self, folder, name):
         (folder / name).unlink()
         os.mkfifo(folder / name)
         assert "not a regular file" in failed(folder)[name]
 
-    def test_all_bad_files_are_named(self, folder):
+    def test_all_damaged_files_are_named(self, folder):
         flip(folder / "leaves")
         (folder / "tiles" / "1").unlink()
         assert set(failed(folder)) == {"leaves", "tiles/1"}
 
     @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"alithis": {"version": 9}}'])
-    def test_bad_metadata(self, folder, data):
+    def test_malformed_metadata_is_the_only_step(self, folder, data):
         (folder / "metadata.json").write_bytes(data)
         assert set(failed(folder)) == {"metadata"}
 
-    def test_missing_folder(self, tmp_path):
+    def test_missing_folder_is_the_only_step(self, tmp_path):
         assert "is" in failed(tmp_path / "gone")["metadata"]
 
     @pytest.mark.parametrize(
@@ -1206,22 +1208,22 @@ class TestAudit:
         ],
         ids=["swapped", "duplicate", "reversed", "first repeated"],
     )
-    def test_leaves_out_of_order(self, folder, change, step):
-        """A publisher may commit to them all the same."""
+    def test_unsorted_or_repeated_leaves_fail(self, folder, change, step):
+        """A publisher can commit to such leaves: the root alone does not show the order."""
         edit_leaves(folder, change)
         rehash(folder)
         assert step in failed(folder)
 
     @pytest.mark.parametrize("at", [0, 8, 16, 24])
-    def test_order_counts_in_every_byte(self, tmp_path, at):
+    def test_order_is_checked_in_every_byte(self, tmp_path, at):
         first = bytes(at) + b"\x01" + bytes(31 - at)
         folder = make(tmp_path / "m", DataPoints(first + bytes(32), ["a", "b"], [0, 0]))
         assert failed(folder) == {}
         edit_leaves(folder, lambda rows: rows[::-1])
         rehash(folder)
-        assert failed(folder)["order"] == "leaves: leaf 1 does not follow leaf 0"
+        assert failed(folder)["order"] == "leaves: leaf 1 is not greater than leaf 0"
 
-    def test_altered_leaf_that_stays_in_order(self, folder):
+    def test_altered_leaf_in_order_fails_root_frontier_tiles_and_items(self, folder):
         edit_leaves(folder, lambda rows: [*rows[:7], near(rows[7], 1), *rows[8:]])
         restate(folder)
         assert set(failed(folder)) == {"root", "frontier", "tiles", "items"}
@@ -1229,38 +1231,40 @@ class TestAudit:
     @pytest.mark.parametrize(
         ("change", "found"), [(-32, "599"), (32, "601"), (-1, "19199 bytes"), (-19200, "0")]
     )
-    def test_leaves_of_another_number(self, folder, change, found):
+    def test_wrong_number_of_leaves_fails(self, folder, change, found):
         data = (folder / "leaves").read_bytes() + bytes(32)
         (folder / "leaves").write_bytes(data[: 19200 + change])
         restate(folder)
         assert failed(folder) == {"size": f"expected 600, found {found}"}
 
-    def test_wrong_root(self, folder):
+    def test_wrong_root_fails(self, folder):
         restate(folder, root="00" * 32)
         assert "frontier does not fold to the root" in failed(folder)["metadata"]
 
-    def test_wrong_root_with_a_frontier_that_folds_to_it(self, folder):
+    def test_wrong_root_with_a_matching_frontier_fails(self, folder):
         nodes = [bytes([number]) * 32 for number in range(4)]  # 600 has four one-bits
         restate(folder, root=merkle.fold(nodes).hex(), frontier=[node.hex() for node in nodes])
         assert set(failed(folder)) == {"root", "frontier"}
 
-    def test_wrong_size(self, folder):
-        """Another size with as many one-bits."""
+    def test_wrong_size_fails(self, folder):
+        """The other size has the same number of one-bits, so the frontier has the right length."""
         restate(folder, size=585)
         assert failed(folder) == {"size": "expected 585, found 600"}
 
-    def test_wrong_tile(self, folder):
+    def test_altered_tile_fails(self, folder):
         flip(folder / "tiles" / "1")
         restate(folder)
-        assert failed(folder) == {"tiles": "not what the leaves give"}
+        assert failed(folder) == {
+            "tiles": "the files of tiles/ do not match the hashes of the leaves"
+        }
 
-    def test_tile_level_that_is_not_named(self, folder):
+    def test_unlisted_tile_level_fails(self, folder):
         document = json.loads((folder / "metadata.json").read_text())
         document["distribution"].pop()
         (folder / "metadata.json").write_text(json.dumps(document))
         assert set(failed(folder)) == {"tiles"}
 
-    def test_tile_level_too_many(self, folder):
+    def test_unexpected_tile_level_fails(self, folder):
         document = json.loads((folder / "metadata.json").read_text())
         document["distribution"].append(
             document["distribution"][-1] | {"name": "tiles/2", "@id": "tiles/2"}
@@ -1270,18 +1274,21 @@ class TestAudit:
         restate(folder)
         assert set(failed(folder)) == {"tiles"}
 
-    def test_withheld_items(self, folder):
+    def test_missing_items_fail_unless_withheld(self, folder):
         (folder / "items.parquet").unlink()
         assert set(failed(folder)) == {"items.parquet"}
         assert failed(folder, withheld=True) == {}
 
-    def test_items_at_hand_are_checked_even_if_they_may_be_withheld(self, folder):
+    def test_available_items_are_checked_even_if_they_may_be_withheld(self, folder):
         flip(folder / "items.parquet", 40)
         assert set(failed(folder, withheld=True)) == {"items.parquet"}
 
 
-ORDER = "its leaves are not those of leaves, in their order"
-COLUMNS = r"its columns do not begin with leaf (fixed_size_binary[32]), path, size"
+ORDER = "its leaves do not match the file leaves"
+COLUMNS = (
+    "its first columns must be leaf (fixed_size_binary[32]), path and size, "
+    "and no two columns may have the same name"
+)
 
 
 class TestAuditOfItems:
@@ -1306,48 +1313,48 @@ class TestAuditOfItems:
             (lambda table: pa.concat_tables([table.slice(2), table.slice(1198)]), ORDER),
             (
                 lambda table: pa.concat_tables([table.slice(0, 1198), *[table.slice(1197, 1)] * 2]),
-                "it lacks the last leaves of leaves",
+                "the last leaves of the file leaves are missing",
             ),
             (
                 lambda table: reorder(table, 1, 0),
-                "rows with the same leaf do not stand in the order of their paths",
+                "rows with the same leaf are not sorted by their paths",
             ),
-            (lambda table: without_value(table, "leaf"), "a row lacks its leaf or its path"),
-            (lambda table: without_value(table, "path"), "a row lacks its leaf or its path"),
+            (lambda table: without_value(table, "leaf"), "a row has no leaf or no path"),
+            (lambda table: without_value(table, "path"), "a row has no leaf or no path"),
         ],
     )
-    def test_table_that_is_not_of_the_leaves(self, folder, change, detail):
+    def test_items_must_match_the_leaves(self, folder, change, detail):
         edit_items(folder, change)
         assert failed(folder) == {"items": f"{folder / 'items.parquet'}: {detail}"}
 
     @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", bytes(1000)])
-    def test_what_is_no_parquet(self, folder, data):
+    def test_invalid_parquet_fails(self, folder, data):
         (folder / "items.parquet").write_bytes(data)
         restate(folder)
         (detail,) = failed(folder).values()
         assert "items.parquet: " in detail
         assert "\n" not in detail
 
-    def test_damage_inside_the_parquet(self, folder):
+    def test_damage_inside_the_parquet_fails(self, folder):
         path = folder / "items.parquet"
         data = path.read_bytes()
         path.write_bytes(data[:4] + bytes(len(data) // 2) + data[4 + len(data) // 2 :])
         restate(folder)
         assert set(failed(folder)) == {"items"}
 
-    def test_more_columns_are_the_publishers_own(self, folder):
+    def test_additional_columns_are_allowed(self, folder):
         edit_items(folder, lambda table: with_column(table, "split"))
         assert failed(folder) == {}
 
     @pytest.mark.parametrize("rows", [1, 2, 7, 1200])
-    def test_row_groups_of_any_size(self, folder, monkeypatch, rows):
-        """Checks hold across the pieces that the table is read in."""
+    def test_row_groups_of_any_size_pass(self, folder, monkeypatch, rows):
+        """The checks work across the pieces in which the table is read."""
         monkeypatch.setattr("alithis.manifest.audit.ROWS", rows)
         assert failed(folder) == {}
         edit_items(folder, lambda table: reorder(table, 1, 0))
-        assert "order of their paths" in failed(folder)["items"]
+        assert "not sorted by their paths" in failed(folder)["items"]
 
-    def test_empty_row_group(self, folder):
+    def test_empty_row_group_passes(self, folder):
         table = pq.read_table(folder / "items.parquet")
         with pq.ParquetWriter(folder / "items.parquet", table.schema) as writer:
             for piece in (table.slice(0, 100), table.slice(0, 0), table.slice(100)):
@@ -1363,12 +1370,12 @@ EXAMPLE = json.loads((VECTOR_FILES / "manifest.json").read_text())["example"]
 
 
 def block(text: str, language: str = "") -> str:
-    """A fenced block, as docs/format.md has it."""
+    """Return a fenced code block of docs/format.md."""
     return f"\n```{language}\n{text}\n```\n"
 
 
 class TestFormat:
-    """The specification's example is what the code gives, and what its vectors say."""
+    """The example in the specification matches the code and the test vectors."""
 
     @pytest.fixture(scope="class")
     def garden(self, tmp_path_factory):
@@ -1382,16 +1389,16 @@ class TestFormat:
             build(source.digested(pool), root / "m", description=description, form=source.form)
         return root / "m"
 
-    def test_files(self, garden):
+    def test_files_of_the_example_match_the_code(self, garden):
         assert block("  ".join(EXAMPLE["files"])) in FORMAT
         assert {row["path"]: row["leaf"].hex() for row in rows_of(garden)} == EXAMPLE["digests"]
 
-    def test_rows(self, garden):
+    def test_rows_of_the_example_match_the_code(self, garden):
         rows = [[row["leaf"].hex(), row["path"]] for row in rows_of(garden)]
         assert rows == EXAMPLE["rows"]
         assert block("\n".join("  ".join(row) for row in rows)) in FORMAT
 
-    def test_tree(self, garden):
+    def test_tree_of_the_example_matches_the_code(self, garden):
         leaves = (garden / "leaves").read_bytes()
         assert leaves.hex() == "".join(EXAMPLE["leaves"])
         hashes = [node.hex() for node in merkle.leaf_hashes(leaves)]
@@ -1407,7 +1414,7 @@ class TestFormat:
         lines += [f"node 0–3     {EXAMPLE['nodes']['2,0']}", f"root 0–4     {tree.root.hex()}"]  # noqa: RUF001
         assert block("\n".join(lines)) in FORMAT
 
-    def test_metadata(self, garden):
+    def test_metadata_of_the_example_matches_the_code(self, garden):
         document = json.loads((garden / "metadata.json").read_text())
         ours = '"alithis": ' + json.dumps(document["alithis"], indent=1)
         assert block(ours, "json") in FORMAT
@@ -1421,7 +1428,7 @@ class TestFormat:
     @pytest.mark.parametrize(
         ("name", "content"), [("inclusion", "pear\n"), ("absence", EXAMPLE["absence"]["content"])]
     )
-    def test_proofs(self, garden, name, content):
+    def test_proofs_of_the_example_match_the_code(self, garden, name, content):
         found = Manifest.open(garden).prove(sha256(content.encode()))
         assert found.leaf.hex() == EXAMPLE[name]["leaf"]
         assert found.index == EXAMPLE[name]["index"]
@@ -1439,13 +1446,13 @@ class TestFormat:
                 for side, value in sides.items()
             }
 
-    def test_every_hash_in_it_is_of_the_example(self):
+    def test_every_hash_in_the_specification_is_of_the_example(self):
         known = json.dumps(EXAMPLE)
         stray = {word for word in re.findall(r"\b[0-9a-f]{64}\b", FORMAT) if word not in known}
         label = sha256(b"0").hex()  # of the sample with a label 0
         assert stray == {sha256(bytes.fromhex("".join(EXAMPLE["leaves"]))).hex(), label}
 
-    def test_bounds(self):
+    def test_limits_in_the_specification_match_the_code(self):
         assert metadata_module.MAX_BYTES == 262_144
         assert proof_module.MAX_BYTES == 64 << 10
         assert merkle.MAX_SIZE == 2**48
@@ -1456,22 +1463,22 @@ class TestFormat:
 
 
 class TestReleasedManifest:
-    """What was published stays readable for ever."""
+    """Manifests that were published stay readable for ever."""
 
     PATH = VECTOR_FILES / "manifest"
 
-    def test_is_sound(self):
+    def test_first_published_manifest_passes_an_audit(self):
         assert failed(self.PATH) == {}
 
-    def test_answers(self):
+    def test_first_published_manifest_gives_proofs(self):
         opened = Manifest.open(self.PATH)
         assert (opened.metadata.name, opened.metadata.size) == ("numbers", 300)
         for number in range(300):
             assert isinstance(opened.prove(sha256(str(number).encode())), Inclusion)
         assert not isinstance(opened.prove(sha256(b"300")), Inclusion)
 
-    def test_leaves_tiles_and_commitment_come_out_the_same_today(self, tmp_path):
-        """The bytes of items.parquet depend on the release of pyarrow."""
+    def test_building_it_again_gives_the_same_commitment(self, tmp_path):
+        """items.parquet is not compared: its bytes depend on the version of pyarrow."""
         names = [f"{number:03}" for number in range(300)]
         contents = {name: str(int(name)).encode() for name in names}
         made = make(tmp_path / "m", items(contents, label=[int(name) % 10 for name in names]))

@@ -82,7 +82,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.fixture
 def small(monkeypatch):
-    """Everything that happens past some millions of data points happens past some hundreds."""
+    """Lower the limits: what happens beyond millions of data points happens beyond hundreds."""
     monkeypatch.setattr(sorter, "_IN_MEMORY", 500)
     monkeypatch.setattr(sorter, "_CHUNK", 300)
     monkeypatch.setattr(sorter, "_PIECE", 64)
@@ -99,14 +99,14 @@ def small_parts(monkeypatch):
 
 
 class TestOnDisk:
-    def test_same_bytes_as_in_memory(self, tmp_path, monkeypatch, small):
+    def test_manifest_is_the_same_as_in_memory(self, tmp_path, monkeypatch, small):
         with monkeypatch.context() as context:
             context.setattr(sorter, "_IN_MEMORY", 1 << 20)
             expected = made(tmp_path / "memory", made_up(5000))
         assert made(tmp_path / "disk", made_up(5000)) == expected
         assert names(tmp_path) == ["disk", "memory"]
 
-    def test_it_was_on_the_disk(self, tmp_path, monkeypatch, small):
+    def test_chunks_are_written_to_the_work_folder(self, tmp_path, monkeypatch, small):
         seen = []
         write = sorter._write_chunk
 
@@ -121,8 +121,10 @@ class TestOnDisk:
         assert sum(rows for *_, rows in seen) == 2000
         assert all(rows < 1000 for *_, rows in seen)
 
-    def test_several_row_groups(self, tmp_path, monkeypatch, small):
-        """DuckDB cuts its answer as it likes."""
+    def test_row_groups_are_full_whatever_batches_duckdb_returns(
+        self, tmp_path, monkeypatch, small
+    ):
+        """DuckDB chooses the sizes of the batches that it returns."""
         rows = np.random.default_rng(3).bytes(32 * 300_000)
         paths = [f"{number}" for number in range(300_000)]
         pieces = [
@@ -153,8 +155,8 @@ class TestOnDisk:
         ),
         step=st.integers(1, 40),
     )
-    def test_any_rows(self, tmp_path_factory, monkeypatch, rows, step):
-        """Whatever text and numbers: the order of both ways is the same, nulls last."""
+    def test_any_rows_are_sorted_as_in_memory(self, tmp_path_factory, monkeypatch, rows, step):
+        """DuckDB and NumPy sort any text and numbers in the same order; nulls come last."""
         folder = tmp_path_factory.mktemp("m")
         expected = made(folder / "memory", batches(rows, 50))
         with monkeypatch.context() as context:
@@ -168,8 +170,8 @@ class TestOnDisk:
         found = pq.read_table(folder / "disk" / "items.parquet").to_pylist()
         assert [tuple(row.values()) for row in found] == sorted(rows, key=key)
 
-    def test_many_bytes_of_names(self, tmp_path, monkeypatch):
-        """It is not only their number that takes memory."""
+    def test_long_names_are_written_in_chunks(self, tmp_path, monkeypatch):
+        """Memory is limited in bytes, not only in data points."""
         monkeypatch.setattr(sorter, "_MAX_HELD", 1 << 20)
         monkeypatch.setattr(sorter, "_PIECE", 16)
         chunks = []
@@ -188,13 +190,13 @@ class TestOnDisk:
         assert all(step.ok for step in audit(tmp_path / "m"))
 
     @pytest.mark.parametrize("name", ["leaf", "path", "size"])
-    def test_column_named_as_one_of_ours(self, tmp_path, name):
+    def test_refuses_columns_with_reserved_names(self, tmp_path, name):
         data = DataPoints(bytes(32), ["a"], [1], {name: ["x"]})
-        with pytest.raises(SourceError, match=f"a column '{name}' beside its own"):
+        with pytest.raises(SourceError, match=f"the column name '{name}' is reserved"):
             made(tmp_path / "m", [data])
 
-    def test_column_whose_values_come_late(self, tmp_path, small):
-        """The first chunks have none, so that their type is not known."""
+    def test_column_without_values_in_the_first_chunks_has_the_later_type(self, tmp_path, small):
+        """The first chunks contain only nulls, so they do not show the type."""
         rows = [
             (bytes([n % 256]) * 32, str(n), 1, 5 if n == 899 else None, "x") for n in range(900)
         ]
@@ -203,18 +205,18 @@ class TestOnDisk:
         assert table.schema.field("label").type == pa.int64()
         assert [value for value in table["label"].to_pylist() if value is not None] == [5]
 
-    def test_column_without_any_value(self, tmp_path, small):
+    def test_column_without_any_value_is_text(self, tmp_path, small):
         rows = [(bytes([n % 256]) * 32, str(n), 1, None, "x") for n in range(900)]
         made(tmp_path / "m", batches(rows, 90))
         assert pq.read_schema(tmp_path / "m" / "items.parquet").field("label").type == pa.string()
 
-    def test_column_of_two_kinds(self, tmp_path, small):
+    def test_refuses_a_column_of_numbers_and_text(self, tmp_path, small):
         rows = [(bytes([n % 256]) * 32, str(n), 1, n if n < 450 else "x", "x") for n in range(900)]
-        with pytest.raises(SourceError, match=r"items\.parquet: a value that it cannot hold"):
+        with pytest.raises(SourceError, match=r"items\.parquet: a value cannot be stored"):
             made(tmp_path / "m", batches(rows, 90))
         assert names(tmp_path) == []
 
-    def test_full_disk_while_it_sorts(self, tmp_path, small, monkeypatch):
+    def test_full_disk_while_sorting_is_one_clear_error(self, tmp_path, small, monkeypatch):
         monkeypatch.setattr(sorter, "_SORT_MEMORY", "12MB")
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         rows = np.random.default_rng(0).bytes(32 * 200_000)
@@ -235,13 +237,13 @@ class TestOnDisk:
 class TestParts:
     @pytest.fixture
     def folder(self, tmp_path, small_parts):
-        """Two whole parts and a piece of a third, with a run of repeats across their edges."""
+        """Return a manifest of two full items files and a third; repeats cross their borders."""
         rows = [(bytes([7]) * 32, f"{n:05}", 1, n % 3, "x") for n in range(300)]
         rows += [(hashlib.sha256(b"%d" % n).digest(), f"{n}", 1, n % 3, "y") for n in range(900)]
         made(tmp_path / "m", batches(rows, 100))
         return tmp_path / "m"
 
-    def test_names_and_rows(self, folder):
+    def test_items_files_are_numbered_and_full(self, folder):
         parts = [f"items-{number:05}.parquet" for number in range(3)]
         assert names(folder) == [*parts, "leaves", "metadata.json", "tiles"]
         counts = [pq.read_metadata(folder / part).num_rows for part in parts]
@@ -250,7 +252,7 @@ class TestParts:
         assert [entry.name for entry in data.items_files] == parts
         assert (data.items, data.size) == (1200, 901)
 
-    def test_together_they_are_the_items(self, folder, tmp_path, monkeypatch):
+    def test_items_files_together_have_the_rows_of_one_file(self, folder, tmp_path, monkeypatch):
         monkeypatch.setattr(metadata, "PART", 1 << 24)
         rows = pa.concat_tables(pq.read_table(path) for path in sorted(folder.glob("items-*")))
         made(tmp_path / "one", batches([tuple(row.values()) for row in rows.to_pylist()], 1200))
@@ -258,10 +260,10 @@ class TestParts:
         assert rows.combine_chunks() == whole.combine_chunks()
         assert (tmp_path / "one" / "leaves").read_bytes() == (folder / "leaves").read_bytes()
 
-    def test_sound(self, folder):
+    def test_audit_passes(self, folder):
         assert [step for step in audit(folder) if not step.ok] == []
 
-    def test_just_as_many_as_one_holds(self, tmp_path, small_parts):
+    def test_one_more_row_than_fits_makes_several_files(self, tmp_path, small_parts):
         for count, expected in ((512, ["items.parquet"]), (513, ["items-00000.parquet"])):
             out = tmp_path / str(count)
             made(out, made_up(count))
@@ -279,7 +281,7 @@ class TestParts:
             (1 << 48, 256, 1 << 40),
         ],
     )
-    def test_how_many_there_are(self, rows, files, part):
+    def test_number_of_items_files_and_rows_in_each(self, rows, files, part):
         found, held = metadata.items_names(rows)
         assert (len(found), held) == (files, part)
         assert len(found) * part >= rows > (len(found) - 1) * part
@@ -294,13 +296,13 @@ class TestParts:
         tables = [pq.read_table(path) for path in sorted(folder.glob("items-*"))]
         assert paths == [path for table in tables for path in table["path"].to_pylist()]
 
-    def test_replaced_as_a_manifest_is(self, folder):
+    def test_manifest_with_several_items_files_is_replaced(self, folder):
         made(folder, made_up(600), replace=True)
         made(folder, made_up(3), replace=True)
         assert names(folder) == ["items.parquet", "leaves", "metadata.json"]
 
     @pytest.mark.parametrize("change", ["missing", "swapped", "doubled", "both"])
-    def test_metadata_that_does_not_name_them_all_in_order(self, folder, change):
+    def test_metadata_must_list_all_items_files_in_order(self, folder, change):
         document = json.loads((folder / "metadata.json").read_text())
         parts = document["distribution"]
         if change == "missing":
@@ -310,10 +312,12 @@ class TestParts:
         else:
             name = "items-00002.parquet" if change == "doubled" else "items.parquet"
             parts.append(parts[0] | {"name": name})
-        with pytest.raises(FormatError, match=r"distribution (names a file|must name all parts)"):
+        with pytest.raises(
+            FormatError, match=r"distribution (lists a file twice|must list all items files)"
+        ):
             metadata.load(json.dumps(document).encode())
 
-    def test_metadata_of_as_many_parts_as_there_can_be(self):
+    def test_metadata_of_the_most_items_files_fits_its_limit(self):
         rows = 1 << 32
         files = [
             metadata.FileEntry(name, "b" * 59, bytes(32), 10**9)
@@ -335,11 +339,11 @@ class TestParts:
         assert len(data) < metadata.MAX_BYTES // 2
 
 
-# -- Going on --------------------------------------------------------------------------------------
+# -- Resuming --------------------------------------------------------------------------------------
 
 
 class Said(Progress):
-    """What was said, and which phases began with how much done."""
+    """Records messages, and the phases with the amount of work that was already done."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -365,7 +369,7 @@ COUNT = 2000
 
 
 def stream(*, identity: str = "photos", stop: int = COUNT + 1, error=BrokenError) -> Stream:
-    """The same data points, from any of them on; before one of them it breaks off."""
+    """Return 2,000 data points as a resumable stream, which raises an error before ``stop``."""
     rows = [
         (
             *(batch.digests[at * 32 :][:32], batch.paths[at], batch.sizes[at]),
@@ -387,13 +391,13 @@ def stream(*, identity: str = "photos", stop: int = COUNT + 1, error=BrokenError
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Each batch becomes a chunk."""
+    """Write a chunk after each batch."""
     monkeypatch.setattr(sorter, "_PATIENCE", -1.0)
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """The manifest of a run that was not interrupted."""
+    """Return the files of a run that was not interrupted."""
     return made(tmp_path_factory.mktemp("whole") / "m", stream())
 
 
@@ -402,14 +406,14 @@ def work_of(out: Path) -> Path:
 
 
 def broken_off(out: Path, **options) -> None:
-    """Break off after 1000 data points."""
+    """Interrupt a run after 1,000 data points."""
     with pytest.raises(BrokenError):
         made(out, stream(stop=1000), **options)
 
 
-class TestGoingOn:
+class TestResume:
     @pytest.mark.parametrize("error", [BrokenError, KeyboardInterrupt, SystemExit, SourceError])
-    def test_from_where_it_broke_off(self, tmp_path, impatient, expected, error):
+    def test_resumes_after_the_last_chunk(self, tmp_path, impatient, expected, error):
         out, said = tmp_path / "m", Said()
         with pytest.raises(error):
             made(out, stream(stop=1000, error=error), progress=said)
@@ -422,15 +426,17 @@ class TestGoingOn:
         assert again.advanced["hashing"] == 1000
         assert names(tmp_path) == ["m"]
 
-    def test_again_and_again(self, tmp_path, impatient, expected):
+    def test_resumes_several_times(self, tmp_path, impatient, expected):
         for stop in (300, 350, 1000, 1001, 1999):
             with pytest.raises(BrokenError):
                 made(tmp_path / "m", stream(stop=stop))
         assert made(tmp_path / "m", stream()) == expected
 
     @pytest.mark.parametrize("replace", [False, True])
-    def test_after_the_last_data_point(self, tmp_path, impatient, expected, monkeypatch, replace):
-        """Sorting, and all that comes after it, is done again; hashing is not."""
+    def test_nothing_is_hashed_again_after_the_last_data_point(
+        self, tmp_path, impatient, expected, monkeypatch, replace
+    ):
+        """Sorting and the later phases are repeated; hashing is not."""
         if replace:
             made(tmp_path / "m", made_up(3))
 
@@ -445,7 +451,7 @@ class TestGoingOn:
         assert made(tmp_path / "m", stream(), replace=replace, progress=said) == expected
         assert said.advanced["hashing"] == 0
 
-    def test_quick_work_is_not_kept(self, tmp_path):
+    def test_short_work_is_not_kept(self, tmp_path):
         broken_off(tmp_path / "m")
         assert names(tmp_path) == []
 
@@ -463,7 +469,7 @@ class TestGoingOn:
         ],
         ids=["source", "no identity", "form"],
     )
-    def test_not_for_another_source(self, tmp_path, impatient, change):
+    def test_work_of_another_source_is_not_resumed(self, tmp_path, impatient, change):
         broken_off(tmp_path / "m")
         said = Said()
         options = {"data": stream(), "form": BYTES} | change
@@ -471,14 +477,16 @@ class TestGoingOn:
         assert said.begun[0] == ("hashing", COUNT, 0)
         (line,) = said.lines
         assert line == (
-            "the work of an interrupted run has another source, form, option or version: "
+            "the work of an interrupted run has a different source, form, option or version: "
             "starting again"
         )
         assert found["leaves"]
         assert names(tmp_path) == ["m"]
 
     @pytest.mark.parametrize("what", ["VERSION", "version"])
-    def test_not_by_another_version(self, tmp_path, impatient, expected, monkeypatch, what):
+    def test_work_of_another_version_is_not_resumed(
+        self, tmp_path, impatient, expected, monkeypatch, what
+    ):
         with monkeypatch.context() as context:
             if what == "VERSION":
                 context.setattr(metadata, "VERSION", 99)
@@ -489,29 +497,29 @@ class TestGoingOn:
         assert made(tmp_path / "m", stream(), progress=said) == expected
         assert "starting again" in said.lines[0]
 
-    def test_restart_throws_it_away(self, tmp_path, impatient, expected):
+    def test_restart_discards_the_work(self, tmp_path, impatient, expected):
         broken_off(tmp_path / "m")
         said = Said()
         assert made(tmp_path / "m", stream(), restart=True, progress=said) == expected
         assert said.lines == []
         assert said.begun[0] == ("hashing", COUNT, 0)
 
-    def test_other_words_do_not_matter(self, tmp_path, impatient):
-        """A licence that was forgotten costs no hashing."""
+    def test_work_is_resumed_with_another_description(self, tmp_path, impatient):
+        """A publisher who forgot the license need not hash again."""
         broken_off(tmp_path / "m")
         said = Said()
         made(tmp_path / "m", stream(), description=Description("other"), progress=said)
         assert said.begun[0] == ("hashing", COUNT, 1000)
 
-    def test_columns_that_are_others(self, tmp_path, impatient):
+    def test_refuses_to_resume_with_other_columns(self, tmp_path, impatient):
         broken_off(tmp_path / "m")
         data = Stream("photos", lambda _: [DataPoints(bytes(32), ["a"], [1])])
-        with pytest.raises(SourceError, match="not as many digests, sizes or labels"):
+        with pytest.raises(SourceError, match="another number of digests, sizes or labels"):
             made(tmp_path / "m", data)
 
     @pytest.mark.parametrize("damage", ["flipped", "cut", "emptied", "gone", "renamed"])
     @pytest.mark.parametrize("number", [0, 7, 19])
-    def test_damaged_chunk_and_what_follows_it_is_done_again(
+    def test_damaged_chunk_and_later_chunks_are_hashed_again(
         self, tmp_path, impatient, expected, damage, number
     ):
         broken_off(tmp_path / "m")
@@ -532,7 +540,7 @@ class TestGoingOn:
             assert said.lines[0].endswith("is damaged: starting again")
 
     @pytest.mark.parametrize("name", ["chunk.part", "sorting", "000099-5-" + "0" * 64 + ".arrow"])
-    def test_what_was_half_done_is_swept(self, tmp_path, impatient, expected, name):
+    def test_incomplete_files_are_removed(self, tmp_path, impatient, expected, name):
         broken_off(tmp_path / "m")
         if name == "sorting":
             (work_of(tmp_path / "m") / name).mkdir()
@@ -542,13 +550,13 @@ class TestGoingOn:
         assert made(tmp_path / "m", stream(), progress=Said()) == expected
         assert names(tmp_path) == ["m"]
 
-    def test_what_is_not_ours_is_left_alone(self, tmp_path, impatient):
+    def test_other_files_in_the_work_folder_are_kept(self, tmp_path, impatient):
         work_of(tmp_path / "m").mkdir()
         (work_of(tmp_path / "m") / "notes.txt").write_text("precious")
         made(tmp_path / "m", stream())
         assert names(work_of(tmp_path / "m")) == ["notes.txt"]
 
-    def test_link_in_its_place_is_not_followed(self, tmp_path, impatient):
+    def test_symbolic_link_as_work_folder_is_not_followed(self, tmp_path, impatient):
         (tmp_path / "other").mkdir()
         work_of(tmp_path / "m").symlink_to("other")
         with pytest.raises(SourceError, match="m: cannot be written"):
@@ -556,8 +564,10 @@ class TestGoingOn:
         assert names(tmp_path / "other") == []
 
     @pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EIO])
-    def test_chunk_that_cannot_be_written(self, tmp_path, impatient, expected, monkeypatch, kind):
-        """The disk is full: what was written before is kept."""
+    def test_chunks_before_a_full_disk_are_kept(
+        self, tmp_path, impatient, expected, monkeypatch, kind
+    ):
+        """The earlier chunks are complete and are resumed."""
         write, count = sorter._write_chunk, iter(range(100))
 
         def failing(*each):
@@ -573,8 +583,10 @@ class TestGoingOn:
         assert made(tmp_path / "m", stream(), progress=said) == expected
         assert said.begun[0] == ("hashing", COUNT, 250)
 
-    def test_file_system_without_locks(self, tmp_path, impatient, monkeypatch, expected):
-        """Nobody could tell whether the run that left it is still alive."""
+    def test_nothing_is_kept_on_a_file_system_without_locks(
+        self, tmp_path, impatient, monkeypatch, expected
+    ):
+        """Without locks it is unknown whether the run that left the work is still alive."""
 
         def failing(*_):
             raise OSError(errno.ENOLCK, "No locks available")
@@ -585,7 +597,7 @@ class TestGoingOn:
         assert made(tmp_path / "m", stream()) == expected
 
 
-# Ends, or stops for ever at one of its points and says so.
+# A run that prints "halted" and waits at a given point, or runs to its end.
 FOLDERS = [str(Path(__file__).parent), str(HELPERS.parent)]
 RUN = """
 import sys, time
@@ -626,7 +638,7 @@ here.build(here.stream(), Path(sys.argv[1]), description=here.SAMPLE, form=here.
 
 @pytest.fixture
 def started():
-    """Start a run that halts at a point; it ends with the test."""
+    """Return a function that starts a run which halts at a point; the test kills it at the end."""
     processes = []
 
     def start(out: Path, point: str) -> subprocess.Popen:
@@ -656,7 +668,9 @@ class TestKilled:
             ("rename", COUNT),
         ],
     )
-    def test_goes_on_and_ends_the_same(self, tmp_path, small, started, expected, point, kept):
+    def test_killed_run_is_resumed_with_the_same_result(
+        self, tmp_path, small, started, expected, point, kept
+    ):
         out = tmp_path / "m"
         process = started(out, point)
         process.send_signal(signal.SIGKILL)
@@ -668,7 +682,7 @@ class TestKilled:
         assert said.begun[0][2] > 0
         assert names(tmp_path) == ["m"]
 
-    def test_run_that_lives_keeps_others_out(self, tmp_path, small, started):
+    def test_running_process_locks_others_out(self, tmp_path, small, started):
         out = tmp_path / "m"
         process = started(out, "chunk")
         left = contents_of(work_of(out))
@@ -681,8 +695,8 @@ class TestKilled:
         process.wait(60)
         made(out, stream())
 
-    def test_two_that_start_at_once(self, tmp_path, small, expected):
-        """One of them writes the manifest, the other is told."""
+    def test_one_of_two_simultaneous_runs_writes_the_manifest(self, tmp_path, small, expected):
+        """The other one fails with a message, or starts later and writes the same manifest."""
         program = RUN.format(folders=FOLDERS)
         command = [sys.executable, "-c", program, tmp_path / "m", "none"]
         both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -694,7 +708,7 @@ class TestKilled:
 
 
 class TestProgress:
-    def test_phases(self, tmp_path, small):
+    def test_phases_of_a_build(self, tmp_path, small):
         said = Said()
         made(tmp_path / "m", stream(), progress=said)
         size = Manifest.open(tmp_path / "m").metadata.size
@@ -709,7 +723,7 @@ class TestProgress:
         assert said.advanced == totals | {"hashing the tree": size, "checksums": 0}
         assert said.lines == []
 
-    def test_source_whose_size_only_reading_tells(self, tmp_path):
+    def test_source_of_unknown_size_has_no_total(self, tmp_path):
         said = Said()
         made(tmp_path / "m", Stream("x", lambda _: made_up(10)), progress=said)
         assert said.begun[0] == ("hashing", None, 0)
@@ -725,8 +739,8 @@ class TestProgress:
 
 
 class TestMemory:
-    def test_stays_bounded(self, tmp_path):
-        """A million data points, with memory for a part of them; and nothing else is printed."""
+    def test_memory_is_bounded_for_a_million_data_points(self, tmp_path):
+        """The limit is less than the data points take; nothing but the peak is printed."""
         program = """
 import resource, sys
 from pathlib import Path
@@ -756,8 +770,8 @@ print(peak() - before)
 
 
 class TestUnwritable:
-    def test_folder_that_cannot_be_written_to(self, tmp_path):
-        """Root may write anywhere, so another user tries."""
+    def test_unwritable_folder_is_one_clear_error(self, tmp_path):
+        """Root may write anywhere, so the process changes to another user."""
         place = tmp_path / "closed"
         place.mkdir()
         place.chmod(0o555)

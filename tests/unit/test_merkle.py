@@ -1,4 +1,4 @@
-"""The tree against RFC 9162's own recursion, and proofs against whoever bends them."""
+"""The tree against the recursion of RFC 9162, and proofs against forgers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VECTORS = json.loads((VECTOR_FILES / "merkle.json").read_text())
 
 
 def sample(size: int) -> list[bytes]:
-    """SHA-256 of the decimal numbers 0, 1, 2, …, in ascending order: what the vectors are of."""
+    """Return the SHA-256 of the decimal numbers 0, 1, 2, …, ascending: the test vectors' leaves."""
     return sorted(hashlib.sha256(str(number).encode()).digest() for number in range(size))
 
 
@@ -36,11 +36,11 @@ class TestTree:
             assert merkle.root(b"".join(leaves)) == reference.mth(leaves), size
 
     @given(leaves=st.lists(digests, min_size=1, max_size=70))
-    def test_order_and_repeats_are_the_callers_to_mind(self, leaves):
+    def test_order_and_repeats_are_not_checked(self, leaves):
         assert merkle.root(b"".join(leaves)) == reference.mth(leaves)
 
     @pytest.mark.parametrize("vector", VECTORS["trees"], ids=lambda vector: str(vector["size"]))
-    def test_vectors(self, vector):
+    def test_tree_matches_the_test_vectors(self, vector):
         leaves = sample(vector["size"])
         tree = merkle.tree([b"".join(leaves)])
         assert reference.mth(leaves).hex() == tree.root.hex() == vector["root"]
@@ -77,7 +77,7 @@ class TestTree:
     @pytest.mark.parametrize("size", [3 * 65536 - 1, 3 * 65536, 2 * 65536 + 256])
     @pytest.mark.parametrize("step", [32, 1 << 14, (1 << 19) - 1, 1 << 23])
     def test_stream_gives_the_same_tree(self, size, step):
-        """However it is cut."""
+        """The sizes of the pieces do not matter."""
         if step == 32:
             size //= 64
         leaves, first = np.random.default_rng(size).bytes(size * 32), bytearray()
@@ -98,22 +98,22 @@ class TestTree:
 
     @given(rows=st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=70))
     def test_many_hashes_at_once_are_those_of_hashlib(self, rows):
-        """The library that hashes many short messages a call is not to be trusted blindly."""
+        """StringZilla gives the same digests as hashlib."""
         array = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
         assert merkle._hashes(0, array).tobytes() == b"".join(map(merkle.leaf_hash, rows))
 
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-    def test_any_buffer_will_do(self, kind):
+    def test_any_buffer_is_accepted(self, kind):
         leaves = sample(300)
         assert merkle.root(kind(b"".join(leaves))) == reference.mth(leaves)
 
-    def test_array_of_rows_will_do(self):
+    def test_array_of_rows_is_accepted(self):
         leaves = sample(300)
         rows = np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, 32)
         assert merkle.root(rows) == reference.mth(leaves)
 
     @pytest.mark.parametrize("length", [0, 1, 31, 33, 63])
-    def test_what_is_no_rows_of_32_bytes_is_refused(self, length):
+    def test_refuses_anything_but_rows_of_32_bytes(self, length):
         with pytest.raises(ProofError, match=f"not {length} bytes"):
             merkle.root(bytes(length))
 
@@ -123,7 +123,7 @@ class TestTree:
 
 
 class TestCertificateTransparency:
-    """The eight leaves that implementations of RFC 6962 share, of 0 to 16 bytes."""
+    """The eight leaves of 0 to 16 bytes that implementations of RFC 6962 test with."""
 
     LEAVES = tuple(bytes.fromhex(leaf) for leaf in VECTORS["certificate_transparency"]["leaves"])
     ROOTS = tuple(VECTORS["certificate_transparency"]["roots"])
@@ -156,7 +156,7 @@ class TestCertificateTransparency:
 
 @st.composite
 def inclusions(draw):
-    """A tree's root and size, and a leaf of it with its index and path."""
+    """Return a tree's root and size, and one of its leaves with index and path."""
     leaves = draw(leaf_sets(max_size=70))
     index = draw(st.integers(0, len(leaves) - 1))
     return (
@@ -170,7 +170,7 @@ def inclusions(draw):
 
 class TestInclusion:
     @given(leaves=leaf_sets(max_size=300), data=st.data())
-    def test_path_is_the_rfcs(self, leaves, data):
+    def test_path_is_that_of_the_rfc(self, leaves, data):
         index = data.draw(st.integers(0, len(leaves) - 1))
         assert merkle.inclusion_path(b"".join(leaves), index) == reference.path(index, leaves)
 
@@ -179,13 +179,13 @@ class TestInclusion:
         merkle.verify_inclusion(*proof)
 
     @pytest.mark.parametrize("index", [0, 255, 256, 65534, 65535, 65536])
-    def test_paths_through_several_tiles(self, index):
+    def test_paths_through_several_tiles_are_correct(self, index):
         leaves = sample(65537)
         path = merkle.inclusion_path(b"".join(leaves), index)
         assert path == reference.path(index, leaves)
 
     @given(leaves=leaf_sets(max_size=300), data=st.data())
-    def test_only_complete_nodes_are_asked_for(self, leaves, data):
+    def test_only_complete_nodes_are_requested(self, leaves, data):
         index = data.draw(st.integers(0, len(leaves) - 1))
         tree, asked = merkle.tree([b"".join(leaves)]), []
 
@@ -218,7 +218,7 @@ class TestInclusion:
             merkle.verify_inclusion(root, size, leaf, wrong, path)
 
     @given(leaves=leaf_sets(max_size=70), data=st.data())
-    def test_last_leaf_holds_for_no_other_size(self, leaves, data):
+    def test_proof_of_the_last_leaf_holds_for_no_other_size(self, leaves, data):
         size = len(leaves)
         wrong = data.draw(st.integers(0, 2 * size + 2).filter(lambda number: number != size))
         path = reference.path(size - 1, leaves)
@@ -226,7 +226,7 @@ class TestInclusion:
             merkle.verify_inclusion(reference.mth(leaves), wrong, leaves[-1], size - 1, path)
 
     @given(proof=inclusions(), wrong=st.integers(0, 200))
-    def test_wrong_size_is_judged_as_the_rfc_judges_it(self, proof, wrong):
+    def test_wrong_size_gives_the_same_result_as_the_rfcs_algorithm(self, proof, wrong):
         root, _, leaf, index, path = proof
         expected = reference.root_from_path(leaf, index, wrong, path)
         try:
@@ -248,14 +248,14 @@ class TestInclusion:
     def test_path_element_dropped(self, proof, data):
         root, size, leaf, index, path = proof
         at = data.draw(st.integers(0, len(path) - 1))
-        with pytest.raises(ProofError, match="takes"):
+        with pytest.raises(ProofError, match="needs"):
             merkle.verify_inclusion(root, size, leaf, index, path[:at] + path[at + 1 :])
 
     @given(proof=inclusions().filter(lambda proof: proof[4]), data=st.data())
     def test_path_element_doubled(self, proof, data):
         root, size, leaf, index, path = proof
         at = data.draw(st.integers(0, len(path) - 1))
-        with pytest.raises(ProofError, match="takes"):
+        with pytest.raises(ProofError, match="needs"):
             merkle.verify_inclusion(root, size, leaf, index, path[: at + 1] + path[at:])
 
     @given(proof=inclusions().filter(lambda proof: len(proof[4]) > 1), data=st.data())
@@ -269,13 +269,13 @@ class TestInclusion:
     @given(proof=inclusions(), more=st.lists(digests, min_size=1, max_size=3))
     def test_trailing_garbage(self, proof, more):
         root, size, leaf, index, path = proof
-        with pytest.raises(ProofError, match="takes"):
+        with pytest.raises(ProofError, match="needs"):
             merkle.verify_inclusion(root, size, leaf, index, [*path, *more])
 
     @given(proof=inclusions().filter(lambda proof: proof[4]))
     def test_empty_path(self, proof):
         root, size, leaf, index, _ = proof
-        with pytest.raises(ProofError, match="takes"):
+        with pytest.raises(ProofError, match="needs"):
             merkle.verify_inclusion(root, size, leaf, index, [])
 
     @given(proof=inclusions().filter(lambda proof: proof[4]), length=st.sampled_from([0, 31, 33]))
@@ -312,7 +312,7 @@ class TestInclusion:
         with pytest.raises(ProofError, match="outside"):
             merkle.path_from_nodes(index, size, lambda *_: bytes(32), [bytes(32)])
 
-    def test_largest_tree(self):
+    def test_largest_tree_is_accepted(self):
         path = [bytes(32)] * 48
         assert len(merkle.root_from_path(bytes(32), 0, merkle.MAX_SIZE, path)) == 32
 
@@ -327,13 +327,13 @@ class TestInclusion:
 
 @st.composite
 def absences(draw):
-    """Ascending leaves, and one that is not among them."""
+    """Return ascending leaves, and a leaf that is not among them."""
     leaves = draw(leaf_sets(max_size=70))
     return leaves, draw(digests.filter(lambda leaf: leaf not in leaves))
 
 
 def absence(leaves: list[bytes], leaf: bytes, index: int | None = None) -> list:
-    """What proves a leaf absent at an index, by default the one it would have."""
+    """Return the proof that a leaf is absent, for an index that may be wrong."""
     index = sum(other < leaf for other in leaves) if index is None else index
     sides = []
     for neighbour in (index - 1, index):
@@ -358,7 +358,7 @@ class TestExclusion:
 
     @given(leaves=leaf_sets(max_size=70), data=st.data())
     def test_included_leaf_is_never_absent(self, leaves, data):
-        """Equal neighbour: whatever position is claimed, with its true neighbours."""
+        """At any claimed position, with the true neighbours there, a neighbour equals the leaf."""
         leaf = data.draw(st.sampled_from(leaves))
         for index in range(len(leaves) + 1):
             with pytest.raises(ProofError, match="does not"):
@@ -374,7 +374,7 @@ class TestExclusion:
 
     @given(leaves=leaf_sets(min_size=3, max_size=70), data=st.data())
     def test_neighbours_that_are_not_adjacent(self, leaves, data):
-        """Hides the leaf between them."""
+        """The attack: hide the leaf between them."""
         hidden = data.draw(st.integers(1, len(leaves) - 2))
         for index in (hidden, hidden + 1):
             proof = absence(leaves, leaves[hidden], index)
@@ -391,7 +391,7 @@ class TestExclusion:
 
     @given(leaves=leaf_sets(min_size=2, max_size=70))
     def test_wrong_edge(self, leaves):
-        """Hides the first or the last leaf behind the edge."""
+        """The attack: hide the first or last leaf behind the edge."""
         first, last = leaves[0], leaves[-1]
         hidden_first = absence(leaves, first, 1)
         hidden_first[INDEX : LEFT_PATH + 1] = [0, None, []]
@@ -418,7 +418,7 @@ class TestExclusion:
 
     @given(leaves=leaf_sets(min_size=4, max_size=70), data=st.data())
     def test_neighbour_of_another_tree(self, leaves, data):
-        """A tree of the same size without the leaf, whose neighbours are truly adjacent there."""
+        """In another tree of the same size, without the leaf, the neighbours are adjacent."""
         hidden = data.draw(st.integers(1, len(leaves) - 2))
         other = sorted({*leaves, flipped(leaves[hidden])} - {leaves[hidden]})
         proof = absence(other, leaves[hidden])
@@ -427,7 +427,7 @@ class TestExclusion:
             merkle.verify_exclusion(*proof)
 
     @given(case=absences(), side=st.sampled_from([LEFT, RIGHT]))
-    def test_neighbour_bent(self, case, side):
+    def test_neighbour_with_a_flipped_bit(self, case, side):
         proof = absence(*case)
         assume(proof[side] is not None)
         proof[side] = (int.from_bytes(proof[side], "big") ^ 1).to_bytes(32, "big")
@@ -435,7 +435,7 @@ class TestExclusion:
             merkle.verify_exclusion(*proof)
 
     @given(case=absences(), side=st.sampled_from([LEFT_PATH, RIGHT_PATH]), data=st.data())
-    def test_path_bent(self, case, side, data):
+    def test_path_hash_with_a_flipped_bit(self, case, side, data):
         proof = absence(*case)
         assume(proof[side])
         at = data.draw(st.integers(0, len(proof[side]) - 1))
@@ -452,7 +452,7 @@ class TestExclusion:
 
     @given(case=absences(), wrong=st.integers(-1, 200))
     def test_wrong_size_at_the_right_edge(self, case, wrong):
-        """A leaf beyond the last one: only the true size ends there."""
+        """A leaf after the last one is absent for the true size only."""
         leaves, _ = case
         assume(leaves[-1] != b"\xff" * 32 and wrong != len(leaves))
         proof = absence(leaves, b"\xff" * 32)
@@ -461,7 +461,7 @@ class TestExclusion:
             merkle.verify_exclusion(*proof)
 
     @pytest.mark.parametrize("size", [0, -1, merkle.MAX_SIZE + 1])
-    def test_nothing_is_absent_from_a_tree_that_cannot_be(self, size):
+    def test_refuses_trees_of_impossible_size(self, size):
         with pytest.raises(ProofError, match="outside"):
             merkle.verify_exclusion(bytes(32), size, bytes(32), 0, None, [], None, [])
 

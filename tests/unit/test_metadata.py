@@ -1,4 +1,4 @@
-"""metadata.json: three readers' document, and every way to get it wrong."""
+"""metadata.json: the document for three kinds of tools, and the refusal of malformed ones."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def composed(**changes) -> bytes:
 
 
 def bent(path: str, value: object) -> bytes:
-    """The document with the value at a path (a.b.0.c) replaced; `DROP` takes the key away."""
+    """Return the document with the value at a path (a.b.0.c) replaced; `DROP` removes the key."""
     document = json.loads(composed())
     *above, last = [int(part) if part.isdecimal() else part for part in path.split(".")]
     place = document
@@ -77,7 +77,7 @@ DROP = object()
 
 
 class TestComposed:
-    def test_loads_as_what_it_says(self):
+    def test_loads_with_the_values_that_were_written(self):
         data = composed()
         found = metadata.load(data)
         assert (found.kind, found.scheme, found.name) == ("dataset", "sha256", "MNIST")
@@ -90,7 +90,7 @@ class TestComposed:
         with pytest.raises(FormatError, match="no file 'tiles/2'"):
             found.file("tiles/2")
 
-    def test_is_a_function_of_what_it_says(self):
+    def test_same_input_gives_the_same_document(self):
         assert composed() == composed()
 
     @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ class TestComposed:
             Form("record", columns=("", "a", "\ue000")),
         ],
     )
-    def test_every_form_comes_back(self, form):
+    def test_every_canonical_form_is_read_back(self, form):
         assert metadata.load(composed(form=form)).form == form
 
     def test_is_erc721_metadata(self):
@@ -114,18 +114,18 @@ class TestComposed:
         assert document["external_url"] == "https://example.org/mnist"
         assert document["image"].startswith("data:image/svg+xml;base64,")
 
-    def test_without_words_there_is_a_name_a_description_and_an_image(self):
+    def test_name_alone_gives_description_and_image(self):
         document = json.loads(composed(description=Description("sample")))
         assert (document["name"], document["description"]) == ("sample", "sample")
         assert "image" in document
         assert not {"license", "creator", "url", "external_url", "citeAs"} & set(document)
 
-    def test_image_of_the_publishers_own(self):
+    def test_publisher_can_choose_the_image(self):
         document = json.loads(composed(description=replace(FULL, image="ipfs://bafy")))
         assert document["image"] == "ipfs://bafy"
 
     @given(root=digests)
-    def test_picture_is_a_symmetric_drawing_of_the_root(self, root):
+    def test_default_image_is_a_symmetric_drawing_of_the_root(self, root):
         document = json.loads(composed(root=root))
         encoded = document["image"].removeprefix("data:image/svg+xml;base64,")
         drawing = ET.fromstring(base64.b64decode(encoded))
@@ -134,7 +134,7 @@ class TestComposed:
         assert points == {(7 - x, y) for x, y in points}
         assert json.loads(composed(root=root))["image"] == document["image"]
 
-    def test_model_is_no_croissant_dataset(self):
+    def test_model_is_not_a_croissant_dataset(self):
         document = json.loads(composed(kind="model", terms={"fair4ml:trainedOn": [{"@id": "x"}]}))
         assert document["@type"] == "fair4ml:MLModel"
         assert document["fair4ml:trainedOn"] == [{"@id": "x"}]
@@ -142,21 +142,21 @@ class TestComposed:
         assert "conformsTo" not in document
         assert document["@context"]["fair4ml"] == "https://w3id.org/fair4ml#"
 
-    def test_further_facts_stand_beside_the_commitment(self):
+    def test_facts_are_stored_beside_the_commitment(self):
         found = metadata.load(composed(facts={"metrics": {"accuracy": 0.9}}))
         assert found.document["alithis"]["metrics"] == {"accuracy": 0.9}
 
     def test_withheld_items_have_no_records(self):
         assert "recordSet" not in json.loads(composed(files=FILES[1:]))
 
-    def test_text_is_written_as_it_is(self):
+    def test_text_is_written_as_utf8_without_escapes(self):
         data = composed(description=Description("数字"))
         assert "数字".encode() in data
         assert metadata.load(data).name == "数字"
 
 
 class TestCroissant:
-    """For machine-learning tools the document is Croissant 1.1."""
+    """Machine-learning tools read the document as Croissant 1.1."""
 
     @pytest.fixture(scope="class")
     def manifest(self, tmp_path_factory):
@@ -174,17 +174,17 @@ class TestCroissant:
         issues = self.found_by_mlcroissant(json.loads((manifest / "metadata.json").read_text()))
         assert issues.errors == set()
 
-    def test_it_lacks_nothing_recommended_but_a_date(self, manifest):
+    def test_mlcroissant_only_warns_about_the_missing_date(self, manifest):
         """A date would make the document depend on when it was written."""
         issues = self.found_by_mlcroissant(json.loads((manifest / "metadata.json").read_text()))
         assert len(issues.warnings) == 1
         assert "datePublished" in issues.warnings.pop()
 
-    def test_shortest_document_has_no_error_either(self):
+    def test_mlcroissant_finds_no_error_in_the_shortest_document(self):
         document = json.loads(composed(description=Description("sample"), columns={}))
         assert self.found_by_mlcroissant(document).errors == set()
 
-    def test_mlcroissant_would_find_one(self):
+    def test_mlcroissant_does_find_errors(self):
         document = json.loads(composed())
         document["recordSet"][0]["field"][0]["source"]["fileObject"]["@id"] = "elsewhere"
         with pytest.raises(mlcroissant.ValidationError):
@@ -209,7 +209,7 @@ class TestCroissant:
 
 
 WRONG = [
-    # key that the message names, path to what is bent, what it becomes
+    # the key that the message names, the path of the changed value, the new value
     *[("alithis", "alithis", value) for value in (DROP, None, [], "x", 1)],
     *[
         ("version", "alithis.version", value)
@@ -285,7 +285,7 @@ WRONG = [
 
 class TestMalformed:
     @pytest.mark.parametrize(("key", "path", "value"), WRONG)
-    def test_is_refused_with_the_key_named(self, key, path, value):
+    def test_wrong_value_is_refused_and_its_key_named(self, key, path, value):
         with pytest.raises(FormatError, match=key) as caught:
             metadata.load(bent(path, value))
         message = str(caught.value)
@@ -294,22 +294,22 @@ class TestMalformed:
         assert len(message) < 300
 
     @pytest.mark.parametrize("number", [b"9" * 4000, b"1e400", b"3e0", b"-0"])
-    def test_numbers_that_only_json_can_say(self, number):
+    def test_refuses_numbers_outside_of_the_range_of_doubles_and_integers(self, number):
         data = composed().replace(b'"size": 3,', b'"size": ' + number + b",")
         with pytest.raises(FormatError, match=r"size must be|4000 digits|a double") as caught:
             metadata.load(data)
         assert len(str(caught.value)) < 300
 
     @pytest.mark.parametrize("version", [2, 3, 2**48])
-    def test_unknown_version(self, version):
+    def test_refuses_an_unknown_version(self, version):
         with pytest.raises(VersionError, match=f"version {version}; .* upgrade alithis"):
             metadata.load(bent("alithis.version", version))
 
-    def test_unknown_version_comes_before_what_it_may_have_changed(self):
+    def test_version_is_checked_before_keys_that_it_may_change(self):
         with pytest.raises(VersionError):
             metadata.load(b'{"alithis": {"version": 2}}')
 
-    def test_unknown_version_of_the_canonical_form(self):
+    def test_refuses_an_unknown_version_of_the_canonical_form(self):
         with pytest.raises(VersionError, match="canonical form pixels has version 2"):
             metadata.load(bent("alithis.form.version", 2))
 
@@ -333,21 +333,21 @@ class TestMalformed:
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
-    def test_what_is_no_json_of_ours(self, data, what):
+    def test_refuses_anything_but_strict_json(self, data, what):
         with pytest.raises(FormatError, match=what) as caught:
             metadata.load(data)
         assert "\n" not in str(caught.value)
 
     @given(data=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-    def test_noise(self, data):
+    def test_refuses_random_bytes(self, data):
         with pytest.raises(FormatError):
             metadata.load(data)
 
-    def test_unknown_keys_are_left_alone(self):
+    def test_unknown_keys_are_ignored(self):
         assert metadata.load(bent("rai:dataCollection", "…")).size == 3
         assert metadata.load(bent("alithis.note", {"a": [1.5, None]})).size == 3
 
-    def test_largest_values(self):
+    def test_accepts_the_largest_values(self):
         nodes = [ROOT.hex()]
         data = bent("alithis.size", 2**48)
         document = json.loads(data)
@@ -357,39 +357,39 @@ class TestMalformed:
 
 class TestRefusedWhenWritten:
     @pytest.mark.parametrize("name", ["", "x" * 201, "two\nlines", "\x1b[31m", "\udcff"])
-    def test_name_before_anything_is_hashed(self, name):
+    def test_refuses_a_bad_name_before_hashing(self, name):
         with pytest.raises(FormatError, match="name must be 1 to 200 printable characters"):
             Description(name)
 
-    def test_text_that_is_not_utf8_before_anything_is_hashed(self):
+    def test_refuses_text_that_is_not_unicode_before_hashing(self):
         with pytest.raises(FormatError, match=r"cannot be written as JSON: .*surrogates"):
             Description("sample", description="caf\udce9")
 
     @pytest.mark.parametrize(
         "value", [float("nan"), float("inf"), b"bytes", np.float32(1), {1, 2}, object()]
     )
-    def test_fact_that_is_no_json(self, value):
+    def test_refuses_facts_that_json_cannot_represent(self, value):
         with pytest.raises(FormatError, match="cannot be written as JSON"):
             composed(facts={"metrics": {"loss": value}})
 
-    def test_fact_that_is_nested_too_deep(self):
+    def test_refuses_facts_that_are_nested_too_deep(self):
         deep: list = []
         for _ in range(40):
             deep = [deep]
         with pytest.raises(FormatError, match="nested"):
             composed(facts={"parameters": deep})
 
-    def test_fact_that_holds_itself(self):
+    def test_refuses_facts_that_contain_themselves(self):
         around: list = []
         around.append(around)
         with pytest.raises(FormatError, match="cannot be written as JSON"):
             composed(facts={"parameters": around})
 
-    def test_document_larger_than_an_ipfs_block(self):
+    def test_refuses_a_document_larger_than_an_ipfs_block(self):
         with pytest.raises(FormatError, match="at most 262144"):
             composed(description=Description("sample", description="x" * 262_144))
 
-    def test_largest_document(self):
+    def test_accepts_a_document_as_large_as_an_ipfs_block(self):
         room = metadata.MAX_BYTES - len(composed(description=Description("s", description="x")))
         data = composed(description=Description("s", description="x" * (room + 1)))
         assert len(data) == metadata.MAX_BYTES

@@ -1,4 +1,4 @@
-"""Overlap: what two manifests share, exactly, whoever made them."""
+"""Overlap: exactly what two manifests share, even if a publisher is hostile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEY, OTHER = PublisherKey(b"k" * SIZE), PublisherKey(b"o" * SIZE)
 
 
 class Leaves:
-    """A manifest as far as a comparison looks into it, in blocks of any size."""
+    """The part of a manifest that a comparison uses, read in blocks of any size."""
 
     def __init__(self, leaves, step=1 << 20, stated=None):
         joined = b"".join(leaves)
@@ -62,8 +62,8 @@ class TestShared:
     @given(
         left=leaf_sets(), right=leaf_sets(), steps=st.tuples(st.integers(1, 9), st.integers(1, 9))
     )
-    def test_is_the_intersection(self, left, right, steps):
-        """The strategies' leaves are close, skewed or alike in their first 30 bytes."""
+    def test_shared_leaves_are_the_intersection(self, left, right, steps):
+        """The leaves are close to each other, skewed, or equal in their first 30 bytes."""
         assert found(Leaves(left, steps[0]), Leaves(right, steps[1])) == sorted(
             set(left) & set(right)
         )
@@ -73,7 +73,7 @@ class TestShared:
         kept=st.tuples(*[st.lists(st.booleans(), min_size=40, max_size=40)] * 2),
         steps=st.tuples(*[st.integers(1, 9)] * 2),
     )
-    def test_of_two_parts_of_one(self, leaves, kept, steps):
+    def test_parts_of_one_dataset_share_their_common_leaves(self, leaves, kept, steps):
         left, right = (
             [leaf for leaf, keep in zip(leaves, some, strict=False) if keep] or leaves[:1]
             for some in kept
@@ -82,16 +82,16 @@ class TestShared:
             set(left) & set(right)
         )
 
-    def test_many_blocks(self):
-        """More than a block on both sides, and every tenth in both."""
+    def test_leaves_of_many_blocks_are_compared(self):
+        """Each side has more than a block, and every tenth leaf is in both."""
         numbers = np.random.default_rng(0).integers(0, 256, (120_000, SIZE), np.uint8)
         rows = sorted(map(bytes, numbers))
         left = [row for at, row in enumerate(rows) if at % 10 in (0, 1, 2)]
         right = [row for at, row in enumerate(rows) if at % 10 in (0, 3, 4, 5, 6, 7, 8, 9)]
         assert found(Leaves(left, 1 << 15), Leaves(right, 1 << 15)) == rows[::10]
 
-    def test_leaves_that_tie_in_their_first_bytes_take_no_longer(self):
-        """A hostile file of one block of ties: each is looked up in a set, not in a list."""
+    def test_leaves_with_equal_first_bytes_take_linear_time(self):
+        """If all first bytes are equal (a hostile file), leaves are looked up in a set."""
         tied = [b"\x55" * 28 + number.to_bytes(4, "big") for number in range(1 << 15)]
         assert found(Leaves(tied[::2]), Leaves(tied[::3])) == tied[::6]
 
@@ -111,7 +111,7 @@ class TestDamage:
         ],
         ids=["swapped", "first twice", "last twice", "last swapped", "tied and swapped"],
     )
-    def test_leaves_that_do_not_ascend(self, bad, step):
+    def test_refuses_leaves_that_do_not_ascend(self, bad, step):
         for pair in (
             (Leaves(bad, step), Leaves(self.LEAVES)),
             (Leaves(self.LEAVES), Leaves(bad, step)),
@@ -120,8 +120,8 @@ class TestDamage:
                 found(*pair)
 
     @pytest.mark.parametrize("lowest", [True, False])
-    def test_leaves_that_are_not_those_of_the_metadata(self, lowest):
-        """Also where the other manifest ends first."""
+    def test_refuses_leaves_with_another_sha256(self, lowest):
+        """The file is checked to its end, even if the other manifest ends first."""
         wrong = Leaves(self.LEAVES, 1, stated=bytes(SIZE))
         other = Leaves([bytes(SIZE) if lowest else b"\xff" * SIZE])
         for pair in ((wrong, other), (other, wrong)):
@@ -130,8 +130,8 @@ class TestDamage:
 
     @pytest.mark.parametrize("size", [1, 2, 5, 8, 13])
     @pytest.mark.parametrize("step", [1, 3, 4])
-    def test_leaves_that_are_not_those_of_the_root(self, size, step, monkeypatch):
-        """Their publisher states the SHA-256 of others than it committed to."""
+    def test_refuses_leaves_with_another_root(self, size, step, monkeypatch):
+        """The publisher states the SHA-256 of other leaves than those it committed to."""
         monkeypatch.setattr(merkle, "_RUN", 4)
         leaves = [bytes([number]) * SIZE for number in range(1, size + 1)]
         right, wrong = Leaves(leaves, step), Leaves(leaves, step)
@@ -141,15 +141,15 @@ class TestDamage:
             with pytest.raises(IntegrityError, match="sample: root of leaves"):
                 found(*pair)
 
-    def test_a_tree_is_hashed_once(self, monkeypatch):
-        """A report compares a dataset with many: the file's SHA-256 is then enough."""
+    def test_tree_of_a_file_is_hashed_once(self, monkeypatch):
+        """A report compares a dataset with many others; later, the file's SHA-256 is enough."""
         leaves = [of_bytes(b"once %d" % number) for number in range(5)]
         sides = Leaves(sorted(leaves)), Leaves(sorted(leaves))
         assert len(found(*sides)) == 5
         monkeypatch.delattr(merkle.TreeHasher, "update")
         assert len(found(*sides)) == 5
 
-    def test_leaves_cut_short(self, tmp_path):
+    def test_refuses_truncated_leaves(self, tmp_path):
         left, right = (build(tmp_path / name, [b"a", b"b"]) for name in "ab")
         (tmp_path / "a" / "leaves").write_bytes(bytes(SIZE))
         with pytest.raises(IntegrityError, match="bytes in leaves"):
@@ -175,7 +175,7 @@ class TestComparable:
             (("pixels L 8 8", "pixels L 8 8"), None),
         ],
     )
-    def test_forms(self, tmp_path, forms, said):
+    def test_refuses_different_canonical_forms(self, tmp_path, forms, said):
         left, right = (
             stated(tmp_path, side, self.form(*form.split())).metadata
             for side, form in zip("ab", forms, strict=True)
@@ -193,7 +193,7 @@ class TestComparable:
     def form(name, mode=None, width=None, height=None):
         return Form(name, mode, width and int(width), height and int(height))
 
-    def test_schemes_and_keys(self, tmp_path):
+    def test_refuses_different_schemes_and_keys(self, tmp_path):
         plain = build(tmp_path / "plain", [b"a", b"b"])
         mine = build(tmp_path / "mine", [b"a", b"b"], key=KEY)
         part = build(tmp_path / "part", [b"b", b"c"], key=KEY)
@@ -212,7 +212,7 @@ class TestPaths:
         names=st.dictionaries(st.binary(max_size=3), st.integers(1, 4), min_size=1, max_size=30),
         data=st.data(),
     )
-    def test_are_those_of_the_items(self, tmp_path_factory, names, data):
+    def test_paths_are_those_of_the_items(self, tmp_path_factory, names, data):
         contents = [content for content, times in names.items() for _ in range(times)]
         out = tmp_path_factory.mktemp("paths") / "m"
         opened = build(out, contents)
@@ -227,7 +227,7 @@ class TestPaths:
             for leaf in asked
         ]
 
-    def test_of_parts_whose_rows_lie_in_many_batches(self, tmp_path, monkeypatch):
+    def test_paths_in_several_items_files_and_batches_are_found(self, tmp_path, monkeypatch):
         monkeypatch.setattr(overlap, "_BATCH", 2)
         leaves = [bytes([number]) * SIZE for number in (1, 1, 1, 2, 3, 3, 3, 3, 4, 9)]
         for part, rows in enumerate((slice(0, 2), slice(2, 7), slice(7, 10))):
@@ -243,7 +243,7 @@ class TestPaths:
         assert paths.of([b"\x03" * SIZE]) == [["p4", "p5", "p6", "p7"]]
         assert paths.of([b"\x05" * SIZE, b"\x09" * SIZE]) == [[], ["p9"]]
 
-    def test_withheld(self, tmp_path):
+    def test_withheld_items_have_no_paths(self, tmp_path):
         opened = build(tmp_path / "m", [b"a"])
         (tmp_path / "m" / "items.parquet").unlink()
         assert Paths.at(tmp_path / "m", opened.metadata) is None
@@ -251,30 +251,34 @@ class TestPaths:
         side = Side(manifest, Paths.at(tmp_path / "m", manifest.metadata))
         assert side.paths_of([of_bytes(b"a")]) == [[]]
 
-    def test_leaves_that_are_plain_binary(self, tmp_path):
-        """Some tools write them so, and nothing would match."""
+    def test_refuses_a_leaf_column_of_plain_binary(self, tmp_path):
+        """Some tools write this type; no leaf would match."""
         pq.write_table(pa.table({"leaf": [bytes(SIZE)], "path": ["x"]}), tmp_path / "items")
-        with pytest.raises(SourceError, match="column leaf is binary, not fixed_size_binary"):
+        with pytest.raises(
+            SourceError, match="column leaf has the type binary, not fixed_size_binary"
+        ):
             Paths([tmp_path / "items"]).of([bytes(SIZE)])
 
     @pytest.mark.parametrize(
         "paths", [pa.array([1]), pa.array([b"x"]), pa.array([["x"]]), pa.array([None], pa.int8())]
     )
-    def test_paths_that_are_no_text(self, tmp_path, paths):
+    def test_refuses_a_path_column_that_is_not_text(self, tmp_path, paths):
         leaves = pa.array([bytes(SIZE)], pa.binary(SIZE))
         pq.write_table(pa.table({"leaf": leaves, "path": paths}), tmp_path / "items")
-        with pytest.raises(SourceError, match=r"items: its column path is .*, not string"):
+        with pytest.raises(
+            SourceError, match=r"items: the column path has the type .*, not string"
+        ):
             Paths([tmp_path / "items"]).of([bytes(SIZE)])
 
     @pytest.mark.parametrize(("leaf", "path"), [(None, "x"), (bytes(SIZE), None)])
-    def test_a_row_that_lacks_its_leaf_or_its_path(self, tmp_path, leaf, path):
+    def test_refuses_a_row_without_leaf_or_path(self, tmp_path, leaf, path):
         columns = {"leaf": pa.array([leaf], pa.binary(SIZE)), "path": pa.array([path], pa.string())}
         pq.write_table(pa.table(columns), tmp_path / "items")
-        with pytest.raises(SourceError, match="a row has no leaf, or no path"):
+        with pytest.raises(SourceError, match="a row has no leaf or no path"):
             Paths([tmp_path / "items"]).of([bytes(SIZE)])
 
     @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 100])
-    def test_items_that_are_damaged(self, tmp_path, content):
+    def test_refuses_damaged_items(self, tmp_path, content):
         (tmp_path / "items").write_bytes(content)
         with pytest.raises(SourceError, match="items: cannot be read"):
             Paths([tmp_path / "items"]).of([bytes(SIZE)])
@@ -282,7 +286,7 @@ class TestPaths:
 
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
-    """A training set of 20 data points, and a test set of 5 of which 2 are in it, one twice."""
+    """Build a training set of 20 data points, and a test set of 5; 2 are in both, one twice."""
     monkeypatch.chdir(tmp_path)
     build(tmp_path / "train", [b"%d" % number for number in range(20)])
     build(tmp_path / "test", [b"19", b"7", b"7", b"x", b"y", b"z"])
@@ -290,18 +294,18 @@ def sets(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("sets")
 class TestCommand:
-    def test_counts(self):
+    def test_overlap_is_counted(self):
         assert run("overlap", "train", "test").stdout == (
             "2 shared data points\n  10.0000% of the 20 in train\n  40.0000% of the 5 in test\n"
         )
 
-    def test_counts_as_json(self):
+    def test_overlap_is_counted_as_json(self):
         told = run_json("overlap", "test", "train")
         assert (told["shared"], told["a"]["name"], told["a"]["size"]) == (2, "test", 5)
         assert told["b"]["root"] == Manifest.open(Path("train")).metadata.root.hex()
         assert "data_points" not in told
 
-    def test_lists_with_paths(self):
+    def test_shared_data_points_are_listed_with_paths(self):
         lines = run("overlap", "train", "test", "--list").stdout.splitlines()
         assert sorted(lines[:2]) == sorted(
             [
@@ -310,7 +314,7 @@ class TestCommand:
             ]
         )
 
-    def test_lists_as_json(self):
+    def test_shared_data_points_are_listed_as_json(self):
         told = run_json("overlap", "train", "test", "--list")
         assert told["data_points"] == sorted(
             [
@@ -321,23 +325,23 @@ class TestCommand:
         )
         assert told["shared"] == 2
 
-    def test_lists_nothing_as_json(self, tmp_path):
+    def test_empty_overlap_is_an_empty_json_list(self, tmp_path):
         build(tmp_path / "other", [b"other"])
         assert run_json("overlap", "train", "other", "--list")["data_points"] == []
 
-    def test_lists_without_paths_that_are_withheld(self):
+    def test_list_has_no_paths_if_items_are_withheld(self):
         Path("test/items.parquet").unlink()
         lines = run("overlap", "train", "test", "--list").stdout.splitlines()
         assert f"{of_bytes(b'7').hex()}  00007  -" in lines
 
-    def test_damaged_items_matter_where_paths_are_listed_alone(self):
+    def test_damaged_items_only_fail_a_list_of_paths(self):
         Path("test/items.parquet").write_bytes(b"PAR1")
         assert "2 shared data points" in run("overlap", "train", "test").stdout
         result = run("overlap", "train", "test", "--list", status=2)
         assert result.stderr.startswith("Error: test/items.parquet: cannot be read")
 
-    def test_a_path_with_a_line_break_makes_no_line_of_its_own(self, tmp_path):
-        """A hostile publisher's paths must not read like the answer."""
+    def test_line_break_in_a_path_does_not_start_a_line(self, tmp_path):
+        """A hostile publisher's path must not look like a line of the result."""
         data = [DataPoints(of_bytes(b"7"), ["x\n0 shared data points"], [1])]
         words = metadata.Description("posing", "")
         build_manifest(data, tmp_path / "posing", description=words, form=forms.BYTES)
@@ -346,12 +350,12 @@ class TestCommand:
         assert lines[1] == "1 shared data points"
 
     @pytest.mark.parametrize(("allowed", "status"), [(0, 1), (1, 1), (2, 0), (3, 0)])
-    def test_fails_over(self, allowed, status):
+    def test_exit_status_depends_on_the_allowed_overlap(self, allowed, status):
         run("overlap", "train", "test", "--fail-over", allowed, status=status)
         run("overlap", "train", "test", "--fail-over", allowed, "--json", status=status)
 
-    def test_hidden_behind_other_leaves(self):
-        """A publisher hides shared data: it gives other leaves than its root is of."""
+    def test_leaves_that_hide_the_overlap_are_refused(self):
+        """The attack: a publisher hides shared data behind leaves that do not match its root."""
         other = b"".join(sorted(of_bytes(b"%d other" % number) for number in range(5)))
         body = json.loads(Path("test/metadata.json").read_bytes())
         for entry in body["distribution"]:
@@ -362,7 +366,7 @@ class TestCommand:
         said = refused("overlap", "train", "test", "--fail-over", 0)
         assert "test: root of leaves: expected" in said
 
-    def test_could_not_compare_is_no_failure_of_the_test(self, tmp_path):
+    def test_failed_comparison_has_its_own_exit_status(self, tmp_path):
         build(tmp_path / "keyed", [b"7"], key=KEY)
         said = refused("overlap", "train", "keyed", "--fail-over", 0, "--json", "--list")
         assert "different schemes" in said

@@ -1,4 +1,4 @@
-"""Proof files: they come back as they were, and nothing in one is believed."""
+"""Proof files: they are read back unchanged, and nothing in them is trusted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ subjects = st.builds(
 
 
 def written(found=None, **changes):
-    """A proof file as its JSON, with changes; a value of None takes a key away."""
+    """Return a proof file with changed keys; None removes a key."""
     found = found or Inclusion(bytes(32), 1, (bytes(32),))
     document = json.loads(proof.dump(found, Subject("sample", chain=314, token=1))) | changes
     return json.dumps({key: value for key, value in document.items() if value is not None}).encode()
@@ -53,14 +53,14 @@ ABSENT = Exclusion(bytes(32), 1, Inclusion(bytes(32), 0, ()), Inclusion(bytes(32
 
 class TestRoundTrip:
     @given(found=inclusions | exclusions(), subject=subjects)
-    def test_what_is_dumped_loads(self, found, subject):
+    def test_proof_is_read_back_unchanged(self, found, subject):
         assert proof.load(proof.dump(found, subject)) == (found, subject)
 
     @given(found=inclusions | exclusions(), subject=subjects)
-    def test_a_proof_file_is_known_as_one(self, found, subject):
+    def test_proof_file_is_recognised(self, found, subject):
         assert proof.is_proof(proof.dump(found, subject))
 
-    def test_longest_proof_is_within_the_bound(self):
+    def test_longest_proof_fits_the_limit(self):
         side = Inclusion(b"\xff" * 32, 2**64 - 1, (b"\xff" * 32,) * 64)
         subject = Subject(
             "\N{GRINNING FACE}" * 200, bytes(32), 2**64 - 1, "0x" + "f" * 40, 2**64 - 1
@@ -81,10 +81,10 @@ class TestRoundTrip:
             b'{"alithis": "proof", "x": "' + b"x" * proof.MAX_BYTES + b'"}',
         ],
     )
-    def test_other_files_are_not(self, data):
+    def test_other_files_are_not_recognised(self, data):
         assert not proof.is_proof(data)
 
-    def test_malformed_one_is_still_meant_as_one(self):
+    def test_malformed_proof_file_is_recognised(self):
         assert proof.is_proof(b' {"alithis": "proof"}')
 
 
@@ -92,7 +92,7 @@ class TestTrust:
     """Root and size come from the chain or the caller, never from the proof file."""
 
     @given(leaves=leaf_sets(max_size=20), data=st.data())
-    def test_stated_root_and_size_are_not_believed(self, leaves, data):
+    def test_root_and_size_in_a_proof_file_are_ignored(self, leaves, data):
         index = data.draw(st.integers(0, len(leaves) - 1))
         found = Inclusion(leaves[index], index, tuple(reference.path(index, leaves)))
         lying = written(found, root="00" * 32, size=1)
@@ -101,7 +101,7 @@ class TestTrust:
         with pytest.raises(ProofError):
             loaded.check(bytes(32), len(leaves))
 
-    def test_absence_takes_its_neighbours_positions_from_its_own(self):
+    def test_positions_of_neighbours_follow_from_the_index(self):
         leaves = [bytes([number]) * 32 for number in (1, 2, 3)]
         left, right = (
             Inclusion(leaves[at], 77, tuple(reference.path(at, leaves))) for at in (0, 1)
@@ -113,7 +113,7 @@ class TestTrust:
         with pytest.raises(ProofError):
             replace(loaded, right=None).check(reference.mth(leaves), 3)
 
-    def test_absence_at_the_edges(self):
+    def test_absence_is_proved_at_the_edges(self):
         leaves = [b"\x05" * 32]
         only = Inclusion(leaves[0], 0, ())
         Exclusion(bytes(32), 0, None, only).check(reference.mth(leaves), 1)
@@ -121,13 +121,13 @@ class TestTrust:
         with pytest.raises(RootMismatchError):
             Exclusion(bytes(32), 0, None, only).check(bytes(32), 1)
 
-    def test_left_neighbour_of_the_first_position(self):
+    def test_refuses_a_left_neighbour_of_the_first_position(self):
         loaded, _ = proof.load(written(ABSENT, index=0))
         with pytest.raises(ProofError, match="unexpected"):
             loaded.check(bytes(32), 3)
 
 
-def test_unknown_version():
+def test_refuses_an_unknown_version():
     with pytest.raises(VersionError, match="format version 2; this release reads 1"):
         proof.load(written(version=2))
 
@@ -194,19 +194,19 @@ BAD_PATHS = [None, {}, "00" * 32, [1], ["00"], [None], ["00" * 32] * 65, [["00" 
         ("at most", b" " * (proof.MAX_BYTES + 1)),
     ],
 )
-def test_malformed_proof_is_refused_with_what_is_wrong(key, document):
+def test_malformed_proof_is_refused_and_its_key_named(key, document):
     with pytest.raises(FormatError, match=key) as caught:
         proof.load(document)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("proof: ")
 
 
-def test_long_name_is_cut():
+def test_long_name_is_truncated():
     _, subject = proof.load(written(about={"name": "x" * 1000}))
     assert subject.name == "x" * 200
 
 
 @given(data=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_noise_is_refused(data):
+def test_random_bytes_are_refused(data):
     with pytest.raises(FormatError):
         proof.load(data)

@@ -814,17 +814,17 @@ class TestContents:
 
     def test_refuses_items_beyond_the_byte_limit(self, family, monkeypatch):
         monkeypatch.setattr("alithis.manifest.items.MAX_BYTES", 100)
-        with pytest.raises(StorageError, match="more than 100 bytes"):
+        with pytest.raises(StorageError, match="over 100 bytes"):
             item_totals(Manifest.open(family.photos))
 
     def test_refuses_to_list_files_of_a_dataset(self, family):
-        with pytest.raises(FormatError, match="photos: is no model"):
+        with pytest.raises(FormatError, match="photos: is a dataset, not a model"):
             model_files(Manifest.open(family.photos))
 
     def test_refuses_a_listed_file_that_is_not_in_the_tree(self, tmp_path):
         """The publisher lists a file that its root does not commit to."""
         lying = with_items(tmp_path, lambda table: table.set_column(0, "leaf", [[b"\1" * 32]]))
-        with pytest.raises(FormatError, match="00000 is in its items, but not in its tree"):
+        with pytest.raises(FormatError, match="00000 is in its items but not in its tree"):
             model_files(lying)
 
     def test_a_report_separates_contradictions_from_limits(self, tmp_path, monkeypatch):
@@ -836,7 +836,7 @@ class TestContents:
         monkeypatch.setattr("alithis.manifest.items.MAX_ROWS", 0)
         told = gather.report(lying, Shelf(Store(tmp_path / "store")))
         assert told.disagreements == ()
-        assert any("has more than 0 items" in each for each in told.unknown)
+        assert any("has over 0 items" in each for each in told.unknown)
         assert isinstance(told.unlisted, StorageError)
 
     def test_refuses_a_file_without_a_size(self, tmp_path):
@@ -844,16 +844,16 @@ class TestContents:
 
         none = pa.array([None], pa.int64())
         lying = with_items(tmp_path, lambda table: table.set_column(2, "size", none))
-        with pytest.raises(FormatError, match="the size of 00000 is not known"):
+        with pytest.raises(FormatError, match="its items state no size for 00000"):
             model_files(lying)
         assert item_totals(lying).bytes is None
 
     @pytest.mark.parametrize(
         ("column", "value", "said"),
         [
-            ("path", None, "has no leaf or path"),
-            ("leaf", None, "has no leaf or path"),
-            ("path", "#" * 5_000, "or too long a one"),
+            ("path", None, "has no leaf, no path"),
+            ("leaf", None, "has no leaf, no path"),
+            ("path", "#" * 5_000, "or a path that is too long"),
         ],
     )
     def test_refuses_a_row_without_a_valid_leaf_and_path(self, tmp_path, column, value, said):
@@ -874,7 +874,7 @@ class TestContents:
             return table.set_column(table.column_names.index("path"), "path", same)
 
         lying = with_items(tmp_path, change, [b"one", b"two"])
-        with pytest.raises(FormatError, match="two of its files are called w"):
+        with pytest.raises(FormatError, match="two files in its items have the name w"):
             model_files(lying)
 
     def test_refuses_more_rows_than_items(self, tmp_path, monkeypatch):
@@ -882,10 +882,10 @@ class TestContents:
         import pyarrow as pa
 
         lying = with_items(tmp_path, lambda table: pa.concat_tables([table] * 100))
-        with pytest.raises(FormatError, match="more rows than there are items"):
+        with pytest.raises(FormatError, match="more rows than the metadata states"):
             item_totals(lying)
         monkeypatch.setattr("alithis.manifest.items.MAX_ROWS", 0)
-        with pytest.raises(StorageError, match="more than 0 items"):
+        with pytest.raises(StorageError, match="over 0 items"):
             item_totals(lying)
 
     def test_refuses_items_without_the_expected_columns(self, tmp_path):

@@ -1,4 +1,4 @@
-"""What publishers say, in the vocabularies that others read."""
+"""Publishers' statements in standard vocabularies: licenses, responsible AI, data mining."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ separator source subField transform"""
 
 
 def croissant(**changes):
-    """A document as hubs write them: Croissant 1.0, a file set, two record sets, RAI terms."""
+    """Return a document as hubs write it: Croissant 1.0, a file set, a record set, RAI terms."""
     context = {
         "@language": "en",
         "@vocab": "https://schema.org/",
@@ -101,14 +101,14 @@ def croissant(**changes):
 
 
 def based(document, **words):
-    """A description that starts from a document."""
+    """Return a description with a base document."""
     base = vocabulary.parse_base(json.dumps(document).encode(), "croissant.json")
     return Description(words.pop("name", "flowers"), base=base, **words)
 
 
 @pytest.fixture
 def written(tmp_path):
-    """Writes a manifest, and returns its metadata as JSON."""
+    """Return a function that writes a manifest and returns its metadata as JSON."""
 
     def write(description):
         items = DataPoints(of_bytes(b"rose") + of_bytes(b"tulip"), ["rose", "tulip"], [4, 5])
@@ -121,7 +121,7 @@ def written(tmp_path):
 
 
 def judged(document):
-    """The document as mlcroissant understands it, without an error."""
+    """Check that mlcroissant finds no error in a document, and return what it reads."""
     found = mlcroissant.Dataset(document).metadata
     assert found.ctx.issues.errors == set()
     return found
@@ -143,7 +143,7 @@ class TestLicense:
             "http://example.org/licence",
         ],
     )
-    def test_spdx_expression_or_url(self, text):
+    def test_accepts_an_spdx_expression_or_a_url(self, text):
         assert vocabulary.license_terms(text) == text
 
     @pytest.mark.parametrize(
@@ -169,13 +169,13 @@ class TestLicense:
             "MIT++",
         ],
     )
-    def test_neither(self, text):
-        with pytest.raises(FormatError, match="neither an SPDX expression"):
+    def test_refuses_any_other_license(self, text):
+        with pytest.raises(FormatError, match="must be an SPDX expression"):
             Description("x", license=text)
 
 
 class TestResponsibleAi:
-    def test_statements(self, written):
+    def test_statements_are_terms_of_the_document(self, written):
         rai = {"dataCollection": ["Found."], "dataBiases": ["One.", "Two."], "dataUseCases": ["X"]}
         document = written(Description("x", rai=rai))
 
@@ -189,24 +189,27 @@ class TestResponsibleAi:
         assert found.data_use_cases == ["X"]
 
     @pytest.mark.parametrize("term", vocabulary.RAI)
-    def test_each_term_is_one_that_loaders_know(self, written, term):
+    def test_mlcroissant_accepts_every_term(self, written, term):
         text = "2024-05-31" if term == "dataCollectionTimeframe" else "said"
         document = written(Description("x", rai={term: [text]}))
         assert document[f"rai:{term}"] == text
         judged(document)
 
-    def test_without_a_statement_it_conforms_to_croissant_alone(self, written):
+    def test_document_without_statements_conforms_to_croissant_only(self, written):
         assert written(Description("x"))["conformsTo"] == "http://mlcommons.org/croissant/1.1"
 
     @pytest.mark.parametrize(
         ("rai", "said"),
         [
-            ({"dataColection": ["x"]}, "'dataColection' is no term of Croissant RAI: dataColl"),
+            (
+                {"dataColection": ["x"]},
+                "unknown Croissant RAI term 'dataColection'; the terms are dataColl",
+            ),
             ({"dataSocialImpact": ["x", "y"]}, "dataSocialImpact is given 2 times"),
-            ({"dataCollectionTimeframe": ["May"]}, "no date like 2024-05-31"),
+            ({"dataCollectionTimeframe": ["May"]}, "must be a date such as 2024-05-31"),
         ],
     )
-    def test_refused(self, rai, said):
+    def test_refuses_malformed_statements(self, rai, said):
         with pytest.raises(FormatError, match=said):
             Description("x", rai=rai)
 
@@ -223,7 +226,9 @@ class TestDataMining:
             ("unspecified", "DMI-UNSPECIFIED", None),
         ],
     )
-    def test_in_both_vocabularies(self, written, preference, value, reservation):
+    def test_preference_is_written_in_both_vocabularies(
+        self, written, preference, value, reservation
+    ):
         document = written(Description("x", data_mining=preference))
 
         assert document["plus:DataMining"] == {"@id": PLUS + value}
@@ -232,7 +237,7 @@ class TestDataMining:
         assert ("tdm" in document["@context"]) is (reservation is not None)
         judged(document)
 
-    def test_policy(self, written):
+    def test_policy_is_written_as_a_url(self, written):
         url = "https://example.org/policy.json"
         document = written(Description("x", data_mining="see-policy", data_mining_policy=url))
 
@@ -244,25 +249,25 @@ class TestDataMining:
     @pytest.mark.parametrize(
         ("preference", "policy", "said"),
         [
-            ("forbidden", None, "one of allowed, prohibited"),
-            (None, "https://example.org", "one of allowed, prohibited"),
-            ("see-policy", None, "name the policy's URL too"),
-            ("allowed", "https://example.org", "where rights are reserved"),
-            ("prohibited", "policy.json", "a URL"),
+            ("forbidden", None, "unknown 'forbidden'; choose one of allowed, prohibited"),
+            (None, "https://example.org", "needs a preference; choose one of allowed, prohibited"),
+            ("see-policy", None, "give the URL of the policy too"),
+            ("allowed", "https://example.org", "allowed reserves no rights"),
+            ("prohibited", "policy.json", "'policy.json': must be a URL"),
         ],
     )
-    def test_refused(self, preference, policy, said):
+    def test_refuses_contradictory_preferences(self, preference, policy, said):
         with pytest.raises(FormatError, match=said):
             Description("x", data_mining=preference, data_mining_policy=policy)
 
-    def test_nothing_is_said_for_nobody(self, written):
+    def test_no_preference_is_written_by_default(self, written):
         document = written(Description("x"))
         assert not {*vocabulary.MINING} & set(document)
         assert not {*vocabulary.PREFIXES} & set(document["@context"])
 
 
 class TestBase:
-    def test_keeps_what_is_there(self, written):
+    def test_terms_of_the_base_are_kept(self, written):
         theirs = croissant()
         ours = written(based(theirs))
 
@@ -274,7 +279,7 @@ class TestBase:
         assert ours["rai:dataBiases"] == theirs["rai:dataBiases"]
         assert ours["external_url"] == theirs["url"]
 
-    def test_adds_ours(self, written):
+    def test_files_and_records_are_the_manifests(self, written):
         ours = written(based(croissant()))
 
         assert ours["alithis"]["size"] == 2
@@ -285,7 +290,7 @@ class TestBase:
             "http://mlcommons.org/croissant/RAI/1.0",
         ]
 
-    def test_their_files_and_records_are_what_it_is_based_on(self, written):
+    def test_files_and_records_of_the_base_move_to_is_based_on(self, written):
         theirs = croissant(isBasedOn={"@id": "https://example.org/older"})
         ours = written(based(theirs))
 
@@ -295,7 +300,7 @@ class TestBase:
         assert source["distribution"] == theirs["distribution"]
         assert source["recordSet"] == theirs["recordSet"]
 
-    def test_loads_and_iterates(self, written, tmp_path):
+    def test_mlcroissant_loads_the_document_and_its_records(self, written, tmp_path):
         document = written(based(croissant()))
         found = judged(document)
         assert (found.name, found.version, found.keywords) == (
@@ -307,10 +312,10 @@ class TestBase:
         records = list(mlcroissant.Dataset(document, mapping=local).records("items"))
         assert {record["items/path"] for record in records} == {b"rose", b"tulip"}
 
-    def test_lacks_nothing_recommended(self, written):
+    def test_mlcroissant_gives_no_warning(self, written):
         assert judged(written(based(croissant()))).ctx.issues.warnings == set()
 
-    def test_words_override_it(self, written):
+    def test_description_overrides_the_base(self, written):
         words = {
             "description": "Other flowers.",
             "license": "MIT",
@@ -331,7 +336,7 @@ class TestBase:
         assert ours["rai:dataCollection"] == "Otherwise."
         assert ours["rai:dataBiases"] == ["Mostly roses.", "Only in spring."]
 
-    def test_a_new_preference_leaves_nothing_of_the_old(self, written):
+    def test_new_preference_replaces_all_terms_of_the_old_one(self, written):
         theirs = written(
             Description("x", data_mining="see-policy", data_mining_policy="https://example.org")
         )
@@ -342,7 +347,9 @@ class TestBase:
         assert changed["plus:DataMining"] == {"@id": PLUS + "DMI-UNSPECIFIED"}
         assert not {"tdm:reservation", "tdm:policy"} & set(changed)
 
-    def test_of_an_earlier_manifest_leaves_nothing_of_that(self, written, tmp_path):
+    def test_base_that_is_a_manifests_metadata_leaves_no_trace_of_that_manifest(
+        self, written, tmp_path
+    ):
         first = written(based(croissant()))
         build(tmp_path / "other", [b"x"])
         again = written(based(first))
@@ -353,7 +360,7 @@ class TestBase:
         plain = written(Description("other"))
         assert fresh == plain
 
-    def test_texts_in_several_languages(self, written):
+    def test_english_is_chosen_from_texts_in_several_languages(self, written):
         theirs = croissant(
             name={"fr": "fleurs", "en": "flowers"}, description={"fr": "Des photos de fleurs."}
         )
@@ -373,24 +380,24 @@ class TestBase:
             ([], None),
         ],
     )
-    def test_image_is_text_for_wallets(self, written, image, kept):
+    def test_image_becomes_one_text_for_wallets(self, written, image, kept):
         shown = written(based(croissant(image=image)))["image"]
         assert shown == kept if kept else shown.startswith("data:image/svg+xml")
 
-    def test_other_specifications_stay(self, written):
+    def test_other_specifications_of_the_base_are_kept(self, written):
         theirs = croissant(conformsTo=["http://mlcommons.org/croissant/1.0", "https://example.org"])
         assert written(based(theirs))["conformsTo"][:2] == [
             "http://mlcommons.org/croissant/1.1",
             "https://example.org",
         ]
 
-    def test_too_large_to_keep(self):
-        """Which is known before data points are hashed."""
+    def test_refuses_a_base_that_is_too_large(self):
+        """The error comes before any data point is hashed."""
         with pytest.raises(FormatError, match="at most 262144"):
             based(croissant(keywords=["x" * metadata.MAX_BYTES]))
 
     @given(value=st.text(max_size=30) | st.integers() | st.lists(st.booleans()) | st.none())
-    def test_unknown_terms_are_kept_as_they_are(self, value):
+    def test_unknown_terms_are_kept_unchanged(self, value):
         description = based(croissant(**{"ex:any": value, "@context": {"ex": "https://e.org/"}}))
         assert vocabulary.kept_terms(description.base).get("ex:any") == value
 
@@ -413,11 +420,11 @@ class TestContext:
             CONTEXT | {"plus": "http://ns.useplus.org/ldf/xmp/1.0/"},
         ],
     )
-    def test_that_goes_with_ours(self, written, context):
+    def test_accepts_compatible_contexts(self, written, context):
         document = written(based(croissant(**{"@context": context, "wd:P921": None})))
         judged(document)
 
-    def test_language_is_theirs(self, written):
+    def test_base_chooses_the_language(self, written):
         document = written(based(croissant(**{"@context": CONTEXT | {"@language": "fr"}})))
         assert document["@context"]["@language"] == "fr"
 
@@ -447,35 +454,35 @@ class TestContext:
             ("x", {"@id": 7}),
         ],
     )
-    def test_that_contradicts_ours(self, term, meaning):
+    def test_refuses_contexts_that_contradict_ours(self, term, meaning):
         with pytest.raises(FormatError, match=r"--metadata-from: @context .*" + term):
             based(croissant(**{"@context": CONTEXT | {term: meaning}}))
 
     @pytest.mark.parametrize(
         ("changes", "said"),
         [
-            ({"@type": None}, "its @type is not sc:Dataset"),
-            ({"@type": "sc:Person"}, "its @type is not sc:Dataset"),
-            ({"@type": [["sc:Dataset"]]}, "its @type is not sc:Dataset"),
-            ({"@graph": []}, "no Croissant document"),
+            ({"@type": None}, "its @type must be sc:Dataset"),
+            ({"@type": "sc:Person"}, "its @type must be sc:Dataset"),
+            ({"@type": [["sc:Dataset"]]}, "its @type must be sc:Dataset"),
+            ({"@graph": []}, "not a Croissant document"),
             ({"@context": [CONTEXT]}, "its @context is a list"),
-            ({"@context": "https://example.org/context"}, "'@vocab' another meaning"),
-            ({"@context": 7}, "@context is no object"),
-            ({"creator": {"@context": {}, "name": "x"}}, "has a @context within"),
-            ({"@context": CONTEXT | {"x": {"@id": "y", "@context": {}}}}, "has a @context within"),
-            ({"distribution": [{"@id": "leaves"}]}, "'leaves' is one of the manifest's own"),
-            ({"distribution": [{"@id": "tiles/1"}]}, "'tiles/1' is one of the manifest's own"),
-            ({"keywords": {"@id": "items.parquet"}}, "'items.parquet' is one of"),
-            ({"recordSet": [{"@id": "items"}]}, "'items' is one of the manifest's own"),
-            ({"recordSet": [{"field": [{"@id": "items/x"}]}]}, "'items/x' is one of"),
+            ({"@context": "https://example.org/context"}, "'@vocab' a different meaning"),
+            ({"@context": 7}, "@context is not an object"),
+            ({"creator": {"@context": {}, "name": "x"}}, "has a nested @context"),
+            ({"@context": CONTEXT | {"x": {"@id": "y", "@context": {}}}}, "has a nested @context"),
+            ({"distribution": [{"@id": "leaves"}]}, "'leaves' is reserved for the manifest"),
+            ({"distribution": [{"@id": "tiles/1"}]}, "'tiles/1' is reserved for the manifest"),
+            ({"keywords": {"@id": "items.parquet"}}, "'items.parquet' is reserved"),
+            ({"recordSet": [{"@id": "items"}]}, "'items' is reserved for the manifest"),
+            ({"recordSet": [{"field": [{"@id": "items/x"}]}]}, "'items/x' is reserved"),
         ],
     )
-    def test_document_that_cannot_be_kept(self, changes, said):
+    def test_refuses_a_base_that_cannot_be_merged(self, changes, said):
         with pytest.raises(FormatError, match=said):
             based(croissant(**changes))
 
     @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"a": 1, "a": 2}', b"[" * 10_000])
-    def test_no_document(self, data):
+    def test_refuses_a_base_that_is_not_a_json_object(self, data):
         with pytest.raises(FormatError, match=r"croissant\.json: "):
             vocabulary.parse_base(data, "croissant.json")
 
@@ -488,7 +495,7 @@ class TestContext:
             | st.dictionaries(st.sampled_from(["@id", "@type"]), st.text(max_size=3)),
         )
     )
-    def test_ours_is_never_changed(self, context):
+    def test_base_never_changes_our_context(self, context):
         try:
             description = based(croissant(**{"@context": context}))
         except FormatError as error:
@@ -511,7 +518,7 @@ class TestCommand:
     def document():
         return Manifest.open(Path("art.alithis")).metadata.document
 
-    def test_all_that_can_be_said(self):
+    def test_options_write_every_statement(self):
         words = ["--license", "CC-BY-4.0", "--rai", "dataBiases=Mostly=oil", "--rai"]
         words += ["rai:dataBiases=On canvas", "--data-mining", "prohibited-training"]
         run("manifest", "art", *words, "--data-mining-policy", "https://example.org/p")
@@ -522,7 +529,7 @@ class TestCommand:
         assert document["tdm:policy"] == {"@id": "https://example.org/p"}
         assert (document["name"], document["license"]) == ("art", "CC-BY-4.0")
 
-    def test_from_a_croissant_file(self):
+    def test_metadata_from_a_croissant_file(self):
         run("manifest", "art", "--metadata-from", "croissant.json", "--license", "MIT")
 
         document = self.document()
@@ -530,25 +537,25 @@ class TestCommand:
         assert document["keywords"] == ["flowers", "gardens"]
         judged(dict(document))
 
-    def test_from_its_own_metadata(self):
+    def test_metadata_from_its_own_metadata_is_unchanged(self):
         run("manifest", "art", "--metadata-from", "croissant.json")
         before = self.document()
         run("manifest", "art", "--force", "--metadata-from", "art.alithis/metadata.json")
         assert self.document() == before
 
-    def test_a_name_that_is_no_text(self):
+    def test_name_of_the_base_that_is_not_text_is_ignored(self):
         Path("croissant.json").write_text(json.dumps(croissant(name=7)))
         run("manifest", "art", "--metadata-from", "croissant.json")
         assert self.document()["name"] == "art"
 
-    def test_refused_before_anything_is_hashed(self):
+    def test_refuses_bad_options_before_hashing(self):
         Path("large.json").write_bytes(b" " * (metadata.MAX_BYTES + 1))
         Path("list.json").write_text("[]")
         for words, said in (
-            (["--license", "free of charge"], "neither an SPDX expression"),
+            (["--license", "free of charge"], "must be an SPDX expression"),
             (["--rai", "dataBiases"], "write TERM=TEXT"),
-            (["--rai", "bias=x"], "'bias' is no term of Croissant RAI"),
-            (["--data-mining-policy", "https://example.org"], "one of allowed"),
+            (["--rai", "bias=x"], "unknown Croissant RAI term 'bias'"),
+            (["--data-mining-policy", "https://example.org"], "choose one of allowed"),
             (["--metadata-from", "large.json"], "large.json: more than 262144 bytes"),
             (["--metadata-from", "list.json"], "list.json: not a JSON object"),
             (["--metadata-from", "art"], "not a regular file"),
