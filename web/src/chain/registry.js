@@ -12,7 +12,7 @@ import { RpcError } from "./rpc.js";
 const BATCH = 100; // tokens, or claims, in one call
 const RECORD = 13; // words in a record
 /** The most tokens, and claims of a token, that the page reads. */
-export const MAX_TOKENS = 10_000;
+const MAX_TOKENS = 10_000;
 export const MAX_CLAIMS = 500;
 
 /** @typedef {typeof RELATIONS[number]} Relation */

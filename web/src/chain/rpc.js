@@ -83,8 +83,11 @@ function revertInMessage(message) {
   return /\[(0x[0-9a-fA-F]{8,})\]/.exec(String(message))?.[1];
 }
 
-/** @param {unknown} text untrusted */
-function line(text) {
+/**
+ * Shorten an untrusted message to one line.
+ * @param {unknown} text
+ */
+export function line(text) {
   return String(text)
     .replace(/[\p{C}\s]+/gu, " ")
     .slice(0, 200);

@@ -3,7 +3,7 @@
 import { UnavailableError } from "../core/errors.js";
 import { encodeCall, refusal } from "./abi.js";
 import { quantity } from "./registry.js";
-import { RpcError } from "./rpc.js";
+import { line, RpcError } from "./rpc.js";
 
 /** @import {Registry} from "./registry.js" */
 /** @import {Signature, Value} from "./abi.js" */
@@ -114,13 +114,11 @@ export class Wallet {
       return await this.provider.request({ method, params });
     } catch (error) {
       const { code, message } = /** @type {{code?: unknown, message?: unknown}} */ (error ?? {});
-      const text = String(message ?? error)
-        .replace(/[\p{C}\s]+/gu, " ")
-        .slice(0, 200);
-      throw new WalletError(
-        code === REJECTED ? "you declined it in the wallet; nothing was sent" : `the wallet returned an error: ${text}`,
-        Number(code),
-      );
+      const why =
+        code === REJECTED
+          ? "you declined it in the wallet; nothing was sent"
+          : `the wallet returned an error: ${line(message ?? error)}`;
+      throw new WalletError(why, Number(code));
     }
   }
 }

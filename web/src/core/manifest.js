@@ -12,8 +12,8 @@ import { leafHash, pathFromNodes, subtreeRoot } from "./merkle.js";
 /** @import {Neighbour, Proof} from "./proof.js" */
 
 /** Limits of one lookup: range reads, and the bytes that they return. */
-export const MAX_READS = 8;
-export const MAX_READ_BYTES = 64 * 1024;
+const MAX_READS = 8;
+const MAX_READ_BYTES = 64 * 1024;
 
 const INTERPOLATIONS = 4; // guesses by value; if they fail, the leaves are skewed, and bisection is safer
 const KEY = 2n ** 64n;

@@ -24,7 +24,7 @@ export function leafHash(leaf) {
  * @param {Uint8Array} left
  * @param {Uint8Array} right
  */
-export function nodeHash(left, right) {
+function nodeHash(left, right) {
   return prefixed(1, left, right);
 }
 
@@ -169,7 +169,7 @@ function checkSide(side, neighbour, wanted, index, size) {
  * @param {number} index
  * @param {number} size
  */
-export function pathLength(index, size) {
+function pathLength(index, size) {
   const inner = (BigInt(index) ^ BigInt(size - 1)).toString(2).replace(/^0$/, "").length;
   return inner + ones(Math.floor(index / 2 ** inner));
 }

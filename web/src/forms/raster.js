@@ -10,7 +10,7 @@ import { SourceError } from "../core/errors.js";
 /** Samples in a pixel. */
 export const CHANNELS = { L: 1, RGB: 3, RGBA: 4 };
 /** The most pixels that are decoded: about 700 MB of samples. */
-export const MAX_PIXELS = 178_956_970;
+const MAX_PIXELS = 178_956_970;
 
 /**
  * @param {number} width

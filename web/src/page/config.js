@@ -101,7 +101,7 @@ export function checkedConfig(value) {
 }
 
 /** @param {string} text */
-export function isHttp(text) {
+function isHttp(text) {
   return /^https?:\/\/[^\s;,'"]+$/i.test(text) && URL.canParse(text);
 }
 

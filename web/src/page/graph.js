@@ -1,7 +1,7 @@
 /** A token's lineage, drawn: what it came from on the left, what came from it on the right. */
 
 import { h, s } from "./dom.js";
-import { GRADE, nameOf, RELATION } from "./words.js";
+import { GRADE, RELATION, showName } from "./words.js";
 
 /** @import {Link, Token} from "../chain/registry.js" */
 /** @import {Session} from "./session.js" */
@@ -144,7 +144,8 @@ function edge({ link, d, x, y }, tokens, session) {
  * @param {Session} session
  */
 function box({ token, x, y }, id, session) {
-  const name = s("text", { x: x + 14, y: y + 24, class: "name" }, nameOf(token, null));
+  const name = s("text", { x: x + 14, y: y + 24, class: "name" });
+  showName(name, token, session, (full) => (full.length > LETTERS ? `${full.slice(0, LETTERS - 1)}…` : full));
   const marked = token.withdrawn || token.disordered || token.supersededBy || token.openClaims;
   const link = s(
     "a",
@@ -156,10 +157,6 @@ function box({ token, x, y }, id, session) {
     name,
     s("text", { x: x + 14, y: y + 43, class: "about" }, ` ${token.kind} ${token.id}${marked ? ", see its notes" : ""}`),
   );
-  session.metadata(token).then((metadata) => {
-    const full = nameOf(token, metadata);
-    name.textContent = full.length > LETTERS ? `${full.slice(0, LETTERS - 1)}…` : full;
-  });
   return link;
 }
 

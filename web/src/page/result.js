@@ -6,7 +6,7 @@ import { itemsFiles } from "../core/metadata.js";
 import { dumpProof } from "../core/proof.js";
 import { subjectOf } from "../work/verify.js";
 import { h, icon, save } from "./dom.js";
-import { brief, bytes, counted, formWords, gradeWords, marks, nameOf, number, RELATION } from "./words.js";
+import { brief, bytes, counted, formWords, gradeWords, marks, nameOf, number, RELATION, showName } from "./words.js";
 
 /** @import {Chain, Session} from "./session.js" */
 /** @import {Result, Step} from "../work/verify.js" */
@@ -205,10 +205,8 @@ function models({ token }, chain, session) {
  * @param {Session} session
  */
 function model({ token, links }, chain, session) {
-  const title = h("a", { href: `#token=${token.id}` }, nameOf(token, null));
-  session.metadata(token).then((metadata) => {
-    title.textContent = nameOf(token, metadata);
-  });
+  const title = h("a", { href: `#token=${token.id}` });
+  showName(title, token, session);
   return h(
     "li",
     { "data-model": token.id },
@@ -230,12 +228,7 @@ function step(link, at, dataset, { tokens }, session) {
   const grade = h("span.grade", {});
   const used = h("span.faint", {});
   const other = h("span", {}, "this dataset");
-  if (target && target.id !== dataset) {
-    other.textContent = `${target.kind} ${target.id}`;
-    session.metadata(target).then((metadata) => {
-      other.textContent = nameOf(target, metadata);
-    });
-  }
+  if (target && target.id !== dataset) showName(other, target, session);
   session.graded(link, tokens, (found) => {
     grade.dataset.grade = found.grade;
     grade.textContent = gradeWords(found, target);

@@ -31,12 +31,11 @@ export class Session {
     this.reading = null;
     /** @type {Map<string, Hint>} */
     this.hints = new Map();
-    this.hinted = config.api ? this.readHints(config.api) : Promise.resolve();
-  }
-
-  /** @param {string} api */
-  async readHints(api) {
-    this.hints = await readHints(api);
+    this.hinted = config.api
+      ? readHints(config.api).then((hints) => {
+          this.hints = hints;
+        })
+      : Promise.resolve();
   }
 
   /**

@@ -10,7 +10,19 @@ import { isObject, Real } from "../core/json.js";
 import { copyable, h, icon, outward } from "./dom.js";
 import { lineageGraph } from "./graph.js";
 import { claimAnswers, linkAction } from "./wallet.js";
-import { bytes, counted, date, formWords, gradeWords, marks, nameOf, number, RELATION, term } from "./words.js";
+import {
+  bytes,
+  counted,
+  date,
+  formWords,
+  gradeWords,
+  marks,
+  nameOf,
+  number,
+  RELATION,
+  showName,
+  term,
+} from "./words.js";
 
 /** @import {Chain, Session} from "./session.js" */
 /** @import {Found} from "../chain/gateway.js" */
@@ -166,10 +178,7 @@ function versions({ tokens }, token, session) {
   if (found.length < 2) return null;
   const items = found.map((each, at) => {
     const title = each === token ? h("strong", {}) : h("a", { href: `#token=${each.id}` });
-    title.textContent = nameOf(each, null);
-    session.metadata(each).then((metadata) => {
-      title.textContent = nameOf(each, metadata);
-    });
+    showName(title, each, session);
     const words = [at === found.length - 1 && "the newest", each.withdrawn && "withdrawn"].filter(Boolean);
     return h(
       "li",
@@ -216,10 +225,8 @@ function linkList(found, chain, session, outgoing) {
  */
 function linkItem(link, { tokens }, session, outgoing) {
   const other = /** @type {Token} */ (tokens[(outgoing ? link.target : link.source) - 1]);
-  const title = h("a", { href: `#token=${other.id}` }, nameOf(other, null));
-  session.metadata(other).then((metadata) => {
-    title.textContent = nameOf(other, metadata);
-  });
+  const title = h("a", { href: `#token=${other.id}` });
+  showName(title, other, session);
   const target = tokens[link.target - 1];
   const grade = h("span.grade", {});
   session.graded(link, tokens, (found) => {

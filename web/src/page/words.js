@@ -3,6 +3,7 @@
 /** @import {Form, Metadata} from "../core/metadata.js" */
 /** @import {Relation, Token} from "../chain/registry.js" */
 /** @import {Evidence, Grade} from "../core/grade.js" */
+/** @import {Session} from "./session.js" */
 
 const NUMBER = new Intl.NumberFormat("en");
 const DATE = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
@@ -102,6 +103,20 @@ export function marks(token) {
  */
 export function nameOf(token, metadata) {
   return metadata?.name ?? `${token.kind === "model" ? "Model" : "Dataset"} ${token.id}`;
+}
+
+/**
+ * Show a token's name in an element: its kind and id first, then its own name when that has been read.
+ * @param {Node} element
+ * @param {Token} token
+ * @param {Session} session
+ * @param {(name: string) => string} [shorten]
+ */
+export function showName(element, token, session, shorten = (name) => name) {
+  element.textContent = nameOf(token, null);
+  session.metadata(token).then((metadata) => {
+    element.textContent = shorten(nameOf(token, metadata));
+  });
 }
 
 /**

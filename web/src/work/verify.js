@@ -24,6 +24,9 @@ import { checkProof } from "../core/proof.js";
 /** @import {Registry, Token} from "../chain/registry.js" */
 /** @import {Found, Gateway, Shelf} from "../chain/gateway.js" */
 
+/** Each step needs the ones before it. */
+const STEPS = /** @type {const} */ (["record", "metadata", "commitment", "leaf", "position", "path"]);
+
 /**
  * @typedef {object} Target what is verified
  * @property {string} name
@@ -32,7 +35,7 @@ import { checkProof } from "../core/proof.js";
  * @property {((form: Form) => Promise<Digest>)} [digest] computes the data point's digest; missing for a proof file alone
  * @property {{proof: Proof, subject: Subject}} [brought] the content of the proof file
  */
-/** @typedef {"record" | "metadata" | "commitment" | "leaf" | "position" | "path"} StepName */
+/** @typedef {typeof STEPS[number]} StepName */
 /**
  * @typedef {object} Step
  * @property {StepName} step
@@ -63,20 +66,11 @@ import { checkProof } from "../core/proof.js";
  */
 export async function verifyToken(target, token, registry, shelf) {
   const verification = new Verification(target, token, registry, shelf);
-  /** @type {Array<[StepName, () => string | Promise<string>]>} */
-  const checks = [
-    ["record", () => verification.record()],
-    ["metadata", () => verification.metadata()],
-    ["commitment", () => verification.commitment()],
-    ["leaf", () => verification.leaf()],
-    ["position", () => verification.position()],
-    ["path", () => verification.path()],
-  ];
   /** @type {Step[]} */
   const steps = [];
-  for (const [step, check] of checks) {
+  for (const step of STEPS) {
     try {
-      const detail = await check();
+      const detail = await verification[step]();
       const skipped = (step === "metadata" || step === "commitment") && verification.found === null;
       steps.push({ step, ok: true, skipped, technical: true, detail });
     } catch (error) {
@@ -88,6 +82,7 @@ export async function verifyToken(target, token, registry, shelf) {
   return verification.result(steps);
 }
 
+/** One verification. Each step is a method: it returns what it found, or throws. */
 class Verification {
   /**
    * @param {Target} target
