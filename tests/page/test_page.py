@@ -736,7 +736,7 @@ class TestExplore:
         address = f"#token={world.tokens['garden']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
             expect(page.locator("[data-claim]")).to_contain_text("not answered")
-            expect(page.locator("[data-claim] .said a")).to_have_attribute(
+            expect(page.locator("[data-claim] .texts a")).to_have_attribute(
                 "href", "https://example.org/mine"
             )
 
@@ -941,7 +941,7 @@ class TestWallet:
             expect(dialog).to_contain_text("Done")
             dialog.get_by_role("button", name="Close").click()
             expect(page.locator("[data-claim]")).to_contain_text("accepted")
-            texts = page.locator("[data-claim] .said")
+            texts = page.locator("[data-claim] .texts")
             expect(texts).to_contain_text("Claim: https://example.org/café")
             expect(texts).to_contain_text("Answer: not a link")
         assert on_chain.claims(token)[0].status == "accepted"

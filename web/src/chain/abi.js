@@ -16,7 +16,7 @@ const REFUSALS = {
   "NonexistentLink(uint256,uint256)": "there is no such link",
   "NotCountersigned(uint256,uint256)": "the link is not confirmed",
   "NotIncluded(uint256,bytes32,uint256)": "the proof is not valid",
-  "NotOwner(uint256,address,address)": "only the owner may do this",
+  "NotOwner(uint256,address,address)": "only the owner can do this",
   "NotSuperseded(uint256)": "no newer version replaces it yet",
   "UriTooLong(uint256,uint256)": "the text has more than 1,024 bytes",
 };

@@ -1,4 +1,4 @@
-/** The configuration: config.json beside the page, or the reader's own settings. */
+/** The configuration: config.json next to the page, or the reader's own settings. */
 
 import { FormatError } from "../core/errors.js";
 import { MAX_GATEWAYS } from "../generated/terms.js";
@@ -28,14 +28,14 @@ export async function readConfig() {
   if (stored) return { config: stored, own: true };
   const response = await fetch("config.json", { cache: "no-cache" });
   if (!response.ok) throw new FormatError("the file config.json is missing");
-  return { config: checkedConfig(beside(await response.json().catch(() => null))), own: false };
+  return { config: checkedConfig(resolveHere(await response.json().catch(() => null))), own: false };
 }
 
 /**
  * Resolve "." in config.json, which stands for the address that the page comes from.
  * @param {unknown} value
  */
-function beside(value) {
+function resolveHere(value) {
   if (typeof value !== "object" || value === null) return value;
   /** @type {{gateways?: unknown, api?: unknown}} */
   const given = value;

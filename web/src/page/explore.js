@@ -142,7 +142,7 @@ class List {
 }
 
 /**
- * Return the text that a search looks through. Until a token's metadata is read, the server's hint stands in.
+ * Return the text that a search looks through. Until a token's metadata is read, the server's hint is used.
  * @param {Entry} entry
  * @param {Session} session
  */

@@ -6,7 +6,7 @@ import { GRADE, RELATION, showName } from "./words.js";
 /** @import {Link, Token} from "../chain/registry.js" */
 /** @import {Session} from "./session.js" */
 
-const [WIDTH, HEIGHT, ACROSS, DOWN] = [190, 56, 120, 22]; // a box, and the gaps beside and below it
+const [WIDTH, HEIGHT, ACROSS, DOWN] = [190, 56, 120, 22]; // a box, and the gaps to the right of and below it
 const LETTERS = 22; // of a name that fit into a box
 const STEP = 1.25; // of the zoom
 const SMALLEST = 0.6; // the smallest automatic zoom at which the words can be read

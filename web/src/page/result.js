@@ -19,21 +19,24 @@ const HOW = "How this was checked";
 /** The title of each check, and what it compares. @type {Record<Step["step"], [string, string]>} */
 const CHECKS = {
   record: [
-    "The registry's record",
+    "Read the registry's record",
     "Root, size and publisher are read from the registry contract on the blockchain, not from a website.",
   ],
-  metadata: ["The description", "The SHA-256 of the downloaded description must be the one in the record."],
-  commitment: ["Description and record", "Both must state the same root, size, kind and scheme."],
+  metadata: [
+    "Compare the description's fingerprint",
+    "The SHA-256 of the downloaded description must be the one in the record.",
+  ],
+  commitment: ["Compare the description with the record", "Both must state the same root, size, kind and scheme."],
   leaf: [
-    "The fingerprint to look for",
+    "Determine the fingerprint to look for",
     "A file is compared as the publisher chose: by its bytes, a picture by its pixels, or a text by its characters.",
   ],
   position: [
-    "The position in the list",
+    "Find its position in the list",
     "A list is sorted, so a fingerprint has one possible position: where it is, or between the two entries where it would be.",
   ],
   path: [
-    "The proof",
+    "Check the proof",
     "Hashing from the entry, or from its two neighbours, up to the top of the tree must give the root in the record.",
   ],
 };
@@ -44,7 +47,7 @@ const FAILURES = {
   metadata: "Its description could not be checked.",
   commitment: "Its description does not match the registry's record.",
   leaf: "It could not be compared.",
-  position: "The fingerprint could not be looked up in the published list.",
+  position: "It is not certain whether the published list has it.",
   path: "The proof is not valid.",
 };
 
@@ -109,7 +112,10 @@ function explanation({ verdict, token, metadata, index, steps }) {
   }
   const failed = steps.at(-1);
   if (!failed) return null;
-  const kind = failed.step === "leaf" && metadata ? `Entries are compared as ${formWords(metadata.form)}. ` : "";
+  const kind =
+    failed.step === "leaf" && metadata && token.scheme !== "keyed"
+      ? `Entries are compared as ${formWords(metadata.form)}. `
+      : "";
   const reason = failed.technical ? `The exact values are under “${HOW}”.` : sentence(failed.detail);
   return h("p.reason", {}, `${FAILURES[failed.step]} ${kind}`, h("span", {}, reason));
 }

@@ -308,7 +308,7 @@ function claims({ registry }, token, session) {
               h("code", {}, claim.claimant),
               ", about ",
               claimed(claim, token),
-              h("div", { class: "said", "data-said": claim.number }),
+              h("div", { class: "texts", "data-texts": claim.number }),
               claimAnswers(token, claim, session),
             ),
           ),
@@ -332,8 +332,8 @@ function claims({ registry }, token, session) {
  */
 async function addTexts(place, registry, token, claims) {
   const texts = await claimTexts(registry, token.id, claims).catch(() => new Map());
-  for (const element of place.querySelectorAll("[data-said]")) {
-    const text = texts.get(Number(/** @type {HTMLElement} */ (element).dataset.said));
+  for (const element of place.querySelectorAll("[data-texts]")) {
+    const text = texts.get(Number(/** @type {HTMLElement} */ (element).dataset.texts));
     if (text?.claim) element.append(h("p", {}, "Claim: ", outward(text.claim)));
     if (text?.answer) element.append(h("p", {}, "Answer: ", outward(text.answer)));
   }
