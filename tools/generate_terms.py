@@ -1,7 +1,7 @@
-"""Writes what the page needs of the library into ``web/src/generated/``.
+"""Write the constants of the library that the page needs into ``web/src/generated/``.
 
-``contract.js`` has the contract's selectors, errors and topics: a browser has no Keccak-256, and
-this page needs it for nothing else. ``terms.js`` has the words and limits that the library and the
+``contract.js`` has the contract's selectors, errors and topics: browsers have no Keccak-256, and
+the page needs it for nothing else. ``terms.js`` has the words and limits that the library and the
 page must agree on.
 
 The files are committed, so that Node, tsc and `make page` need no Python. A test
@@ -32,33 +32,36 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "web" / "src" / "generated"
 
 WORDS: Mapping[str, tuple[Sequence[str], str]] = {
-    "KINDS": (tuple(terms.Kind), "What a token stands for; the contract writes the position."),
-    "SCHEMES": (tuple(terms.Scheme), "How leaves are made from digests; likewise."),
-    "RELATIONS": (tuple(terms.Relation), "How an artifact came from an older one; likewise."),
-    "ANSWERS": (tuple(terms.ClaimStatus), "How a claim has been answered; likewise."),
-    "GRADES": (tuple(terms.Grade), "How far a link is evidenced, from little to much."),
-    "MADE_FROM": (DERIVES, "Relations by which an artifact was made out of an older one."),
+    "KINDS": (tuple(terms.Kind), "Kinds of tokens; the chain stores the index in this list."),
+    "SCHEMES": (tuple(terms.Scheme), "How leaves are computed; the chain stores the index."),
+    "RELATIONS": (
+        tuple(terms.Relation),
+        "Relations of artifacts; the chain stores the index.",
+    ),
+    "ANSWERS": (tuple(terms.ClaimStatus), "Answers to claims; the chain stores the index."),
+    "GRADES": (tuple(terms.Grade), "How well a link is supported, from weak to strong."),
+    "MADE_FROM": (DERIVES, "Relations that say that an artifact was made from an older one."),
     "TRANSCRIBED": (transcript.TRANSCRIBED, "Relations that can have a transcript."),
-    "INPUT_RELATIONS": (transcript.RELATIONS, "Relations that an input of a model can have."),
+    "INPUT_RELATIONS": (transcript.RELATIONS, "Relations of a model's inputs."),
     "FORMS": (form.FORMS, "The canonical forms."),
     "MODES": (form.MODES, "Modes of the form pixels."),
 }
 NUMBERS: Mapping[str, tuple[int, str]] = {
-    "METADATA_VERSION": (metadata.VERSION, "Of the format of metadata.json."),
-    "PROOF_VERSION": (proof.VERSION, "Of the format of proof files."),
+    "METADATA_VERSION": (metadata.VERSION, "The version of the format of metadata.json."),
+    "PROOF_VERSION": (proof.VERSION, "The version of the format of proof files."),
     "TILE_HEIGHT": (merkle.TILE_HEIGHT, "Levels in a tile."),
     "TILE": (merkle.TILE, "Hashes in a tile."),
-    "MAX_SIZE": (terms.MAX_SIZE, "Leaves of a tree."),
-    "MAX_METADATA_BYTES": (terms.MAX_METADATA_BYTES, "Bytes of metadata.json."),
-    "MAX_PROOF_BYTES": (terms.MAX_PROOF_BYTES, "Bytes of a proof file."),
-    "MAX_PATH": (terms.MAX_PATH, "Hashes in a path of a proof file."),
-    "MAX_FILES": (terms.MAX_FILES, "Entries of distribution in metadata.json."),
-    "MAX_NAME": (terms.MAX_NAME, "Characters in an artifact's name."),
-    "MAX_LINKS": (terms.MAX_LINKS, "Links of a token, and inputs in its metadata."),
-    "MAX_TEXT_BYTES": (terms.MAX_TEXT_BYTES, "Bytes of a text or URI in an event."),
-    "MAX_JSON_DEPTH": (untrusted_json.MAX_DEPTH, "Levels of nesting in JSON."),
-    "MAX_JSON_DIGITS": (untrusted_json.MAX_DIGITS, "Digits of a whole number in JSON."),
-    "MAX_GATEWAYS": (fallback.MAX_GATEWAYS, "Gateways that are asked."),
+    "MAX_SIZE": (terms.MAX_SIZE, "The most leaves in a tree."),
+    "MAX_METADATA_BYTES": (terms.MAX_METADATA_BYTES, "The most bytes in metadata.json."),
+    "MAX_PROOF_BYTES": (terms.MAX_PROOF_BYTES, "The most bytes in a proof file."),
+    "MAX_PATH": (terms.MAX_PATH, "The most hashes in a path of a proof file."),
+    "MAX_FILES": (terms.MAX_FILES, "The most entries of distribution in metadata.json."),
+    "MAX_NAME": (terms.MAX_NAME, "The most characters in an artifact's name."),
+    "MAX_LINKS": (terms.MAX_LINKS, "The most links of a token, and inputs in its metadata."),
+    "MAX_TEXT_BYTES": (terms.MAX_TEXT_BYTES, "The most bytes of a text or URI in an event."),
+    "MAX_JSON_DEPTH": (untrusted_json.MAX_DEPTH, "The most levels of nesting in JSON."),
+    "MAX_JSON_DIGITS": (untrusted_json.MAX_DIGITS, "The most digits of a whole number in JSON."),
+    "MAX_GATEWAYS": (fallback.MAX_GATEWAYS, "The most gateways in a configuration."),
 }
 
 
@@ -74,10 +77,10 @@ def contract_js() -> str:
             )
     return _file(
         "alithis/chain/contract/Alithis.json",
-        _constant("SELECTORS", signatures["function"], "The first four bytes of a call."),
-        _constant("ERRORS", signatures["error"], "The first four bytes of a refusal."),
-        _constant("TOPICS", signatures["event"], "The first topic of an event."),
-        _constant("INTERFACE", artifact()["interfaceId"].removeprefix("0x"), "ERC-165's id."),
+        _constant("SELECTORS", signatures["function"], "The first four bytes of calls."),
+        _constant("ERRORS", signatures["error"], "The first four bytes of reverts."),
+        _constant("TOPICS", signatures["event"], "The first topics of events."),
+        _constant("INTERFACE", artifact()["interfaceId"].removeprefix("0x"), "The id for ERC-165."),
     )
 
 
@@ -88,7 +91,7 @@ def terms_js() -> str:
 
 
 def _file(source: str, *constants: str) -> str:
-    head = f"/** Written by tools/generate_terms.py out of {source}: change it there. */\n"
+    head = f"/** Generated by tools/generate_terms.py from {source}: change it there. */\n"
     return "\n".join([head, *constants])
 
 

@@ -1,5 +1,5 @@
-/** Builds the page into alithis/web/: one script, one worker, one style sheet, named by their content; and the licences
- * of the libraries in them. */
+/** Builds the page into alithis/web/: a script, a worker and a style sheet, each with a hash of its content in its name,
+ * so that they can be cached for ever; and the licences of the libraries in them. */
 
 import { createHash } from "node:crypto";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";

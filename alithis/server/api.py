@@ -1,11 +1,11 @@
 """The read API: the contents of the index and the store, as JSON.
 
-No request asks the chain. What a token commits to comes from the index, as of the block that
-every answer states, and proofs are made from the local store. So an answer is a hint where to
-look, and a proof that the client checks against the root that it reads from the chain itself.
+No request reads the chain. A token's record comes from the index, as of the block that every
+response states, and proofs are computed from the local store. So a response is a hint where to
+look, with a proof that the client checks against the root, which it reads from the chain itself.
 `openapi.json` describes the API, and a test compares the two.
 
-A request is worked on in a thread, with its own connection to the index, for a bounded time.
+A request runs in a thread, with its own connection to the index, for a limited time.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from alithis.verify.library import Shelf
 from alithis.verify.target import Target
 
 MAX_TOKENS = 500
-"""Tokens in one answer at most."""
+"""The most tokens in one response."""
 MAX_VERIFIED = 50
-"""Tokens that one request verifies against at most."""
+"""The most tokens that one request verifies against."""
 MAX_CLAIMS = 200
-"""Claims in the answer about a token at most."""
+"""The most claims in the response about a token."""
 
-_AT_ONCE = 4  # requests that are worked on at a time
-_WAITING = 64  # requests that wait for their turn
+_AT_ONCE = 4  # requests that run in parallel
+_WAITING = 64  # requests in the queue
 _SECONDS = 5.0  # for one request
 _LONGEST = 200  # characters of a search
 
@@ -59,16 +59,21 @@ _T = TypeVar("_T", Kind, Scheme)
 
 
 class RequestError(Exception):
-    """A request that cannot be answered: a status, and the reason in words."""
+    """A request that cannot be served.
+
+    Attributes:
+        status: the HTTP status.
+        detail: the reason, in words.
+    """
 
     def __init__(self, status: int, detail: str) -> None:
-        """State what is wrong with the request."""
+        """Keep the status and the reason."""
         super().__init__(detail)
         self.status, self.detail = status, detail
 
 
 class Api:
-    """Answers requests."""
+    """The endpoints of the API."""
 
     def __init__(
         self,
@@ -77,13 +82,13 @@ class Api:
         follower: Follower,
         open_index: Callable[[], Index],
     ) -> None:
-        """Choose what to answer from.
+        """Keep the sources; nothing is opened yet.
 
         Args:
             registry: the registry; only its address and chain are used.
-            store: where manifests are.
+            store: the store with the manifests.
             follower: keeps the index up to date.
-            open_index: opens the index, anew with each call.
+            open_index: opens a new connection to the index.
         """
         self._registry, self._store, self._follower = registry, store, follower
         self._open_index = open_index
@@ -108,7 +113,7 @@ class Api:
         return [
             Route("/health/live", self.live, methods=["GET"]),
             Route("/health/ready", self.ready, methods=["GET"]),
-            Route("/api/openapi.json", described, methods=["GET"]),
+            Route("/api/openapi.json", self.openapi, methods=["GET"]),
             *(
                 Route(path, self._endpoint(work, known), methods=["GET"])
                 for path, (work, known) in working.items()
@@ -116,13 +121,13 @@ class Api:
         ]
 
     def live(self, _: Request) -> Response:
-        """Show that the process answers."""
+        """Return 200: the process responds."""
         return JSONResponse({"live": True}, headers={"Cache-Control": "no-store"})
 
     def ready(self, _: Request) -> Response:
-        """Show whether the chain can be reached, and how far the index is."""
+        """Return whether the chain can be reached, and up to which block the index is."""
         state = self._follower.state
-        said = {
+        content = {
             "ready": state.ready,
             "chain": self._registry.chain_id,
             "reachable": state.asked is not None and state.error is None,
@@ -131,7 +136,11 @@ class Api:
             "tokens": state.tokens,
         }
         headers = {"Cache-Control": "no-store"}
-        return JSONResponse(said, 200 if state.ready else 503, headers=headers)
+        return JSONResponse(content, 200 if state.ready else 503, headers=headers)
+
+    def openapi(self, _: Request) -> Response:
+        """Return the API's description."""
+        return Response(description(), media_type="application/json")
 
     # -- Scheduling --------------------------------------------------------------------------------
 
@@ -143,15 +152,15 @@ class Api:
         async def endpoint(request: Request) -> Response:
             try:
                 query = Query(request, known)
-                said = await self._in_turn(lambda: self._work(work, request.path_params, query))
-                return _Ascii(said, headers={"Cache-Control": "no-store"})
+                content = await self._in_turn(lambda: self._work(work, request.path_params, query))
+                return _Ascii(content, headers={"Cache-Control": "no-store"})
             except RequestError as error:
                 headers = {"Cache-Control": "no-store"} | (
                     {"Retry-After": "2"} if error.status == 503 else {}
                 )
-                said = problem(error.status, error.detail)
+                content = problem(error.status, error.detail)
                 kind = "application/problem+json"
-                return JSONResponse(said, error.status, headers=headers, media_type=kind)
+                return JSONResponse(content, error.status, headers=headers, media_type=kind)
 
         return endpoint
 
@@ -184,7 +193,7 @@ class Api:
 
     @contextmanager
     def _borrowed(self) -> Iterator[Index]:
-        """Lend an index to one thread; after a failure it is closed, and not lent again."""
+        """Take an idle connection for one thread; after a failure it is closed, not reused."""
         try:
             index = self._idle.get_nowait()
         except queue.Empty:
@@ -263,7 +272,7 @@ class Api:
         return self._drawing(index, found)
 
     def verify(self, index: Index, path: Mapping[str, str], query: Query) -> dict[str, Any]:
-        """Look a digest up in tokens, the newest first, each with a verdict and a proof."""
+        """Look up a digest in tokens, the newest first, each with a verdict and a proof."""
         target = Target(path["sha256"], digest=_digest(path["sha256"]))
         only = query.number("token", 1, _MAX_ID)
         wanted = TokenFilter(before=query.number("before", 1, _MAX_ID))
@@ -315,13 +324,13 @@ class Api:
             return None
 
     def _drawing(self, index: Index, found: Any) -> dict[str, Any]:
-        shelf = Shelf(self._store)  # anew: what is put into the store later is then seen
+        shelf = Shelf(self._store)  # a new one sees what was stored since the last request
         return Drawing.of(found, shelf, index.names(found.nodes)).as_object()
 
     def _verified(self, index: Index, target: Target, entry: ListedToken) -> dict[str, Any]:
         shelf, record = Shelf(self._store), entry.record
         result = tokens_module.verify_token(target, self._registry, shelf, record)
-        said = {
+        content = {
             "token": record.id,
             "kind": record.kind.value,
             "name": result.name,
@@ -338,13 +347,13 @@ class Api:
         }
         if result.proof is not None:
             subject = tokens_module.subject_of(self._registry, record)
-            said["proof"] = json.loads(proof.dump(result.proof, subject))
+            content["proof"] = json.loads(proof.dump(result.proof, subject))
         if result.verdict == verdict.INCLUDED:
-            said["models"] = self._models(index, record.id)
-        return said
+            content["models"] = self._models(index, record.id)
+        return content
 
     def _redacted(self, detail: str) -> str:
-        """Remove the store's folder: strangers must not learn where it is on this machine."""
+        """Remove the store's folder: clients must not learn where it is on this machine."""
         return detail.replace(str(self._store.root), "of this server")
 
     def _models(self, index: Index, token: int) -> list[dict[str, Any]]:
@@ -364,15 +373,10 @@ class Api:
 
 
 class _Ascii(JSONResponse):
-    """JSON in ASCII: a publisher's text may have lone surrogates, which UTF-8 cannot encode."""
+    """JSON in ASCII: a publisher's text can have lone surrogates, which UTF-8 cannot encode."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
-
-
-def described(_: Request) -> Response:
-    """Respond with the API's description."""
-    return Response(description(), media_type="application/json")
 
 
 def description() -> bytes:
@@ -394,13 +398,13 @@ _MAX_ID = 10**15 - 1
 
 def _token(text: str) -> int:
     if not re.fullmatch("[1-9][0-9]{0,14}", text):
-        raise RequestError(404, "There is no such token: a token is a number from 1.")
+        raise RequestError(404, "There is no such token. A token is a whole number from 1.")
     return int(text)
 
 
 def _digest(text: str) -> bytes:
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise RequestError(400, "A SHA-256 is 64 hexadecimal digits.")
+        raise RequestError(400, "The SHA-256 must be 64 hexadecimal digits.")
     return bytes.fromhex(text)
 
 
@@ -411,21 +415,22 @@ class Query:
         """Parse the query.
 
         Raises:
-            RequestError: it has an unknown parameter, or one of them twice.
+            RequestError: a parameter is unknown, or occurs twice.
         """
         pairs = request.query_params.multi_items()
         self._values = dict(pairs)
         if len(pairs) != len(self._values) or not self._values.keys() <= set(known):
             raise RequestError(
                 400,
-                f"The query may have these parameters, each once: {', '.join(known) or 'none'}.",
+                "A parameter is unknown or repeated. "
+                f"Use each of these at most once: {', '.join(known) or 'none'}.",
             )
 
     def text(self, name: str) -> str:
         """Return a text; empty if it is not given."""
         text = self._values.get(name, "")
         if len(text) > _LONGEST or not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f]*", text):
-            message = f"{name} is at most {_LONGEST} characters, none of them a control character."
+            message = f"{name} must be at most {_LONGEST} characters, without control characters."
             raise RequestError(400, message)
         return text
 
@@ -436,13 +441,13 @@ class Query:
             return None
         if re.fullmatch("[0-9]{1,15}", text) and least <= int(text) <= most:
             return int(text)
-        raise RequestError(400, f"{name} is a whole number from {least} to {most}.")
+        raise RequestError(400, f"{name} must be a whole number from {least} to {most}.")
 
     def choice(self, name: str, words: Sequence[str]) -> str | None:
         """Return one of some words; None if it is not given."""
         text = self._values.get(name)
         if text is not None and text not in words:
-            raise RequestError(400, f"{name} is one of {', '.join(words)}.")
+            raise RequestError(400, f"{name} must be one of {', '.join(words)}.")
         return text
 
     def term(self, name: str, terms: type[_T]) -> _T | None:
@@ -460,5 +465,5 @@ class Query:
         if text is None:
             return None
         if not re.fullmatch("0x[0-9a-fA-F]{40}", text):
-            raise RequestError(400, f"{name} is an address: 0x and 40 hexadecimal digits.")
+            raise RequestError(400, f"{name} must be an address, 0x and 40 hexadecimal digits.")
         return text

@@ -1,8 +1,8 @@
 """`alithis serve`: the verification page, the local store as a gateway, and the read API.
 
-The page trusts neither: it checks the gateway's content against the chain, and takes the API's
-answers as hints. Requests are logged without their paths, since who asks about which work is
-private. A request's Host header is not used: addresses in responses are relative.
+The page trusts neither gateway nor API: it checks the gateway's content against the chain, and uses
+the API's responses as hints only. The log has no paths, since it is private who asks about which
+work. A request's Host header is not used: addresses in responses are relative.
 
 Sources: IPFS's HTTP gateway specification (paths, `Range`); RFC 9110, section 14.
 """
@@ -38,7 +38,8 @@ _KEEP_ALIVE, _SHUTDOWN = 5, 5  # seconds
 _MAX_HEAD = 16 * 1024  # bytes of a request's head
 _CONTENT = {
     "Cache-Control": "public, max-age=31536000, immutable",
-    "Content-Disposition": "attachment",  # strangers' bytes must not open as a page of this origin
+    # Content is untrusted: it must not open as a page of this origin.
+    "Content-Disposition": "attachment",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
 _HTML = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
@@ -50,9 +51,9 @@ class Shown:
     """The page's configuration.
 
     Attributes:
-        name: the network's, for people.
+        name: the network's name, for people.
         chain: the chain's id.
-        rpc: URL of a node, as the reader's browser reaches it.
+        rpc: URL of a node that the reader's browser can reach.
         registry: the registry's address.
         gateways: URLs of further gateways, after this server.
     """
@@ -64,7 +65,7 @@ class Shown:
     gateways: tuple[str, ...] = ()
 
     def as_object(self) -> dict[str, Any]:
-        """Return the page's config.json; gateway and API are this server, relative to the page."""
+        """Return the page's config.json. "." stands for this server, which has gateway and API."""
         return {
             "name": self.name,
             "chain": self.chain,
@@ -80,10 +81,10 @@ class Limits:
     """Limits and logging on an open network.
 
     Attributes:
-        rate: requests to the API a minute, for each client; None for any number.
-        proxies: addresses and networks of proxies whose X-Forwarded-For is believed.
-        log_requests: whether to log each request, or errors of the server alone.
-        log_paths: whether the log has paths and queries, and so what was asked about.
+        rate: requests to the API per minute and client; None for no limit.
+        proxies: addresses and networks of proxies whose X-Forwarded-For is trusted.
+        log_requests: whether to log each request, or only errors of the server.
+        log_paths: whether to log paths and queries, which show what was asked about.
     """
 
     rate: float | None = 120
@@ -113,8 +114,8 @@ def application(
 
     Args:
         registry: the registry.
-        open_index: opens its index, anew with each call.
-        store: where manifests are.
+        open_index: opens a new connection to its index.
+        store: the store with the manifests.
         shown: the page's configuration.
         page: the page's folder.
 
@@ -181,7 +182,7 @@ def _gateway(store: Store) -> Callable[[Request], Response]:
             cid = Cid.parse(request.path_params["cid"])
             path = store.path(cid)
         except AlithisError as error:
-            # Strangers must not learn where the store is on this machine.
+            # Clients must not learn where the store is on this machine.
             return PlainTextResponse(f"{str(error).replace(str(store.root), 'here')}\n", 404)
         tagged: Mapping[str, str] = {**_CONTENT, "ETag": f'"{cid}"'}
         return FileResponse(path, media_type="application/octet-stream", headers=tagged)
@@ -208,7 +209,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Listen on a port.
 
     Raises:
-        StorageError: it is taken, or needs other rights.
+        StorageError: the port is in use, or not permitted.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -221,7 +222,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: Any, listener: socket.socket, limits: Limits) -> None:
-    """Serve until a signal ends it; requests in progress get some seconds to finish.
+    """Serve until a signal arrives; requests in progress then get some seconds to finish.
 
     Raises:
         MissingExtraError: uvicorn is not installed.
@@ -285,7 +286,7 @@ def networks(proxies: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     """Read addresses and networks, such as ``10.0.0.0/8``.
 
     Raises:
-        StorageError: one is neither; uvicorn would take it for a host name, and trust no proxy.
+        StorageError: one is neither. uvicorn would take it for a host name, and trust no proxy.
     """
     found = []
     for proxy in proxies:
@@ -293,6 +294,6 @@ def networks(proxies: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
             found.append(ip_network(proxy))
         except ValueError as error:
             raise StorageError(
-                f"{proxy}: not an IP address or network, such as 10.0.0.0/8"
+                f"{proxy}: not an IP address or network. Use one such as 10.0.0.0/8"
             ) from error
     return tuple(found)

@@ -1,7 +1,7 @@
 """Keeps an index up to date while a server runs.
 
-A thread asks the node every few seconds. An error is reported once, and the next attempt waits
-longer each time; meanwhile the server answers from the index, and states up to which block it is.
+A thread reads the node every few seconds. An error is reported once, and the wait before the next
+attempt grows. Meanwhile the server keeps responding from the index, and states its last block.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from alithis.verify.library import Shelf
 POLL = 10.0
 """Seconds between two syncs."""
 
-_WINDOWS = 25  # of blocks, in one sync
-_SLOWEST = 300.0  # seconds between two attempts at most
-_TEXTS = 500  # metadata.json files that are looked for between two syncs
-_STOP = 3.0  # seconds to stop; a transaction that is cut off is rolled back
+_WINDOWS = 25  # windows of blocks in one sync
+_SLOWEST = 300.0  # the most seconds between two attempts
+_TEXTS = 500  # metadata.json files to look for between two syncs
+_STOP = 3.0  # seconds to stop; an interrupted transaction is rolled back
 _LONGEST = 2000  # characters of a description
 
 
 @dataclass(frozen=True, slots=True)
 class FollowerState:
-    """How far the index is.
+    """The state of the index.
 
     Attributes:
-        block: the last block it has; None before it was opened.
+        block: the last block in the index; None before it was opened.
         head: the chain's last block at the last sync; None before the first one.
-        tokens: how many tokens it has.
+        tokens: the number of tokens in the index.
         error: the last sync's error, in one line; None if it succeeded.
-        asked: when the chain last answered, by the monotonic clock; None before that.
+        asked: when the node last responded, by the monotonic clock; None before that.
     """
 
     block: int | None = None
@@ -48,12 +48,12 @@ class FollowerState:
 
     @property
     def ready(self) -> bool:
-        """Whether it has all that the chain had at the last sync."""
+        """Whether the index has everything that the chain had at the last sync."""
         return self.error is None and self.head is not None and self.block == self.head
 
 
 class Follower:
-    """Syncs an index again and again, in a thread."""
+    """Syncs an index repeatedly, in a thread."""
 
     def __init__(
         self,
@@ -62,12 +62,12 @@ class Follower:
         report: Callable[[str], None],
         poll: float = POLL,
     ) -> None:
-        """Choose what to follow; nothing is read yet.
+        """Keep the sources; nothing is read yet.
 
         Args:
             open_index: opens the index.
-            store: where metadata is looked for.
-            report: is called with each new error.
+            store: the store in which metadata is looked up.
+            report: called with each new error.
             poll: seconds between two syncs.
         """
         self._open_index, self._report, self._poll = open_index, report, poll
@@ -83,7 +83,7 @@ class Follower:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread, without waiting for a node that does not answer."""
+        """Stop the thread, without waiting for a node that does not respond."""
         self._stopping.set()
         self._thread.join(_STOP)
 
@@ -92,7 +92,7 @@ class Follower:
             try:
                 with self._open_index() as index:
                     self._follow(index)
-            except Exception as error:  # whatever it is, the server keeps answering from the index
+            except Exception as error:  # of any kind: the server must keep serving the index
                 self._failed(error)
                 self._stopping.wait(self._pause())
 
@@ -103,19 +103,19 @@ class Follower:
                 self._stopping.wait(self._poll)
 
     def _sync(self, index: Index) -> bool:
-        """Read some of what is new on the chain; return whether that was all."""
+        """Read some new blocks; return whether the index now has all of them."""
         found = index.sync(windows=_WINDOWS)
         self._failures = 0
         self.state = FollowerState(found.block, found.head, found.tokens, None, time.monotonic())
         return found.complete
 
     def _read_texts(self, index: Index) -> bool:
-        """Look in the store for texts that the index lacks; return whether there may be more."""
+        """Add texts from the store that the index lacks; return whether there may be more."""
         digests = index.without_text(self._after, _TEXTS)
         texts = {digest: text for digest in digests if (text := self._text(digest))}
         if texts:
             index.store_texts(texts)
-        # What the store does not have is looked for again in the next round.
+        # What the store does not have yet is looked up again in the next round.
         self._after = digests[-1] if len(digests) == _TEXTS else b""
         return bool(self._after)
 
@@ -127,7 +127,7 @@ class Follower:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        # A foreign error's message may contain secrets, such as the URL of the node.
+        # The message of an error that is not ours can contain secrets, such as the node's URL.
         words = str(error) if isinstance(error, AlithisError) else type(error).__name__
         words = words.replace("\n", " ")
         if words != self.state.error:
@@ -139,14 +139,13 @@ class Follower:
 
 
 def text_of(stated: Metadata) -> ArtifactText:
-    """Return what lists show of metadata."""
+    """Return the texts of metadata that lists show."""
 
     def term(name: str) -> str | None:
         value = stated.document.get(name)
         if not isinstance(value, str) or not value.strip():
             return None
-        return (
-            value[:_LONGEST].encode(errors="replace").decode()
-        )  # a lone surrogate cannot be encoded
+        # A lone surrogate cannot be encoded.
+        return value[:_LONGEST].encode(errors="replace").decode()
 
     return ArtifactText(stated.name, term("description"), term("license"), stated.form.name)

@@ -1,7 +1,7 @@
-"""What bounds the open network's use of the server.
+"""Limits for clients on an open network.
 
-- Each client address (of IPv6, each /64) has so many requests a minute, and so many connections.
-- A request's head must come in time; a client that stops reading is disconnected.
+- Requests per minute and connections are limited for each client: an address, or an IPv6 /64.
+- A request's head must arrive in time, and a client that stops reading is disconnected.
 
 Sources: the generic cell rate algorithm (ITU-T I.371); RFC 4291, section 2.5.4 (a subscriber's
 /64).
@@ -19,47 +19,47 @@ from typing import ClassVar
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CLIENTS = 20_000
-"""Clients whose rates are remembered."""
+"""The most clients whose rates are remembered."""
 
-_BURST = 30.0  # seconds' worth of requests that may come at once
+_BURST = 30.0  # the requests of so many seconds may come at once
 _HEAD = 10.0  # seconds for a request's head
-_STALL = 30.0  # seconds that a client may leave what was sent unread
+_STALL = 30.0  # seconds that a client may leave a response unread
 _CONNECTIONS = 64  # of one client
 
 
 class RateLimiter:
-    """How many requests a minute each client may send.
+    """Limits the requests per minute of each client.
 
-    The generic cell rate algorithm: one number a client, the time at which all that it has used is
-    free again. Not the `limits` package: strangers choose the keys (an IPv6 /32 has four billion
-    /64s), and its memory storage keeps all of them for a minute, whatever the
-    strategy. Measured with 200,000 clients: 64 to 91 MiB there, 2 MiB here; a request took 9 to
-    22 µs there, 2.4 µs here. It also counts in whole requests, and reads of content here cost a
-    fraction of one.
+    It uses the generic cell rate algorithm, with one number per client: the time at which its full
+    rate is available again. The `limits` package was measured and not used: clients choose the keys
+    (an IPv6 /32 has four billion /64s), and its memory storage keeps all of them for a minute, with
+    every strategy. With 200,000 clients it took 64 to 91 MiB, and 9 to 22 µs per request; this
+    class takes 2 MiB and 2.4 µs. It also counts whole requests only, and here a read of content
+    counts as a fraction of one.
     """
 
     def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Choose a rate.
+        """Set the rate.
 
         Args:
-            per_minute: requests a minute.
-            clock: seconds.
+            per_minute: requests per minute and client.
+            clock: returns the time in seconds.
         """
         self._interval = 60 / per_minute
         self._clock = clock
-        self._free_at: dict[str, float] = {}  # the client that came last stands last
+        self._free_at: dict[str, float] = {}  # in the order of the clients' last requests
 
     def wait(self, client: str, cost: float = 1.0) -> float:
-        """Count a request, and return 0; or the seconds after which it may come.
+        """Count a request and return 0, or return the seconds to wait before it is allowed.
 
         Args:
-            client: who asks.
+            client: the client's key.
             cost: how many requests it counts as.
         """
         now, taken = self._clock(), cost * self._interval
         free_at = max(self._free_at.pop(client, now), now)
         at = free_at + taken
-        # A request that costs more than the burst must be possible too.
+        # A request that costs more than a whole burst must be possible too.
         if (over := at - now - max(_BURST, taken)) > 0:
             self._free_at[client] = free_at
             return over
@@ -69,16 +69,16 @@ class RateLimiter:
         return 0.0
 
     def _forget(self, now: float) -> None:
-        """Forget clients that have their full rate; if too few, those that came longest ago.
+        """Forget clients that have their full rate, and then the least recent ones.
 
-        So a flood of new clients makes others only lose their debts: nobody is refused for it.
+        A forgotten client has its full rate again, so a flood of new clients blocks nobody.
         """
         kept = [(client, at) for client, at in self._free_at.items() if at > now]
         self._free_at = dict(kept[-MAX_CLIENTS // 2 :])
 
 
 def client_key(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return the key of a client: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -91,15 +91,15 @@ def client_key(address: str) -> str:
 
 
 class Connection(H11Protocol):
-    """A connection that a client cannot keep open without using it.
+    """A connection that is closed if the client does not use it.
 
-    uvicorn bounds the time between requests. Here the time for a request's head and for an unread
-    response are bounded too, and the connections of one client: without that, a few machines that
-    send one byte a minute would take all of them (the "slow loris" attack).
+    uvicorn limits the time between requests. This class also limits the time for a request's head,
+    the time that a response stays unread, and the connections of one client. Otherwise a few
+    machines that send one byte per minute could use up all connections (the "slow loris" attack).
     """
 
     proxies: ClassVar[Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]] = ()
-    """Networks of proxies, whose connections carry many clients."""
+    """Networks of proxies: one proxy has the connections of many clients."""
     _open: ClassVar[Counter[str]] = Counter()
 
     _deadline: asyncio.TimerHandle | None = None
@@ -107,7 +107,7 @@ class Connection(H11Protocol):
     _counted: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless the client has too many."""
+        """Accept a connection, unless the client has too many."""
         super().connection_made(transport)
         self._await_head()
         host = self.client[0] if self.client else ""
@@ -132,7 +132,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; each further byte of a head does not restart the time for it."""
+        """Process data. The time limit for a head does not restart with each byte."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._cancel_deadline()

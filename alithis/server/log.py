@@ -1,7 +1,7 @@
-"""The server's log: one JSON object a line, and nothing about who asked for what.
+"""The server's log: one JSON object per line, without what clients ask about.
 
 A request's line has the method, the route as a template, status, time and bytes. It has no
-address, path or query, since who asks about which work is private.
+address, path or query, since it is private who asks about which work.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ LOG = logging.getLogger("alithis.serve")
 
 
 def log(event: str, **values: Any) -> None:
-    """Write an event into the log."""
+    """Write an event to the log."""
     LOG.info(event, extra={"values": values})
 
 
 def error_fields(error: Exception) -> dict[str, str]:
-    """Describe an error without its message, which may contain what was asked about."""
+    """Describe an error without its message, which can contain what was asked about."""
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     places = [f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames]
     return {"error": type(error).__name__, "at": " ".join(places)}
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record: an event of ours, or a message of a library."""
+        """Format a record: an event of the server, or a message of a library."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         values = getattr(record, "values", None)
         if values is not None:

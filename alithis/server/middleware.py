@@ -18,7 +18,7 @@ from alithis.server.log import error_fields, log
 SECURITY = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """Headers of every response."""
 CONTENT = 50
-"""Reads of content and of the page that count as much as one request to the API."""
+"""So many reads of content or of the page count as one request to the API."""
 _UNLIMITED = "/health/"
 
 _Scope = MutableMapping[str, Any]
@@ -29,7 +29,7 @@ _App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 
 class EdgeMiddleware:
-    """Stands between the network and an application."""
+    """Applies limits, error handling, headers and the log to an application."""
 
     def __init__(
         self, app: _App, *, rate: float | None, log_requests: bool, log_paths: bool = False
@@ -38,9 +38,9 @@ class EdgeMiddleware:
 
         Args:
             app: the application.
-            rate: requests to the API a minute, for each client; None for any number.
-            log_requests: whether to log requests, or errors of the server alone.
-            log_paths: whether the log has paths and queries, and so what was asked about.
+            rate: requests to the API per minute and client; None for no limit.
+            log_requests: whether to log requests, or only errors of the server.
+            log_paths: whether to log paths and queries, which show what was asked about.
         """
         self._app = app
         self._limiter = RateLimiter(rate) if rate else None
@@ -57,11 +57,11 @@ class EdgeMiddleware:
                 await _refuse(response.send, seconds)
             else:
                 await self._app(scope, receive, response.send)
-        except Exception as error:  # a defect of ours: details go to the log, not to strangers
+        except Exception as error:  # a bug: details go to the log, not to clients
             log("fault", route=_route(scope), **error_fields(error))
             if response.status:
-                raise  # the response has begun: only the connection can still be ended
-            detail = "The server failed. Its log has the details."
+                raise  # the response has begun: all that is left is to close the connection
+            detail = "The server failed. Try again; the operator finds the cause in the log."
             await send_problem(response.send, problem(500, detail))
         finally:
             if self._log_requests:
@@ -83,7 +83,7 @@ class EdgeMiddleware:
 
 
 class _Response:
-    """A response while it is sent: counted, and given the security headers."""
+    """A response while it is sent: counts its bytes, and adds the security headers."""
 
     def __init__(self, send: _Send) -> None:
         self._send, self._begun = send, time.monotonic()
@@ -109,15 +109,19 @@ class _Response:
 async def _refuse(send: _Send, seconds: float) -> None:
     headers = {
         "Retry-After": str(math.ceil(seconds)),
-        # A page of any origin must be able to read how long it has to wait.
+        # Pages of other origins must be able to read how long they have to wait.
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Expose-Headers": "Retry-After",
     }
-    await send_problem(send, problem(429, "Too many requests from this address."), headers)
+    await send_problem(
+        send,
+        problem(429, "Too many requests from this address. Wait as long as Retry-After states."),
+        headers,
+    )
 
 
 def problem(status: int, detail: str) -> dict[str, Any]:
-    """Return an error as RFC 9457 writes it."""
+    """Return an error as a problem details object (RFC 9457)."""
     return {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
 
 
@@ -152,6 +156,6 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 def _route(scope: _Scope) -> str:
-    """Return the route's template, which contains nothing of what was asked."""
+    """Return the route's template, which does not contain what was asked about."""
     route = scope.get("route")
     return "none" if route is None else getattr(route, "path", "") or "/"

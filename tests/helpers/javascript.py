@@ -1,4 +1,4 @@
-"""The page's verifier, in a Node process of its own."""
+"""Runs the page's verifier in a Node process."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ PROGRAM = ROOT / "web" / "test" / "answers.mjs"
 
 
 class RefusedError(Exception):
-    """The page's verifier says no, and why."""
+    """The page's verifier refused; the message says why."""
 
 
 class Verifier:
-    """Asks the page's verifier."""
+    """Sends questions to the page's verifier."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def ask(self, question: str, **values: Any) -> Any:
-        """The answer; a refusal is raised, a fault fails the test."""
+        """Return the answer; a refusal is raised, and a crash fails the test."""
         self._process.stdin.write(json.dumps({"ask": question, **values}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        assert line, "the page's verifier broke down: see the standard error"
+        assert line, "the page's verifier crashed: see the standard error"
         answer = json.loads(line)
         if "refused" in answer:
             raise RefusedError(answer["refused"])
         return answer["ok"]
 
     def holds(self, question: str, **values: Any) -> bool:
-        """Whether it says yes."""
+        """Return whether it does not refuse."""
         try:
             self.ask(question, **values)
         except RefusedError:
@@ -48,7 +48,7 @@ class Verifier:
 
 @contextmanager
 def running() -> Iterator[Verifier]:
-    """Runs the verifier while the block lasts."""
+    """Run the verifier during the block."""
     node = shutil.which("node")
     if node is None:
         pytest.fail("Node is not installed: run 'make setup'", pytrace=False)

@@ -1,10 +1,11 @@
-"""The whole journey in a real browser: chromium, anvil, real manifests by range."""
+"""The page in a real browser: chromium, anvil, and real manifests that are read by range."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +31,7 @@ from helpers.serving import serving
 from helpers.world import CORS, IMAGES, World, file_digest, read_idx, world_on
 
 PICTURES = os.environ.get("ALITHIS_PICTURES")
-"""Where screenshots go; by default none are made."""
+"""The folder for screenshots; by default none are made."""
 PHONE = {"width": 390, "height": 844}
 GIGABYTE = 1 << 30
 WITHOUT_HALO = """each => each.map((text) => {
@@ -48,7 +49,7 @@ def world(tmp_path_factory) -> Iterator[World]:
 
 @pytest.fixture(autouse=True)
 def honest(world) -> Iterator[None]:
-    """Each test finds a gateway that does not lie."""
+    """Each test starts with an honest gateway."""
     yield
     world.gateway.fault = lambda *_: False
     world.gateway.forget()
@@ -64,7 +65,7 @@ def chromium() -> Iterator[Browser]:
 def opened(
     browser: Browser, folder: Path, config: dict | None, address: str = "", **options: object
 ) -> Iterator[Page]:
-    """The page, open at an address, in a browser that has never seen it."""
+    """Open the page at an address, in a browser context of its own."""
     with page_served(folder, config) as server:
         context = browser.new_context(
             viewport=options.pop("viewport", DESKTOP), base_url=server.url, **options
@@ -121,7 +122,7 @@ class TestFiles:
         expect(tuned).to_contain_text("confirmed by the model's owner")
         expect(tuned).to_contain_text("was trained on this dataset")
 
-    def test_each_check_is_open_to_view(self, page, world, tmp_path):
+    def test_each_check_is_explained(self, page, world, tmp_path):
         drop(page, digit(tmp_path))
         found = card(page, world, "digits")
         found.locator(".checks > summary").click()
@@ -131,24 +132,24 @@ class TestFiles:
         root = world.manifests["digits"].metadata.root.hex()
         expect(step(found, "path")).to_contain_text(f"leads to the committed root {root}")
 
-    def test_a_drawing_is_absent_everywhere_it_can_be_told(self, page, world, tmp_path):
+    def test_a_new_drawing_is_absent(self, page, world, tmp_path):
         drawing = np.zeros((28, 28), np.uint8)
         drawing[3:20, 14] = 255
         drop(page, write_png(tmp_path / "drawing.png", drawing))
         found = card(page, world, "digits")
         expect(found).to_have_attribute("data-verdict", "absent")
         expect(page.locator(".summary")).to_contain_text("Not found in any of the")
-        expect(page.locator(".summary")).to_contain_text("no proof that it was never used")
+        expect(page.locator(".summary")).to_contain_text("does not prove that it was never used")
         expect(card(page, world, "digits")).to_contain_text("a crop or another encoding")
 
-    def test_what_the_publisher_calls_it_is_shown_when_asked(self, page, world, tmp_path):
+    def test_the_publishers_label_is_shown_on_request(self, page, world, tmp_path):
         drop(page, digit(tmp_path))
         found = card(page, world, "digits")
         found.get_by_role("button", name="What does the publisher call it?").click()
         expect(found.locator(".label")).to_contain_text("label")
         expect(found.locator(".label dd").last).to_have_text(str(read_idx("t10k-labels")[7]))
 
-    def test_look_ups_are_a_few_small_reads(self, page, world, tmp_path):
+    def test_a_lookup_takes_a_few_small_reads(self, page, world, tmp_path):
         page.goto(f"{page.url}#explore")
         expect(page.locator("[data-loading=true]")).to_have_count(0)
         page.goto(page.url.split("#")[0])
@@ -163,7 +164,7 @@ class TestFiles:
         lengths = [int(end) - int(start) + 1 for start, end in map(ends_of, asked)]
         assert sum(lengths) <= 64 * 1024
 
-    def test_a_file_is_dropped(self, page, world):
+    def test_a_dropped_file_is_checked(self, page, world):
         expect(page.locator(".drop")).to_be_visible()
         transfer = page.evaluate_handle(
             """() => {
@@ -175,12 +176,12 @@ class TestFiles:
         page.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
         expect(card(page, world, "garden")).to_have_attribute("data-verdict", "included")
 
-    def test_texts_are_one_however_they_are_spelt(self, page, world, tmp_path):
+    def test_texts_in_other_unicode_forms_are_included(self, page, world, tmp_path):
         (tmp_path / "cafe.txt").write_text("Cafe\u0301\n")
         drop(page, tmp_path / "cafe.txt")
         expect(card(page, world, "poems")).to_have_attribute("data-verdict", "included")
 
-    def test_keyed_datasets_are_unverifiable_without_an_opening(self, page, world, tmp_path):
+    def test_keyed_datasets_are_unverifiable_without_a_proof_file(self, page, world, tmp_path):
         drop(page, world.folder / "letters" / "a.txt")
         found = card(page, world, "letters")
         expect(found).to_have_attribute("data-verdict", "unverifiable")
@@ -196,7 +197,9 @@ class TestFiles:
         drop(page, world.folder / "letters" / "b.txt", out)
         found = card(page, world, "letters")
         expect(found).to_have_attribute("data-verdict", "unverifiable")
-        expect(found).to_contain_text("Digest that the proof file opens: expected")
+        expect(found).to_contain_text("digest that the proof file opens: expected")
+        expect(found.locator(".reason")).to_contain_text("It could not be compared.")
+        expect(found.locator(".reason")).not_to_contain_text(re.compile("digest", re.IGNORECASE))
 
     def test_a_folder_is_checked_file_by_file(self, page, world):
         page.set_input_files("#folder", str(world.folder / "garden"))
@@ -206,7 +209,7 @@ class TestFiles:
     def test_a_large_file_does_not_freeze_the_page(self, page, world, tmp_path):
         large = tmp_path / "large.bin"
         with large.open("wb") as file:
-            file.truncate(GIGABYTE)  # a hole: it takes no room on the disk
+            file.truncate(GIGABYTE)  # a hole: it takes no space on the disk
             file.seek(GIGABYTE - 5)
             file.write(b"end\r\n")
         with large.open("rb") as file:
@@ -215,34 +218,42 @@ class TestFiles:
         page.evaluate(WATCH)
         drop(page, large)
         expect(page.locator(".digest code")).to_have_text(expected, timeout=120_000)
-        # The page's own timer ran while the worker hashed: it saw the bar at several places.
+        # The page's timer ran while the worker hashed: it saw the bar at several values.
         assert len([at for at in page.evaluate("[...window.seen]") if 0 < at < 1]) > 10
-        # Nothing else in the page waited for it: of a hundred turns a second many came.
+        # The page was not blocked: many of the timer's turns came.
         assert page.evaluate("window.turns") > 20
 
     @pytest.mark.parametrize("form", ["bmp", "gif", "webp", "pgm", "tiff"])
-    def test_pictures_without_loss_are_one_in_whatever_file(self, page, world, tmp_path, form):
+    def test_lossless_pictures_are_included_in_any_file_format(self, page, world, tmp_path, form):
         file = tmp_path / f"digit.{form}"
         options = {"lossless": True} if form == "webp" else {}
         picture = Image.fromarray(read_idx("t10k-images")[7])
         picture.convert("RGB" if form in ("bmp", "webp") else "L").save(file, **options)
         drop(page, file)
-        verdict = "unverifiable" if form == "tiff" else "included"  # browsers decode no TIFF
+        verdict = "unverifiable" if form == "tiff" else "included"  # browsers do not decode TIFF
         expect(card(page, world, "digits")).to_have_attribute("data-verdict", verdict)
 
     def test_the_link_to_a_picture_leads_to_its_pixels(self, page, world, tmp_path):
         drop(page, digit(tmp_path))
         expect(page.locator(".summary")).to_contain_text("Included in 1")
         page.get_by_role("link", name="Link to this check").click()
-        expect(page.locator("h1")).to_have_text("A fingerprint, checked")
+        expect(page.locator("h1")).to_have_text("Check of a fingerprint")
         expect(card(page, world, "digits")).to_have_attribute("data-verdict", "included")
 
-    def test_jpegs_are_never_said_to_be_absent_from_pictures(self, page, world, tmp_path):
+    def test_a_jpeg_is_never_absent_from_a_dataset_of_pictures(self, page, world, tmp_path):
         Image.fromarray(read_idx("t10k-images")[7]).save(tmp_path / "digit.jpg", quality=60)
         drop(page, tmp_path / "digit.jpg")
         found = card(page, world, "digits")
         expect(found).to_have_attribute("data-verdict", "unverifiable")
-        expect(found).to_contain_text("each a little differently")
+        expect(found.locator(".reason")).to_contain_text("in slightly different ways")
+
+    def test_a_file_of_another_kind_is_not_compared(self, page, world, tmp_path):
+        (tmp_path / "note.txt").write_text("a text, not a picture\n")
+        drop(page, tmp_path / "note.txt")
+        found = card(page, world, "digits")
+        expect(found).to_have_attribute("data-verdict", "unverifiable")
+        expect(found.locator(".reason")).to_contain_text("Entries are compared as pictures")
+        expect(found.locator(".reason")).to_contain_text("The file is not an image")
 
 
 WATCH = """() => {
@@ -257,7 +268,7 @@ WATCH = """() => {
 
 
 class TestProofFiles:
-    def test_a_downloaded_proof_is_one_that_alithis_verify_accepts(self, page, world, tmp_path):
+    def test_alithis_verify_accepts_a_downloaded_proof(self, page, world, tmp_path):
         drop(page, digit(tmp_path))
         found = card(page, world, "digits")
         expect(found).to_have_attribute("data-verdict", "included")
@@ -272,7 +283,7 @@ class TestProofFiles:
         both = ["--proof", out, "--manifest", world.folder / "digits.alithis"]
         commands.run("verify", tmp_path / "digit.png", *both, *chain)
 
-    def test_a_proof_of_absence_is_accepted_too(self, page, world, tmp_path):
+    def test_alithis_verify_accepts_a_downloaded_proof_of_absence(self, page, world, tmp_path):
         (tmp_path / "onion.txt").write_text("onion\n")
         drop(page, tmp_path / "onion.txt")
         expect(card(page, world, "garden")).to_have_attribute("data-verdict", "absent")
@@ -302,7 +313,20 @@ class TestProofFiles:
         drop(page, out)
         expect(page.get_by_role("alert")).to_contain_text("damaged proof file")
 
-    def test_a_proof_of_another_registry_is_not_taken_for_one_of_this(self, page, world, tmp_path):
+    def test_a_proof_without_metadata_says_what_was_not_compared(self, world, chromium, tmp_path):
+        out, garden = tmp_path / "pear.proof.json", world.folder / "garden"
+        commands.run("prove", f"{garden}.alithis", garden / "pear.txt", "-o", out)
+        config = world.config(gateways=["http://127.0.0.1:9"])
+        with opened(chromium, tmp_path / "site", config) as page:
+            drop(page, out)
+            found = card(page, world, "garden")
+            expect(found).to_have_attribute("data-verdict", "included")
+            expect(found).to_contain_text("4 checks passed in this browser, 2 not needed")
+            for name in ("metadata", "commitment"):
+                expect(step(found, name)).to_contain_text("(not needed)")
+                expect(step(found, name)).to_contain_text("which was not compared")
+
+    def test_a_proof_for_another_registry_is_refused(self, page, world, tmp_path):
         out = tmp_path / "pear.proof.json"
         garden = world.folder / "garden"
         commands.run("prove", f"{garden}.alithis", garden / "pear.txt", "-o", out)
@@ -311,7 +335,7 @@ class TestProofFiles:
         out.write_text(json.dumps(document))
         drop(page, out)
         found = card(page, world, "garden")
-        expect(found).to_contain_text("The proof file's registry: expected")
+        expect(found.locator(".reason")).to_contain_text("The proof file's registry: expected")
 
 
 class TestWhatGoesWrong:
@@ -332,7 +356,10 @@ class TestWhatGoesWrong:
         drop(page, digit(tmp_path))
         found = card(page, world, "digits")
         expect(found).to_have_attribute("data-verdict", "unverifiable")
-        expect(found).to_contain_text("the root that the path leads to: expected")
+        root = world.manifests["digits"].metadata.root.hex()
+        wrong = re.compile(f"the path leads to root [0-9a-f]{{64}}, not to the committed {root}")
+        expect(step(found, "position")).to_contain_text(wrong)
+        expect(found.locator(".reason")).to_contain_text("under “How this was checked”")
 
     def test_a_gateway_that_swaps_descriptions(self, page, world, tmp_path):
         def swapped(handler, path):
@@ -371,7 +398,7 @@ class TestWhatGoesWrong:
         drop(page, digit(tmp_path))
         expect(card(page, world, "digits")).to_have_attribute("data-verdict", "unverifiable")
 
-    def test_another_gateway_helps_where_one_lies(self, world, chromium, tmp_path):
+    def test_if_a_gateway_lies_another_one_is_used(self, world, chromium, tmp_path):
         leaves = world.manifests["digits"].metadata.file("leaves").cid
         with serving_files(world.gateway.folder) as second:
             second.headers = CORS
@@ -384,12 +411,13 @@ class TestWhatGoesWrong:
                 found = card(page, world, "digits")
                 expect(found).to_have_attribute("data-verdict", "included")
 
-    def test_a_root_that_is_not_the_descriptions(self, page, world, tmp_path):
+    def test_a_root_that_differs_from_the_description(self, page, world, tmp_path):
         (tmp_path / "rose.txt").write_text("Roses are red\n")
         drop(page, tmp_path / "rose.txt")
         found = card(page, world, "mismatch")
         expect(found).to_have_attribute("data-verdict", "unverifiable")
-        expect(found).to_contain_text("Root in metadata.json: expected")
+        expect(step(found, "commitment")).to_contain_text("root in metadata.json: expected")
+        expect(found.locator(".reason")).to_contain_text("description does not match the registry")
 
     def test_a_dead_node(self, world, chromium, tmp_path):
         config = world.config(rpc="http://127.0.0.1:9")
@@ -406,7 +434,7 @@ class TestWhatGoesWrong:
         ("changes", "said"),
         [
             ({"registry": "0x" + "22" * 20}, "there is no Alithis registry at 0x2222"),
-            ({"chain": 314}, "expected 314, found 314159"),
+            ({"chain": 314}, "serves chain 314159, not 314"),
         ],
     )
     def test_a_wrong_registry_or_chain(self, world, chromium, tmp_path, changes, said):
@@ -419,9 +447,11 @@ class TestWhatGoesWrong:
             drop(page, digit(tmp_path))
             found = card(page, world, "digits")
             expect(found).to_have_attribute("data-verdict", "unverifiable")
-            expect(found).to_contain_text("The gateway 127.0.0.1:9 cannot be reached")
+            expect(found.locator(".reason")).to_contain_text(
+                "The gateway 127.0.0.1:9 cannot be reached. Try again later, or choose other"
+            )
 
-    def test_withdrawn_disordered_superseded_and_claimed_tokens_are_said_to_be(self, page, world):
+    def test_withdrawn_disordered_replaced_and_claimed_tokens_are_marked(self, page, world):
         drop(page, world.folder / "retired" / "old.txt")
         expect(card(page, world, "retired")).to_contain_text("Withdrawn by its owner")
         disordered = card(page, world, "shuffled")
@@ -431,13 +461,13 @@ class TestWhatGoesWrong:
         drop(page, world.folder / "garden" / "plum.txt")
         found = card(page, world, "garden")
         expect(found).to_contain_text(
-            f"Replaced by a newer version, token {world.tokens['garden-2']}"
+            f"Replaced by a newer version, dataset {world.tokens['garden-2']}"
         )
         expect(found).to_contain_text("1 claim against it that nobody has answered")
 
-    def test_without_a_configuration_the_page_says_so(self, world, chromium, tmp_path):
+    def test_without_a_configuration_the_page_asks_for_one(self, world, chromium, tmp_path):
         with opened(chromium, tmp_path / "site", None) as page:
-            expect(page.locator("main")).to_contain_text("there is no config.json beside this page")
+            expect(page.locator("main")).to_contain_text("the file config.json is missing")
             page.get_by_role("link", name="Settings").click()
             page.fill("#set-chain", str(CALIBRATION))
             page.fill("#set-rpc", world.node.uri)
@@ -448,18 +478,18 @@ class TestWhatGoesWrong:
             expect(page.locator(".tile")).to_have_count(len(world.tokens))
             expect(page.locator("#network")).to_contain_text("your settings")
             page.get_by_role("button", name="Settings").click()
-            page.get_by_role("button", name="Back to this site's").click()
-            expect(page.locator("main")).to_contain_text("there is no config.json beside this page")
+            page.get_by_role("button", name="Use this site's settings").click()
+            expect(page.locator("main")).to_contain_text("the file config.json is missing")
 
 
 class TestPrivacy:
-    def test_the_page_can_reach_the_node_and_the_gateways_alone(self, page, world):
+    def test_the_page_can_only_reach_the_node_and_the_gateways(self, page, world):
         expect(page.locator(".drop")).to_be_visible()
         with serving_files(world.folder) as elsewhere:
             elsewhere.headers = CORS
             for url in (elsewhere.url, page.url, f"{page.url}config.json"):
-                assert page.evaluate(REACH, url) == "barred"
-                assert page.evaluate(REACH_FROM_WORKER, url) == "barred"
+                assert page.evaluate(REACH, url) == "blocked"
+                assert page.evaluate(REACH_FROM_WORKER, url) == "blocked"
             page.evaluate("url => { new Image().src = `${url}/image.png` }", elsewhere.url)
             page.evaluate("url => navigator.sendBeacon(`${url}/beacon`, 'x')", elsewhere.url)
             assert page.evaluate(REACH, f"{world.gateway.url}/ipfs/none") == "reached"
@@ -469,7 +499,7 @@ class TestPrivacy:
         expect(page.locator(".drop")).to_be_visible()
         sent = []
         page.on("request", lambda request: sent.append((request.url, request.post_data or "")))
-        secret = "a sentence that stands in this file alone"
+        secret = "a sentence that occurs in this file only"
         (tmp_path / "secret.txt").write_text(secret)
         drop(page, tmp_path / "secret.txt")
         expect(page.locator(".summary")).to_contain_text("Not found")
@@ -482,17 +512,17 @@ class TestPrivacy:
             assert digest not in url + body
 
 
-REACH = "url => fetch(url).then(() => 'reached', () => 'barred')"
+REACH = "url => fetch(url).then(() => 'reached', () => 'blocked')"
 REACH_FROM_WORKER = """url => new Promise(resolve => {
   const text = `fetch(${JSON.stringify(url)}).then(() => postMessage('reached'),
-    () => postMessage('barred'))`;
+    () => postMessage('blocked'))`;
   const worker = new Worker(URL.createObjectURL(new Blob([text])));
   worker.onmessage = ({data}) => resolve(data);
 })"""
 
 
 class LyingServer:
-    """A server whose hints are not true."""
+    """A server whose hints are false."""
 
     def __init__(self, world, lie):
         self.world, self.lie, self.asked = world, lie, []
@@ -509,14 +539,14 @@ class LyingServer:
             "nonsense": json.dumps({"tokens": [None, 7, {"metadataDigest": {}}], "next": "x"}),
             "endless": json.dumps({"tokens": [{}] * 500, "next": 1}),
             "huge": b"[" * (5 << 20),
-            "turned": json.dumps({"tokens": self.turned(), "next": None}),
+            "swapped": json.dumps({"tokens": self.swapped(), "next": None}),
         }
         body = bodies[self.lie]
         handler.reply(200, body if isinstance(body, bytes) else body.encode())
         return True
 
-    def turned(self):
-        """Each name at another token, nothing said to be at hand, verdicts nobody asked for."""
+    def swapped(self):
+        """Each token has the name of another, is not stored, and comes with a verdict."""
         names = list(self.world.manifests)
         return [
             {
@@ -531,7 +561,7 @@ class LyingServer:
         ]
 
 
-LIES = ["silent", "broken", "nonsense", "endless", "huge", "turned"]
+LIES = ["silent", "broken", "nonsense", "endless", "huge", "swapped"]
 
 
 class TestHints:
@@ -560,7 +590,7 @@ class TestHints:
         assert len(server.asked) <= 2 * 20
 
     @pytest.mark.parametrize("lie", LIES)
-    def test_a_lying_server_names_nothing_and_hides_nothing(self, world, chromium, tmp_path, lie):
+    def test_a_lying_server_neither_names_nor_hides_a_token(self, world, chromium, tmp_path, lie):
         world.gateway.fault = LyingServer(world, lie)
         config = world.config(api=world.gateway.url)
         with opened(chromium, tmp_path / "site", config, "#explore") as page:
@@ -569,18 +599,18 @@ class TestHints:
             expect(page.locator(".tile")).to_have_count(1)
             expect(page.locator(".tile strong")).to_have_text("Handwritten digits")
             page.fill("#search", "included everywhere")
-            expect(page.get_by_text("Nothing fits")).to_be_visible()
+            expect(page.get_by_text("Nothing found")).to_be_visible()
 
-    def test_nothing_is_asked_about_a_file(self, world, chromium, tmp_path):
-        server = world.gateway.fault = LyingServer(world, "turned")
+    def test_the_server_does_not_learn_which_file_is_checked(self, world, chromium, tmp_path):
+        server = world.gateway.fault = LyingServer(world, "swapped")
         config = world.config(api=world.gateway.url)
         with opened(chromium, tmp_path / "site", config) as page:
             drop(page, digit(tmp_path))
             expect(page.locator(".summary")).to_contain_text("Included in 1")
         assert set(server.asked) == {"/api/tokens?limit=500"}
 
-    def test_what_is_said_to_be_at_hand_is_checked_first(self, world, chromium, tmp_path):
-        """Not those that no gateway has, however many they are."""
+    def test_tokens_whose_metadata_is_stored_are_checked_first(self, world, chromium, tmp_path):
+        """So tokens whose metadata no gateway has do not delay the others."""
         poems = world.manifests["poems"].metadata.digest.hex()
         hints = {"tokens": [{"metadataDigest": poems, "stored": True}], "next": None}
         order = []
@@ -597,11 +627,11 @@ class TestHints:
             drop(page, digit(tmp_path))
             expect(page.locator(".summary")).to_contain_text("Included in 1")
         first = str(Cid.raw(bytes.fromhex(poems)))
-        # Four are asked at once, in whatever order they arrive; by number it is none of these.
+        # Four are read in parallel, in any order; by its id it would not be one of them.
         assert world.tokens["poems"] > 4
         assert any(path.endswith(first) for path in order[:4])
 
-    def test_a_gateway_that_asks_to_come_later_is_asked_later(self, page, world, tmp_path):
+    def test_a_rate_limited_request_is_repeated_later(self, page, world, tmp_path):
         refused = []
 
         def busy(handler, path):
@@ -632,46 +662,46 @@ class TestExplore:
         page.get_by_text("Models", exact=True).click()
         expect(page.locator(".tile")).to_have_count(2)
         page.fill("#search", "nothing like this")
-        expect(page.get_by_text("Nothing fits")).to_be_visible()
+        expect(page.get_by_text("Nothing found")).to_be_visible()
         page.fill("#search", "tuned")
         page.locator(".tile").click()
         expect(page.locator("h1")).to_have_text("digit-reader-tuned")
 
-    def test_a_token_shows_what_it_is(self, world, chromium, tmp_path):
+    def test_a_token_shows_its_description(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['digits']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
             expect(page.locator("h1")).to_have_text("Handwritten digits")
             for words in ("CC-BY-SA-3.0", f"{IMAGES:,}", "pixel by pixel (grey, 28"):
                 expect(page.locator(".facts").first).to_contain_text(words)
             expect(page.locator("[data-grade=transcript]").first).to_be_visible()
-            page.get_by_text("Commitment and storage").click()
+            page.get_by_text("Technical details").click()
             root = world.manifests["digits"].metadata.root.hex()
             expect(page.locator("article")).to_contain_text(root)
 
     def test_a_model_shows_how_it_was_made(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['digit-reader']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
-            made = page.locator(".part", has_text="How it was made, as its publisher states")
+            made = page.locator(".part", has_text="How it was made, according to its publisher")
             for words in ("accuracy0.92", "epochs8", "rate0.5"):
                 expect(made).to_contain_text(words)
             link = page.locator(f"[data-link='{world.tokens['digit-reader']}.0']")
             expect(link).to_contain_text("was trained on Handwritten digits")
             expect(link).to_contain_text("recorded during training")
 
-    def test_versions_are_listed_from_each_of_them(self, world, chromium, tmp_path):
+    def test_each_version_lists_all_versions(self, world, chromium, tmp_path):
         old, new = world.tokens["garden"], world.tokens["garden-2"]
         for address in (old, new):
             with opened(chromium, tmp_path / "site", world.config(), f"#token={address}") as page:
                 found = page.locator("[data-version]")
                 expect(found).to_have_count(2)
-                expect(found.first).to_contain_text(f"garden token {old}")
+                expect(found.first).to_contain_text(f"garden dataset {old}")
                 expect(found.last).to_contain_text("the newest")
                 expect(page.locator("[data-version] a")).to_have_count(1)
 
-    def test_where_a_description_was_read_is_told(self, world, chromium, tmp_path):
+    def test_the_gateway_of_a_description_is_shown(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['digits']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
-            page.get_by_text("Commitment and storage").click()
+            page.get_by_text("Technical details").click()
             expect(page.locator("article")).to_contain_text(f"the gateway {world.gateway.address}")
 
     def test_on_a_phone_the_graph_shows_its_own_token(self, world, chromium, tmp_path):
@@ -685,7 +715,7 @@ class TestExplore:
             assert canvas["x"] <= here["x"]
             assert here["x"] + here["width"] <= canvas["x"] + canvas["width"]
 
-    def test_no_words_of_the_graph_stand_on_others(self, world, chromium, tmp_path):
+    def test_words_in_the_graph_do_not_overlap(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['letters']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
             words = page.locator(".edge text")
@@ -695,7 +725,7 @@ class TestExplore:
             for one, other in combinations(boxes, 2):
                 assert apart(one, other), words.all_text_contents()
 
-    def test_the_graph_tells_grades_apart(self, world, chromium, tmp_path):
+    def test_the_graph_shows_grades(self, world, chromium, tmp_path):
         address = f"#token={world.tokens['digit-reader-tuned']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
             expect(page.locator(".edge.transcript")).to_have_count(1)
@@ -706,7 +736,7 @@ class TestExplore:
         address = f"#token={world.tokens['garden']}"
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
             expect(page.locator("[data-claim]")).to_contain_text("not answered")
-            expect(page.locator("[data-claim] .said a")).to_have_attribute(
+            expect(page.locator("[data-claim] .texts a")).to_have_attribute(
                 "href", "https://example.org/mine"
             )
 
@@ -723,7 +753,7 @@ class TestExplore:
             expect(page.locator("h1")).to_have_text("Handwritten digits")
 
     @pytest.mark.parametrize("address", ["#token=99", "#token=0", "#nowhere", "#sha256=12"])
-    def test_addresses_that_lead_nowhere_say_so(self, world, chromium, tmp_path, address):
+    def test_unknown_addresses_show_an_error(self, world, chromium, tmp_path, address):
         with opened(chromium, tmp_path / "site", world.config(), address) as page:
             expect(page.locator("h1")).to_contain_text("There is no")
 
@@ -742,7 +772,7 @@ class TestExplore:
 
 
 def apart(one: dict, other: dict) -> bool:
-    """Whether two boxes have no pixel in common."""
+    """Return whether two boxes do not overlap."""
     return any(
         first[start] + first[length] <= second[start]
         for start, length in (("x", "width"), ("y", "height"))
@@ -769,7 +799,7 @@ def test_every_view_is_accessible_and_fits(world, chromium, tmp_path, size, sche
         "model": (f"#token={world.tokens['digit-reader']}", "digit-reader"),
         "claimed": (f"#token={world.tokens['garden']}", "garden"),
         "how": ("#how", "How it works"),
-        "nowhere": ("#token=999", "There is no token 999"),
+        "nowhere": ("#token=999", "There is no dataset or model 999"),
     }
     with opened(chromium, tmp_path / "site", world.config(), **options) as page:
         start = page.url
@@ -837,12 +867,12 @@ WALLET = """([node, account, chain]) => {
     }
   };
 }"""
-"""An EIP-1193 provider whose accounts are those that anvil has unlocked."""
+"""An EIP-1193 provider with the accounts that anvil has unlocked."""
 
 
 @pytest.fixture
 def on_chain(world) -> Iterator[Registry]:
-    """The registry as Python reads it; what a test does to the chain is undone."""
+    """The registry, read by Python. The chain is restored after the test."""
     snapshot = world.node.snapshot()
     yield Registry(HttpTransport(world.node.uri), world.registry)
     world.node.restore(snapshot)
@@ -850,7 +880,7 @@ def on_chain(world) -> Iterator[Registry]:
 
 @pytest.fixture
 def with_wallet(world, chromium, tmp_path):
-    """Opens the page in a browser that has a wallet."""
+    """A function that opens the page in a browser with a wallet."""
 
     @contextmanager
     def open_page(address: str = "", *, account: int = 0, chain: int = CALIBRATION):
@@ -880,7 +910,7 @@ class TestWallet:
             expect(dialog).to_contain_text("your wallet's address become public, for ever")
             assert page.evaluate("window.sent") == []
             dialog.get_by_role("button", name="Continue in the wallet").click()
-            expect(dialog).to_contain_text("Done: it is on record in block")
+            expect(dialog).to_contain_text("Done: it is recorded in block")
         assert on_chain.record(token).attestations == 1
 
     def test_a_claim_is_filed_and_answered(self, with_wallet, world, on_chain, tmp_path):
@@ -890,7 +920,7 @@ class TestWallet:
             card(page, world, "digits").get_by_role("button", name="File a claim").click()
             dialog = page.locator("dialog[open]")
             expect(dialog).to_contain_text("not that you have a right in it")
-            dialog.get_by_label("Where your claim is set out").fill("https://example.org/café")
+            dialog.get_by_label("Text of your claim").fill("https://example.org/café")
             dialog.get_by_role("button", name="Continue in the wallet").click()
             expect(dialog).to_contain_text("Done")
         (claim,) = on_chain.claims(token)
@@ -901,26 +931,26 @@ class TestWallet:
             page.get_by_role("button", name="Accept").click()
             dialog = page.locator("dialog[open]")
             dialog.get_by_role("button", name="Continue in the wallet").click()
-            expect(dialog).to_contain_text("Choose the owner's")
+            expect(dialog).to_contain_text("Choose the owner's account")
             assert page.evaluate("window.sent") == []
         with with_wallet(f"#token={token}") as page:
             page.get_by_role("button", name="Accept").click()
             dialog = page.locator("dialog[open]")
-            dialog.get_by_label("Where your answer is set out").fill("not a link")
+            dialog.get_by_label("Text of your answer").fill("not a link")
             dialog.get_by_role("button", name="Continue in the wallet").click()
             expect(dialog).to_contain_text("Done")
             dialog.get_by_role("button", name="Close").click()
             expect(page.locator("[data-claim]")).to_contain_text("accepted")
-            said = page.locator("[data-claim] .said")
-            expect(said).to_contain_text("Set out at https://example.org/café")
-            expect(said).to_contain_text("Answered at not a link")
+            texts = page.locator("[data-claim] .texts")
+            expect(texts).to_contain_text("Claim: https://example.org/café")
+            expect(texts).to_contain_text("Answer: not a link")
         assert on_chain.claims(token)[0].status == "accepted"
 
-    def test_a_link_is_confirmed_and_that_taken_back(self, with_wallet, world, on_chain):
+    def test_a_link_is_confirmed_and_the_confirmation_withdrawn(self, with_wallet, world, on_chain):
         model = world.tokens["digit-reader"]
         with with_wallet(f"#token={model}") as page:
             link = page.locator(f"[data-link='{model}.0']")
-            for name, confirmed in (("Confirm", True), ("Take the confirmation back", False)):
+            for name, confirmed in (("Confirm", True), ("Withdraw the confirmation", False)):
                 link.get_by_role("button", name=name).click()
                 dialog = page.locator("dialog[open]")
                 dialog.get_by_role("button", name="Continue in the wallet").click()
@@ -932,7 +962,7 @@ class TestWallet:
                 (grade.to_contain_text if confirmed else grade.not_to_contain_text)(words)
                 assert on_chain.links(model)[0].countersigned == confirmed
 
-    def test_a_wrong_network_is_noticed_and_switching_offered(self, with_wallet, world, on_chain):
+    def test_with_a_wrong_network_switching_is_offered(self, with_wallet, world, on_chain):
         model = world.tokens["digit-reader"]
         with with_wallet(f"#token={model}", chain=1) as page:
             page.get_by_role("button", name="Confirm", exact=True).click()
@@ -945,7 +975,7 @@ class TestWallet:
             dialog.get_by_role("button", name="Switch to Test chain").click()
             expect(dialog).to_contain_text("Done")
 
-    def test_what_is_declined_or_would_be_refused_is_not_sent(self, with_wallet, world, on_chain):
+    def test_declined_or_refused_transactions_are_not_sent(self, with_wallet, world, on_chain):
         model = world.tokens["digit-reader"]
         with with_wallet(f"#token={model}") as page:
             page.get_by_role("button", name="Confirm", exact=True).click()
@@ -957,10 +987,10 @@ class TestWallet:
             # Meanwhile the owner confirms it elsewhere.
             world.contract.countersign(model, 0, sender=world.node.accounts[0])
             dialog.get_by_role("button", name="Continue in the wallet").click()
-            expect(dialog).to_contain_text("would refuse it: the link is confirmed already")
+            expect(dialog).to_contain_text("would refuse it: the link is already confirmed")
             assert page.evaluate("window.sent") == []
 
-    def test_the_dialogue_is_accessible(self, with_wallet, world, tmp_path):
+    def test_the_dialog_is_accessible(self, with_wallet, world, tmp_path):
         with with_wallet() as page:
             drop(page, digit(tmp_path))
             card(page, world, "digits").get_by_role("button", name="File a claim").click()
@@ -968,7 +998,7 @@ class TestWallet:
             assert browsing.axe(page) == []
 
 
-def test_as_alithis_serve_gives_it(world, chromium, tmp_path):
+def test_the_page_as_alithis_serve_serves_it(world, chromium, tmp_path):
     store = Store(tmp_path / "store")
     for metadata in world.folder.rglob("metadata.json"):
         with suppress(AlithisError):  # some of the world's manifests are broken on purpose

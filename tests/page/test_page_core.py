@@ -1,4 +1,4 @@
-"""The page's verifier, in JavaScript, against the vectors, the library and the contract."""
+"""The page's verifier, in JavaScript, compared with the vectors, the library and the contract."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PICTURES = st.one_of(
         (pictures.COLOUR_ALPHA, [8], st.just(False)),
     )
 )
-"""All sorts of PNG with samples of up to 8 bits."""
+"""All kinds of PNG with samples of at most 8 bits."""
 PATHS = st.lists(st.binary(min_size=32, max_size=32), max_size=9)
 
 
@@ -147,7 +147,7 @@ class TestVectors:
         absent = {key: stated["absence"][key] for key in ("leaf", "index")}
         assert page.holds("exclusion", **commitment, **absent, **sides)
 
-    def test_a_manifest_is_read_and_proved_from(self, page):
+    def test_proofs_from_a_manifest_equal_those_of_the_library(self, page):
         folder = VECTORS / "manifest"
         manifest = Manifest.open(folder)
         data = (folder / metadata.FILE).read_bytes()
@@ -176,7 +176,7 @@ def test_cids_of_raw_blocks(page):
 
 
 class TestDifferential:
-    """Random proofs, good and altered: JavaScript, Python and Solidity must say the same."""
+    """Random proofs, valid and altered: JavaScript, Python and Solidity must agree."""
 
     @settings(max_examples=examples(15))
     @given(size=st.integers(1, 300), seed=st.integers(0, 2**32), data=st.data())
@@ -235,7 +235,7 @@ class TestDifferential:
     @settings(max_examples=examples(200))
     @given(data=st.data(), tree=leaf_sets(max_size=20))
     def test_proof_files(self, page, data, tree):
-        """Written by Python, altered as text, read by both."""
+        """Proof files are written by Python, altered as text, and read by both."""
         leaf = data.draw(st.one_of(st.sampled_from(tree), st.binary(min_size=32, max_size=32)))
         given = proof_of(tree, leaf)
         name = data.draw(st.text(max_size=8).filter(str.isprintable))
@@ -263,7 +263,7 @@ class TestDifferential:
         try:
             expected = hashlib.sha256(texts.text(text)).hexdigest()
         except SourceError:
-            return  # what this Python's Unicode does not know, the browser's may
+            return  # a newer Unicode version in Node may know these characters
         assert page.ask("digest", **asked) == expected
 
     @pytest.mark.parametrize("marks", ["\u0301" * 1001, "\u0301\u0334" * 501, "\u0345" * 1001])
@@ -273,7 +273,7 @@ class TestDifferential:
         asked = {"data": f"a{marks}".encode().hex(), "form": {"name": "text"}}
         assert not page.holds("digest", **asked)
 
-    def test_long_runs_of_marks_without_a_class_are_no_runs(self, page):
+    def test_long_runs_of_marks_with_combining_class_0_are_allowed(self, page):
         text = "a" + "\u0903" * 1001  # DEVANAGARI SIGN VISARGA: spacing, class 0
         asked = {"data": text.encode().hex(), "form": {"name": "text"}}
         expected = hashlib.sha256(texts.text(text)).hexdigest()
@@ -282,7 +282,7 @@ class TestDifferential:
     @settings(max_examples=examples(300))
     @given(sort=PICTURES, seed=st.integers(0, 2**32), mode=st.sampled_from(["L", "RGB", "RGBA"]))
     def test_pictures(self, page, sort, seed, mode):
-        """Every sort of PNG, decoded by Pillow and by the page."""
+        """Pillow and the page decode each kind of PNG to the same samples."""
         data = pictures.write(sort, seed)
         asked = {"data": data.hex(), "form": {"name": "pixels", "mode": mode}}
         try:
@@ -295,7 +295,7 @@ class TestDifferential:
     @settings(max_examples=examples(100))
     @given(data=st.data())
     def test_damaged_pictures(self, page, data):
-        """What the page decodes, Pillow decodes to the same."""
+        """If the page decodes a damaged picture, Pillow decodes it to the same samples."""
         written = bytearray(pictures.write(data.draw(PICTURES), data.draw(st.integers(0, 99))))
         at = data.draw(st.integers(0, len(written) - 1))
         written[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
@@ -318,8 +318,8 @@ class TestDifferential:
 
     @settings(max_examples=examples(150))
     @given(data=st.data())
-    def test_metadata_altered(self, page, data):
-        """Both take it or both refuse it."""
+    def test_altered_metadata(self, page, data):
+        """Both accept it, or both refuse it."""
         whole = (VECTORS / "manifest" / metadata.FILE).read_bytes()
         written = bytearray(whole)
         for _ in range(data.draw(st.integers(1, 2))):
@@ -376,8 +376,8 @@ class TestLookup:
             assert answer["reads"] <= 8
             assert answer["bytes"] <= 64 * 1024
 
-    def test_skewed_leaves_end_at_the_bound(self, page, tmp_path):
-        """A hostile publisher: all leaves but few begin alike, so guesses by value go astray."""
+    def test_skewed_leaves_stop_at_the_limit_of_reads(self, page, tmp_path):
+        """A hostile publisher: nearly all leaves begin alike, so guesses by value are wrong."""
         crowd = sorted(bytes(12) + hashlib.sha256(b"%d" % n).digest()[:20] for n in range(300_000))
         manifest = artifacts.build_as_given(tmp_path / "m.alithis", [*crowd, b"\xff" * 32])
         asked = {
@@ -404,7 +404,7 @@ few = st.integers(0, 2)
 
 
 class TestTranscripts:
-    """tests/test_grade.py has the cases that matter; here the two rules are compared at random."""
+    """Compares the two rules at random; tests/unit/test_grade.py has the important cases."""
 
     @pytest.fixture(scope="class")
     def document(self, tmp_path_factory):
@@ -417,7 +417,7 @@ class TestTranscripts:
     def test_the_page_grades_as_the_library_does(
         self, page, document, seen, unseen, foreign, root, given
     ):
-        """Of a dataset with two data points and the root rrr…."""
+        """The dataset has two data points and the root rrr…."""
         size = seen + foreign
         recorded = Transcript(root * 32 if size else None, size, seen, unseen, foreign, given)
         stated = Input("trained_on", "rows", bytes(32), recorded)
@@ -444,7 +444,7 @@ def hexed(end: Endpoint) -> dict[str, object]:
     }
 
 
-def test_an_opening_that_opens_another_leaf_is_refused(page):
+def test_an_opening_of_another_leaf_is_refused(page):
     key = PublisherKey(bytes(32))
     digest = hashlib.sha256(b"secret").digest()
     leaf = key.leaf(digest)
@@ -478,7 +478,7 @@ def neighbour(tree, index):
 
 
 def altered(side):
-    """A side of an absence proof as it should be, mostly, or as a forger may try."""
+    """One side of a proof of absence: mostly valid, else altered as a forger might."""
     if side is None:
         return st.one_of(st.none(), st.none(), st.tuples(st.just(bytes(32)), PATHS))
     leaf, path = side

@@ -1,4 +1,4 @@
-"""The read API: what it answers is what chain and store say, however it is asked."""
+"""The read API: its responses agree with the chain and the store, and its limits hold."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def reader(world) -> Registry:
 def store(world, tmp_path_factory) -> Store:
     made = Store(tmp_path_factory.mktemp("store"))
     for name in world.manifests:
-        if name != "shuffled":  # which no store takes
+        if name != "shuffled":  # stores refuse it
             made.put_manifest(world.folder / f"{name}.alithis")
     return made
 
 
 class Client:
-    """Asks the application over a socket."""
+    """Sends requests to the application over a socket."""
 
     def __init__(self, app, url):
         self.app, self.url = app, url
@@ -65,7 +65,7 @@ class Client:
 
 @contextmanager
 def running(reader, store, folder, transport=None) -> Iterator[Client]:
-    """The application, its index in a folder, its chain through a transport of one's own."""
+    """Run the application, with its index in a folder, and a transport to the chain."""
     registry = Registry(transport, reader.address) if transport else reader
 
     def open_index():
@@ -113,7 +113,7 @@ def ids(client, **query):
 
 
 class TestTokens:
-    def test_all_of_the_chain_the_newest_first(self, client, reader, world):
+    def test_all_tokens_are_listed_the_newest_first(self, client, reader, world):
         found = listed(client)
         records = list(reader.tokens())[::-1]
         assert len(found) == len(world.tokens)
@@ -128,7 +128,7 @@ class TestTokens:
             assert (each["withdrawn"], each["disordered"]) == (record.withdrawn, record.disordered)
             assert each["openClaims"] == record.open_claims
 
-    def test_page_by_page(self, client, world):
+    def test_lists_come_in_pages(self, client, world):
         seen, before = [], {}
         while True:
             page = ask(client, "/api/tokens", limit=3, **before)
@@ -139,7 +139,7 @@ class TestTokens:
             before = {"before": page["next"]}
         assert seen == list(range(len(world.tokens), 0, -1))
 
-    def test_every_answer_names_its_block(self, client, reader):
+    def test_every_response_states_its_block(self, client, reader):
         as_of = ask(client, "/api/tokens")["asOf"]
         assert as_of["block"] == reader.last_block()
         assert (as_of["chain"], as_of["registry"]) == (reader.chain_id, reader.address)
@@ -178,7 +178,7 @@ class TestTokens:
         past = {tokens[name] for name in ("garden", "retired", "shuffled")}
         assert set(ids(client, current="true")) == set(tokens.values()) - past
 
-    def test_whether_the_store_has_it(self, client, world):
+    def test_stored_tells_whether_the_store_has_the_metadata(self, client, world):
         stored = {each["token"]: each["stored"] for each in listed(client)}
         assert stored[world.tokens["digits"]]
         assert not stored[world.tokens["shuffled"]]
@@ -235,7 +235,7 @@ class TestToken:
         assert grades[model, "trained_on"] == "transcript"
         assert grades[tuned, "fine_tuned_from"] == "countersigned"
 
-    def test_without_metadata(self, client, world):
+    def test_a_token_without_stored_metadata(self, client, world):
         found = ask(client, f"/api/tokens/{world.tokens['shuffled']}")
         assert (found["metadata"], found["text"], found["stored"]) == (None, None, False)
 
@@ -282,7 +282,7 @@ class TestVerify:
         [file_digest("plum\n"), file_digest("Dear Ann\n"), bytes(32), b"\xff" * 32],
         ids=["in the garden", "keyed", "least", "greatest"],
     )
-    def test_verdicts_are_those_of_the_command(self, client, world, store, digest):
+    def test_verdicts_equal_those_of_the_command(self, client, world, store, digest):
         chain = ["--rpc", world.node.uri, "--registry", world.registry, "--store", store.root]
         report = commands.invoke("verify", digest.hex(), *chain, "--json")
         expected = json.loads(report.stdout)["results"]
@@ -297,7 +297,7 @@ class TestVerify:
             ]
             assert each["marks"] == wanted["marks"]
 
-    def test_proofs_are_files_that_the_command_accepts(self, client, world, tmp_path):
+    def test_the_command_accepts_the_proofs(self, client, world, tmp_path):
         digest = file_digest("plum\n")
         chain = ["--rpc", world.node.uri, "--registry", world.registry]
         statuses = {"included": 0, "absent": 1}
@@ -333,14 +333,16 @@ class TestVerify:
     def test_the_folder_of_the_store_is_not_shown(self, client, store):
         assert str(store.root) not in json.dumps(ask(client, f"/api/verify/{'0' * 64}", limit=50))
 
-    def test_verification_page_by_page(self, client, world):
+    def test_verdicts_come_in_pages(self, client, world):
         first = ask(client, f"/api/verify/{'ab' * 32}", limit=4)
         rest = ask(client, f"/api/verify/{'ab' * 32}", limit=50, before=first["next"])
         tokens = [each["token"] for each in first["results"] + rest["results"]]
         assert tokens == list(range(len(world.tokens), 0, -1))
         ask(client, f"/api/verify/{'ab' * 32}", 404, token=99)
 
-    def test_verification_stops_after_its_time_and_states_where(self, client, monkeypatch):
+    def test_verification_stops_after_its_time_and_states_where_to_continue(
+        self, client, monkeypatch
+    ):
         monkeypatch.setattr(api, "_SECONDS", 1e-9)
         monkeypatch.setattr(Index, "time_limit", lambda index, _: untimed(index))
         found = ask(client, f"/api/verify/{'ab' * 32}", limit=50)
@@ -369,7 +371,7 @@ schema = schemathesis.pytest.from_fixture("api_schema")
 @settings(max_examples=examples(25), suppress_health_check=list(HealthCheck), database=None)
 def test_answers_are_as_described(case):
     lost = any(isinstance(value, list | dict | None) for value in (case.query or {}).values())
-    # what is no text, number or flag has no one form in a URL: what arrives may be right again
+    # Lists, objects and null have no fixed form in a URL: an invalid value can become a valid one.
     case.call_and_validate(excluded_checks=[negative_data_rejection] if lost else [])
 
 
@@ -382,7 +384,7 @@ def test_the_description_names_every_route(client):
 
 
 class Node:
-    """A node that is there, or not, or lies."""
+    """A node that can be unreachable, or lie."""
 
     def __init__(self, reader):
         self._inner = HttpTransport(reader._transport._url)
@@ -418,13 +420,13 @@ class TestChain:
                 world.contract.mintDataset(minted, [], sender=world.node.accounts[0])
                 wait_until(lambda: len(ids(client)) == before + 1)
                 assert listed(client)[0]["text"] is None
-                # Its manifest comes into the store later.
+                # Its manifest is stored later.
                 store.put_manifest(tmp_path / "later")
                 wait_until(lambda: (listed(client)[0]["text"] or {}).get("name") == "later")
                 assert listed(client)[0]["stored"]
             finally:
                 world.node.restore(snapshot)
-            # The chain took it back, and so does the index.
+            # The chain no longer has the token, and neither has the index.
             wait_until(lambda: len(ids(client)) == before)
 
     def test_a_node_that_dies_while_it_serves(self, reader, store, node, tmp_path, hasty, caplog):
@@ -434,9 +436,9 @@ class TestChain:
             known = ids(client)
             node.dead = True
             wait_until(lambda: not ready(client))
-            said = ask(client, "/health/ready", 503)
-            assert (said["ready"], said["reachable"]) == (False, False)
-            assert "node.example" not in json.dumps(said)
+            state = ask(client, "/health/ready", 503)
+            assert (state["ready"], state["reachable"]) == (False, False)
+            assert "node.example" not in json.dumps(state)
             assert ids(client) == known
             ask(client, "/health/live")
             node.dead = False
@@ -463,7 +465,7 @@ class TestChain:
             assert not ready(client)
             assert ids(client) == []
 
-    def test_a_node_with_another_chain_after_a_while(self, reader, store, node, tmp_path, hasty):
+    def test_a_node_that_switches_to_another_chain(self, reader, store, node, tmp_path, hasty):
         with running(reader, store, tmp_path, node) as client:
             wait_until(lambda: ready(client))
             node.change = lambda method, answer: (
@@ -478,7 +480,7 @@ def error_of(client):
 
 
 def test_any_text_of_a_publisher_can_be_returned(reader, store, tmp_path, monkeypatch):
-    """A description with half a character in it, which UTF-8 has not."""
+    """A description with a lone surrogate, which UTF-8 cannot encode."""
     data = json.dumps({"name": "x", "description": "\ud800", "license": " "})
     stated = type("Stated", (), {"name": "x", "document": json.loads(data)})
     stated.form = type("Form", (), {"name": "bytes"})
@@ -488,19 +490,19 @@ def test_any_text_of_a_publisher_can_be_returned(reader, store, tmp_path, monkey
 
 
 class TestIndexFile:
-    def test_damaged_while_it_serves(self, reader, store, tmp_path, hasty):
+    def test_an_index_damaged_while_it_serves(self, reader, store, tmp_path, hasty):
         with running(reader, store, tmp_path) as client:
             wait_until(lambda: ready(client))
             (file,) = tmp_path.glob("*.sqlite")
             with closing(sqlite3.connect(file)) as other:
                 other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            with file.open("r+b") as opened:  # in place: SQLite has mapped what lies beside it
+            with file.open("r+b") as opened:  # in place: SQLite has mapped the file next to it
                 opened.write(b"\x5a" * file.stat().st_size)
             answer = client.get("/api/tokens/1")
             assert answer.status_code == 503
             assert answer.json()["detail"].startswith("The index cannot be read at the moment.")
             assert "Retry-After" in answer.headers
-            assert client.get("/").status_code == 200  # the page does without
+            assert client.get("/").status_code == 200  # the page does not need the index
 
     def test_queries_take_bounded_time(self, reader, tmp_path):
         with Index.in_folder(tmp_path, reader) as index:
@@ -510,7 +512,7 @@ class TestIndexFile:
                     "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
                     "SELECT count(*) FROM n"
                 ).fetchone()
-            assert index.find_tokens(TokenFilter(), 1)  # and the next ones are not
+            assert index.find_tokens(TokenFilter(), 1)  # later queries are not interrupted
 
     def test_an_index_without_texts_gets_them(self, reader, tmp_path):
         with Index.in_folder(tmp_path, reader) as index:

@@ -1,4 +1,4 @@
-"""`alithis serve`: the page, its configuration, the store by range, and what bounds it all."""
+"""`alithis serve`: the page, its configuration, the store by range, the limits and the log."""
 
 import hashlib
 import http.client
@@ -66,7 +66,7 @@ def test_the_page(url):
     assert "uvicorn" not in str(answer.headers).lower()
 
 
-def test_its_files_are_compressed_and_kept(url):
+def test_files_of_the_page_are_compressed_and_cached(url):
     for file in app.page_folder().glob("*.js"):
         answer = get(url, f"/{file.name}")
         assert answer.content == file.read_bytes()
@@ -75,7 +75,7 @@ def test_its_files_are_compressed_and_kept(url):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_its_configuration(url, upstream, upstream_registry):
+def test_the_configuration_of_the_page(url, upstream, upstream_registry):
     assert get(url, "/config.json").json() == {
         "name": "Here",
         "chain": 314159,
@@ -143,9 +143,9 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize("path", HIDDEN)
-def test_content_that_is_not_in_the_store(here, path):
+def test_unknown_paths_are_404_and_show_no_file(here, path):
     connection = http.client.HTTPConnection("127.0.0.1", here.port, timeout=10)
-    connection.request("GET", path)  # as it stands: requests would tidy it up
+    connection.request("GET", path)  # unchanged: requests would normalize it
     answer = connection.getresponse()
     body = answer.read().decode()
     connection.close()
@@ -227,9 +227,9 @@ class TestClients:
             assert 1 <= int(refused.headers["Retry-After"]) <= 7
             assert refused.headers["Content-Type"] == "application/problem+json"
             assert refused.headers["Access-Control-Allow-Origin"] == "*"
-            # The page, whose files count little, and the health go on.
+            # Health has no limit.
             assert found.get("/health/ready").status_code in (200, 503)
-            # X-Forwarded-For is nothing to believe from who is no proxy.
+            # X-Forwarded-For is only trusted from a proxy.
             again = found.get("/api/tokens", **{"X-Forwarded-For": "203.0.113.9"})
             assert again.status_code == 429
 
@@ -242,15 +242,15 @@ class TestClients:
 
             assert [ask("203.0.113.1") for _ in range(7)][-1] == 429
             assert ask("203.0.113.2") == 200
-            # What a client wrote there itself stands left of what the proxy adds.
+            # A client can send this header itself: the proxy adds the real address on the right.
             assert ask("198.51.100.7, 203.0.113.1") == 429
 
-    def test_no_limit(self, node, store):
+    def test_rate_0_means_no_limit(self, node, store):
         with served(*node, "--store", store.root, "--rate", "0") as found:
             assert {found.get("/api/tokens").status_code for _ in range(150)} == {200}
 
     def test_silent_connections_are_closed(self, here):
-        """Slowloris: a byte of a head now and then, on many connections."""
+        """The slow loris attack: many connections, each with a byte of a head now and then."""
         slow = [socket.create_connection(("127.0.0.1", here.port)) for _ in range(20)]
         for each in slow:
             each.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
@@ -335,7 +335,7 @@ def _lives(here):
 
 
 class TestFaults:
-    def test_the_store_vanishes(self, node, store, tmp_path):
+    def test_a_removed_store_is_used_again_when_it_is_back(self, node, store, tmp_path):
         shutil.copytree(store.root, tmp_path / "store")
         cid = next(iter(store.cids()))
         with served(*node, "--store", tmp_path / "store") as found:
@@ -371,18 +371,18 @@ class TestCommand:
     def options(self, upstream, registry, *more):
         return ("serve", "--rpc", upstream.uri, "--registry", registry, *more)
 
-    def test_no_registry(self, upstream):
+    def test_an_address_without_a_registry_is_refused(self, upstream):
         assert "there is no contract" in refused(*self.options(upstream, NOBODY))
 
-    def test_no_node(self):
+    def test_an_unreachable_node_is_reported(self):
         said = refused("serve", "--rpc", "http://127.0.0.1:1", "--registry", NOBODY)
         assert "cannot be reached" in said
 
-    def test_another_chain(self, upstream, upstream_registry):
+    def test_another_chain_is_refused(self, upstream, upstream_registry):
         options = self.options(upstream, upstream_registry, "--chain", "314")
         assert "serves chain 314159, not 314" in refused(*options)
 
-    def test_a_port_that_is_taken(self, upstream, upstream_registry, tmp_path):
+    def test_a_port_in_use_is_reported(self, upstream, upstream_registry, tmp_path):
         index = ("--index", tmp_path)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -396,7 +396,7 @@ class TestCommand:
         assert Path(tmp_path).exists()
 
     @pytest.mark.parametrize("library", ["starlette.applications", "uvicorn"])
-    def test_without_the_libraries(
+    def test_missing_libraries_are_named_with_their_extra(
         self, upstream, upstream_registry, tmp_path, monkeypatch, library
     ):
         for name in list(sys.modules):

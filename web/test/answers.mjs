@@ -1,4 +1,4 @@
-/** Answers questions for the tests: one JSON object a line in, one out. */
+/** Lets the tests call the page's functions: one JSON object per line in, one out. */
 
 import { createInterface } from "node:readline";
 import { madeFrom } from "../src/chain/lineage.js";
@@ -42,13 +42,13 @@ const ANSWERS = {
     const entries = files.map((file) => ({ ...file, sha256: toHex(file.sha256) }));
     return { ...facts, digest: toHex(digest), root: toHex(root), frontier: frontier.map(toHex), files: entries };
   },
-  /** What was made from a token; links are [source, target, relation]. */
+  /** Return what was made from a token; links are [source, target, relation]. */
   made: ({ count, links, id }) => {
     const tokens = Array.from({ length: count }, (_, at) => ({ id: at + 1, links: [] }));
     for (const [source, target, relation] of links) tokens[source - 1].links.push({ source, target, relation });
     return madeFrom(tokens, id).map((reached) => [reached.token.id, reached.links.map((link) => link.relation)]);
   },
-  /** How far a link is evidenced; the model's metadata is hexadecimal, or null. */
+  /** Return the grade of a link; the model's metadata is hexadecimal, or null. */
   grade: ({ link, source, target, metadata }) => {
     const end = ({ root, metadata, ...facts }) => ({
       ...facts,
@@ -65,7 +65,7 @@ const ANSWERS = {
     return dumpProof(proof, subject);
   },
   read: ({ data }) => dumpProof(loadProof(fromHex(data)).proof, {}),
-  /** Prove leaves out of files that are given whole. */
+  /** Prove leaves; the manifest's files are given whole. */
   prove: async ({ metadata, files, leaves }) => {
     const stated = loadMetadata(fromHex(metadata));
     const contents = Object.fromEntries(Object.entries(files).map(([name, hex]) => [name, fromHex(hex)]));
@@ -86,7 +86,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     answer = { ok: (await ANSWERS[ask](question)) ?? null };
   } catch (error) {
-    if (!(error instanceof AlithisError)) throw error; // a fault, not a refusal
+    if (!(error instanceof AlithisError)) throw error; // a bug, not a refusal
     answer = { refused: error.message };
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);

@@ -1,28 +1,28 @@
 /**
- * The registry's ABI, as far as the page uses it: calls → bytes, and the canonical encoding of what
- * they return → words (Solidity's contract ABI specification).
+ * The part of Solidity's contract ABI that the page needs: encodes calls of the registry, and decodes
+ * what they return. Only the canonical encoding is accepted, because the node is untrusted.
  */
 
 import { fromHex, SIZE, toHex } from "../core/bytes.js";
 import { UnavailableError } from "../core/errors.js";
 import { ERRORS, SELECTORS } from "../generated/contract.js";
 
-/** What it means when the registry refuses a call. @type {Partial<Record<keyof typeof ERRORS, string>>} */
+/** Why the registry refuses a call, in words. @type {Partial<Record<keyof typeof ERRORS, string>>} */
 const REFUSALS = {
-  "AlreadyCountersigned(uint256,uint256)": "the link is confirmed already",
-  "ERC721NonexistentToken(uint256)": "there is no such token",
-  "InvalidAnswer(uint256,uint256,uint8,uint8)": "an answer can only move towards the claimant",
+  "AlreadyCountersigned(uint256,uint256)": "the link is already confirmed",
+  "ERC721NonexistentToken(uint256)": "there is no such dataset or model",
+  "InvalidAnswer(uint256,uint256,uint8,uint8)": "an answer can only change in the claimant's favour",
   "NonexistentClaim(uint256,uint256)": "there is no such claim",
   "NonexistentLink(uint256,uint256)": "there is no such link",
   "NotCountersigned(uint256,uint256)": "the link is not confirmed",
-  "NotIncluded(uint256,bytes32,uint256)": "the proof does not hold",
-  "NotOwner(uint256,address,address)": "only the token's owner may do this",
-  "NotSuperseded(uint256)": "nothing supersedes the token yet",
-  "UriTooLong(uint256,uint256)": "the address has more than 1,024 bytes",
+  "NotIncluded(uint256,bytes32,uint256)": "the proof is not valid",
+  "NotOwner(uint256,address,address)": "only the owner can do this",
+  "NotSuperseded(uint256)": "no newer version replaces it yet",
+  "UriTooLong(uint256,uint256)": "the text has more than 1,024 bytes",
 };
 
 /** @typedef {keyof typeof SELECTORS} Signature */
-/** @typedef {number | bigint | string | Uint8Array | readonly Uint8Array[] | readonly string[]} Value `string` in hexadecimal for bytes32, address and bytes4, else text */
+/** @typedef {number | bigint | string | Uint8Array | readonly Uint8Array[] | readonly string[]} Value a `string` is text for the type string, and hexadecimal for all others */
 
 /**
  * Encode a call.
@@ -87,14 +87,14 @@ function word(value) {
     .padStart(2 * SIZE, "0");
 }
 
-/** What came back is not what the contract would say. */
+/** A response is not what the contract could return. */
 export class DecodingError extends UnavailableError {}
 
-/** Reads words one after the other; refuses what does not fit. */
+/** Reads the 32-byte words of a response, one after the other, and refuses values out of range. */
 export class Words {
   /**
    * @param {string} hex without 0x
-   * @param {string} what is decoded, for errors
+   * @param {string} what the call or request, for errors
    */
   constructor(hex, what) {
     this.hex = hex;
@@ -110,7 +110,7 @@ export class Words {
     return found;
   }
 
-  /** @param {number} [limit] above the greatest value allowed */
+  /** @param {number} [limit] the smallest value that is not allowed */
   number(limit = Number.MAX_SAFE_INTEGER) {
     const value = BigInt(`0x${this.take()}`);
     if (value >= limit) this.fail();
@@ -140,7 +140,7 @@ export class Words {
     return terms[this.number(terms.length)] ?? this.fail();
   }
 
-  /** The number of elements of the dynamic array that is all that remains. */
+  /** Read the head of a response that is one dynamic array, and return its number of elements. */
   length() {
     if (this.number() !== SIZE) this.fail();
     return this.number(this.hex.length / 64);
@@ -152,12 +152,13 @@ export class Words {
 
   /** @returns {never} */
   fail() {
-    throw new DecodingError(`the node answers ${this.what} with what does not decode`);
+    throw new DecodingError(`the node's response to ${this.what} is malformed: choose another node in Settings`);
   }
 }
 
 /**
- * What a multicall returns, one answer a call; each begins where the one before it ends.
+ * Split the response to a multicall into the responses to its calls. Each must begin where the one
+ * before it ends.
  * @param {string} hex
  * @param {number} count
  */
@@ -177,7 +178,7 @@ export function decodeMany(hex, count) {
 }
 
 /**
- * What a revert means, in words.
+ * Return why the contract reverted, in words; null if the error is unknown.
  * @param {string} data hexadecimal, with or without 0x
  */
 export function refusal(data) {

@@ -1,7 +1,7 @@
 /**
- * What was said with claims and answers. Only the registry's events have it, and public nodes serve
- * those of recent blocks alone: what cannot be had is left out. The claims themselves, and how they
- * were answered, come from the contract's state.
+ * The texts of claims and answers. They exist only in the registry's events, and many public nodes
+ * serve the events of recent blocks only: missing texts are left out. The claims themselves, and
+ * whether they were accepted, come from the contract's state.
  */
 
 import { fromHex, toHex } from "../core/bytes.js";
@@ -11,27 +11,28 @@ import { Words } from "./abi.js";
 
 /** @import {Claim, Registry} from "./registry.js" */
 
-/** @typedef {{claim?: string, answer?: string}} Said */
+/** @typedef {{claim?: string, answer?: string}} Texts */
 
 const CLAIMED = `0x${TOPICS["Claimed(uint256,bytes32,address,uint256,uint64,string)"]}`;
 const ANSWERED = `0x${TOPICS["ClaimAnswered(uint256,uint256,address,uint8,string)"]}`;
-const RECENT = 2000; // blocks that every node serves
+const RECENT = 2000; // blocks whose events every node serves
 const MAX_LOGS = 5000;
 
 /**
+ * Return the texts of a token's claims and answers.
  * @param {Registry} registry
  * @param {number} id
  * @param {readonly Claim[]} claims
- * @returns {Promise<Map<number, Said>>} by the claims' numbers
+ * @returns {Promise<Map<number, Texts>>} by the claims' numbers
  */
 export async function claimTexts(registry, id, claims) {
   const logs = await logsOf(registry, id);
-  /** @type {Map<number, Said>} */
+  /** @type {Map<number, Texts>} */
   const found = new Map(claims.map((claim) => [claim.number, {}]));
   for (const log of logs.slice(0, MAX_LOGS)) {
     try {
       read(log, registry.address, id, claims, found);
-    } catch {} // one that does not decode says nothing
+    } catch {} // ignore a malformed event
   }
   return found;
 }
@@ -49,7 +50,7 @@ async function logsOf(registry, id) {
       const [fromBlock, toBlock] = [first, block].map((number) => `0x${number.toString(16)}`);
       const logs = await rpc.request("eth_getLogs", [{ address, fromBlock, toBlock, topics }]);
       if (Array.isArray(logs)) return logs;
-    } catch {} // too many blocks, or too old ones
+    } catch {} // the range is too long, or too old, for this node
   }
   return [];
 }
@@ -64,7 +65,7 @@ function topicOf(value) {
  * @param {string} address
  * @param {number} id
  * @param {readonly Claim[]} claims
- * @param {Map<number, Said>} found
+ * @param {Map<number, Texts>} found
  */
 function read(log, address, id, claims, found) {
   const [topic, token, second] = log.topics.map((/** @type {string} */ each) => each.toLowerCase());
@@ -72,21 +73,21 @@ function read(log, address, id, claims, found) {
   const words = new Words(log.data.slice(2).toLowerCase(), "eth_getLogs");
   if (topic === CLAIMED) {
     const number = words.number();
-    words.number(); // the time, which the state has too
+    words.number(); // the time: the state has it too
     const own = claims.find((claim) => claim.number === number);
-    const said = found.get(number);
-    if (own && said && `0x${toHex(own.leaf)}` === second) said.claim = textOf(words, 3);
+    const texts = found.get(number);
+    if (own && texts && `0x${toHex(own.leaf)}` === second) texts.claim = textOf(words, 3);
   } else if (topic === ANSWERED) {
-    const said = found.get(Number(BigInt(second)));
-    words.number();
-    if (said) said.answer = textOf(words, 2); // the last one counts
+    const texts = found.get(Number(BigInt(second)));
+    words.number(); // the answer: the state has it too
+    if (texts) texts.answer = textOf(words, 2); // a later answer replaces an earlier one
   }
 }
 
 /**
- * The text at the end, and all that is after the words before it.
+ * Read the text at the end of an event's data.
  * @param {Words} words
- * @param {number} before words
+ * @param {number} before the number of words before the text
  */
 function textOf(words, before) {
   if (words.number() !== before * 32) words.fail();

@@ -1,13 +1,13 @@
 /**
- * Content by its CID from gateways, by range (RFC 9110, section 14). Nothing they say is believed:
- * metadata must have the SHA-256 that is asked for, and what is read of leaves and tiles must lead
- * to the root.
+ * Reads content by CID from gateways, in ranges (RFC 9110, section 14). Gateways are untrusted:
+ * metadata must have the requested SHA-256, and what is read of leaves and tiles must lead to the
+ * root, which the caller checks.
  */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { equal, toHex } from "../core/bytes.js";
 import { checkedCid, rawCid } from "../core/cid.js";
-import { IntegrityError, said, UnavailableError } from "../core/errors.js";
+import { allFailed, IntegrityError, UnavailableError } from "../core/errors.js";
 import { loadMetadata } from "../core/metadata.js";
 import { MAX_METADATA_BYTES } from "../generated/terms.js";
 import { bodyOf, request } from "../work/http.js";
@@ -16,28 +16,28 @@ import { bodyOf, request } from "../work/http.js";
 
 const MAX_KEPT = 1024; // ranges, of at most 8 KiB each
 
-/** A gateway that has an artifact. */
+/** One gateway. */
 export class Gateway {
   /** @param {string} url */
   constructor(url) {
-    this.url = url.replace(/\/+$/, "");
+    this.base = url.replace(/\/+$/, "");
     this.who = `the gateway ${new URL(url).host}`;
     /** @type {Map<string, Promise<Uint8Array>>} */
     this.kept = new Map();
   }
 
   /** @param {string} cid */
-  place(cid) {
-    return `${this.url}/ipfs/${checkedCid(cid)}`;
+  url(cid) {
+    return `${this.base}/ipfs/${checkedCid(cid)}`;
   }
 
   /**
-   * metadata.json, which must have a SHA-256.
-   * @param {Uint8Array} digest
+   * Read metadata.json, and check its SHA-256.
+   * @param {Uint8Array} digest the SHA-256 that it must have
    * @returns {Promise<Metadata>}
    */
   async metadata(digest) {
-    const response = await request(this.place(rawCid(digest)), this.who);
+    const response = await request(this.url(rawCid(digest)), this.who);
     if (response.status !== 200) throw new UnavailableError(`${this.who} ${meaning(response.status)}`);
     const data = await bodyOf(response, MAX_METADATA_BYTES, this.who);
     const found = sha256(data);
@@ -47,13 +47,13 @@ export class Gateway {
     return loadMetadata(data);
   }
 
-  /** Ask anew: what was kept did not lead to the root. */
+  /** Drop the cached ranges: they did not lead to the root. */
   forget() {
     this.kept.clear();
   }
 
   /**
-   * A part of a file, kept for the next look-up: many files are checked against the same tiles.
+   * Read a part of a file. It is cached, because lookups of many files read the same tiles.
    * @param {FileEntry} entry
    * @param {number} offset
    * @param {number} length
@@ -67,7 +67,7 @@ export class Gateway {
   }
 
   /**
-   * A part of a file; that it is what was committed to, the path to the root must show.
+   * Read a part of a file, unchecked: it has no hash of its own.
    * @param {FileEntry} entry
    * @param {number} offset
    * @param {number} length
@@ -75,15 +75,15 @@ export class Gateway {
   async fetchRange(entry, offset, length) {
     const last = offset + length - 1;
     const headers = { Range: `bytes=${offset}-${last}` };
-    const response = await request(this.place(entry.cid), this.who, { headers });
+    const response = await request(this.url(entry.cid), this.who, { headers });
     if (response.status === 200) {
       response.body?.cancel().catch(() => {});
-      throw new UnavailableError(`${this.who} ignores ranges, and would send all of ${entry.name}`);
+      throw new UnavailableError(`${this.who} does not support range requests for ${entry.name}`);
     }
     if (response.status !== 206) {
       throw new UnavailableError(`${this.who} ${meaning(response.status)} for ${entry.name}`);
     }
-    const stated = response.headers.get("Content-Range"); // hidden, unless the gateway exposes it
+    const stated = response.headers.get("Content-Range"); // null unless the gateway exposes it (CORS)
     const wanted = `bytes ${offset}-${last}/${entry.size}`;
     if (stated !== null && stated !== wanted) {
       throw new IntegrityError(`the range of ${entry.name} from ${this.who}`, wanted, stated.slice(0, 80));
@@ -95,11 +95,11 @@ export class Gateway {
   }
 
   /**
-   * A whole file, which must have the SHA-256 that the metadata states.
+   * Read a whole file, and check the SHA-256 that the metadata states.
    * @param {FileEntry} entry
    */
   async whole(entry) {
-    const response = await request(this.place(entry.cid), this.who);
+    const response = await request(this.url(entry.cid), this.who);
     if (response.status !== 200) throw new UnavailableError(`${this.who} ${meaning(response.status)}`);
     const data = await bodyOf(response, entry.size, this.who);
     const found = sha256(data);
@@ -112,7 +112,7 @@ export class Gateway {
 
 /** @typedef {{gateway: Gateway, metadata: Metadata}} Found */
 
-/** Finds artifacts in several gateways, and remembers their metadata. */
+/** Finds artifacts on several gateways, and caches their metadata. */
 export class Shelf {
   /** @param {readonly string[]} urls */
   constructor(urls) {
@@ -122,6 +122,7 @@ export class Shelf {
   }
 
   /**
+   * Return an artifact's metadata, and the gateway that has it.
    * @param {Uint8Array} digest SHA-256 of metadata.json
    * @returns {Promise<Found>}
    */
@@ -129,7 +130,7 @@ export class Shelf {
     const name = toHex(digest);
     const known = this.found.get(name) ?? this.search(digest);
     this.found.set(name, known);
-    known.catch(() => this.found.delete(name)); // a gateway may be back the next time
+    known.catch(() => this.found.delete(name)); // so that the next call tries again
     return known;
   }
 
@@ -140,17 +141,17 @@ export class Shelf {
       try {
         return { gateway, metadata: await gateway.metadata(digest) };
       } catch (error) {
-        failures.push(said(error));
+        failures.push(error);
       }
     }
-    throw new UnavailableError(failures.join("; ") || "no gateway is configured: see Settings");
+    throw failures.length ? allFailed(failures) : new UnavailableError("no gateway is set: add one in Settings");
   }
 }
 
 /** @param {number} status */
 function meaning(status) {
-  if (status === 404 || status === 410) return "has nothing";
-  if (status === 416) return "has a shorter file than is committed to";
-  if (status === 429) return "asks to come back later (status 429)";
-  return `answers with status ${status}`;
+  if (status === 404 || status === 410) return `does not have it (HTTP ${status})`;
+  if (status === 416) return "has a shorter file than its description states (HTTP 416)";
+  if (status === 429) return "limits the number of requests (HTTP 429)";
+  return `fails (HTTP ${status})`;
 }

@@ -1,22 +1,23 @@
 /**
- * What a server says of the tokens out of its index: where to look first. Nothing is shown of it,
- * and nothing decided by it: names come out of metadata that the chain commits to, verdicts out of
- * proofs. No digest is asked about, and none is sent.
+ * Hints from a server's index about where to look first. They are untrusted: none is shown, and none
+ * changes a verdict. Names come from metadata whose SHA-256 is on the chain, and verdicts from
+ * proofs. The page only asks for the list of tokens, so the server does not learn what is checked.
  */
 
 import { isObject } from "../core/json.js";
 import { bodyOf, request } from "../work/http.js";
 
-const [PAGES, PAGE, MAX_PAGE] = [20, 500, 4 * 2 ** 20]; // answers, tokens in each, bytes of each
-const LONGEST = 3000; // characters of what is searched
+const [PAGES, PAGE, MAX_PAGE] = [20, 500, 4 * 2 ** 20]; // responses, tokens in each, bytes of each
+const LONGEST = 3000; // characters of an artifact's texts
 
 /** @import {Json} from "../core/json.js" */
 
-/** @typedef {{words: string, stored: boolean}} Hint `stored`: the server says that it has the metadata */
+/** @typedef {{words: string, stored: boolean}} Hint `words`: texts for the search; `stored`: the server says that it has the metadata */
 
 /**
- * @param {string} api the server's base
- * @returns {Promise<Map<string, Hint>>} by the SHA-256 of metadata.json; what can be had of it
+ * Read the hints; those that cannot be read are left out.
+ * @param {string} api the server's base URL
+ * @returns {Promise<Map<string, Hint>>} by the SHA-256 of metadata.json
  */
 export async function readHints(api) {
   /** @type {Map<string, Hint>} */

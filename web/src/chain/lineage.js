@@ -1,4 +1,4 @@
-/** What came from what, by the tokens' links. */
+/** Lineage: what was made from what, by the tokens' links. */
 
 import { MADE_FROM } from "../generated/terms.js";
 
@@ -9,10 +9,10 @@ const MADE = new Set(MADE_FROM);
 
 const MAX_WALK = 1000; // tokens
 
-/** @typedef {{token: Token, links: Link[]}} Reached a token, and the links that lead to it from where it began */
+/** @typedef {{token: Token, links: Link[]}} Reached a token, and the links that lead to it from the first token */
 
 /**
- * The links that lead to each token from newer ones.
+ * Return the links from newer tokens to each token.
  * @param {readonly Token[]} tokens
  */
 export function linksTo(tokens) {
@@ -27,8 +27,8 @@ export function linksTo(tokens) {
 }
 
 /**
- * What was made out of a token, directly and through others; of measuring alone (validated_on,
- * tested_on) only what is direct. Each token comes once, by a shortest way.
+ * Return what was made from a token, directly and through others, each by a shortest path. Tokens
+ * that only measured it (validated_on, tested_on) are returned if they link to it directly.
  * @param {readonly Token[]} tokens
  * @param {number} id
  * @returns {Reached[]}
@@ -59,7 +59,7 @@ export function madeFrom(tokens, id) {
 }
 
 /**
- * The versions of an artifact, the oldest first: what a token replaces, and what replaces it.
+ * Return the versions of an artifact, the oldest first: those that a token replaces, and those that replace it.
  * @param {readonly Token[]} tokens
  * @param {number} id
  * @returns {Token[]}
@@ -72,14 +72,14 @@ export function versionsOf(tokens, id) {
   const after = (/** @type {Token} */ token) => (token.supersededBy ? tokens[token.supersededBy - 1] : undefined);
   for (let at = found.at(-1); at && found.length < MAX_WALK; ) {
     at = after(at);
-    if (at && at.id <= (found.at(-1)?.id ?? 0)) break; // a node's lie: newer ones have greater ids
+    if (at && at.id <= (found.at(-1)?.id ?? 0)) break; // newer versions have greater ids: the node lies
     if (at) found.push(at);
   }
   return found;
 }
 
 /**
- * The tokens around one: all that it came from, and all that came from it, by any relation.
+ * Return the tokens around one: those it came from, and those that came from it, by any relation.
  * @param {readonly Token[]} tokens
  * @param {number} id
  * @param {number} limit tokens

@@ -1,6 +1,6 @@
 /** Reads the registry contract: tokens, links, owners, claims, all as they are after one block. */
 
-import { IntegrityError, UnavailableError } from "../core/errors.js";
+import { UnavailableError } from "../core/errors.js";
 import { INTERFACE } from "../generated/contract.js";
 import { ANSWERS, KINDS, MAX_SIZE, RELATIONS, SCHEMES } from "../generated/terms.js";
 import { DecodingError, decodeMany, encodeCall, refusal, Words } from "./abi.js";
@@ -11,8 +11,8 @@ import { RpcError } from "./rpc.js";
 
 const BATCH = 100; // tokens, or claims, in one call
 const RECORD = 13; // words in a record
-/** Tokens, and claims of a token, that the page goes through. */
-export const MAX_TOKENS = 10_000;
+/** The most tokens, and claims of a token, that the page reads. */
+const MAX_TOKENS = 10_000;
 export const MAX_CLAIMS = 500;
 
 /** @typedef {typeof RELATIONS[number]} Relation */
@@ -38,7 +38,7 @@ export const MAX_CLAIMS = 500;
  * @property {string} owner
  */
 
-/** The registry as it is after a block. */
+/** The registry, in its state after one block: what is read at different times belongs together. */
 export class Registry {
   /**
    * @param {Rpc} rpc
@@ -54,14 +54,19 @@ export class Registry {
   }
 
   /**
-   * Find the registry, and check that it is one.
+   * Open the registry, and check that the contract is one.
    * @param {Rpc} rpc
    * @param {string} address
-   * @param {number} chain the id that the node must serve
+   * @param {number} chain the id of the chain that the node must serve
+   * @throws {UnavailableError} the node serves another chain, or there is no registry
    */
   static async open(rpc, address, chain) {
     const served = quantity(await rpc.request("eth_chainId", []), "eth_chainId");
-    if (served !== chain) throw new IntegrityError(`the chain that ${rpc.host} serves`, chain, served);
+    if (served !== chain) {
+      throw new UnavailableError(
+        `the chain's node ${rpc.host} serves chain ${served}, not ${chain}: choose a node of that chain in Settings`,
+      );
+    }
     const block = quantity(await rpc.request("eth_blockNumber", []), "eth_blockNumber");
     const registry = new Registry(rpc, address, chain, block);
     await registry.check();
@@ -70,13 +75,15 @@ export class Registry {
 
   async check() {
     const claims = await this.supports(INTERFACE).catch((error) => {
-      // A node that cannot be reached says nothing of the contract; a refusal, or nonsense, does.
+      // A refusal or a malformed response shows that this is no registry; a network failure shows nothing.
       if (error instanceof RpcError || error instanceof DecodingError) return false;
       throw error;
     });
-    // ERC-165: a contract that claims 0xffffffff too would say yes to anything.
+    // ERC-165 forbids 0xffffffff: a contract that claims it would claim any interface.
     if (!claims || (await this.supports("ffffffff"))) {
-      throw new UnavailableError(`there is no Alithis registry at ${this.address} on chain ${this.chain}`);
+      throw new UnavailableError(
+        `there is no Alithis registry at ${this.address} on chain ${this.chain}: check the address in Settings`,
+      );
     }
   }
 
@@ -86,11 +93,13 @@ export class Registry {
     return words.bool();
   }
 
-  /** All tokens, in the order of their ids. */
+  /** Return all tokens, in the order of their ids. */
   async tokens() {
     const count = new Words(await this.call("totalSupply()"), "totalSupply").number();
     if (count > MAX_TOKENS) {
-      throw new UnavailableError(`${count} tokens are more than this page goes through (${MAX_TOKENS})`);
+      throw new UnavailableError(
+        `the registry has ${count} datasets and models, more than the ${MAX_TOKENS} that this page can read: use the command alithis verify`,
+      );
     }
     const ids = Array.from({ length: count }, (_, at) => at + 1);
     const [records, links, owners] = await Promise.all([
@@ -104,7 +113,7 @@ export class Registry {
   }
 
   /**
-   * The claims against a token, the first {@link MAX_CLAIMS} of them.
+   * Return the claims against a token, the first {@link MAX_CLAIMS} of them.
    * @param {number} id
    * @param {number} count
    */
@@ -114,13 +123,13 @@ export class Registry {
     return numbers.map((number, at) => claimOf(number, String(answers[at])));
   }
 
-  /** The block that the contract came with: no event is older. */
+  /** Return the block in which the contract was deployed: no event is older. */
   async deploymentBlock() {
     return new Words(await this.call("deploymentBlock()"), "deploymentBlock").number();
   }
 
   /**
-   * Make many calls, with one request for a hundred of them.
+   * Make many calls, a hundred in one request.
    * @param {string[]} calls
    */
   async many(calls) {
@@ -146,7 +155,7 @@ export class Registry {
       const why = error instanceof RpcError && error.data && refusal(error.data);
       throw why ? new RpcError(`the registry refuses ${name}: ${why}`) : error;
     }
-    throw new DecodingError(`the node answers ${name} with what does not decode`);
+    throw new DecodingError(`the node's response to ${name} is malformed: choose another node in Settings`);
   }
 }
 
@@ -191,7 +200,7 @@ function linksOf(id, hex) {
   const links = Array.from({ length: count }, (_, position) => ({
     source: id,
     position,
-    target: words.number(id), // older than the token: so there are no circles
+    target: words.number(id), // a target is older than its source: so there are no cycles
     relation: words.term(RELATIONS),
     countersigned: words.bool(),
   }));
@@ -226,12 +235,13 @@ function claimOf(number, hex) {
 }
 
 /**
+ * Read a quantity of the JSON-RPC API.
  * @param {unknown} value
- * @param {string} what
+ * @param {string} what the request, for errors
  */
 export function quantity(value, what) {
   if (typeof value !== "string" || !/^0x[0-9a-fA-F]{1,13}$/.test(value)) {
-    throw new UnavailableError(`the node answers ${what} with what does not decode`);
+    throw new UnavailableError(`the response to ${what} is malformed: choose another node in Settings`);
   }
   return Number(value);
 }

@@ -1,15 +1,15 @@
-/** JSON-RPC over HTTP. Answers are bounded and untrusted. */
+/** JSON-RPC over HTTP. Responses are untrusted, and limited in length. */
 
 import { UnavailableError } from "../core/errors.js";
 import { bodyOf, request } from "../work/http.js";
 
 const MAX_ANSWER = 16 * 2 ** 20;
 
-/** The node answered, with an error. */
+/** The node responded with an error. */
 export class RpcError extends UnavailableError {
   /**
    * @param {string} message
-   * @param {string} [data] what the contract reverted with
+   * @param {string} [data] the contract's error, hexadecimal
    */
   constructor(message, data) {
     super(message);
@@ -41,11 +41,11 @@ export class Rpc {
     if (answer.error) {
       const { message, data } = answer.error;
       throw new RpcError(
-        `the chain's node ${this.host} refuses: ${line(message)}`,
+        `the chain's node ${this.host} returned an error: ${line(message)}`,
         revertData(data) ?? revertInMessage(message),
       );
     }
-    if (answer.id !== id || !("result" in answer)) this.useless();
+    if (answer.id !== id || !("result" in answer)) this.malformed();
     return answer.result;
   }
 
@@ -58,12 +58,14 @@ export class Rpc {
       const answer = JSON.parse(new TextDecoder().decode(body));
       if (typeof answer === "object" && answer !== null) return answer;
     } catch {}
-    return this.useless();
+    return this.malformed();
   }
 
   /** @returns {never} */
-  useless() {
-    throw new UnavailableError(`the chain's node ${this.host} answers something that is not JSON-RPC`);
+  malformed() {
+    throw new UnavailableError(
+      `the chain's node ${this.host} does not respond with JSON-RPC: choose another node in Settings`,
+    );
   }
 }
 
@@ -74,15 +76,18 @@ function revertData(data) {
 }
 
 /**
- * Where older Filecoin nodes put it: in the message, in brackets.
+ * Return the contract's error from a message: older Filecoin nodes put it there, in brackets.
  * @param {unknown} message
  */
 function revertInMessage(message) {
   return /\[(0x[0-9a-fA-F]{8,})\]/.exec(String(message))?.[1];
 }
 
-/** @param {unknown} text foreign */
-function line(text) {
+/**
+ * Shorten an untrusted message to one line.
+ * @param {unknown} text
+ */
+export function line(text) {
   return String(text)
     .replace(/[\p{C}\s]+/gu, " ")
     .slice(0, 200);

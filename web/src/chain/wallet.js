@@ -1,9 +1,9 @@
-/** A wallet in the browser (EIP-1193): its account, its network, and what it is asked to send. */
+/** A wallet in the browser (EIP-1193): its account, its network, and the transactions that it signs and sends. */
 
 import { UnavailableError } from "../core/errors.js";
 import { encodeCall, refusal } from "./abi.js";
 import { quantity } from "./registry.js";
-import { RpcError } from "./rpc.js";
+import { line, RpcError } from "./rpc.js";
 
 /** @import {Registry} from "./registry.js" */
 /** @import {Signature, Value} from "./abi.js" */
@@ -13,10 +13,10 @@ import { RpcError } from "./rpc.js";
 
 const UNKNOWN_CHAIN = 4902; // EIP-3085
 const REJECTED = 4001; // EIP-1193
-const PATIENCE = 300_000; // milliseconds until a transaction is waited for no more: Filecoin has blocks of 30 s
+const PATIENCE = 300_000; // milliseconds to wait for a transaction; Filecoin has a block every 30 seconds
 const PAUSE = 1000;
 
-/** The wallet that the browser has, if any. @returns {Provider | null} */
+/** Return the browser's wallet, if it has one. @returns {Provider | null} */
 export function walletProvider() {
   const found = /** @type {any} */ (globalThis).ethereum;
   return typeof found?.request === "function" ? found : null;
@@ -33,24 +33,24 @@ export class Wallet {
     this.account = "";
   }
 
-  /** Ask for the account, which the person grants. */
+  /** Ask for the account; the wallet asks the reader for permission. */
   async connect() {
     const accounts = await this.ask("eth_requestAccounts");
     const [account] = Array.isArray(accounts) ? accounts : [];
     if (typeof account !== "string" || !/^0x[0-9a-fA-F]{40}$/.test(account))
-      throw new UnavailableError("the wallet names no account");
+      throw new UnavailableError("the wallet did not return an account: unlock it and try again");
     this.account = account.toLowerCase();
     return this.account;
   }
 
-  /** The id of the chain that the wallet is on. */
+  /** Return the id of the chain that the wallet is on. */
   async chain() {
     return quantity(await this.ask("eth_chainId"), "eth_chainId");
   }
 
   /**
-   * Ask the wallet to go to the registry's chain; one it does not know is added.
-   * @param {string} name of the network
+   * Ask the wallet to switch to the registry's chain, and to add it first if the wallet does not know it.
+   * @param {string} name the network's name
    */
   async switchChain(name) {
     const chainId = `0x${this.registry.chain.toString(16)}`;
@@ -66,7 +66,7 @@ export class Wallet {
   }
 
   /**
-   * Try a call on the chain's own node, so that what would be refused is not sent.
+   * Try a call on the node, so that no transaction is sent that the registry would refuse.
    * @param {Call} call
    */
   async rehearse(call) {
@@ -79,23 +79,25 @@ export class Wallet {
   }
 
   /**
-   * Have the wallet sign and send a call; wait until it is in a block.
+   * Have the wallet sign and send a call, and wait until it is in a block.
    * @param {Call} call
-   * @param {(hash: string) => void} sent
+   * @param {(hash: string) => void} sent called when the wallet has sent the transaction
    * @returns {Promise<number>} the block
    */
   async send(call, sent) {
     const hash = await this.ask("eth_sendTransaction", [this.transaction(call)]);
     if (typeof hash !== "string" || !/^0x[0-9a-fA-F]{64}$/.test(hash))
-      throw new UnavailableError("the wallet gives no transaction's hash");
+      throw new UnavailableError(
+        "the wallet did not return a transaction's hash: look in the wallet whether it was sent",
+      );
     sent(hash);
     for (const end = Date.now() + PATIENCE; Date.now() < end; ) {
       const receipt = /** @type {any} */ (await this.registry.rpc.request("eth_getTransactionReceipt", [hash]));
       if (receipt?.status === "0x1") return quantity(receipt.blockNumber, "eth_getTransactionReceipt");
-      if (receipt?.status === "0x0") throw new UnavailableError("the transaction failed; nothing was recorded");
+      if (receipt?.status === "0x0") throw new UnavailableError(`transaction ${hash} failed; nothing was recorded`);
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
-    throw new UnavailableError(`transaction ${hash} is in no block yet: look for it later`);
+    throw new UnavailableError(`transaction ${hash} is not in a block yet: look for it again later`);
   }
 
   /** @param {Call} call */
@@ -112,18 +114,16 @@ export class Wallet {
       return await this.provider.request({ method, params });
     } catch (error) {
       const { code, message } = /** @type {{code?: unknown, message?: unknown}} */ (error ?? {});
-      const said = String(message ?? error)
-        .replace(/[\p{C}\s]+/gu, " ")
-        .slice(0, 200);
-      throw new WalletError(
-        code === REJECTED ? "you declined it in the wallet; nothing was sent" : `the wallet refuses: ${said}`,
-        Number(code),
-      );
+      const why =
+        code === REJECTED
+          ? "you declined it in the wallet; nothing was sent"
+          : `the wallet returned an error: ${line(message ?? error)}`;
+      throw new WalletError(why, Number(code));
     }
   }
 }
 
-/** The wallet said no. */
+/** The wallet returned an error, or the reader declined. */
 class WalletError extends UnavailableError {
   /**
    * @param {string} message

@@ -1,8 +1,8 @@
-/** Bytes: hexadecimal, order, UTF-8. */
+/** Byte strings: hexadecimal, order, joining and splitting. */
 
 import { FormatError } from "./errors.js";
 
-/** Bytes in a digest, a leaf, a node. */
+/** Bytes in a digest, a leaf or a node. */
 export const SIZE = 32;
 
 /** 64 lower-case hexadecimal digits. */
@@ -23,7 +23,7 @@ export function toHex(bytes) {
  */
 export function fromHex(text) {
   if (text.length % 2 || /[^0-9a-fA-F]/.test(text)) {
-    throw new FormatError("not an even number of hexadecimal digits");
+    throw new FormatError("must be an even number of hexadecimal digits");
   }
   const bytes = new Uint8Array(text.length / 2);
   for (let at = 0; at < bytes.length; at++) bytes[at] = Number.parseInt(text.substr(2 * at, 2), 16);
@@ -31,7 +31,7 @@ export function fromHex(text) {
 }
 
 /**
- * The order of byte strings: negative, zero or positive.
+ * Compare byte strings: negative if `a` comes first, zero if they are equal, positive if `b` comes first.
  * @param {Uint8Array} a
  * @param {Uint8Array} b
  */
@@ -67,8 +67,8 @@ export function join(parts) {
 }
 
 /**
- * Cut bytes into rows.
- * @param {Uint8Array} bytes whole rows
+ * Split bytes into rows.
+ * @param {Uint8Array} bytes their length is a multiple of `width`
  * @param {number} width bytes in a row
  */
 export function rows(bytes, width) {

@@ -1,4 +1,4 @@
-/** Content identifiers: of a raw block, its CID is its SHA-256 (docs/format.md, "metadata.json"). */
+/** Content identifiers. The CID of a raw block contains its SHA-256 (docs/format.md, "metadata.json"). */
 
 import { join } from "./bytes.js";
 import { FormatError } from "./errors.js";
@@ -8,7 +8,7 @@ const RAW = Uint8Array.of(1, 0x55, 0x12, 0x20); // version 1, raw, SHA-256 of 32
 const SPELLINGS = /^(?:b[a-z2-7]{58}|f[0-9a-f]{72}|Qm[1-9A-HJ-NP-Za-km-z]{44})$/;
 
 /**
- * The CID of the single raw block with a SHA-256, in base32.
+ * Return the CID, in base32, of the raw block that has a SHA-256.
  * @param {Uint8Array} digest 32 bytes
  */
 export function rawCid(digest) {
@@ -16,11 +16,12 @@ export function rawCid(digest) {
 }
 
 /**
- * Check that a text is spelt like the CID of a file, so that it can stand in a URL.
+ * Return a CID of a file. Anything else is refused: a gateway's URL is made from it.
  * @param {string} text
+ * @throws {FormatError} the text has another form
  */
 export function checkedCid(text) {
-  if (!SPELLINGS.test(text)) throw new FormatError("not the CID of a file");
+  if (!SPELLINGS.test(text)) throw new FormatError(`${text.slice(0, 80)}: not the CID of a file`);
   return text;
 }
 

@@ -1,6 +1,9 @@
-/** What can go wrong, by who has to act. A message is one line for a person to read. */
+/** The errors of this page, by their cause. A message is one line for a person to read. */
 
 export class AlithisError extends Error {
+  /** Whether the message needs knowledge of proofs: the page then shows it among the checks only. */
+  technical = false;
+
   /** @param {string} message */
   constructor(message) {
     super(message);
@@ -8,14 +11,20 @@ export class AlithisError extends Error {
   }
 }
 
-/** A document or an answer is not of the form it must have. */
-export class FormatError extends AlithisError {}
+/** A document or a response is malformed. */
+export class FormatError extends AlithisError {
+  technical = true;
+}
 
-/** A proof does not hold. */
-export class ProofError extends AlithisError {}
+/** A proof is not valid. */
+export class ProofError extends AlithisError {
+  technical = true;
+}
 
-/** Something is not what was committed to. */
+/** Content differs from what was committed. */
 export class IntegrityError extends AlithisError {
+  technical = true;
+
   /**
    * @param {string} what what differs
    * @param {string | number} expected
@@ -26,17 +35,29 @@ export class IntegrityError extends AlithisError {
   }
 }
 
-/** A node or a gateway does not give a usable answer. */
+/** A node, a gateway or a wallet gives no usable answer. */
 export class UnavailableError extends AlithisError {}
 
-/** What was asked about has no digest of the kind that is needed. */
+/** The reader's file, digest or proof file cannot be compared. */
 export class SourceError extends AlithisError {}
 
 /**
- * What an error says, on one line; for a fault of our own, that it is one.
+ * Return one error for several gateways that all failed.
+ * @param {readonly unknown[]} errors
+ */
+export function allFailed(errors) {
+  const error = new UnavailableError(
+    `${errors.map(messageOf).join("; ")}. Try again later, or choose other gateways in Settings`,
+  );
+  error.technical = errors.some((each) => each instanceof AlithisError && each.technical);
+  return error;
+}
+
+/**
+ * Return an error's message on one line. Of a bug in the page it says that it is one.
  * @param {unknown} error
  */
-export function said(error) {
+export function messageOf(error) {
   if (error instanceof AlithisError) return error.message.replace(/\s+/g, " ");
-  return `a fault in this page: ${error instanceof Error ? error.message : String(error)}`;
+  return `an error in this page: ${error instanceof Error ? error.message : String(error)}. Reload the page`;
 }

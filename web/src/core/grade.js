@@ -1,6 +1,6 @@
 /**
- * How far a link is evidenced: the rule of alithis/verify/grade.py, and of its documentation.
- * tests/vectors/grades.json holds both to the same answers.
+ * The grade of a link: how well it is supported. The rule, and the reasons for it, are those of
+ * alithis/verify/grade.py; tests/vectors/grades.json compares the two.
  */
 
 import { GRADES, INPUT_RELATIONS, MAX_LINKS, MAX_SIZE, TRANSCRIBED } from "../generated/terms.js";
@@ -13,17 +13,17 @@ import { Checked, isPrintable } from "./values.js";
 /** @import {Metadata} from "./metadata.js" */
 
 /** @typedef {typeof GRADES[number]} Grade */
-/** @typedef {{kind: string, scheme: string, size: number, root: Uint8Array, metadataDigest: Uint8Array}} Endpoint one end of a link, as its token commits to it */
-/** @typedef {{root: Uint8Array | null, size: number, seen: number, unseen: number, foreign: number, given: number | null}} Transcript of a training run: the distinct data points that it used, how many of them the dataset has, how many it has besides, how many it does not have, and how many were used in all */
+/** @typedef {{kind: string, scheme: string, size: number, root: Uint8Array, metadataDigest: Uint8Array}} Endpoint one end of a link, as its token states it */
+/** @typedef {{root: Uint8Array | null, size: number, seen: number, unseen: number, foreign: number, given: number | null}} Transcript of a training run. `size`: distinct data points used; `seen`: those of them that are in the dataset; `foreign`: those that are not; `unseen`: data points of the dataset that were not used; `given`: data points used, repeats counted */
 /** @typedef {{relation: string, metadata: Uint8Array, transcript: Transcript | null}} Input */
 /** @typedef {{grade: Grade, transcript: Transcript | null}} Evidence */
 
 /**
- * Decide how far a link is evidenced.
+ * Return the grade of a link, and the transcript that supports it.
  * @param {{relation: string, countersigned: boolean}} link
  * @param {Endpoint} source the newer artifact, which has the link
  * @param {Endpoint} target the older one
- * @param {Metadata | null} metadata the source's; null where it is not available
+ * @param {Metadata | null} metadata the source's; null if it is not available
  * @returns {Evidence}
  */
 export function evidence(link, source, target, metadata) {
@@ -33,7 +33,7 @@ export function evidence(link, source, target, metadata) {
 }
 
 /**
- * The transcript that counts for a link, if there is one.
+ * Return the transcript that supports a link, if there is one.
  * @param {string} relation
  * @param {Endpoint} source
  * @param {Endpoint} target
@@ -43,7 +43,7 @@ function transcriptOf(relation, source, target, metadata) {
   if (!TRANSCRIBED.some((each) => each === relation) || target.kind !== "dataset" || metadata.kind !== "model")
     return null;
   const { kind, scheme, size, root } = metadata;
-  // Metadata with the right SHA-256 may still state another tree than the token commits to.
+  // Metadata with the right SHA-256 can still state another tree than the token: then one of them is wrong.
   const agrees = kind === source.kind && scheme === source.scheme && size === source.size && equal(root, source.root);
   if (!agrees) return null;
   const [transcript, ...others] = inputsOf(metadata)
@@ -54,13 +54,13 @@ function transcriptOf(relation, source, target, metadata) {
 }
 
 /**
- * Whether a transcript can be one of a dataset.
+ * Return whether a transcript is consistent with a dataset.
  * @param {Transcript} transcript
  * @param {Endpoint} dataset
  */
 function isPossible({ root, size, seen, unseen, foreign, given }, dataset) {
   if (seen + unseen !== dataset.size || (given !== null && given < size)) return false;
-  // What was used is the dataset itself: then so is its tree.
+  // If exactly the dataset was used, both have the same tree.
   return unseen > 0 || foreign > 0 || (root !== null && equal(root, dataset.root));
 }
 
@@ -75,7 +75,7 @@ function same(first, second) {
 }
 
 /**
- * What a model's metadata states as its inputs; none of them if one is malformed.
+ * Return the inputs that a model's metadata states; none of them if one is malformed.
  * @param {Metadata} metadata
  * @returns {Input[]}
  */
@@ -98,7 +98,7 @@ const checked = new Checked("inputs");
  */
 function inputOf(value) {
   const { relation, name, metadata, transcript = null } = checked.object(value, "input");
-  if (!isPrintable(checked.text(name, "name"))) checked.fail("name is not printable");
+  if (!isPrintable(checked.text(name, "name"))) checked.fail("name must be printable");
   return {
     relation: checked.oneOf(relation, "relation", INPUT_RELATIONS),
     metadata: checked.hash(metadata, "metadata"),
@@ -115,7 +115,7 @@ function statedTranscript(value) {
     ["size", "seen", "unseen", "foreign"].map((key) => whole(value[key], key))
   );
   const given = value.given == null ? null : whole(value.given, "given");
-  if (value.root === undefined) checked.fail("transcript without a root");
+  if (value.root === undefined) checked.fail("root is missing");
   const root = value.root === null ? null : checked.hash(value.root, "root");
   if (seen + foreign !== size || (root === null) !== (size === 0))
     checked.fail("the transcript's counts do not add up");
@@ -127,6 +127,7 @@ function statedTranscript(value) {
  * @param {string} key
  */
 function whole(value, key) {
-  if (typeof value !== "number" || value < 0 || value >= MAX_SIZE) checked.fail(`${key} is not 0 to 2^48`);
+  if (typeof value !== "number" || value < 0 || value >= MAX_SIZE)
+    checked.fail(`${key} must be a whole number from 0 to 2^48`);
   return value;
 }

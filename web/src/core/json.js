@@ -1,6 +1,7 @@
 /**
- * Untrusted JSON, read as alithis/base/untrusted_json.py reads it: a key stands once in an
- * object, nesting has a bound, and whole numbers are kept apart from others (RFC 8259).
+ * A parser for untrusted JSON (RFC 8259), with the rules of alithis/base/untrusted_json.py: a key
+ * occurs once in an object, nesting and numbers are limited, and 1 and 1.0 are different. JSON.parse
+ * accepts repeated keys and loses that difference, so it could accept a document that Python refuses.
  */
 
 import { MAX_JSON_DEPTH, MAX_JSON_DIGITS } from "../generated/terms.js";
@@ -8,7 +9,7 @@ import { FormatError } from "./errors.js";
 
 const SPACE = /[ \t\n\r]*/y;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?/y;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what JSON forbids
+// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON forbids them in strings
 const STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 /** @type {Record<string, boolean | null>} */
 const WORDS = { true: true, false: false, null: null };
@@ -26,9 +27,9 @@ export class Real {
 /** @typedef {Array<Json>} JsonList */
 
 /**
- * Read one JSON object; whole numbers beyond 2^53 come as bigint.
- * @param {Uint8Array} data the caller has bounded its length
- * @param {string} name what it is called in errors
+ * Parse one JSON object. Whole numbers beyond 2^53 become bigint.
+ * @param {Uint8Array} data the caller limits its length
+ * @param {string} name the document's name in errors
  */
 export function parseObject(data, name) {
   const value = parseValue(data, name);
@@ -105,11 +106,11 @@ class Reader {
     do {
       this.take(SPACE);
       const key = this.string();
-      if (key in found) throw new FormatError("not JSON: a key stands twice in one object");
+      if (key in found) throw new FormatError("not JSON: a key is repeated in one object");
       this.take(SPACE);
       if (this.text[this.at++] !== ":") this.fail();
       found[key] = this.value(depth);
-    } while (this.goesOn("}"));
+    } while (this.hasMore("}"));
     return found;
   }
 
@@ -123,7 +124,7 @@ class Reader {
     this.at++;
     if (this.ends("]")) return found;
     do found.push(this.value(depth));
-    while (this.goesOn("]"));
+    while (this.hasMore("]"));
     return found;
   }
 
@@ -136,10 +137,11 @@ class Reader {
     const [text, fraction, exponent] = this.take(NUMBER) ?? this.fail();
     if (fraction || exponent) {
       const value = Number(text);
-      if (!Number.isFinite(value)) throw new FormatError("not JSON: no double holds a number");
+      if (!Number.isFinite(value)) throw new FormatError("not JSON: a number is too large for a double");
       return new Real(value);
     }
-    if (text.replace("-", "").length > MAX_JSON_DIGITS) throw new FormatError("not JSON: a number too long");
+    if (text.replace("-", "").length > MAX_JSON_DIGITS)
+      throw new FormatError(`not JSON: a number has more than ${MAX_JSON_DIGITS} digits`);
     const value = Number(text);
     return Number.isSafeInteger(value) ? value + 0 : BigInt(text);
   }
@@ -153,7 +155,7 @@ class Reader {
   }
 
   /** @param {string} bracket */
-  goesOn(bracket) {
+  hasMore(bracket) {
     if (this.ends(bracket)) return false;
     if (this.text[this.at++] !== ",") this.fail();
     return true;

@@ -1,6 +1,6 @@
 /**
- * Looks a leaf up in a manifest at the other end of range reads, as alithis/manifest/reader.py does:
- * leaves are uniformly distributed, so a leaf's value says roughly where it is.
+ * Looks up a leaf in a remote manifest by reading ranges, as alithis/manifest/reader.py does. Leaves
+ * are uniformly distributed hashes in ascending order, so a leaf's value tells roughly where it is.
  */
 
 import { TILE, TILE_HEIGHT } from "../generated/terms.js";
@@ -11,19 +11,19 @@ import { leafHash, pathFromNodes, subtreeRoot } from "./merkle.js";
 /** @import {FileEntry, Metadata} from "./metadata.js" */
 /** @import {Neighbour, Proof} from "./proof.js" */
 
-/** Range reads that one answer may take, and the bytes they may bring. */
-export const MAX_READS = 8;
-export const MAX_READ_BYTES = 64 * 1024;
+/** Limits of one lookup: range reads, and the bytes that they return. */
+const MAX_READS = 8;
+const MAX_READ_BYTES = 64 * 1024;
 
-const INTERPOLATIONS = 4; // guesses by value; a file that is still not found then is skewed: halve
+const INTERPOLATIONS = 4; // guesses by value; if they fail, the leaves are skewed, and bisection is safer
 const KEY = 2n ** 64n;
 
 /** @typedef {(entry: FileEntry, offset: number, length: number) => Promise<Uint8Array>} ReadRange */
 
-/** One look-up in a manifest, within its bounds. */
+/** One lookup in a manifest, with limited reads. */
 export class Lookup {
   /**
-   * @param {Metadata} metadata checked
+   * @param {Metadata} metadata already checked
    * @param {ReadRange} read
    */
   constructor(metadata, read) {
@@ -36,7 +36,7 @@ export class Lookup {
   }
 
   /**
-   * The proof that a leaf is included, or that it is absent; the caller checks it.
+   * Return a proof that a leaf is included or absent. The caller must check it: nothing read here is trusted.
    * @param {Uint8Array} leaf
    * @returns {Promise<Proof>}
    */
@@ -49,7 +49,7 @@ export class Lookup {
   }
 
   /**
-   * Where a leaf stands or would stand.
+   * Find the index of a leaf, or the index at which it would be inserted.
    * @param {Uint8Array} leaf
    */
   async find(leaf) {
@@ -90,7 +90,7 @@ export class Lookup {
   }
 
   /**
-   * The hash of a complete node, out of one tile.
+   * Return the hash of a complete node, computed from one tile.
    * @param {number} height
    * @param {number} index
    */
@@ -104,7 +104,7 @@ export class Lookup {
   }
 
   /**
-   * A run of 256 leaves (level 0) or of a tile level's hashes, by one read.
+   * Return a run of 256 leaves (level 0) or of a tile level's hashes, in one read; each run is read once.
    * @param {number} level
    * @param {number} number
    */
@@ -128,7 +128,7 @@ export class Lookup {
     this.bytes += length;
     if (this.reads > MAX_READS || this.bytes > MAX_READ_BYTES) {
       throw new UnavailableError(
-        `not found within ${MAX_READS} reads: the leaves are not spread as digests are; ask alithis verify`,
+        `not found within ${MAX_READS} reads, because the list is unusually distributed: check with the command alithis verify`,
       );
     }
     const data = await this.read(entry, start * SIZE, length);
@@ -138,11 +138,13 @@ export class Lookup {
 
   /**
    * @param {string} name
-   * @param {number} size bytes it must have
+   * Return a file's entry in the metadata, and check its size.
+   * @param {string} name
+   * @param {number} size the bytes that a tree of this size needs
    */
   entry(name, size) {
     const entry = this.metadata.files.find((file) => file.name === name);
-    if (!entry) throw new FormatError(`metadata.json: names no file ${name}`);
+    if (!entry) throw new FormatError(`metadata.json: distribution lacks the file '${name}'`);
     if (entry.size !== size) throw new IntegrityError(`bytes in ${name}`, size, entry.size);
     return entry;
   }

@@ -1,25 +1,30 @@
 /**
- * RFC 9162's tree (section 2.1): proofs that a leaf is in it, or is not, and their checks.
- * The same rules as alithis/manifest/merkle.py and contracts/MerkleTree.sol, over the same vectors.
+ * The Merkle tree of RFC 9162 (section 2.1): proofs of inclusion and absence, and their checks.
+ * alithis/manifest/merkle.py and contracts/MerkleTree.sol have the same rules, and are tested with
+ * the same vectors.
  */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { MAX_SIZE } from "../generated/terms.js";
 import { compare, equal, join, SIZE, toHex } from "./bytes.js";
-import { IntegrityError, ProofError } from "./errors.js";
+import { ProofError } from "./errors.js";
 
 /** @typedef {(height: number, index: number) => Promise<Uint8Array>} Node */
 
-/** @param {Uint8Array} leaf */
+/**
+ * Return the hash of a leaf: SHA-256(0x00 ‖ leaf) (section 2.1.1).
+ * @param {Uint8Array} leaf
+ */
 export function leafHash(leaf) {
   return prefixed(0, leaf);
 }
 
 /**
+ * Return the hash of an inner node: SHA-256(0x01 ‖ left ‖ right) (section 2.1.1).
  * @param {Uint8Array} left
  * @param {Uint8Array} right
  */
-export function nodeHash(left, right) {
+function nodeHash(left, right) {
   return prefixed(1, left, right);
 }
 
@@ -32,8 +37,8 @@ function prefixed(prefix, ...parts) {
 }
 
 /**
- * The root that a frontier's hashes, left to right, fold to.
- * @param {readonly Uint8Array[]} frontier
+ * Return the root of a frontier.
+ * @param {readonly Uint8Array[]} frontier the hashes of its complete subtrees, from left to right
  */
 export function fold(frontier) {
   const last = frontier.at(-1);
@@ -42,7 +47,7 @@ export function fold(frontier) {
 }
 
 /**
- * The root over the hashes of 2^k equal, complete, adjacent subtrees.
+ * Return the root over the hashes of 2^k adjacent complete subtrees of equal size.
  * @param {readonly Uint8Array[]} hashes
  * @returns {Uint8Array}
  */
@@ -53,10 +58,11 @@ export function subtreeRoot(hashes) {
 }
 
 /**
- * The inclusion path of a leaf, leaf to root, out of a tree's complete nodes and its frontier.
- * @param {number} index the leaf's place, from 0
- * @param {number} size leaves in the tree
- * @param {Node} node gives the hash of a complete node
+ * Return the inclusion path of a leaf, from the leaf to the root. The complete nodes are read; the
+ * few incomplete ones, at the right edge of the tree, are computed from the frontier.
+ * @param {number} index the leaf's index, from 0
+ * @param {number} size number of leaves
+ * @param {Node} node returns the hash of a complete node
  * @param {readonly Uint8Array[]} frontier
  */
 export async function pathFromNodes(index, size, node, frontier) {
@@ -74,8 +80,8 @@ export async function pathFromNodes(index, size, node, frontier) {
 }
 
 /**
- * The root that a path leads to (section 2.1.3.2).
- * @param {Uint8Array} hash the leaf's
+ * Return the root that a path leads to (section 2.1.3.2).
+ * @param {Uint8Array} hash the leaf's hash
  * @param {number} index
  * @param {number} size
  * @param {readonly Uint8Array[]} path
@@ -88,7 +94,7 @@ export function rootFromPath(hash, index, size, path) {
   }
   let [first, last, result] = [index, size - 1, hash];
   for (const sibling of path) {
-    if (sibling.length !== SIZE) throw new ProofError("a path's hashes have 32 bytes");
+    if (sibling.length !== SIZE) throw new ProofError(`a path's hashes have 32 bytes, not ${sibling.length}`);
     const onTheRight = first % 2 === 1 || first === last;
     result = onTheRight ? nodeHash(sibling, result) : nodeHash(result, sibling);
     [first, last] = [Math.floor(first / 2), Math.floor(last / 2)];
@@ -97,47 +103,48 @@ export function rootFromPath(hash, index, size, path) {
 }
 
 /**
- * Check that a leaf stands at an index of the committed tree.
+ * Check that a leaf is at an index of the tree with a root and a size.
  * @param {Uint8Array} root
  * @param {number} size
  * @param {Uint8Array} leaf
  * @param {number} index
  * @param {readonly Uint8Array[]} path
- * @throws {ProofError | IntegrityError}
+ * @throws {ProofError} the proof is malformed, or leads to another root
  */
 export function verifyInclusion(root, size, leaf, index, path) {
   checkLeaf(leaf);
   const found = rootFromPath(leafHash(leaf), index, size, path);
   if (!equal(found, root)) {
-    throw new IntegrityError("the root that the path leads to", toHex(root), toHex(found));
+    throw new ProofError(`the path leads to root ${toHex(found)}, not to the committed ${toHex(root)}`);
   }
 }
 
 /** @typedef {{leaf: Uint8Array, path: readonly Uint8Array[]}} Neighbour */
 
 /**
- * Check that a leaf is absent from the committed tree, whose leaves ascend.
+ * Check that a leaf is absent from the tree with a root and a size: its two neighbours are next to
+ * each other. This shows absence only if the leaves are in ascending order, which is not checked here.
  * @param {Uint8Array} root
  * @param {number} size
  * @param {Uint8Array} leaf
- * @param {number} index where it would stand: 0 to `size`
- * @param {Neighbour | null} left the leaf at `index - 1`; null where `index` is 0
- * @param {Neighbour | null} right the leaf at `index`; null where `index` is `size`
- * @throws {ProofError | IntegrityError}
+ * @param {number} index where it would be inserted: 0 to `size`
+ * @param {Neighbour | null} left the leaf at `index - 1`; null if `index` is 0
+ * @param {Neighbour | null} right the leaf at `index`; null if `index` is `size`
+ * @throws {ProofError} the proof is malformed, or leads to another root
  */
 export function verifyExclusion(root, size, leaf, index, left, right) {
   checkLeaf(leaf);
   if (!isCount(index) || !isCount(size) || index > size || size < 1 || size > MAX_SIZE) {
     throw new ProofError(`position ${index} lies outside a tree of ${size} leaves`);
   }
-  checkSide("left", left, index > 0);
-  checkSide("right", right, index < size);
+  checkSide("left", left, index > 0, index, size);
+  checkSide("right", right, index < size, index, size);
   if (left) {
-    if (compare(left.leaf, leaf) >= 0) throw new ProofError("the left neighbour is not below the leaf");
+    if (compare(left.leaf, leaf) >= 0) throw new ProofError("the left neighbour does not precede the leaf");
     verifyInclusion(root, size, left.leaf, index - 1, left.path);
   }
   if (right) {
-    if (compare(leaf, right.leaf) >= 0) throw new ProofError("the right neighbour is not above the leaf");
+    if (compare(leaf, right.leaf) >= 0) throw new ProofError("the right neighbour does not follow the leaf");
     verifyInclusion(root, size, right.leaf, index, right.path);
   }
 }
@@ -146,25 +153,29 @@ export function verifyExclusion(root, size, leaf, index, left, right) {
  * @param {string} side
  * @param {Neighbour | null} neighbour
  * @param {boolean} wanted
+ * @param {number} index
+ * @param {number} size
  */
-function checkSide(side, neighbour, wanted) {
+function checkSide(side, neighbour, wanted, index, size) {
   if ((neighbour !== null) !== wanted) {
-    throw new ProofError(`the ${side} neighbour is ${wanted ? "missing" : "unexpected"}`);
+    throw new ProofError(
+      `the ${side} neighbour is ${wanted ? "missing" : "unexpected"} at position ${index} of ${size}`,
+    );
   }
 }
 
 /**
- * How many hashes the path of an index has in a tree of a size.
+ * Return the number of hashes in the path of an index.
  * @param {number} index
  * @param {number} size
  */
-export function pathLength(index, size) {
+function pathLength(index, size) {
   const inner = (BigInt(index) ^ BigInt(size - 1)).toString(2).replace(/^0$/, "").length;
   return inner + ones(Math.floor(index / 2 ** inner));
 }
 
 /**
- * One-bits of a whole number.
+ * Count the one-bits of a whole number.
  * @param {number} value
  */
 export function ones(value) {

@@ -1,4 +1,4 @@
-/** metadata.json: what an artifact commits to (docs/format.md), read as alithis/manifest/metadata.py does. */
+/** Reads metadata.json, an artifact's description (docs/format.md), with the rules of alithis/manifest/metadata.py. */
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import {
@@ -12,7 +12,6 @@ import {
   SCHEMES,
 } from "../generated/terms.js";
 import { equal } from "./bytes.js";
-import { FormatError } from "./errors.js";
 import { parseObject } from "./json.js";
 import { fold, ones } from "./merkle.js";
 import { Checked, isPrintable } from "./values.js";
@@ -24,10 +23,10 @@ const ITEMS = /^items(-\d{5})?\.parquet$/;
 const NAMES = /^(?:leaves|items(?:-\d{5})?\.parquet|tiles\/[1-6])$/;
 
 /**
- * @typedef {object} Form a canonical form: how a data point becomes the bytes that are hashed
+ * @typedef {object} Form a canonical form: how a data point is converted to the bytes that are hashed
  * @property {typeof FORMS[number]} name
  * @property {typeof MODES[number]} [mode] for pixels
- * @property {number} [width] for pixels, where it is the same for all
+ * @property {number} [width] for pixels, if all images have the same
  * @property {number} [height] likewise
  */
 /** @typedef {{name: string, cid: string, sha256: Uint8Array, size: number}} FileEntry */
@@ -62,10 +61,12 @@ export function loadMetadata(data) {
   checkVersion(ours.version, "format", METADATA_VERSION);
   const size = checked.count(ours.size, "size");
   const items = checked.count(ours.items, "items");
-  if (items < size) checked.fail("items is less than size");
+  if (items < size) checked.fail(`items must be from ${size} to 2^48`); // several items can have the same leaf
   const root = checked.hash(ours.root, "root");
   const frontier = checked.list(ours.frontier, "frontier").map((node) => checked.hash(node, "frontier"));
-  if (frontier.length !== ones(size)) checked.fail("frontier does not fit the size");
+  if (frontier.length !== ones(size)) {
+    checked.fail(`frontier has ${frontier.length} hashes; size ${size} needs ${ones(size)}`);
+  }
   if (!equal(fold(frontier), root)) checked.fail("the frontier does not fold to the root");
   const scheme = checked.oneOf(ours.scheme, "scheme", SCHEMES);
   if (scheme === "keyed") checked.hash(ours.keyCheck, "keyCheck");
@@ -85,7 +86,7 @@ export function loadMetadata(data) {
 }
 
 /**
- * The files of data points, in the order of their rows.
+ * Return the files that list the items, in the order of their rows.
  * @param {Metadata} metadata
  */
 export function itemsFiles(metadata) {
@@ -94,13 +95,13 @@ export function itemsFiles(metadata) {
 
 /**
  * @param {Json | undefined} value
- * @param {string} what
- * @param {number} known
+ * @param {string} what whose version it is
+ * @param {number} known the only version that this page can read
  */
 function checkVersion(value, what, known) {
   const version = checked.count(value, "version");
   if (version !== known) {
-    throw new FormatError(`metadata.json: ${what} version ${version}; this page reads ${known}`);
+    checked.fail(`${what} version ${version}; this page reads version ${known}: use a newer page`);
   }
 }
 
@@ -109,7 +110,7 @@ function nameOf(document) {
   const name = checked.text(document.name, "name");
   const length = [...name].length;
   if (length < 1 || length > MAX_NAME || !isPrintable(name)) {
-    checked.fail(`name is not 1 to ${MAX_NAME} printable characters`);
+    checked.fail(`name must be 1 to ${MAX_NAME} printable characters, on one line`);
   }
   return name;
 }
@@ -120,7 +121,7 @@ function nameOf(document) {
  */
 function formOf(value) {
   const name = checked.oneOf(value.name, "form", FORMS);
-  checkVersion(value.version, `canonical form ${name},`, FORM_VERSION);
+  checkVersion(value.version, `canonical form ${name} has`, FORM_VERSION);
   const facts = ["mode", "width", "height"].filter((key) => key in value);
   if (name !== "pixels") {
     if (facts.length) checked.fail(`canonical form ${name} has no ${facts[0]}`);
@@ -135,14 +136,15 @@ function formOf(value) {
 
 /** @param {Json[]} values */
 function filesOf(values) {
-  if (values.length > MAX_FILES) checked.fail(`distribution names ${values.length} files`);
+  if (values.length > MAX_FILES)
+    checked.fail(`distribution has ${values.length} elements; at most ${MAX_FILES} are allowed`);
   const files = values
     .map((value) => checked.object(value, "distribution"))
-    .filter((value) => value["@type"] !== "cr:FileSet") // a pattern over the files beside it
+    .filter((value) => value["@type"] !== "cr:FileSet") // for loaders of Croissant: a pattern over the files that are listed too
     .map(fileOf);
   const names = files.map((file) => file.name);
   if (new Set(names).size !== names.length) checked.fail("distribution names a file twice");
-  if (!names.includes("leaves")) checked.fail("distribution names no file leaves");
+  if (!names.includes("leaves")) checked.fail("distribution lacks the file 'leaves'");
   checkParts(names.filter((name) => ITEMS.test(name)));
   return files;
 }
@@ -152,7 +154,7 @@ function checkParts(parts) {
   const numbered = parts.map((_, number) => `items-${String(number).padStart(5, "0")}.parquet`);
   const whole = parts.length === 1 && parts[0] === "items.parquet";
   if (!whole && parts.some((part, at) => part !== numbered[at])) {
-    checked.fail("distribution names parts of the items that are not all of them, in order");
+    checked.fail("distribution must name all parts of the items, in order");
   }
 }
 
@@ -162,10 +164,11 @@ function checkParts(parts) {
  */
 function fileOf(value) {
   const name = checked.text(value.name, "name of a file");
-  if (!NAMES.test(name)) checked.fail("distribution names what is no file of a manifest");
+  if (!NAMES.test(name)) checked.fail("name must be a file of the distribution of a manifest");
   const size = /^(\d{1,18}) B$/.exec(checked.text(value.contentSize, "contentSize"));
   const url = /^ipfs:\/\/([0-9A-Za-z]{40,128})$/.exec(checked.text(value.contentUrl, "contentUrl"));
-  if (!size || !url) checked.fail(`${name} has no contentSize in bytes or no ipfs:// contentUrl`);
+  if (!size) checked.fail("contentSize must be a number of bytes such as 96 B");
+  if (!url) checked.fail("contentUrl must be an ipfs:// URL");
   return {
     name,
     cid: /** @type {string} */ (url[1]),

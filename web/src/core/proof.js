@@ -1,8 +1,7 @@
-/** Proof files (docs/format.md), read and written as alithis/manifest/proof.py does. */
+/** Reads and writes proof files (docs/format.md), with the rules of alithis/manifest/proof.py. */
 
 import { MAX_NAME, MAX_PATH, MAX_PROOF_BYTES, PROOF_VERSION } from "../generated/terms.js";
 import { toHex } from "./bytes.js";
-import { FormatError } from "./errors.js";
 import { isObject, parseObject } from "./json.js";
 import { checkOpening } from "./keyed.js";
 import { verifyExclusion, verifyInclusion } from "./merkle.js";
@@ -12,7 +11,7 @@ import { Checked, isPrintable } from "./values.js";
 /** @import {Json, JsonObject} from "./json.js" */
 
 /**
- * @typedef {object} Subject which commitment a proof speaks of, by hints
+ * @typedef {object} Subject which commitment a proof is about; untrusted
  * @property {string} [name]
  * @property {string} [metadata] SHA-256 of metadata.json, hexadecimal
  * @property {number} [chain]
@@ -28,10 +27,11 @@ import { Checked, isPrintable } from "./values.js";
 const checked = new Checked("proof");
 
 /**
- * Check a proof against a commitment.
+ * Check a proof against a root and a size.
  * @param {Proof} proof
  * @param {Uint8Array} root
  * @param {number} size
+ * @throws {ProofError}
  */
 export function checkProof(proof, root, size) {
   if (proof.kind === "absence") {
@@ -51,15 +51,15 @@ export function checkProof(proof, root, size) {
 export function loadProof(data) {
   if (data.length > MAX_PROOF_BYTES) checked.fail(`${data.length} bytes; at most ${MAX_PROOF_BYTES} are allowed`);
   const document = parseObject(data, checked.name);
-  if (document.alithis !== "proof") checked.fail("is no proof file");
+  if (document.alithis !== "proof") checked.fail("not a proof file");
   const version = number(document.version, "version");
   if (version !== PROOF_VERSION)
-    throw new FormatError(`proof: format version ${version}; this page reads ${PROOF_VERSION}`);
+    checked.fail(`format version ${version}; this page reads version ${PROOF_VERSION}: use a newer page`);
   return { proof: proofOf(document), subject: subjectOf(document.about) };
 }
 
 /**
- * Whether bytes are meant as a proof file, well-formed or not.
+ * Return whether bytes are a proof file, even a malformed one.
  * @param {Uint8Array} data
  */
 export function isProof(data) {
@@ -72,7 +72,8 @@ export function isProof(data) {
 }
 
 /**
- * Whether bytes look like a proof file that was damaged: as a data point it would be absent.
+ * Return whether bytes look like a damaged proof file. As a data point it would be reported absent,
+ * which its reader would take for the verdict of the proof.
  * @param {Uint8Array} data
  */
 export function looksLikeProof(data) {
@@ -80,7 +81,7 @@ export function looksLikeProof(data) {
 }
 
 /**
- * Write a proof file.
+ * Return the text of a proof file.
  * @param {Proof} proof
  * @param {Subject} subject
  */
@@ -115,8 +116,8 @@ function proofOf(document) {
   if (isObject(inclusion) && absence === null) {
     return { kind: "inclusion", leaf, index, path: pathOf(inclusion), opening };
   }
-  if (!isObject(absence) || inclusion !== null) checked.fail("states neither inclusion nor absence, or both");
-  if (opening) checked.fail("opening goes with inclusion: it shows nothing of what is absent");
+  if (!isObject(absence) || inclusion !== null) checked.fail("inclusion or absence must be there, and not both");
+  if (opening) checked.fail("opening is allowed with inclusion only: of absence it shows nothing");
   const left = sideOf(absence.left ?? null, index - 1);
   const right = sideOf(absence.right ?? null, index);
   return { kind: "absence", leaf, index, left, right };
@@ -146,7 +147,7 @@ function sideOf(value, index) {
 /** @param {JsonObject} value */
 function pathOf(value) {
   const nodes = checked.list(value.path, "path");
-  if (nodes.length > MAX_PATH) checked.fail(`path has more than ${MAX_PATH} hashes`);
+  if (nodes.length > MAX_PATH) checked.fail(`path has ${nodes.length} elements; at most ${MAX_PATH} are allowed`);
   return nodes.map((node) => checked.hash(node, "path"));
 }
 
@@ -160,13 +161,13 @@ function subjectOf(value) {
   const subject = {};
   const { name = null, metadata = null, registry = null, chain = null, token = null } = about;
   if (name !== null) {
-    if (typeof name !== "string" || !isPrintable(name)) checked.fail("name is no printable text");
+    if (typeof name !== "string" || !isPrintable(name)) checked.fail("name must be printable text");
     if (name) subject.name = [...name].slice(0, MAX_NAME).join("");
   }
   if (metadata !== null) subject.metadata = toHex(checked.hash(metadata, "metadata"));
   if (registry !== null) {
     if (typeof registry !== "string" || !/^0x[0-9a-fA-F]{40}$/.test(registry))
-      checked.fail("registry is no address 0x…");
+      checked.fail("registry must be an address, 0x and 40 hexadecimal digits");
     subject.registry = registry;
   }
   if (chain !== null) subject.chain = number(chain, "chain");
@@ -175,13 +176,13 @@ function subjectOf(value) {
 }
 
 /**
- * A whole number below 2^64. Those that a double does not hold lie outside every tree: they come
- * as the double next to them.
+ * Return a whole number below 2^64. One that a double cannot represent is rounded: it is an index
+ * outside every tree all the same.
  * @param {Json | undefined} value
  * @param {string} key
  */
 function number(value, key) {
   const whole = typeof value === "number" || typeof value === "bigint";
-  if (!whole || value < 0 || value >= 2n ** 64n) checked.fail(`${key} is no whole number below 2^64`);
+  if (!whole || value < 0 || value >= 2n ** 64n) checked.fail(`${key} must be a whole number below 2^64`);
   return Number(value);
 }

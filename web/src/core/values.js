@@ -1,4 +1,4 @@
-/** Values out of untrusted documents. */
+/** Checked values from untrusted documents. */
 
 import { MAX_SIZE } from "../generated/terms.js";
 import { fromHex, HASH } from "./bytes.js";
@@ -9,9 +9,9 @@ import { isObject } from "./json.js";
 
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u;
 
-/** Takes checked values out of one document, and names the key of what is wrong. */
+/** Checks the values of one document. Its errors name the document and the key. */
 export class Checked {
-  /** @param {string} name what the document is called in errors */
+  /** @param {string} name the document's name in errors */
   constructor(name) {
     this.name = name;
   }
@@ -30,7 +30,7 @@ export class Checked {
    */
   hash(value, key) {
     if (typeof value !== "string" || !HASH.test(value)) {
-      this.fail(`${key} is not 64 lower-case hexadecimal digits`);
+      this.fail(`${key} must be 64 lower-case hexadecimal digits`);
     }
     return fromHex(value);
   }
@@ -40,7 +40,8 @@ export class Checked {
    * @param {string} key
    */
   count(value, key) {
-    if (typeof value !== "number" || value < 1 || value > MAX_SIZE) this.fail(`${key} is not 1 to 2^48`);
+    if (typeof value !== "number" || value < 1 || value > MAX_SIZE)
+      this.fail(`${key} must be a whole number from 1 to 2^48`);
     return value;
   }
 
@@ -52,7 +53,7 @@ export class Checked {
    */
   oneOf(value, key, words) {
     const found = words.find((word) => word === value);
-    return found ?? this.fail(`${key} is none of ${words.join(", ")}`);
+    return found ?? this.fail(`${key} must be one of ${words.join(", ")}`);
   }
 
   /**
@@ -60,7 +61,7 @@ export class Checked {
    * @param {string} key
    */
   text(value, key) {
-    if (typeof value !== "string") this.fail(`${key} is no text`);
+    if (typeof value !== "string") this.fail(`${key} must be text`);
     return value;
   }
 
@@ -69,7 +70,7 @@ export class Checked {
    * @param {string} key
    */
   object(value, key) {
-    return isObject(value) ? value : this.fail(`${key} is no object`);
+    return isObject(value) ? value : this.fail(`${key} must be an object`);
   }
 
   /**
@@ -77,12 +78,12 @@ export class Checked {
    * @param {string} key
    */
   list(value, key) {
-    return Array.isArray(value) ? value : this.fail(`${key} is no list`);
+    return Array.isArray(value) ? value : this.fail(`${key} must be a list`);
   }
 }
 
 /**
- * Whether a text has no control characters, half surrogates or spaces but the usual one.
+ * Return whether a text is printable: no control characters, no half surrogates, and no space other than U+0020.
  * @param {string} text
  */
 export function isPrintable(text) {

@@ -1,7 +1,7 @@
 /**
- * Any image → raster. PNG and Netpbm are decoded here, exactly; others by the browser, and then
- * only where that cannot change a sample: opaque, in one frame. What lossy codecs give depends on
- * the decoder (docs/format.md, "pixels"): a match is one, but no match shows nothing.
+ * Decodes images into rasters. PNG and Netpbm are decoded here, exactly. Other formats are decoded
+ * by the browser, and only if that cannot change a sample: opaque images with one frame. Decoders
+ * of lossy formats differ (docs/format.md, "pixels"): a match counts, but no match shows nothing.
  */
 
 import { SourceError } from "../core/errors.js";
@@ -13,13 +13,13 @@ import { checkArea } from "./raster.js";
 
 /** @typedef {{type: string, starts: RegExp, lossy: boolean}} Codec */
 
-/** Beginnings of files, byte by byte as characters. @type {Codec[]} */
+/** How files begin, each byte as one character. @type {Codec[]} */
 const CODECS = [
   { type: "image/jpeg", starts: /^\xff\xd8\xff/, lossy: true },
   { type: "image/webp", starts: /^RIFF....WEBPVP8L/s, lossy: false },
   { type: "image/webp", starts: /^RIFF....WEBP/s, lossy: true },
   { type: "image/gif", starts: /^GIF8[79]a/, lossy: false },
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: 24, the bits of a pixel
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: 0x18 is 24, the bits of a pixel
   { type: "image/bmp", starts: /^BM.{26}\x18\0/s, lossy: false },
   { type: "image/bmp", starts: /^BM/, lossy: true },
 ];
@@ -33,7 +33,7 @@ export async function decodeImage(bytes) {
   if (isNetpbm(bytes)) return { raster: decodeNetpbm(bytes), lossy: false };
   const head = String.fromCharCode(...bytes.subarray(0, 32));
   const codec = CODECS.find(({ starts }) => starts.test(head));
-  if (!codec) throw new SourceError("not an image that this page can decode");
+  if (!codec) throw new SourceError("the file is not an image that this page can decode");
   return { raster: await decodeByBrowser(bytes, codec), lossy: codec.lossy };
 }
 
@@ -44,7 +44,7 @@ export async function decodeImage(bytes) {
  */
 async function decodeByBrowser(bytes, { type }) {
   if (typeof ImageDecoder === "undefined") {
-    throw new SourceError("this browser does not decode this image without changing it: save it as PNG");
+    throw new SourceError("this browser cannot decode this image exactly: save it as PNG, or use another browser");
   }
   const decoder = new ImageDecoder({ data: bytes, type, colorSpaceConversion: "none" });
   try {
@@ -59,7 +59,7 @@ async function decodeByBrowser(bytes, { type }) {
     }
   } catch (error) {
     if (error instanceof SourceError) throw error;
-    throw new SourceError("not an image that can be decoded");
+    throw new SourceError("the image cannot be decoded: it may be damaged");
   } finally {
     decoder.close();
   }
@@ -75,7 +75,7 @@ async function drawn(frame) {
   const rgba = new Uint8Array(width * height * 4);
   await frame.copyTo(rgba, { format: "RGBA", colorSpace: "srgb" });
   for (let at = 3; at < rgba.length; at += 4) {
-    if (rgba[at] !== 255) throw new SourceError("this browser may change what is transparent: save the image as PNG");
+    if (rgba[at] !== 255) throw new SourceError("this browser may change transparent pixels: save the image as PNG");
   }
   return { mode: "RGBA", width, height, samples: rgba };
 }

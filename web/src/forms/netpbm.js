@@ -1,4 +1,4 @@
-/** Binary PGM and PPM → raster (the Netpbm formats P5 and P6 with 8-bit samples). */
+/** Decodes binary PGM and PPM (the Netpbm formats P5 and P6 with 8-bit samples). */
 
 import { SourceError } from "../core/errors.js";
 import { CHANNELS, checkArea } from "./raster.js";
@@ -18,7 +18,7 @@ export function isNetpbm(bytes) {
  */
 export function decodeNetpbm(bytes) {
   const head = HEADER.exec(new TextDecoder("latin1").decode(bytes.subarray(0, 1024)));
-  if (!head) throw new SourceError("not an image that can be decoded");
+  if (!head) throw new SourceError("the image cannot be decoded: its header is malformed");
   const numbers = head[0]
     .slice(2)
     .replace(/#[^\n]*\n/g, " ")
@@ -26,10 +26,12 @@ export function decodeNetpbm(bytes) {
     .split(/\s+/)
     .map(Number);
   const [width = 0, height = 0, most = 0] = numbers;
-  if (most !== 255) throw new SourceError("the image's samples have not 8 bits in full");
+  if (most !== 255)
+    throw new SourceError("the image's samples are not from 0 to 255: only 8-bit images can be compared");
   checkArea(width, height);
   const mode = head[1] === "6" ? "RGB" : "L";
   const samples = bytes.subarray(head[0].length, head[0].length + width * height * CHANNELS[mode]);
-  if (samples.length < width * height * CHANNELS[mode]) throw new SourceError("the image is cut short");
+  if (samples.length < width * height * CHANNELS[mode])
+    throw new SourceError("the image is incomplete: get the file again");
   return { mode, width, height, samples };
 }

@@ -1,6 +1,6 @@
 /**
- * PNG → raster, exactly (W3C PNG, third edition): the samples in the file, whatever gamma or
- * colour profile say. A browser's own decoder may apply these, and multiplies with alpha.
+ * Decodes PNG exactly (W3C PNG, third edition): the samples in the file, without gamma or colour
+ * profile. A browser's own decoder may apply these, and loses precision where alpha is below 255.
  */
 
 import { SourceError } from "../core/errors.js";
@@ -12,7 +12,7 @@ const SIGNATURE = "137,80,78,71,13,10,26,10";
 const [GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA] = [0, 2, 3, 4, 6];
 /** @type {Record<number, number>} */
 const SAMPLES = { [GREY]: 1, [COLOUR]: 3, [PALETTE]: 1, [GREY_ALPHA]: 2, [COLOUR_ALPHA]: 4 };
-/** Adam7's passes: first column and row, steps between columns and rows. */
+/** The passes of Adam7: first column and row, and the steps between columns and rows. */
 const ADAM7 = [
   [0, 0, 8, 8],
   [4, 0, 8, 8],
@@ -56,12 +56,12 @@ function partsOf(bytes) {
   /** @type {Partial<Parts> & {data: Uint8Array[]}} */
   const found = { data: [], transparent: null };
   for (let at = 8, end = false; !end; ) {
-    if (at + 12 > bytes.length) broken();
+    if (at + 12 > bytes.length) damaged();
     const length = view.getUint32(at);
-    if (at + 12 + length > bytes.length) broken();
+    if (at + 12 + length > bytes.length) damaged();
     const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
     const body = bytes.subarray(at + 8, at + 8 + length);
-    if (crc(bytes.subarray(at + 4, at + 8 + length)) !== view.getUint32(at + 8 + length)) broken();
+    if (crc(bytes.subarray(at + 4, at + 8 + length)) !== view.getUint32(at + 8 + length)) damaged();
     if (type === "IHDR") found.header = headerOf(body);
     else if (type === "PLTE") found.palette = body;
     else if (type === "tRNS") found.transparent = body;
@@ -73,7 +73,7 @@ function partsOf(bytes) {
     at += 12 + length;
   }
   const { header, data, transparent = null } = found;
-  if (!header || !data.length || (header.type === PALETTE && !found.palette)) broken();
+  if (!header || !data.length || (header.type === PALETTE && !found.palette)) damaged();
   return { header, palette: found.palette ?? new Uint8Array(), transparent, data };
 }
 
@@ -82,13 +82,13 @@ function partsOf(bytes) {
  * @returns {Header}
  */
 function headerOf(body) {
-  if (body.length !== 13) broken();
+  if (body.length !== 13) damaged();
   const view = new DataView(body.buffer, body.byteOffset);
   const [width, height, depth, type] = [view.getUint32(0), view.getUint32(4), view.getUint8(8), view.getUint8(9)];
   checkArea(width, height);
-  if (depth > 8) throw new SourceError("the image's samples have more than 8 bits");
+  if (depth > 8) throw new SourceError("the image's samples have more than 8 bits: only 8-bit images can be compared");
   const packs = type === GREY || type === PALETTE;
-  if (!(type in SAMPLES) || !(packs ? [1, 2, 4, 8] : [8]).includes(depth) || view.getUint8(12) > 1) broken();
+  if (!(type in SAMPLES) || !(packs ? [1, 2, 4, 8] : [8]).includes(depth) || view.getUint8(12) > 1) damaged();
   return { width, height, depth, type, interlaced: view.getUint8(12) === 1 };
 }
 
@@ -117,7 +117,7 @@ function rowBytes(header, width) {
 
 /**
  * @param {Uint8Array[]} data
- * @param {number} length what it must hold at least
+ * @param {number} length the bytes that the image needs; more are ignored
  */
 async function inflate(data, length) {
   const out = new Uint8Array(length);
@@ -127,12 +127,12 @@ async function inflate(data, length) {
   try {
     while (at < length) {
       const { done, value } = await reader.read();
-      if (done) broken();
+      if (done) damaged();
       out.set(value.subarray(0, length - at), at);
       at += value.length;
     }
   } catch {
-    broken();
+    damaged();
   } finally {
     reader.cancel().catch(() => {});
   }
@@ -140,9 +140,9 @@ async function inflate(data, length) {
 }
 
 /**
- * Undo the filters of a pass, and put its samples where they belong.
+ * Undo the filters of a pass, and put its samples into their places.
  * @param {Uint8Array} packed
- * @param {number} at where the pass begins
+ * @param {number} at the offset at which the pass begins
  * @param {Header} header
  * @param {Pass} pass
  * @param {Uint8Array} samples
@@ -186,7 +186,7 @@ function sampleAt(line, index, depth) {
  * @param {number} step bytes of a pixel
  */
 function unfilter(filter, line, above, step) {
-  if (filter > 4) broken();
+  if (filter > 4) damaged();
   for (let at = 0; at < line.length; at++) {
     const left = at < step ? 0 : /** @type {number} */ (line[at - step]);
     const up = /** @type {number} */ (above[at]);
@@ -209,12 +209,12 @@ function paeth(left, up, corner) {
 }
 
 /**
- * Replace palette and transparency by what they mean.
+ * Resolve palette and transparency.
  * @param {Parts} parts
- * @param {Uint8Array} samples as they are packed
+ * @param {Uint8Array} samples one byte each
  * @returns {Raster}
  */
-function finished({ header, palette, transparent, data: _ }, samples) {
+function finished({ header, palette, transparent }, samples) {
   const { width, height, type, depth } = header;
   const scale = type === GREY ? 255 / (2 ** depth - 1) : 1;
   /** @param {Mode} mode @param {Uint8Array} made */
@@ -245,7 +245,7 @@ function colourOf(type, packed, palette, scale) {
   const first = /** @type {number} */ (packed[0]);
   if (type === COLOUR) return [...packed];
   if (type !== PALETTE) return [first * scale, first * scale, first * scale];
-  if (3 * first + 3 > palette.length) broken();
+  if (3 * first + 3 > palette.length) damaged();
   return [...palette.subarray(3 * first, 3 * first + 3)];
 }
 
@@ -278,6 +278,6 @@ function crc(bytes) {
 }
 
 /** @returns {never} */
-function broken() {
-  throw new SourceError("not an image that can be decoded");
+function damaged() {
+  throw new SourceError("the image is damaged: get the file again");
 }

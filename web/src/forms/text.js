@@ -7,9 +7,9 @@ const NONCHARACTER = /^[\u{fdd0}-\u{fdef}]$/u;
 const RUN = new RegExp(`\\p{M}{${MAX_MARKS + 1},}`, "gu");
 
 /**
- * The canonical form of a stored text.
+ * Return the canonical form of a stored text.
  * @param {Uint8Array} data
- * @throws {SourceError} it has none
+ * @throws {SourceError} the text has none
  */
 export function canonicalText(data) {
   const text = decoded(data).replace(/^\ufeff/, "");
@@ -17,7 +17,9 @@ export function canonicalText(data) {
     const point = /** @type {number} */ (character.codePointAt(0));
     if ((point & 0xfffe) !== 0xfffe && !NONCHARACTER.test(character)) {
       const name = point.toString(16).toUpperCase().padStart(4, "0");
-      throw new SourceError(`the text holds U+${name}, which this browser's Unicode does not know`);
+      throw new SourceError(
+        `the text has the character U+${name}, which this browser does not know: update the browser`,
+      );
     }
   }
   for (const [run] of text.matchAll(RUN)) checkRun(run);
@@ -29,7 +31,7 @@ function decoded(data) {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data);
   } catch {
-    throw new SourceError("not UTF-8");
+    throw new SourceError("the file is not a text in UTF-8");
   }
 }
 
@@ -38,13 +40,13 @@ function checkRun(marks) {
   let length = 0;
   for (const mark of marks) {
     length = isCombining(mark) ? length + 1 : 0;
-    if (length > MAX_MARKS) throw new SourceError(`the text holds a run of more than ${MAX_MARKS} combining marks`);
+    if (length > MAX_MARKS) throw new SourceError(`the text has a run of more than ${MAX_MARKS} combining marks`);
   }
 }
 
 /**
- * Whether a mark has a combining class: NFD then moves it before one of a higher class (U+0345 has
- * the highest), or behind one of a lower (U+0334 the lowest).
+ * Return whether a mark has a combining class other than 0. JavaScript cannot read it, but NFD sorts
+ * by it: such a mark moves before U+0345, which has the highest class, or after U+0334, the lowest.
  * @param {string} mark
  */
 function isCombining(mark) {

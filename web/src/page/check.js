@@ -1,7 +1,7 @@
-/** The first view: drop files, and see where they are. */
+/** The first view: drop files, and see which datasets contain them. */
 
 import { toHex } from "../core/bytes.js";
-import { said } from "../core/errors.js";
+import { messageOf } from "../core/errors.js";
 import { tokensFor, verifyToken } from "../work/verify.js";
 import { copyable, h, icon } from "./dom.js";
 import { badge, isOfAnotherKind, order, resultCard } from "./result.js";
@@ -14,7 +14,7 @@ import { bytes, counted } from "./words.js";
 /** @import {Asked} from "./targets.js" */
 /** @import {Result} from "../work/verify.js" */
 
-const AT_ONCE = 4; // manifests that are asked at once
+const AT_ONCE = 4; // datasets and models that are checked in parallel
 
 /** @param {Session} session */
 export function checkView(session) {
@@ -27,17 +27,18 @@ export function checkView(session) {
     if (!files.length) return;
     try {
       const targets = await targetsOf(files, session.hasher);
-      if (files.length > MAX_FILES) problem.textContent = `Only the first ${MAX_FILES} files are checked at once.`;
+      if (files.length > MAX_FILES)
+        problem.textContent = `Only the first ${MAX_FILES} files are checked. Drop the others afterwards.`;
       await checkAll(targets, session, results, status);
     } catch (error) {
-      problem.textContent = said(error);
+      problem.textContent = messageOf(error);
     }
   };
   return h("div", {}, hero(take, problem), status, results);
 }
 
 /**
- * The view of one digest: `#sha256=…`.
+ * The view that checks one digest: `#sha256=…`.
  * @param {Session} session
  * @param {string} hex
  */
@@ -49,11 +50,11 @@ export function digestView(session, hex) {
     "div",
     {},
     h("p", {}, h("a", { href: "#" }, "← Check something else")),
-    h("h1.small", {}, "A fingerprint, checked"),
+    h("h1.small", {}, "Check of a fingerprint"),
     h(
       "p.faint",
       {},
-      "It is compared as it stands. In datasets of pictures or texts that of the pixels or characters counts, which is not the file's: drop the file to have both made.",
+      "It is compared as it is. Pictures and texts can have two fingerprints: of the file, and of its pixels or characters. To check both, drop the file.",
     ),
     status,
     results,
@@ -103,7 +104,7 @@ function hero(take, problem) {
     },
     icon("drop"),
     h("p.drop-title", {}, "Drop files or a folder here"),
-    h("p.faint", {}, "Pictures, texts, anything. A proof file is checked too."),
+    h("p.faint", {}, "Pictures, texts, any other file. You can drop proof files too."),
     h(
       "div.row",
       {},
@@ -120,7 +121,7 @@ function hero(take, problem) {
     h(
       "p.lead",
       {},
-      "See which published datasets hold your work, and which models are linked to them. Every answer comes with a proof that anybody can check again.",
+      "See which published datasets contain your work, and which models are linked to them. Every yes and no comes with a proof that anybody can check again.",
     ),
     zone,
     paste(problem),
@@ -136,7 +137,7 @@ function hero(take, problem) {
           "div",
           {},
           h("strong", {}, "Nothing is uploaded"),
-          "Your files are read in this browser. The page is barred from sending them anywhere.",
+          "Your files are read in this browser. A rule of the browser prevents this page from sending them anywhere.",
         ),
       ),
       h(
@@ -147,14 +148,14 @@ function hero(take, problem) {
           "div",
           {},
           h("strong", {}, "Checked here, not by us"),
-          "Each proof is worked out on your own device, against what the chain says.",
+          "Each proof is checked on your own device, against a public blockchain.",
         ),
       ),
       h(
         "li",
         {},
         icon("repeat"),
-        h("div", {}, h("strong", {}, "Yours to keep"), "Download a proof, and anybody can check it without this page."),
+        h("div", {}, h("strong", {}, "Yours to keep"), "Download a proof. Anybody can check it without this page."),
       ),
     ),
   );
@@ -172,13 +173,13 @@ function paste(problem) {
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
     const hex = pastedDigest(field.value);
-    problem.textContent = hex ? "" : "A SHA-256 has 64 digits, 0 to 9 and a to f.";
+    problem.textContent = hex ? "" : "A fingerprint has 64 digits, from 0 to 9 and a to f. Paste all of it.";
     if (hex) location.hash = `sha256=${hex}`;
   };
   return h(
     "form.paste",
     { submit },
-    h("label", { for: "digest" }, "or paste a SHA-256"),
+    h("label", { for: "digest" }, "or paste a fingerprint (SHA-256)"),
     h("div.joined", {}, field, h("button", { type: "submit" }, "Check")),
   );
 }
@@ -202,7 +203,7 @@ async function checkAll(targets, session, results, status) {
     .join(". ");
 }
 
-/** What is found out about one target. */
+/** The results for one target. */
 class Report {
   /**
    * @param {Asked} target
@@ -213,14 +214,12 @@ class Report {
     this.target = target;
     this.session = session;
     this.summary = h("p.summary", {}, "Waiting…");
-    this.progress = h("progress", { max: 1, value: 0, "aria-label": `Hashing ${target.name}` });
+    this.progress = h("progress", { max: 1, value: 0, "aria-label": `Progress: ${target.name}` });
     this.digest = h("div.digest", {});
     this.link = h("a", {}, "Link to this check");
     this.cards = h("div.cards", {});
-    this.absent = new Aside((count) => `Absent from ${counted(count, "dataset or model", "datasets and models")}`);
-    this.others = new Aside(
-      (count) => `${counted(count, "dataset or model", "datasets and models")} with another kind of data`,
-    );
+    this.absent = new Aside((count) => `Absent from ${artifacts(count)}`);
+    this.others = new Aside((count) => `${artifacts(count)} that this file could not be compared with`);
     this.badges = h("span.badges", {});
     /** @type {Result[]} */
     this.results = [];
@@ -263,11 +262,11 @@ class Report {
       const tokens = tokensFor(this.target, chain.tokens);
       if (!tokens.length) return this.none(chain.tokens.length);
       await this.session.awaitHints();
-      // All are checked, first those whose metadata the server says it has.
+      // All are checked; those whose metadata the server says it has come first.
       const first = new Map(tokens.map((token) => [token, Number(!this.session.hint(token)?.stored)]));
       tokens.sort((a, b) => (first.get(a) ?? 1) - (first.get(b) ?? 1) || a.id - b.id);
       const done = () => {
-        this.summary.textContent = `Checked ${this.results.length} of ${counted(tokens.length, "dataset or model", "datasets and models")}…`;
+        this.summary.textContent = `Checked ${this.results.length} of ${artifacts(tokens.length)}…`;
       };
       await each(tokens, AT_ONCE, async (token) => {
         const result = await verifyToken(this.target, token, chain.registry, this.session.shelf);
@@ -288,15 +287,19 @@ class Report {
       this.progress.hidden = true;
       return;
     }
-    this.summary.textContent = "Making its fingerprint on this device…";
+    this.summary.textContent = "Computing its fingerprint on this device…";
     const { digest } = await hashing((done) => {
       this.progress.value = size ? done / size : 1;
-      this.summary.textContent = `Making its fingerprint on this device: ${bytes(done)} of ${bytes(size)}…`;
+      this.summary.textContent = `Computing its fingerprint on this device: ${bytes(done)} of ${bytes(size)}…`;
     });
     this.progress.hidden = true;
     const hex = toHex(digest);
     this.link.href = `#sha256=${hex}`;
-    this.digest.replaceChildren(h("span.faint", {}, "SHA-256 of the file "), copyable(hex, "the SHA-256"), this.link);
+    this.digest.replaceChildren(
+      h("span.faint", {}, "Fingerprint of the file (SHA-256) "),
+      copyable(hex, "the fingerprint"),
+      this.link,
+    );
   }
 
   /**
@@ -326,9 +329,9 @@ class Report {
     const words = [included ? `Included in ${included} of the ${all}` : `Not found in any of the ${all}`];
     if (absent && included) words.push(`absent from ${absent}`);
     if (open) words.push(`${open} could not be checked`);
-    if (others) words.push(`${others} with another kind of data`);
+    if (others) words.push(`${others} could not be compared with this file`);
     this.summary.textContent = `${words.join("; ")}.`;
-    if (!included) this.summary.append(" Absence from what is published is no proof that it was never used.");
+    if (!included) this.summary.append(" That does not prove that it was never used.");
     this.linkTo(this.results.find((result) => result.verdict === "included"));
     const verdict = included ? "included" : open || !absent ? "unverifiable" : "absent";
     this.summary.dataset.verdict = verdict;
@@ -336,8 +339,8 @@ class Report {
   }
 
   /**
-   * Let the link lead to what was found, which need not be the SHA-256 of the file: of a picture
-   * it may be that of the pixels.
+   * Make the link lead to the digest that was found. It can differ from the file's SHA-256: of a
+   * picture it can be that of the pixels.
    * @param {Result | undefined} result
    */
   linkTo(result) {
@@ -348,9 +351,9 @@ class Report {
   none(count) {
     const named = this.target.brought;
     this.summary.textContent = named
-      ? "The proof file is about a dataset or model that this registry does not have: it may be of another registry or chain. See Settings."
+      ? "The proof file is about a dataset or model that is not in this registry. If it names another registry, choose that one in Settings."
       : count
-        ? "Nothing to check against."
+        ? "There is nothing to compare it with."
         : "Nothing has been published in this registry yet.";
     this.summary.dataset.verdict = "unverifiable";
     this.badges.replaceChildren(badge("unverifiable"));
@@ -363,7 +366,7 @@ class Report {
       this.results = [];
       this.run();
     };
-    this.summary.textContent = `Could not check: ${said(error)}.`;
+    this.summary.textContent = `Could not check: ${messageOf(error)}.`;
     this.summary.dataset.verdict = "unverifiable";
     this.badges.replaceChildren(badge("unverifiable"));
     this.cards.replaceChildren(
@@ -377,7 +380,7 @@ class Report {
   }
 }
 
-/** Cards that are not in the way, behind a line that counts them. */
+/** Less important cards, folded behind a line that counts them. */
 class Aside {
   /** @param {(count: number) => string} words */
   constructor(words) {
@@ -393,6 +396,11 @@ class Aside {
   }
 }
 
+/** @param {number} count */
+function artifacts(count) {
+  return counted(count, "dataset or model", "datasets and models");
+}
+
 /** @param {Asked} target */
 function title(target) {
   return target.kind === "digest" ? `${target.name.slice(0, 16)}…` : target.name;
@@ -400,7 +408,7 @@ function title(target) {
 
 /** @param {Asked} target */
 function kindWords({ kind, size = 0, brought }) {
-  if (kind === "digest") return "SHA-256, as given";
+  if (kind === "digest") return "fingerprint, as given";
   if (kind === "proof") return "proof file";
   return brought ? `${bytes(size)}, with a proof file` : bytes(size);
 }

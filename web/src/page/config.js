@@ -1,16 +1,16 @@
-/** Where the page looks: config.json beside it, or what the reader has set instead. */
+/** The configuration: config.json next to the page, or the reader's own settings. */
 
 import { FormatError } from "../core/errors.js";
 import { MAX_GATEWAYS } from "../generated/terms.js";
 
 /**
  * @typedef {object} Config
- * @property {string} name of the network, for people
+ * @property {string} name the network's name, for people
  * @property {number} chain its id
  * @property {string} rpc URL of a node
  * @property {string | null} registry the contract's address
  * @property {string[]} gateways URLs
- * @property {string | null} api URL of a server that says where to look first
+ * @property {string | null} api URL of a server that gives hints where to look first
  */
 
 const KEY = "alithis.settings";
@@ -22,20 +22,20 @@ export const NETWORKS = [
   { name: "Filecoin", chain: 314, rpc: "https://api.node.glif.io/rpc/v1" },
 ];
 
-/** @returns {Promise<{config: Config, own: boolean}>} `own`: the reader's settings, not config.json's */
+/** @returns {Promise<{config: Config, own: boolean}>} `own`: whether the reader set it */
 export async function readConfig() {
   const stored = storedSettings();
   if (stored) return { config: stored, own: true };
   const response = await fetch("config.json", { cache: "no-cache" });
-  if (!response.ok) throw new FormatError("there is no config.json beside this page");
-  return { config: checkedConfig(beside(await response.json().catch(() => null))), own: false };
+  if (!response.ok) throw new FormatError("the file config.json is missing");
+  return { config: checkedConfig(resolveHere(await response.json().catch(() => null))), own: false };
 }
 
 /**
- * config.json may say "." where it means the place that this page comes from.
+ * Resolve "." in config.json, which stands for the address that the page comes from.
  * @param {unknown} value
  */
-function beside(value) {
+function resolveHere(value) {
   if (typeof value !== "object" || value === null) return value;
   /** @type {{gateways?: unknown, api?: unknown}} */
   const given = value;
@@ -50,11 +50,11 @@ function storedSettings() {
     const text = localStorage.getItem(KEY);
     return text === null ? null : checkedConfig(JSON.parse(text));
   } catch {
-    return null; // storage is closed to us, or holds something else
+    return null; // the browser denies storage, or the settings are malformed
   }
 }
 
-/** @param {Config | null} config null: those of config.json again */
+/** @param {Config | null} config null to return to config.json */
 export function storeSettings(config) {
   if (config) localStorage.setItem(KEY, JSON.stringify(checkedConfig(config)));
   else localStorage.removeItem(KEY);
@@ -66,7 +66,7 @@ export function storeSettings(config) {
  * @throws {FormatError}
  */
 export function checkedConfig(value) {
-  if (typeof value !== "object" || value === null) throw new FormatError("config.json is no JSON object");
+  if (typeof value !== "object" || value === null) throw new FormatError("config.json is not a JSON object");
   const {
     name = "",
     chain,
@@ -76,20 +76,20 @@ export function checkedConfig(value) {
     api = null,
   } = /** @type {Record<string, unknown>} */ (value);
   if (typeof chain !== "number" || !Number.isSafeInteger(chain) || chain < 1)
-    throw new FormatError("the chain id is no whole number");
+    throw new FormatError("the chain id must be a whole number, such as 314");
   if (typeof rpc !== "string" || !isHttp(rpc))
-    throw new FormatError("the node's address (rpc) is no http or https URL");
+    throw new FormatError("the node's address (rpc) must be an http or https URL");
   const address = typeof registry === "string" && /^0x[0-9a-fA-F]{40}$/.test(registry) ? registry : null;
-  if (registry && !address) throw new FormatError("the registry's address is not 0x and 40 hexadecimal digits");
+  if (registry && !address) throw new FormatError("the registry's address must be 0x and 40 hexadecimal digits");
   if (
     !Array.isArray(gateways) ||
     gateways.length > MAX_GATEWAYS ||
     !gateways.every((each) => typeof each === "string" && isHttp(each))
   ) {
-    throw new FormatError(`the gateways are not up to ${MAX_GATEWAYS} http or https URLs`);
+    throw new FormatError(`the gateways must be at most ${MAX_GATEWAYS} http or https URLs`);
   }
   if (api !== null && api !== undefined && (typeof api !== "string" || !isHttp(api)))
-    throw new FormatError("the server's address (api) is no http or https URL");
+    throw new FormatError("the server's address (api) must be an http or https URL");
   return {
     name: String(name).slice(0, 60) || `Chain ${chain}`,
     chain,
@@ -101,13 +101,13 @@ export function checkedConfig(value) {
 }
 
 /** @param {string} text */
-export function isHttp(text) {
+function isHttp(text) {
   return /^https?:\/\/[^\s;,'"]+$/i.test(text) && URL.canParse(text);
 }
 
 /**
- * From here on the page reaches the node and the gateways, and nothing else: not even its own
- * server. A policy can be made stricter by adding one, and never looser.
+ * Restrict the page's connections to the node and the gateways. Not even its own server can be
+ * reached after that. Adding a policy can only make it stricter, so nothing can undo this.
  * @param {Config} config
  */
 export function lock(config) {

@@ -1,4 +1,4 @@
-/** Builds elements. Foreign text only ever becomes text. */
+/** Builds elements. Untrusted text becomes text nodes and attribute values, never HTML. */
 
 /** @typedef {Node | string | number | false | null | undefined} Child */
 /** @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => void)>} Attributes */
@@ -6,10 +6,10 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element: `h("p.note", {}, "text")`.
+ * Return an element: `h("p.note", {}, "text")`.
  * @template {keyof HTMLElementTagNameMap} T
- * @param {T | `${T}.${string}`} name the tag, and classes behind dots
- * @param {Attributes} [attributes] a function listens to the event of that name
+ * @param {T | `${T}.${string}`} name the tag, and after dots its classes
+ * @param {Attributes} [attributes] a function becomes the listener for the event of that name
  * @param {...(Child | Child[])} children
  * @returns {HTMLElementTagNameMap[T]}
  */
@@ -21,7 +21,7 @@ export function h(name, attributes = {}, ...children) {
 }
 
 /**
- * An element of SVG.
+ * Return an element of SVG.
  * @param {string} tag
  * @param {Attributes} [attributes]
  * @param {...(Child | Child[])} children
@@ -53,7 +53,7 @@ function isShown(child) {
   return child !== false && child !== null && child !== undefined;
 }
 
-/** Paths of icons on a 24 × 24 grid, drawn with a stroke. */
+/** Icons: paths on a 24 × 24 grid, drawn with a stroke. */
 const ICONS = {
   check: "M5 12.5l4.5 4.5L19 7.5",
   minus: "M6 12h12",
@@ -80,29 +80,31 @@ export function icon(name) {
 }
 
 /**
- * A text that is long and exact, with a button that copies it.
+ * Return a long text, such as an address, with a button that copies it.
  * @param {string} text
- * @param {string} what it is, for the button's name
+ * @param {string} what the text is, for the button's label
  */
 export function copyable(text, what) {
-  const said = h("span.visually-hidden", { role: "status" });
+  const status = h("span.visually-hidden", { role: "status" });
   const copy = async () => {
     const copied = await navigator.clipboard?.writeText(text).then(
       () => true,
       () => false,
     );
-    said.textContent = copied ? "Copied" : "This browser does not let the page copy";
+    status.textContent = copied
+      ? "Copied"
+      : "This browser does not allow the page to copy. Select the text and copy it";
   };
   const button = h(
     "button.quiet",
     { type: "button", title: `Copy ${what}`, "aria-label": `Copy ${what}`, click: copy },
     icon("copy"),
   );
-  return h("span.copyable", {}, h("code", {}, text), button, said);
+  return h("span.copyable", {}, h("code", {}, text), button, status);
 }
 
 /**
- * A link to another site, if it is one.
+ * Return a link to another site; if the URL is not http or https, only its text.
  * @param {string} url
  * @param {string} [text]
  */

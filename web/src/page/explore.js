@@ -1,4 +1,4 @@
-/** All tokens, with search and filters. */
+/** The view of all tokens, with search and filters. */
 
 import { h, icon } from "./dom.js";
 import { each } from "./session.js";
@@ -9,7 +9,7 @@ import { brief, counted, date, marks, nameOf, term } from "./words.js";
 /** @import {Metadata} from "../core/metadata.js" */
 
 const SHOWN = 60;
-const AT_ONCE = 6; // descriptions
+const AT_ONCE = 6; // descriptions that are read in parallel
 const FILTERS = /** @type {const} */ ({
   all: ["All", () => true],
   dataset: ["Datasets", (/** @type {Token} */ token) => token.kind === "dataset"],
@@ -120,14 +120,14 @@ class List {
     this.list.replaceChildren(...found.slice(0, this.limit).map((entry) => entry.element));
     this.count.textContent = found.length
       ? counted(found.length, "dataset or model", "datasets and models")
-      : "Nothing fits. Try fewer words, or another filter.";
+      : "Nothing found. Try fewer words, or another filter.";
     this.more.hidden = found.length <= this.limit;
-    // Who searches, searches all; what is said to fit is asked for first.
+    // A search needs all descriptions; those that match by the server's hints are read first.
     this.describe(words.length ? [...found, ...this.entries] : found.slice(0, this.limit));
   }
 
   /**
-   * Have the descriptions of entries, those that nobody asked for yet.
+   * Read the descriptions that have not been requested yet.
    * @param {readonly Entry[]} entries
    */
   describe(entries) {
@@ -142,7 +142,7 @@ class List {
 }
 
 /**
- * What a search looks through; until a token's metadata is there, what the server says of it.
+ * Return the text that a search looks through. Until a token's metadata is read, the server's hint is used.
  * @param {Entry} entry
  * @param {Session} session
  */
@@ -158,13 +158,13 @@ function haystack({ token, metadata }, session) {
 function draw({ token, metadata, element }) {
   const notes = marks(token);
   const size = token.kind === "model" ? counted(token.size, "part") : counted(token.size, "entry", "entries");
-  const facts = [size, term(metadata, "license"), token.scheme === "keyed" && "private (keyed)"].filter(Boolean);
+  const facts = [size, term(metadata, "license"), token.scheme === "keyed" && "private entries"].filter(Boolean);
   element.replaceChildren(
     h(
       "a.tile",
       { href: `#token=${token.id}`, "data-token": token.id, "data-loading": String(metadata === undefined) },
       h("span.tile-head", {}, icon(token.kind), h("strong", {}, nameOf(token, metadata))),
-      h("span.tile-text", {}, described(metadata) ?? (metadata === null ? "No gateway has its description." : "")),
+      h("span.tile-text", {}, described(metadata) ?? (metadata === null ? "Its description is not available." : "")),
       h("span.faint", {}, facts.join(" · ")),
       h("span.faint", {}, `${token.kind} ${token.id}, ${date(token.time)}, by ${brief(token.publisher)}`),
       notes.length > 0 && h("span.tile-marks", {}, icon("alert"), shortMarks(token)),

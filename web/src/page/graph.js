@@ -1,23 +1,24 @@
 /** A token's lineage, drawn: what it came from on the left, what came from it on the right. */
 
 import { h, s } from "./dom.js";
-import { GRADE, nameOf, RELATION } from "./words.js";
+import { GRADE, RELATION, showName } from "./words.js";
 
 /** @import {Link, Token} from "../chain/registry.js" */
 /** @import {Session} from "./session.js" */
 
-const [WIDTH, HEIGHT, ACROSS, DOWN] = [190, 56, 120, 22]; // a box, and the gaps beside and below it
+const [WIDTH, HEIGHT, ACROSS, DOWN] = [190, 56, 120, 22]; // a box, and the gaps to the right of and below it
 const LETTERS = 22; // of a name that fit into a box
 const STEP = 1.25; // of the zoom
-const SMALLEST = 0.6; // to which a wide picture shrinks by itself: its words can still be read
-const [WORDS, LINE] = [100, 16]; // what an edge's words take, across and down
+const SMALLEST = 0.6; // the smallest automatic zoom at which the words can be read
+const [WORDS, LINE] = [100, 16]; // the size of an edge's words
 
 /** @typedef {{token: Token, x: number, y: number}} Placed */
 
 /**
  * @param {{nodes: Token[], links: Link[], cut: boolean}} lineage
- * @param {number} id whose it is
- * @param {readonly Token[]} tokens all of the registry
+ * Return the lineage of a token as a picture.
+ * @param {number} id the token
+ * @param {readonly Token[]} tokens all tokens of the registry
  * @param {Session} session
  */
 export function lineageGraph({ nodes, links, cut }, id, tokens, session) {
@@ -27,7 +28,11 @@ export function lineageGraph({ nodes, links, cut }, id, tokens, session) {
   const at = new Map(placed.map((each) => [each.token.id, each]));
   const picture = s(
     "svg",
-    { viewBox: `-10 -10 ${width} ${height}`, role: "group", "aria-label": "Lineage: each box opens its token" },
+    {
+      viewBox: `-10 -10 ${width} ${height}`,
+      role: "group",
+      "aria-label": "Lineage: each box opens its dataset or model",
+    },
     ...edges(links, at).map((each) => edge(each, tokens, session)),
     ...placed.map((each) => box(each, id, session)),
   );
@@ -43,14 +48,14 @@ export function lineageGraph({ nodes, links, cut }, id, tokens, session) {
       h("span.key", {}, h("i.line.stated", {}), GRADE.stated),
       h("span.key", {}, h("i.line.transcript", {}), GRADE.transcript),
       h("span.key", {}, h("i.line", {}), GRADE.countersigned),
-      cut && h("span.faint", {}, "There is more than fits: open a box to go on from there."),
+      cut && h("span.faint", {}, "Not all of it is shown: open a box to see what is around it."),
     ),
   );
 }
 
 /**
- * Columns by the longest way from an oldest token, rows by number.
- * @param {Token[]} nodes in the order of their ids, so that links lead backwards
+ * Place the tokens: columns by the longest path from an oldest token, rows by id.
+ * @param {Token[]} nodes in the order of their ids, so that each link leads to an earlier one
  * @param {Link[]} links
  * @returns {Placed[]}
  */
@@ -71,7 +76,7 @@ function place(nodes, links) {
   });
 }
 
-/** @typedef {{link: Link, d: string, x: number, y: number}} Edge a curve, and the middle of its words */
+/** @typedef {{link: Link, d: string, x: number, y: number}} Edge `d`: the curve; `x`, `y`: the centre of its words */
 
 /**
  * @param {Link[]} links
@@ -89,7 +94,7 @@ function edges(links, at) {
 }
 
 /**
- * A curve between two boxes, its words in the gap before the newer one, where no box hides them.
+ * Return a curve between two boxes. Its words are in the gap before the newer one, where no box hides them.
  * @param {Link} link
  * @param {Placed} from
  * @param {Placed} to
@@ -109,7 +114,7 @@ function curve(link, from, to) {
 }
 
 /**
- * Move an edge's words below those that stand there already.
+ * Move an edge's words below others that would overlap.
  * @param {Edge} edge
  * @param {readonly Edge[]} drawn
  */
@@ -139,7 +144,8 @@ function edge({ link, d, x, y }, tokens, session) {
  * @param {Session} session
  */
 function box({ token, x, y }, id, session) {
-  const name = s("text", { x: x + 14, y: y + 24, class: "name" }, nameOf(token, null));
+  const name = s("text", { x: x + 14, y: y + 24, class: "name" });
+  showName(name, token, session, (full) => (full.length > LETTERS ? `${full.slice(0, LETTERS - 1)}…` : full));
   const marked = token.withdrawn || token.disordered || token.supersededBy || token.openClaims;
   const link = s(
     "a",
@@ -149,22 +155,18 @@ function box({ token, x, y }, id, session) {
     },
     s("rect", { x, y, width: WIDTH, height: HEIGHT, rx: 10 }),
     name,
-    s("text", { x: x + 14, y: y + 43, class: "about" }, ` ${token.kind} ${token.id}${marked ? ", see its marks" : ""}`),
+    s("text", { x: x + 14, y: y + 43, class: "about" }, ` ${token.kind} ${token.id}${marked ? ", see its notes" : ""}`),
   );
-  session.metadata(token).then((metadata) => {
-    const full = nameOf(token, metadata);
-    name.textContent = full.length > LETTERS ? `${full.slice(0, LETTERS - 1)}…` : full;
-  });
   return link;
 }
 
-/** A picture that can be zoomed and moved, by mouse, touch and keyboard. */
+/** A picture that can be zoomed and scrolled by mouse, touch and keyboard. */
 class View {
   /**
    * @param {SVGElement} picture
    * @param {number} width
    * @param {number} height
-   * @param {Placed | undefined} here what is to be seen first
+   * @param {Placed | undefined} here the box that is shown first
    */
   constructor(picture, width, height, here) {
     this.picture = picture;
@@ -189,7 +191,7 @@ class View {
       h("button.quiet", { type: "button", click: () => this.reset() }, "Reset"),
     );
     this.scale(1);
-    requestAnimationFrame(() => this.reset()); // once it stands in the page, and has a width
+    requestAnimationFrame(() => this.reset()); // when it is in the page, and so has a width
   }
 
   centre() {
@@ -198,7 +200,7 @@ class View {
     this.element.scrollTop = y * this.zoom - this.element.clientHeight / 2;
   }
 
-  /** Show all of it, if that can be read, or else what is around its own token. */
+  /** Show the whole picture if its words are then readable, else the part around its own token. */
   reset() {
     const fitting = this.element.clientWidth / this.natural.width;
     this.scale(Math.min(1, Math.max(SMALLEST, fitting)) / this.zoom);

@@ -1,4 +1,4 @@
-/** How it works, and what an answer means. */
+/** The view that explains how the page works and what its answers mean. */
 
 import { h } from "./dom.js";
 
@@ -10,7 +10,7 @@ export function howView() {
     h(
       "p.lead",
       {},
-      "A publisher makes a fingerprint of every entry of a dataset and commits to all of them on a public chain. Whether yours is among them can then be proved, either way.",
+      "A publisher makes a list with a fingerprint of every entry of a dataset, and records on a public blockchain a fingerprint of that list. The list can no longer be changed unnoticed. Whether your file is in it can then be proved, either way.",
     ),
     h("h2", {}, "What the answers mean"),
     h(
@@ -20,19 +20,19 @@ export function howView() {
       h(
         "dd",
         {},
-        "The dataset that was committed to has exactly this entry. Hashes lead from it to the root on the chain; nobody can make such a proof up.",
+        "The published list has exactly this entry. The proof leads from your file's fingerprint to the one on the blockchain. Nobody can forge such a proof.",
       ),
       h("dt", {}, "Absent"),
       h(
         "dd",
         {},
-        "The commitment does not cover this exact entry: the two entries between which it would stand are neighbours. A crop, another size or another encoding is another entry. And a dataset that nobody published is not seen at all: absent does not mean never used.",
+        "The published list does not have exactly this entry: the two entries between which it would be are next to each other. This relies on the order of the list, which anybody who has the whole list can check. A crop, another size or another encoding is a different entry. Datasets that are not published cannot be checked: absent does not mean never used.",
       ),
       h("dt", {}, "Could not check"),
       h(
         "dd",
         {},
-        "Something is missing or wrong: a gateway that does not answer or lies, a description that is not the one committed to, or private entries that only the publisher can open. The answer says which. It is neither yes nor no.",
+        "Something is missing or wrong: a server does not answer or sends wrong data, the description differs from the published one, or the entries are private and only the publisher can show what they stand for. The answer says which. It is neither yes nor no.",
       ),
     ),
     h("h2", {}, "What links between models and datasets mean"),
@@ -40,27 +40,27 @@ export function howView() {
       "dl.answers",
       {},
       h("dt", {}, "The publisher states"),
-      h("dd", {}, "Who published the model says so. Nobody else has confirmed it."),
+      h("dd", {}, "The model's publisher says so. Nobody else has confirmed it."),
       h("dt", {}, "Confirmed by the dataset's owner"),
-      h("dd", {}, "The owner of the dataset's token says so too. They may be the same person."),
+      h("dd", {}, "The dataset's owner says so too. Owner and publisher can be the same person."),
       h("dt", {}, "Recorded during training"),
       h(
         "dd",
         {},
-        "The publisher's program wrote down which entries the training used, and the model's description states how many. It is still the publisher's word, but a much more definite one.",
+        "The publisher's program recorded which entries the training used, and the model's description states how many. This is still the publisher's statement, but a much more specific one, which can be contradicted.",
       ),
     ),
-    h("h2", {}, "Whom you have to trust"),
+    h("h2", {}, "What you have to trust"),
     h(
       "p",
       {},
-      "Not us, and not the gateways: their answers lead to the root on the chain, or they count for nothing. For the root itself the page asks one node of the chain, which you can choose in Settings; who wants to be sure runs one. Your browser runs this page, so read it from a place you trust, or from IPFS by its fingerprint.",
+      "You do not have to trust us, or the servers (“gateways”) that have the lists: the page checks what they send against the blockchain. What the blockchain says, the page asks one of its nodes. You can choose that node in Settings, and run your own to be sure. You also have to trust this page itself: open it from a place you trust, or from IPFS by its fingerprint.",
     ),
     h("h2", {}, "What others can see"),
     h(
       "p",
       {},
-      "Your files stay on this device: a rule of the browser (Content-Security-Policy) bars this page from reaching anything but the node and the gateways in Settings. A gateway sees which small piece of a dataset is read, and with that a part of the fingerprint you ask about. Somebody who could guess the file could test that guess.",
+      "Your files stay on this device: a rule of the browser (Content-Security-Policy) allows this page to connect to the node and the gateways in Settings, and to nothing else. A gateway sees which small part of a list is read, and so a part of your file's fingerprint. Somebody who guesses which file it is can test that guess.",
     ),
   );
 }

@@ -1,6 +1,6 @@
-/** Starts the page: configuration, policy, worker; then one view for each address. */
+/** Starts the page: configuration, policy and worker. Then shows the view for the address. */
 
-import { said } from "../core/errors.js";
+import { messageOf } from "../core/errors.js";
 import { Hasher } from "../work/hasher.js";
 import { checkView, digestView } from "./check.js";
 import { lock, readConfig } from "./config.js";
@@ -27,7 +27,7 @@ async function start() {
     read = await readConfig();
     lock(read.config);
   } catch (error) {
-    problem = said(error);
+    problem = messageOf(error);
   }
   const config = read?.config;
   offerSettings(config ?? {}, read?.own ?? false);
@@ -39,7 +39,7 @@ async function start() {
   network.textContent = read?.own ? `${config.name}, your settings` : config.name;
   const show = () => route(session);
   addEventListener("hashchange", show);
-  document.addEventListener("dragover", (event) => event.preventDefault()); // a file beside the zone would replace the page
+  document.addEventListener("dragover", (event) => event.preventDefault()); // a file dropped outside the zone would replace the page
   document.addEventListener("drop", (event) => event.preventDefault());
   show();
 }
@@ -64,23 +64,19 @@ function offerSettings(config, own) {
  * @param {Config | undefined} config
  */
 function unconfigured(problem, config) {
-  network.textContent = config?.name ?? "not set up";
+  network.textContent = config?.name ?? "not configured";
   main.replaceChildren(
     h(
       "section.empty",
       {},
       h("h1.small", {}, "No registry yet"),
+      h("p", {}, problem ? `The page cannot start: ${problem}.` : "No registry is configured for this page."),
       h(
         "p",
         {},
-        problem ? `The page cannot start: ${problem}.` : "This page does not know yet which registry to read.",
-      ),
-      h(
-        "p",
-        {},
-        "Name the contract, a node of its chain and a gateway in ",
+        "Enter the contract's address, a node of its chain and a gateway in ",
         h("a", { href: "#settings" }, "Settings"),
-        ", or in the file config.json beside this page.",
+        ", or in the file config.json next to this page.",
       ),
     ),
   );
@@ -144,8 +140,8 @@ function failure(error, session) {
     "section.empty",
     { role: "alert" },
     h("h1.small", {}, "The registry could not be read"),
-    h("p.reason", {}, `${said(error)}.`),
-    h("p", {}, "Nothing can be said about any file until it can."),
+    h("p.reason", {}, `${messageOf(error)}.`),
+    h("p", {}, "No file can be checked until then."),
     h(
       "div.row",
       {},

@@ -1,12 +1,12 @@
-/** The answer for one file and one token, as a card. */
+/** The result for one file and one token, as a card. */
 
 import { madeFrom } from "../chain/lineage.js";
-import { said } from "../core/errors.js";
+import { messageOf } from "../core/errors.js";
 import { itemsFiles } from "../core/metadata.js";
 import { dumpProof } from "../core/proof.js";
 import { subjectOf } from "../work/verify.js";
 import { h, icon, save } from "./dom.js";
-import { brief, bytes, counted, formWords, gradeWords, marks, nameOf, number, RELATION } from "./words.js";
+import { brief, bytes, counted, formWords, gradeWords, marks, nameOf, number, RELATION, showName } from "./words.js";
 
 /** @import {Chain, Session} from "./session.js" */
 /** @import {Result, Step} from "../work/verify.js" */
@@ -14,40 +14,41 @@ import { brief, bytes, counted, formWords, gradeWords, marks, nameOf, number, RE
 /** @import {Token} from "../chain/registry.js" */
 
 const MAX_SHOWN = 50; // models
+const HOW = "How this was checked";
 
-/** What each check is for, in words that need no cryptography. @type {Record<Step["step"], [string, string]>} */
+/** The title of each check, and what it compares. @type {Record<Step["step"], [string, string]>} */
 const CHECKS = {
   record: [
-    "The chain holds a commitment",
-    "Root, size and publisher were read from the registry contract, not from anybody's website.",
+    "Read the registry's record",
+    "Root, size and publisher are read from the registry contract on the blockchain, not from a website.",
   ],
   metadata: [
-    "Its description is the one committed to",
-    "The description was fetched and hashed here; its fingerprint is the one on the chain.",
+    "Compare the description's fingerprint",
+    "The SHA-256 of the downloaded description must be the one in the record.",
   ],
-  commitment: ["Description and chain agree", "Both state the same root and the same number of entries."],
+  commitment: ["Compare the description with the record", "Both must state the same root, size, kind and scheme."],
   leaf: [
-    "Your file's fingerprint was made its way",
-    "A file is compared by its bytes, a picture by its pixels, a text by its characters: as its publisher chose.",
+    "Determine the fingerprint to look for",
+    "A file is compared as the publisher chose: by its bytes, a picture by its pixels, or a text by its characters.",
   ],
   position: [
-    "The fingerprint was looked up",
-    "Entries are in order, so a few small reads show where yours is, or between which two it would be.",
+    "Find its position in the list",
+    "A list is sorted, so a fingerprint has one possible position: where it is, or between the two entries where it would be.",
   ],
   path: [
-    "The proof leads to the chain",
-    "Hashing up from the entry gives exactly the root on the chain, which nobody can make up.",
+    "Check the proof",
+    "Hashing from the entry, or from its two neighbours, up to the top of the tree must give the root in the record.",
   ],
 };
 
-/** What it means that a check failed. @type {Record<Step["step"], string>} */
+/** What a failed check means. @type {Record<Step["step"], string>} */
 const FAILURES = {
-  record: "What the chain holds could not be read.",
-  metadata: "Its description could not be had, or is not the one committed to.",
-  commitment: "Its description contradicts the chain.",
-  leaf: "There is nothing of yours that it could be compared with.",
-  position: "Yours could not be looked up in it.",
-  path: "The proof does not hold.",
+  record: "The registry's record could not be read.",
+  metadata: "Its description could not be checked.",
+  commitment: "Its description does not match the registry's record.",
+  leaf: "It could not be compared.",
+  position: "It is not certain whether the published list has it.",
+  path: "The proof is not valid.",
 };
 
 const VERDICTS = /** @type {const} */ ({
@@ -66,7 +67,7 @@ export function badge(verdict) {
  * @param {Result} result
  * @param {Chain} chain
  * @param {Session} session
- * @param {HTMLElement | null} actions what a wallet could do about it
+ * @param {HTMLElement | null} actions the actions that need a wallet
  */
 export function resultCard(result, chain, session, actions) {
   const { token, metadata, verdict } = result;
@@ -80,7 +81,7 @@ export function resultCard(result, chain, session, actions) {
       {},
       icon(token.kind),
       h("h3", {}, h("a", { href: `#token=${token.id}` }, name)),
-      h("span.faint", {}, `${token.kind} · token ${token.id}`),
+      h("span.faint", {}, `${token.kind} ${token.id}`),
       badge(verdict),
     ),
     explanation(result),
@@ -94,25 +95,29 @@ export function resultCard(result, chain, session, actions) {
 
 /** @param {Result} result */
 function explanation({ verdict, token, metadata, index, steps }) {
-  const form = metadata ? formWords(metadata.form) : "entries";
   if (verdict === "included") {
     return h(
       "p",
       {},
-      `Entry ${number(/** @type {number} */ (index) + 1)} of ${number(token.size)}. The ${token.kind} that ${brief(token.publisher)} published commits to it.`,
+      `Entry ${number(/** @type {number} */ (index) + 1)} of ${number(token.size)} in the list that ${brief(token.publisher)} published for this ${token.kind}.`,
     );
   }
   if (verdict === "absent") {
+    const form = metadata ? ` Entries are compared as ${formWords(metadata.form)}.` : "";
     return h(
       "p",
       {},
-      `Not among the ${counted(token.size, "entry", "entries")} committed to. They are compared as ${form}; a crop or another encoding would not be seen.`,
+      `Not among the ${counted(token.size, "entry", "entries")} of the published list.${form} A changed version, such as a crop or another encoding, would not be found.`,
     );
   }
   const failed = steps.at(-1);
   if (!failed) return null;
-  const briefly = failed.detail.replace(/[0-9a-f]{64}/g, (hash) => `${hash.slice(0, 12)}…`); // in full among the checks
-  return h("p.reason", {}, `${FAILURES[failed.step]} `, h("span", {}, sentence(briefly)));
+  const kind =
+    failed.step === "leaf" && metadata && token.scheme !== "keyed"
+      ? `Entries are compared as ${formWords(metadata.form)}. `
+      : "";
+  const reason = failed.technical ? `The exact values are under “${HOW}”.` : sentence(failed.detail);
+  return h("p.reason", {}, `${FAILURES[failed.step]} ${kind}`, h("span", {}, reason));
 }
 
 /** @param {string} text */
@@ -122,16 +127,24 @@ function sentence(text) {
 
 /** @param {Result} result */
 function checks({ steps, cost }) {
-  const passed = steps.filter((step) => step.ok).length;
-  const words =
-    passed === steps.length ? `${passed} checks made in this browser, all passed` : `${passed} checks passed, 1 failed`;
+  const passed = steps.filter((step) => step.ok && !step.skipped).length;
+  const skipped = steps.filter((step) => step.skipped).length;
+  const words = [`${HOW}: ${counted(passed, "check")} passed in this browser`];
+  if (skipped) words.push(`${skipped} not needed`);
+  if (steps.some((step) => !step.ok)) words.push("1 failed");
   const reads = cost.reads ? ` · ${counted(cost.reads, "small read")}, ${bytes(cost.bytes)}` : "";
-  return h("details.checks", {}, h("summary", {}, words, h("span.faint", {}, reads)), h("ol", {}, ...steps.map(check)));
+  return h(
+    "details.checks",
+    {},
+    h("summary", {}, words.join(", "), h("span.faint", {}, reads)),
+    h("ol", {}, ...steps.map(check)),
+  );
 }
 
 /** @param {Step} step */
-function check({ step, ok, detail }) {
+function check({ step, ok, skipped, detail }) {
   const [title, why] = CHECKS[step];
+  const outcome = skipped ? "not needed" : ok ? "passed" : "failed";
   return h(
     "li",
     {},
@@ -141,11 +154,11 @@ function check({ step, ok, detail }) {
       h(
         "summary",
         {},
-        icon(ok ? "check" : "cross"),
+        icon(skipped ? "minus" : ok ? "check" : "cross"),
         title,
-        h("span.visually-hidden", {}, ok ? " (passed)" : " (failed)"),
+        h("span.visually-hidden", {}, ` (${outcome})`),
       ),
-      h("p", {}, why),
+      h("p", {}, skipped ? "The proof file can be checked without the description, which was not compared." : why),
       h("p.exact", {}, h("code", {}, detail)),
     ),
   );
@@ -163,7 +176,7 @@ function downloadButton({ proof, token, metadata }, { registry }) {
 }
 
 /**
- * What was made from a dataset, directly and through others.
+ * Return what was made from a dataset, directly and through others.
  * @param {Result} result
  * @param {Chain} chain
  * @param {Session} session
@@ -174,7 +187,7 @@ function models({ token }, chain, session) {
     return h(
       "p.faint",
       {},
-      "No published model or dataset links to it. That does not mean that none was made from it.",
+      "No published model or dataset is linked to it. That does not mean that none was made from it.",
     );
   }
   const list = h("ul.models", {});
@@ -186,7 +199,7 @@ function models({ token }, chain, session) {
       "p.faint",
       {},
       `…and at least ${number(rest)} more: see the lineage of `,
-      h("a", { href: `#token=${token.id}` }, `token ${token.id}`),
+      h("a", { href: `#token=${token.id}` }, `${token.kind} ${token.id}`),
       ".",
     );
   return h("section.linked", {}, h("h4", {}, "What is linked to it"), list, more);
@@ -198,14 +211,12 @@ function models({ token }, chain, session) {
  * @param {Session} session
  */
 function model({ token, links }, chain, session) {
-  const title = h("a", { href: `#token=${token.id}` }, nameOf(token, null));
-  session.metadata(token).then((metadata) => {
-    title.textContent = nameOf(token, metadata);
-  });
+  const title = h("a", { href: `#token=${token.id}` });
+  showName(title, token, session);
   return h(
     "li",
     { "data-model": token.id },
-    h("div.model-head", {}, icon(token.kind), title, h("span.faint", {}, `${token.kind} · token ${token.id}`)),
+    h("div.model-head", {}, icon(token.kind), title, h("span.faint", {}, `${token.kind} ${token.id}`)),
     h("ol.way", {}, ...links.toReversed().map((link, at) => step(link, at, links[0]?.target, chain, session))),
     h("ul.marks", {}, ...marks(token).map((note) => h("li", {}, icon("alert"), note))),
   );
@@ -213,8 +224,8 @@ function model({ token, links }, chain, session) {
 
 /**
  * @param {import("../chain/registry.js").Link} link
- * @param {number} at its place on the way
- * @param {number | undefined} dataset where the way leads
+ * @param {number} at its position on the path, from the newest
+ * @param {number | undefined} dataset the dataset that the path leads to
  * @param {Chain} chain
  * @param {Session} session
  */
@@ -223,25 +234,20 @@ function step(link, at, dataset, { tokens }, session) {
   const grade = h("span.grade", {});
   const used = h("span.faint", {});
   const other = h("span", {}, "this dataset");
-  if (target && target.id !== dataset) {
-    other.textContent = `token ${target.id}`;
-    session.metadata(target).then((metadata) => {
-      other.textContent = nameOf(target, metadata);
-    });
-  }
+  if (target && target.id !== dataset) showName(other, target, session);
   session.graded(link, tokens, (found) => {
     grade.dataset.grade = found.grade;
     grade.textContent = gradeWords(found, target);
     const { transcript } = found;
     if (!transcript) return;
     const all = transcript.seen + transcript.unseen;
-    used.textContent = `The training run used ${number(transcript.seen)} of its ${number(all)} entries and ${number(transcript.foreign)} others.`;
+    used.textContent = `Its publisher states that the training run used ${number(transcript.seen)} of its ${number(all)} entries and ${number(transcript.foreign)} others.`;
   });
   return h("li", {}, h("span", {}, at > 0 && "which ", RELATION[link.relation], " ", other), grade, used);
 }
 
 /**
- * What the publisher says of the entry; asked for, as it may be a large file.
+ * Return a button that reads what the publisher says about the entry: the file may be large.
  * @param {Result} result
  * @param {Session} session
  */
@@ -255,7 +261,7 @@ function label({ metadata, gateway, proof }, session) {
       const found = await session.hasher.rows(await gateway.whole(items), proof.leaf);
       place.replaceChildren(...labelRows(found));
     } catch (error) {
-      place.replaceChildren(h("p.reason", { role: "status" }, sentence(said(error))));
+      place.replaceChildren(h("p.reason", { role: "status" }, sentence(messageOf(error))));
     }
   };
   place.append(
@@ -266,9 +272,9 @@ function label({ metadata, gateway, proof }, session) {
 
 /** @param {import("../work/items.js").Rows} found */
 function labelRows({ rows, more }) {
-  if (!rows.length) return [h("p.faint", {}, "The publisher's list does not name it.")];
+  if (!rows.length) return [h("p.faint", {}, "The publisher says nothing about this entry.")];
   return [
-    h("p.faint", {}, "The publisher's own words, checked against the description's SHA-256:"),
+    h("p.faint", {}, "The publisher's own words, from a file whose fingerprint is in the published description:"),
     ...rows.map((row) =>
       h(
         "dl.facts.small",
@@ -276,12 +282,12 @@ function labelRows({ rows, more }) {
         ...Object.entries(row).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
       ),
     ),
-    more && h("p.faint", {}, "…and more of the same."),
+    more && h("p.faint", {}, "There are more rows for this entry."),
   ].filter((each) => each !== false);
 }
 
 /**
- * Whether the artifact holds another kind of data, so that the file could be nothing in it.
+ * Return whether the file could not be compared, such as a text with a dataset of pictures.
  * @param {Result} result
  */
 export function isOfAnotherKind({ token, steps }) {
@@ -290,7 +296,7 @@ export function isOfAnotherKind({ token, steps }) {
 }
 
 /**
- * Datasets before models, each by number.
+ * Return a sort key: datasets before models, each by id.
  * @param {Token} token
  */
 export function order(token) {

@@ -1,4 +1,4 @@
-/** What the page knows: the registry after one block, and the manifests that gateways have. */
+/** The state that the views share: the registry after one block, and the metadata that was read. */
 
 import { Shelf } from "../chain/gateway.js";
 import { readHints } from "../chain/hints.js";
@@ -31,37 +31,36 @@ export class Session {
     this.reading = null;
     /** @type {Map<string, Hint>} */
     this.hints = new Map();
-    this.hinted = config.api ? this.readHints(config.api) : Promise.resolve();
-  }
-
-  /** @param {string} api */
-  async readHints(api) {
-    this.hints = await readHints(api);
+    this.hinted = config.api
+      ? readHints(config.api).then((hints) => {
+          this.hints = hints;
+        })
+      : Promise.resolve();
   }
 
   /**
-   * What the server says of a token, if it has said something yet.
+   * Return the server's hint about a token, if it has arrived.
    * @param {Token} token
    */
   hint(token) {
     return this.hints.get(toHex(token.metadataDigest));
   }
 
-  /** Wait for hints, but not for long: they only save time. */
+  /** Wait a short time for hints: they only save time. */
   async awaitHints() {
     await Promise.race([this.hinted, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
   }
 
-  /** The registry and its tokens, read once. */
+  /** Return the registry and its tokens, which are read once. */
   chain() {
     this.reading ??= this.read();
     this.reading.catch(() => {
-      this.reading = null; // so that it can be tried again
+      this.reading = null; // so that the next call tries again
     });
     return this.reading;
   }
 
-  /** Read the chain anew. */
+  /** Read the chain again. */
   refresh() {
     this.reading = null;
     return this.chain();
@@ -76,7 +75,7 @@ export class Session {
   }
 
   /**
-   * A token's metadata, if a gateway has it and it is what the chain commits to.
+   * Return a token's metadata; null if no gateway has metadata with the SHA-256 on the chain.
    * @param {Token} token
    * @returns {Promise<Metadata | null>}
    */
@@ -88,14 +87,13 @@ export class Session {
   }
 
   /**
-   * How far a link is evidenced: as the chain alone shows it, and again with the metadata of the
-   * newer artifact once a gateway has answered.
+   * Show the grade of a link: first by the chain alone, then again with the newer artifact's metadata.
    * @param {Link} link
    * @param {readonly Token[]} tokens
    * @param {(found: Evidence) => void} show
    */
   async graded(link, tokens, show) {
-    // The registry gives tokens 1 to n and links between them only.
+    // Both exist: `Registry.tokens` returns tokens 1 to n, and only links between them.
     const source = /** @type {Token} */ (tokens[link.source - 1]);
     const target = /** @type {Token} */ (tokens[link.target - 1]);
     show(evidence(link, source, target, null));
@@ -104,7 +102,7 @@ export class Session {
 }
 
 /**
- * Do work on many things, a few at a time.
+ * Process items, a few in parallel.
  * @template T
  * @param {readonly T[]} items
  * @param {number} width

@@ -1,13 +1,13 @@
-/** Where the page looks, for the reader to change. */
+/** The dialog for the reader's settings. */
 
-import { said } from "../core/errors.js";
+import { messageOf } from "../core/errors.js";
 import { checkedConfig, NETWORKS, storeSettings } from "./config.js";
 import { h } from "./dom.js";
 
 /** @import {Config} from "./config.js" */
 
 /**
- * The dialog; it is opened by `showModal`.
+ * Return the dialog; `showModal` opens it.
  * @param {Partial<Config>} config
  * @param {boolean} own whether these are the reader's settings
  */
@@ -33,7 +33,7 @@ export function settingsDialog(config, own) {
       },
     },
     ...NETWORKS.map((each, at) => h("option", { value: at, selected: each.chain === config.chain }, each.name)),
-    h("option", { value: "", selected: !NETWORKS.some((each) => each.chain === config.chain) }, "Another"),
+    h("option", { value: "", selected: !NETWORKS.some((each) => each.chain === config.chain) }, "Other"),
   );
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -50,9 +50,9 @@ export function settingsDialog(config, own) {
           api: null,
         }),
       );
-      again(); // the policy that bars other connections is fixed when the page starts
+      again(); // the policy that restricts connections cannot be changed without a reload
     } catch (error) {
-      problem.textContent = `${said(error)}.`;
+      problem.textContent = `${messageOf(error)}.`;
     }
   };
   const dialog = h(
@@ -65,7 +65,7 @@ export function settingsDialog(config, own) {
       h(
         "p.faint",
         {},
-        "The page reaches these places and no other. What gateways answer is checked against the chain; for what the chain says, the node is believed.",
+        "The page connects to these addresses only. It checks the gateways' responses against the chain. For the state of the chain, it trusts the node.",
       ),
       h("label", { for: "set-network" }, "Network"),
       network,
@@ -75,7 +75,7 @@ export function settingsDialog(config, own) {
       rpc.input,
       registry.label,
       registry.input,
-      h("label", { for: "set-gateways" }, "Gateways, one a line"),
+      h("label", { for: "set-gateways" }, "Gateways, one per line"),
       gateways,
       problem,
       h(
@@ -93,7 +93,7 @@ export function settingsDialog(config, own) {
                 again();
               },
             },
-            "Back to this site's",
+            "Use this site's settings",
           ),
       ),
     ),

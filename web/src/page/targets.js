@@ -1,4 +1,4 @@
-/** What is asked about: files, a digest, a proof file, or a file with its proof. */
+/** Makes targets from what the reader gives: files, a digest, a proof file, or a file with its proof. */
 
 import { fromHex } from "../core/bytes.js";
 import { FormatError } from "../core/errors.js";
@@ -9,13 +9,14 @@ import { MAX_PROOF_BYTES } from "../generated/terms.js";
 /** @import {Digest} from "../forms/digest.js" */
 /** @import {Target} from "../work/verify.js" */
 
-/** Files that are taken at once. */
+/** The most files that are checked at once. */
 export const MAX_FILES = 500;
 
 /** @typedef {Target & {file?: File, hashing?: (progress: (done: number) => void) => Promise<Digest>}} Asked */
 
 /**
- * @param {readonly File[]} files as they were dropped
+ * Return the targets in dropped files. One proof file and one other file are one target.
+ * @param {readonly File[]} files
  * @param {Hasher} hasher
  * @returns {Promise<Asked[]>}
  */
@@ -26,7 +27,9 @@ export async function targetsOf(files, hasher) {
     const head = file.size <= MAX_PROOF_BYTES ? new Uint8Array(await file.arrayBuffer()) : null;
     if (head && isProof(head)) proofs.push({ file, brought: loadProof(head) });
     else if (head && looksLikeProof(head)) {
-      throw new FormatError(`${file.name}: looks like a damaged proof file; if it is a data point, paste its SHA-256`);
+      throw new FormatError(
+        `${file.name} looks like a damaged proof file: get it again. If it is not meant as a proof, paste its fingerprint`,
+      );
     } else plain.push(file);
   }
   const [only] = proofs;
@@ -69,6 +72,7 @@ function ofFile(file, hasher) {
 }
 
 /**
+ * Return the target for a digest.
  * @param {string} hex 64 digits
  * @returns {Asked}
  */
@@ -78,7 +82,7 @@ export function ofDigest(hex) {
 }
 
 /**
- * The digest that somebody pasted, in lower case.
+ * Return a pasted digest in lower case; null if it is none.
  * @param {string} text
  */
 export function pastedDigest(text) {
@@ -86,7 +90,7 @@ export function pastedDigest(text) {
 }
 
 /**
- * The files of what was dropped, folders walked through.
+ * Return the dropped files, and those in dropped folders.
  * @param {DataTransfer} transfer
  * @returns {Promise<File[]>}
  */

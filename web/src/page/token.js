@@ -1,16 +1,28 @@
-/** One token: what it is, what it commits to, where it came from. */
+/** The view of one token: description, lineage, links, claims and files. */
 
 import { claimTexts } from "../chain/claims.js";
 import { around, linksTo, versionsOf } from "../chain/lineage.js";
 import { MAX_CLAIMS } from "../chain/registry.js";
 import { toHex } from "../core/bytes.js";
 import { rawCid } from "../core/cid.js";
-import { said } from "../core/errors.js";
+import { AlithisError, messageOf } from "../core/errors.js";
 import { isObject, Real } from "../core/json.js";
 import { copyable, h, icon, outward } from "./dom.js";
 import { lineageGraph } from "./graph.js";
 import { claimAnswers, linkAction } from "./wallet.js";
-import { bytes, counted, date, formWords, gradeWords, marks, nameOf, number, RELATION, term } from "./words.js";
+import {
+  bytes,
+  counted,
+  date,
+  formWords,
+  gradeWords,
+  marks,
+  nameOf,
+  number,
+  RELATION,
+  showName,
+  term,
+} from "./words.js";
 
 /** @import {Chain, Session} from "./session.js" */
 /** @import {Found} from "../chain/gateway.js" */
@@ -28,8 +40,13 @@ export async function tokenView(session, id) {
   const chain = await session.chain();
   const token = chain.tokens[id - 1];
   if (!token) return missing(id, chain.tokens.length);
-  const found = await session.shelf.open(token.metadataDigest).catch((error) => said(error));
-  const metadata = typeof found === "string" ? null : found.metadata;
+  /** @type {unknown} */
+  let problem = null;
+  const found = await session.shelf.open(token.metadataDigest).catch((error) => {
+    problem = error;
+    return null;
+  });
+  const metadata = found?.metadata ?? null;
   const notes = marks(token);
   const stated = term(metadata, "description");
   const description = stated === metadata?.name ? null : stated;
@@ -38,10 +55,10 @@ export async function tokenView(session, id) {
     {},
     h("p", {}, h("a", { href: "#explore" }, "← All datasets and models")),
     h("div.title", {}, icon(token.kind), h("h1.small", {}, nameOf(token, metadata))),
-    h("p.faint", {}, `${token.kind === "model" ? "Model" : "Dataset"}, token ${id}, published ${date(token.time)}`),
+    h("p.faint", {}, `${token.kind === "model" ? "Model" : "Dataset"} ${id}, published ${date(token.time)}`),
     notes.length > 0 && h("ul.marks", {}, ...notes.map((note) => h("li", {}, icon("alert"), note))),
-    typeof found === "string" &&
-      h("p.reason", {}, `Its description is not available, so only what the chain says is shown: ${found}.`),
+    !found &&
+      h("p.reason", {}, `Its description is not available, so only the registry's record is shown. ${reason(problem)}`),
     description && h("p.lead", {}, description),
     facts(token, metadata),
     section("Lineage", lineage(chain, token, session)),
@@ -49,8 +66,17 @@ export async function tokenView(session, id) {
     versions(chain, token, session),
     metadata && token.kind === "model" && training(metadata),
     token.claims > 0 && section("Claims", claims(chain, token, session)),
-    commitment(token, chain, typeof found === "string" ? null : found),
+    details(token, chain, found),
   );
+}
+
+/**
+ * Say why a description is not available, without technical details.
+ * @param {unknown} error
+ */
+function reason(error) {
+  const technical = error instanceof AlithisError && error.technical;
+  return technical ? "What the gateways sent is not the published description." : `${messageOf(error)}.`;
 }
 
 /**
@@ -58,13 +84,13 @@ export async function tokenView(session, id) {
  * @param {number} count
  */
 function missing(id, count) {
-  const words = count ? `The registry has tokens 1 to ${count}.` : "The registry has no tokens yet.";
+  const words = count ? `Datasets and models have the numbers 1 to ${count}.` : "Nothing has been published yet.";
   return h(
     "section",
     {},
-    h("h1.small", {}, `There is no token ${id}`),
+    h("h1.small", {}, `There is no dataset or model ${id}`),
     h("p", {}, words),
-    h("p", {}, h("a", { href: "#explore" }, "See them all")),
+    h("p", {}, h("a", { href: "#explore" }, "See all datasets and models")),
   );
 }
 
@@ -90,7 +116,7 @@ function fact(name, value) {
  */
 function facts(token, metadata) {
   const [license, url] = [term(metadata, "license"), term(metadata, "url")];
-  const entries = `${number(token.size)}${metadata && metadata.items !== metadata.size ? ` different ones, ${number(metadata.items)} with repeats` : ""}`;
+  const entries = `${number(token.size)}${metadata && metadata.items !== metadata.size ? ` different, ${number(metadata.items)} with repeats` : ""}`;
   return h(
     "dl.facts",
     {},
@@ -104,9 +130,15 @@ function facts(token, metadata) {
     fact("Publisher", copyable(token.publisher, "the publisher's address")),
     token.owner === token.publisher ? null : fact("Owner now", copyable(token.owner, "the owner's address")),
     token.scheme === "keyed"
-      ? fact("Privacy", "Entries are keyed: only the publisher can tell whose they are, by proof files")
+      ? fact(
+          "Privacy",
+          "The entries are private: only the publisher can show, with a proof file, what an entry stands for",
+        )
       : null,
-    fact("Proved to be in it", token.attestations ? `${counted(token.attestations, "time")}, on record` : null),
+    fact(
+      "Proofs on record",
+      token.attestations ? `entries were proved to be in it ${counted(token.attestations, "time")}` : null,
+    ),
   );
 }
 
@@ -122,7 +154,7 @@ function mining(metadata) {
   const stated = metadata?.document["plus:DataMining"];
   const id = isObject(stated) ? stated["@id"] : null;
   const words = typeof id === "string" ? /DMI-([A-Z-]+)$/.exec(id)?.[1] : null;
-  return words ? `${words.toLowerCase().replaceAll("-", " ")}, its publisher states` : null;
+  return words ? `${words.toLowerCase().replaceAll("-", " ")}, states its publisher` : null;
 }
 
 /**
@@ -132,7 +164,7 @@ function mining(metadata) {
  */
 function lineage({ tokens }, token, session) {
   const found = around(tokens, token.id);
-  if (found.nodes.length === 1) return h("p.faint", {}, "It is linked to nothing, and nothing to it.");
+  if (found.nodes.length === 1) return h("p.faint", {}, "It has no links to other datasets or models.");
   return lineageGraph(found, token.id, tokens, session);
 }
 
@@ -146,16 +178,13 @@ function versions({ tokens }, token, session) {
   if (found.length < 2) return null;
   const items = found.map((each, at) => {
     const title = each === token ? h("strong", {}) : h("a", { href: `#token=${each.id}` });
-    title.textContent = nameOf(each, null);
-    session.metadata(each).then((metadata) => {
-      title.textContent = nameOf(each, metadata);
-    });
+    showName(title, each, session);
     const words = [at === found.length - 1 && "the newest", each.withdrawn && "withdrawn"].filter(Boolean);
     return h(
       "li",
       { "data-version": each.id },
       title,
-      ` token ${each.id}, published ${date(each.time)}`,
+      ` ${each.kind} ${each.id}, published ${date(each.time)}`,
       words.length > 0 && `: ${words.join(", ")}`,
     );
   });
@@ -196,10 +225,8 @@ function linkList(found, chain, session, outgoing) {
  */
 function linkItem(link, { tokens }, session, outgoing) {
   const other = /** @type {Token} */ (tokens[(outgoing ? link.target : link.source) - 1]);
-  const title = h("a", { href: `#token=${other.id}` }, nameOf(other, null));
-  session.metadata(other).then((metadata) => {
-    title.textContent = nameOf(other, metadata);
-  });
+  const title = h("a", { href: `#token=${other.id}` });
+  showName(title, other, session);
   const target = tokens[link.target - 1];
   const grade = h("span.grade", {});
   session.graded(link, tokens, (found) => {
@@ -245,8 +272,8 @@ function training(metadata) {
     );
   if (!tables.length && ours.complete !== false) return null;
   return section(
-    "How it was made, as its publisher states",
-    ours.complete === false && h("p.reason", {}, "The recorded run did not come to its end."),
+    "How it was made, according to its publisher",
+    ours.complete === false && h("p.reason", {}, "The recorded training run did not finish."),
     h("div.columns", {}, ...tables),
   );
 }
@@ -268,7 +295,7 @@ function claims({ registry }, token, session) {
   registry.claims(token.id, token.claims).then(
     (found) => {
       place.replaceChildren(
-        h("p.faint", {}, "Whoever files a claim has proved that the entry is in it, not that they have a right in it."),
+        h("p.faint", {}, "A claimant has proved that the entry is in this list, not that they have rights in it."),
         h(
           "ol.claims",
           {},
@@ -281,39 +308,39 @@ function claims({ registry }, token, session) {
               h("code", {}, claim.claimant),
               ", about ",
               claimed(claim, token),
-              h("div", { class: "said", "data-said": claim.number }),
+              h("div", { class: "texts", "data-texts": claim.number }),
               claimAnswers(token, claim, session),
             ),
           ),
         ),
-        h("p.faint", {}, "Claims and answers are in their authors' words, and their links lead where these want."),
+        h("p.faint", {}, "Claims and answers are the words and links of their authors. They are not checked."),
         ...(token.claims > MAX_CLAIMS ? [h("p.faint", {}, `…and ${number(token.claims - MAX_CLAIMS)} more.`)] : []),
       );
-      tellTexts(place, registry, token, found);
+      addTexts(place, registry, token, found);
     },
-    (error) => place.replaceChildren(h("p.reason", {}, `The claims could not be read: ${said(error)}.`)),
+    (error) => place.replaceChildren(h("p.reason", {}, `The claims could not be read: ${messageOf(error)}.`)),
   );
   return place;
 }
 
 /**
- * Put in what was said with claims and answers, where the node still has it.
+ * Add the texts of claims and answers, if the node still has them.
  * @param {HTMLElement} place
  * @param {Registry} registry
  * @param {Token} token
  * @param {readonly Claim[]} claims
  */
-async function tellTexts(place, registry, token, claims) {
+async function addTexts(place, registry, token, claims) {
   const texts = await claimTexts(registry, token.id, claims).catch(() => new Map());
-  for (const element of place.querySelectorAll("[data-said]")) {
-    const said = texts.get(Number(/** @type {HTMLElement} */ (element).dataset.said));
-    if (said?.claim) element.append(h("p", {}, "Set out at ", outward(said.claim)));
-    if (said?.answer) element.append(h("p", {}, "Answered at ", outward(said.answer)));
+  for (const element of place.querySelectorAll("[data-texts]")) {
+    const text = texts.get(Number(/** @type {HTMLElement} */ (element).dataset.texts));
+    if (text?.claim) element.append(h("p", {}, "Claim: ", outward(text.claim)));
+    if (text?.answer) element.append(h("p", {}, "Answer: ", outward(text.answer)));
   }
 }
 
 /**
- * The entry that a claim is about; a keyed one is nobody's fingerprint, and cannot be looked up.
+ * Return the entry that a claim is about. A keyed leaf is not the digest of a file, so it has no link.
  * @param {import("../chain/registry.js").Claim} claim
  * @param {Token} token
  */
@@ -327,19 +354,19 @@ function claimed({ leaf }, token) {
  * @param {Chain} chain
  * @param {Found | null} found
  */
-function commitment(token, { registry }, found) {
+function details(token, { registry }, found) {
   const metadata = found?.metadata;
   return h(
     "details.part",
     {},
-    h("summary", {}, h("h2", {}, "Commitment and storage")),
+    h("summary", {}, h("h2", {}, "Technical details")),
     h(
       "dl.facts",
       {},
       fact("Root", copyable(toHex(token.root), "the root")),
       fact("Description's SHA-256", copyable(toHex(token.metadataDigest), "the SHA-256")),
       fact("Description's CID", copyable(rawCid(token.metadataDigest), "the CID")),
-      fact("Read from", found && `${found.gateway.who}, and compared with the SHA-256`),
+      fact("Read from", found && `${found.gateway.who}; its SHA-256 is the one on the chain`),
       fact("Registry", copyable(registry.address, "the registry's address")),
       fact("Chain", `${registry.chain}, read at block ${number(registry.block)}`),
     ),

@@ -1,28 +1,28 @@
-/** What a wallet can do, each transaction explained before it is signed. Nothing here is needed to check. */
+/** Actions that need a wallet. Each transaction is explained before it is signed. Checking needs no wallet. */
 
 import { Wallet, walletProvider } from "../chain/wallet.js";
-import { said } from "../core/errors.js";
+import { messageOf } from "../core/errors.js";
 import { h, icon } from "./dom.js";
-import { brief, number } from "./words.js";
+import { brief, number, RELATION } from "./words.js";
 
 /** @import {Call} from "../chain/wallet.js" */
 /** @import {Claim, Link, Token} from "../chain/registry.js" */
 /** @import {Result} from "../work/verify.js" */
 /** @import {Session} from "./session.js" */
 
-const MAX_URI = 1024; // bytes, as the registry has it
+const MAX_URI = 1024; // bytes: the registry's limit
 
 /**
- * @typedef {object} Plan what is to be sent, and what it means
+ * @typedef {object} Plan a transaction, and what it means
  * @property {string} title
  * @property {string[]} effects in plain words
- * @property {Token} [owned] the token whose owner alone may send it
- * @property {string} [asks] the label of a text that goes with it, if one may
+ * @property {Token} [owned] the token whose owner may send it; missing if anybody may
+ * @property {string} [asks] the label of the text that can be sent with it; missing if none can
  * @property {(text: string) => Call} call
  */
 
 /**
- * What can be done about an entry that is included.
+ * Return the buttons for an entry that is included.
  * @param {Result} result
  * @param {Session} session
  */
@@ -33,7 +33,7 @@ export function entryActions({ verdict, proof, token }, session) {
   const attest = {
     title: "Put it on record",
     effects: [
-      `Token ${token.id} gets an entry in the chain's history: somebody proved that this entry is in it.`,
+      `The chain's history gets a record: somebody proved that this entry is in ${named(token)}.`,
       "The entry's fingerprint and your wallet's address become public, for ever.",
       "It does not say that the entry is yours.",
     ],
@@ -43,12 +43,12 @@ export function entryActions({ verdict, proof, token }, session) {
   const claim = {
     title: "File a claim",
     effects: [
-      `A claim against token ${token.id} is filed about this entry: about consent, a licence or personal data.`,
-      "Everybody sees it on the token, until its owner answers and after. It cannot be taken back.",
+      `You file a claim against ${named(token)} about this entry: about consent, a licence or personal data.`,
+      "Everybody sees it on this page, before and after the owner answers. It cannot be withdrawn.",
       "The fingerprint, your wallet's address and what you write here become public, for ever.",
-      "The proof shows that the entry is in the data, not that you have a right in it: say so where you set your claim out.",
+      "The proof shows that the entry is in the list, not that you have a right in it: explain your right in your claim.",
     ],
-    asks: "Where your claim is set out (a web address, if you like)",
+    asks: "Text of your claim, or the web address where you explain it (optional)",
     call: (uri) => ({
       signature: "claim(uint256,bytes32,uint256,bytes32[],string)",
       values: [token.id, leaf, index, path, uri],
@@ -58,7 +58,7 @@ export function entryActions({ verdict, proof, token }, session) {
 }
 
 /**
- * Confirm a link, or take that back: for who owns the link's target.
+ * Return the button that confirms a link or withdraws the confirmation, for the owner of the link's target.
  * @param {Link} link
  * @param {Token} target
  * @param {Session} session
@@ -68,10 +68,10 @@ export function linkAction(link, target, session) {
   /** @type {Plan} */
   const plan = link.countersigned
     ? {
-        title: "Take the confirmation back",
+        title: "Withdraw the confirmation",
         effects: [
-          "The link stays, as its publisher's word alone.",
-          "The chain's history keeps who confirmed it, and that it was taken back.",
+          "The link stays, as a statement of its publisher only.",
+          "The chain's history keeps who confirmed it, and that the confirmation was withdrawn.",
         ],
         owned: target,
         call: () => ({ signature: "retractCountersignature(uint256,uint256)", values: [link.source, link.position] }),
@@ -79,8 +79,8 @@ export function linkAction(link, target, session) {
     : {
         title: "Confirm",
         effects: [
-          `You confirm, as the owner of token ${target.id}, that token ${link.source} was made from it as the link says.`,
-          "Everybody sees it. You can take it back later; the chain's history keeps both.",
+          `You confirm, as the owner of ${named(target)}, that number ${link.source} ${RELATION[link.relation]} ${named(target)}.`,
+          "Everybody sees it. You can withdraw it later; the chain's history keeps both.",
         ],
         owned: target,
         call: () => ({ signature: "countersign(uint256,uint256)", values: [link.source, link.position] }),
@@ -89,20 +89,20 @@ export function linkAction(link, target, session) {
 }
 
 /**
- * Answers to a claim: for who owns the token.
+ * Return the buttons that answer a claim, for the token's owner.
  * @param {Token} token
  * @param {Claim} claim
  * @param {Session} session
  */
 export function claimAnswers(token, claim, session) {
   const further = /** @type {const} */ ([
-    ["Reject", 1, "rejected", "You deny the claim. You may still accept it later."],
-    ["Accept", 2, "accepted", "You grant the claim. That cannot be taken back."],
+    ["Reject", 1, "rejected", "You reject the claim. You can still accept it later."],
+    ["Accept", 2, "accepted", "You accept the claim. That cannot be undone."],
     [
       "Removed",
       3,
       "removed",
-      "You say that the newer version, which replaces this token, lacks the entry. Anybody can check that.",
+      "You state that the newer version, which replaces this one, does not have the entry. Anybody can check that.",
     ],
   ]);
   const now = { open: 0, rejected: 1, accepted: 2, removed: 3 }[claim.status];
@@ -114,12 +114,12 @@ export function claimAnswers(token, claim, session) {
         {
           title,
           effects: [
-            `Claim ${claim.number} against token ${token.id} is answered: ${words}.`,
+            `Your answer to claim ${claim.number} against ${named(token)}: ${words}.`,
             effect,
-            "Everybody sees the answer, and what you write here, for ever.",
+            "The answer, and what you write here, become public, for ever.",
           ],
           owned: token,
-          asks: "Where your answer is set out (a web address, if you like)",
+          asks: "Text of your answer, or the web address where you explain it (optional)",
           call: (uri) => ({
             signature: "answerClaim(uint256,uint256,uint8,string)",
             values: [token.id, claim.number, answer, uri],
@@ -141,14 +141,19 @@ function button(plan, session, manner = "") {
   const name = /** @type {"button"} */ (manner ? `button.${manner}` : "button");
   return h(
     name,
-    { type: "button", click: () => new Dialogue(plan, session).open() },
+    { type: "button", click: () => new Dialog(plan, session).open() },
     !manner && icon("wallet"),
     plan.title,
   );
 }
 
-/** Explains a transaction, and goes through its steps. */
-class Dialogue {
+/** @param {Token} token */
+function named(token) {
+  return `${token.kind} ${token.id}`;
+}
+
+/** The dialog that explains a transaction and sends it. */
+class Dialog {
   /**
    * @param {Plan} plan
    * @param {Session} session
@@ -175,10 +180,10 @@ class Dialogue {
         h("h2", { id: "wallet-title" }, plan.title),
         h("ul.effects", {}, ...plan.effects.map((effect) => h("li", {}, effect))),
         plan.owned &&
-          h("p.faint", {}, `Only the owner of token ${plan.owned.id}, ${brief(plan.owned.owner)}, may do this.`),
+          h("p.faint", {}, `Only the owner of ${named(plan.owned)}, ${brief(plan.owned.owner)}, can do this.`),
         plan.asks && h("label", { for: "wallet-uri" }, plan.asks),
         plan.asks && this.field,
-        h("p.faint", {}, "Your wallet shows what the transaction costs, and asks before it is sent."),
+        h("p.faint", {}, "Your wallet shows what the transaction costs, and asks you before it sends it."),
         this.status,
         this.problem,
         h("div.row", {}, this.go, this.leave),
@@ -203,7 +208,7 @@ class Dialogue {
       await this.steps();
     } catch (error) {
       this.status.textContent = "";
-      this.problem.textContent = `${said(error)}.`;
+      this.problem.textContent = `${messageOf(error)}.`;
       this.go.disabled = false;
     }
   }
@@ -217,7 +222,7 @@ class Dialogue {
     const account = await wallet.connect();
     if (!(await this.onChain(wallet))) return;
     if (plan.owned && plan.owned.owner !== account) {
-      this.problem.textContent = `Your wallet's account is ${brief(account)}. Choose the owner's, ${brief(plan.owned.owner)}, in the wallet.`;
+      this.problem.textContent = `Your wallet's account is ${brief(account)}. Choose the owner's account, ${brief(plan.owned.owner)}, in the wallet.`;
       this.go.disabled = false;
       return;
     }
@@ -229,13 +234,13 @@ class Dialogue {
     });
     await session.refresh();
     this.done = true;
-    this.status.textContent = `Done: it is on record in block ${number(block)}.`;
+    this.status.textContent = `Done: it is recorded in block ${number(block)}.`;
     this.go.hidden = true;
     this.leave.textContent = "Close";
   }
 
   /**
-   * Whether the wallet is on the registry's chain; where not, offer to go there.
+   * Return whether the wallet is on the registry's chain; if it is not, offer to switch.
    * @param {Wallet} wallet
    */
   async onChain(wallet) {
@@ -248,7 +253,7 @@ class Dialogue {
         this.problem.textContent = "";
         this.run();
       } catch (error) {
-        this.problem.textContent = `${said(error)}.`;
+        this.problem.textContent = `${messageOf(error)}.`;
       }
     };
     this.problem.replaceChildren(

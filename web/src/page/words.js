@@ -1,8 +1,9 @@
-/** Numbers, times and the contract's terms as a person reads them. */
+/** Numbers, times and the contract's terms in words. */
 
 /** @import {Form, Metadata} from "../core/metadata.js" */
 /** @import {Relation, Token} from "../chain/registry.js" */
 /** @import {Evidence, Grade} from "../core/grade.js" */
+/** @import {Session} from "./session.js" */
 
 const NUMBER = new Intl.NumberFormat("en");
 const DATE = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
@@ -35,7 +36,7 @@ export function bytes(bytes) {
   return `${bytes} bytes`;
 }
 
-/** How an artifact came from an older one: it … that one. @type {Record<Relation, string>} */
+/** Relations: "model 2 was trained on dataset 1". @type {Record<Relation, string>} */
 export const RELATION = {
   derived_from: "was derived from",
   trained_on: "was trained on",
@@ -54,7 +55,7 @@ export const GRADE = {
 };
 
 /**
- * How far a link is evidenced.
+ * Return the grade of a link in words.
  * @param {Evidence} evidence
  * @param {Token | undefined} target
  */
@@ -67,12 +68,12 @@ export function gradeWords({ grade, transcript }, target) {
 }
 
 /**
- * What a form compares.
+ * Return what a form compares.
  * @param {Form} form
  */
 export function formWords(form) {
   if (form.name === "bytes") return "files, byte by byte";
-  if (form.name === "text") return "texts, whatever their Unicode spelling";
+  if (form.name === "text") return "texts, character by character";
   if (form.name === "record") return "rows, by their values";
   if (form.name === "sample") return "samples of several files";
   const size = form.width && form.height ? `, ${form.width} × ${form.height}` : "";
@@ -80,7 +81,7 @@ export function formWords(form) {
 }
 
 /**
- * What else the chain says of a token, worst first.
+ * Return the warnings about a token, the most serious first.
  * @param {Token} token
  * @returns {string[]}
  */
@@ -90,8 +91,8 @@ export function marks(token) {
     found.push(
       "Out of order: somebody proved that its published list is not sorted, so it cannot show that anything is absent.",
     );
-  if (token.withdrawn) found.push("Withdrawn by its owner. The record stays.");
-  if (token.supersededBy) found.push(`Replaced by a newer version, token ${token.supersededBy}.`);
+  if (token.withdrawn) found.push("Withdrawn by its owner. Its record stays public.");
+  if (token.supersededBy) found.push(`Replaced by a newer version, ${token.kind} ${token.supersededBy}.`);
   if (token.openClaims) found.push(`${counted(token.openClaims, "claim")} against it that nobody has answered.`);
   return found;
 }
@@ -105,7 +106,21 @@ export function nameOf(token, metadata) {
 }
 
 /**
- * A text out of a document's terms.
+ * Show a token's name in an element: its kind and id first, then its own name when that has been read.
+ * @param {Node} element
+ * @param {Token} token
+ * @param {Session} session
+ * @param {(name: string) => string} [shorten]
+ */
+export function showName(element, token, session, shorten = (name) => name) {
+  element.textContent = nameOf(token, null);
+  session.metadata(token).then((metadata) => {
+    element.textContent = shorten(nameOf(token, metadata));
+  });
+}
+
+/**
+ * Return a text of the metadata; null if it is missing or empty.
  * @param {Metadata | null | undefined} metadata
  * @param {string} key
  */

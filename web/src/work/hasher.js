@@ -1,4 +1,4 @@
-/** The page's end of the worker that hashes. */
+/** Starts the worker that computes digests, and sends it tasks. */
 
 import { SourceError } from "../core/errors.js";
 
@@ -18,13 +18,13 @@ export class Hasher {
     this.worker.onmessage = ({ data }) => this.received(data);
     this.worker.onerror = () => {
       for (const { reject } of this.waiting.values())
-        reject(new SourceError("the browser's hashing broke down: reload the page"));
+        reject(new SourceError("the worker that reads files crashed: reload the page"));
       this.waiting.clear();
     };
   }
 
   /**
-   * The digest of a file in a form.
+   * Compute the digest of a file in a form.
    * @param {File} file
    * @param {Form} form
    * @param {(done: number) => void} [progress] called with the number of bytes hashed so far
@@ -35,7 +35,7 @@ export class Hasher {
   }
 
   /**
-   * The rows of a leaf in items.parquet.
+   * Read the rows of a leaf in items.parquet.
    * @param {Uint8Array} data
    * @param {Uint8Array} leaf
    * @returns {Promise<Rows>}

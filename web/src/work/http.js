@@ -1,21 +1,21 @@
-/** Requests with a time limit, and bodies with a length limit. */
+/** HTTP requests with a time limit, and bodies with a length limit. */
 
 import { join } from "../core/bytes.js";
 import { UnavailableError } from "../core/errors.js";
 
 const TIMEOUT = 30_000; // milliseconds
-const [TRIES, LONGEST_WAIT] = [6, 30]; // where a server asks to come back later: times, and seconds
+const [TRIES, LONGEST_WAIT] = [6, 30]; // after a 429: attempts, and seconds to wait at most
 
 /**
- * Ask, and ask again where the server wants that.
+ * Send a request, and repeat it after the time in Retry-After if the server limits the rate (429).
  * @param {string} url
- * @param {string} who is asked, for errors
+ * @param {string} who the server, for errors
  * @param {RequestInit} [options]
  */
 export async function request(url, who, options = {}) {
   for (let tries = 1; ; tries++) {
     const response = await requestOnce(url, who, options);
-    const wait = Number(response.headers.get("Retry-After") ?? Number.NaN); // hidden, unless it is exposed
+    const wait = Number(response.headers.get("Retry-After") ?? Number.NaN); // null unless the server exposes it (CORS)
     if (response.status !== 429 || tries === TRIES || !(wait >= 0 && wait <= LONGEST_WAIT)) return response;
     response.body?.cancel().catch(() => {});
     await new Promise((resolve) => setTimeout(resolve, wait * 1000));
@@ -37,15 +37,17 @@ async function requestOnce(url, who, options) {
     });
   } catch (error) {
     const late = error instanceof DOMException && error.name === "TimeoutError";
-    throw new UnavailableError(`${who} ${late ? "does not answer in time" : "cannot be reached"}`);
+    throw new UnavailableError(
+      `${who} ${late ? `does not respond within ${TIMEOUT / 1000} seconds` : "cannot be reached"}`,
+    );
   }
 }
 
 /**
- * Read a body, but no more of it than is allowed.
+ * Read a body of limited length.
  * @param {Response} response
  * @param {number} limit bytes
- * @param {string} who
+ * @param {string} who the server, for errors
  */
 export async function bodyOf(response, limit, who) {
   const reader = response.body?.getReader();
@@ -61,8 +63,8 @@ export async function bodyOf(response, limit, who) {
       parts.push(value);
     }
   } catch {
-    throw new UnavailableError(`${who} breaks off its answer`);
+    throw new UnavailableError(`${who} closed the connection before the end of its response`);
   }
   reader?.cancel().catch(() => {});
-  throw new UnavailableError(`${who} answers more than the ${limit} bytes that are expected`);
+  throw new UnavailableError(`the response of ${who} has more than the ${limit} bytes that are expected`);
 }

@@ -1,4 +1,4 @@
-/** What a publisher says of a data point: its row in items.parquet (docs/format.md). */
+/** Reads what a publisher says about a data point: its rows in items.parquet (docs/format.md). */
 
 import { parquetReadObjects } from "hyparquet";
 import { equal, SIZE } from "../core/bytes.js";
@@ -10,8 +10,8 @@ const MAX_ROWS = 10;
 const MAX_TEXT = 300;
 
 /**
- * The rows of a leaf.
- * @param {Uint8Array<ArrayBuffer>} data the whole file, its SHA-256 checked
+ * Return the rows of a leaf, at most ten.
+ * @param {Uint8Array<ArrayBuffer>} data the whole file; the caller checked its SHA-256
  * @param {Uint8Array} leaf
  * @returns {Promise<Rows>}
  */
@@ -22,7 +22,7 @@ export async function rowOf(data, leaf) {
   try {
     leaves = await parquetReadObjects({ file, columns: ["leaf"], utf8: false });
   } catch {
-    throw new FormatError("items.parquet cannot be read");
+    throw new FormatError("items.parquet is malformed: ask the publisher for another file");
   }
   const first = leaves.findIndex((row) => isLeaf(row.leaf) && equal(row.leaf, leaf));
   if (first < 0) return { rows: [], more: false };

@@ -1,11 +1,19 @@
 /**
- * A file, a digest or a proof file → what is provable about it, one step after the other, as
- * alithis/verify/steps.py does: record, metadata, commitment, leaf, position, path. The verdict is
- * `included` or `absent` if every step held, else `unverifiable`, with the step that failed.
+ * Verifies a file, a digest or a proof file against one token, in the steps of alithis/verify/steps.py:
+ * record, metadata, commitment, leaf, position, path. The verdict is `included` or `absent` if every
+ * step passed, else `unverifiable`, and the last step says why.
  */
 
 import { toHex } from "../core/bytes.js";
-import { IntegrityError, ProofError, SourceError, said, UnavailableError } from "../core/errors.js";
+import {
+  AlithisError,
+  allFailed,
+  IntegrityError,
+  messageOf,
+  ProofError,
+  SourceError,
+  UnavailableError,
+} from "../core/errors.js";
 import { checkOpening } from "../core/keyed.js";
 import { Lookup } from "../core/manifest.js";
 import { checkProof } from "../core/proof.js";
@@ -16,16 +24,26 @@ import { checkProof } from "../core/proof.js";
 /** @import {Registry, Token} from "../chain/registry.js" */
 /** @import {Found, Gateway, Shelf} from "../chain/gateway.js" */
 
+/** Each step needs the ones before it. */
+const STEPS = /** @type {const} */ (["record", "metadata", "commitment", "leaf", "position", "path"]);
+
 /**
- * @typedef {object} Target what is asked about
+ * @typedef {object} Target what is verified
  * @property {string} name
  * @property {"file" | "digest" | "proof"} kind
  * @property {number} [size] bytes
- * @property {((form: Form) => Promise<Digest>)} [digest] of the data point; not of a proof alone
- * @property {{proof: Proof, subject: Subject}} [brought] a proof that goes with it
+ * @property {((form: Form) => Promise<Digest>)} [digest] computes the data point's digest; missing for a proof file alone
+ * @property {{proof: Proof, subject: Subject}} [brought] the content of the proof file
  */
-/** @typedef {"record" | "metadata" | "commitment" | "leaf" | "position" | "path"} StepName */
-/** @typedef {{step: StepName, ok: boolean, detail: string}} Step */
+/** @typedef {typeof STEPS[number]} StepName */
+/**
+ * @typedef {object} Step
+ * @property {StepName} step
+ * @property {boolean} ok
+ * @property {boolean} skipped there was nothing to check: a proof file does not need the metadata
+ * @property {boolean} technical the detail needs knowledge of proofs
+ * @property {string} detail
+ */
 /**
  * @typedef {object} Result
  * @property {Token} token
@@ -33,9 +51,9 @@ import { checkProof } from "../core/proof.js";
  * @property {"included" | "absent" | "unverifiable"} verdict
  * @property {number | null} index
  * @property {Proof | null} proof
- * @property {Gateway | null} gateway which served what the proof is made of
+ * @property {Gateway | null} gateway the one that served the proof's hashes, or the metadata
  * @property {Step[]} steps
- * @property {{reads: number, bytes: number}} cost range reads, and the bytes they brought
+ * @property {{reads: number, bytes: number}} cost range reads, and the bytes that they returned
  */
 
 /**
@@ -48,28 +66,23 @@ import { checkProof } from "../core/proof.js";
  */
 export async function verifyToken(target, token, registry, shelf) {
   const verification = new Verification(target, token, registry, shelf);
-  /** @type {Array<[StepName, () => string | Promise<string>]>} */
-  const checks = [
-    ["record", () => verification.record()],
-    ["metadata", () => verification.metadata()],
-    ["commitment", () => verification.commitment()],
-    ["leaf", () => verification.leaf()],
-    ["position", () => verification.position()],
-    ["path", () => verification.path()],
-  ];
   /** @type {Step[]} */
   const steps = [];
-  for (const [step, check] of checks) {
+  for (const step of STEPS) {
     try {
-      steps.push({ step, ok: true, detail: await check() });
+      const detail = await verification[step]();
+      const skipped = (step === "metadata" || step === "commitment") && verification.found === null;
+      steps.push({ step, ok: true, skipped, technical: true, detail });
     } catch (error) {
-      steps.push({ step, ok: false, detail: said(error) });
+      const technical = error instanceof AlithisError && error.technical;
+      steps.push({ step, ok: false, skipped: false, technical, detail: messageOf(error) });
       break;
     }
   }
   return verification.result(steps);
 }
 
+/** One verification. Each step is a method: it returns what it found, or throws. */
 class Verification {
   /**
    * @param {Target} target
@@ -104,7 +117,7 @@ class Verification {
       this.found = await this.shelf.open(this.token.metadataDigest);
     } catch (error) {
       if (!brought) throw error;
-      return `not needed: the proof file has the path (${said(error)})`;
+      return `not needed: the proof file has the path (${messageOf(error)})`;
     }
     return `SHA-256 ${toHex(this.token.metadataDigest)}, as committed; from ${this.found.gateway.who}`;
   }
@@ -131,7 +144,7 @@ class Verification {
     if (!brought) {
       if (scheme === "keyed") {
         throw new SourceError(
-          "its entries are keyed, so only its publisher knows which entry stands for which file: ask the publisher for a proof file, and drop it here together with your file",
+          "its entries are private, so only its publisher knows which entry stands for which file: ask the publisher for a proof file, and drop it here together with your file",
         );
       }
       this.value = await this.digest();
@@ -145,7 +158,7 @@ class Verification {
       checkOpening(opening, brought.leaf);
     } else if (scheme === "keyed") {
       throw new SourceError(
-        "the proof file does not say which data point its keyed leaf stands for: ask the publisher for one that does",
+        "the proof file does not say which file its private entry stands for: ask the publisher for a proof file that does",
       );
     } else checkSame("leaf that the proof file is about", toHex(digest), toHex(brought.leaf));
     return `${toHex(brought.leaf)}, ${this.origin()}, and in the proof file`;
@@ -160,19 +173,21 @@ class Verification {
     }
     if (this.token.scheme !== "keyed") return from;
     if (brought.kind === "absence") {
-      throw new SourceError("the absence of a keyed leaf shows nothing about a data point");
+      throw new SourceError(
+        "the entries are private, so the proof file's absent entry shows nothing about any file: ask the publisher for a proof file about yours",
+      );
     }
     return `${from}; only its publisher knows which data point it stands for`;
   }
 
-  /** The digest in the artifact's form; without metadata, in that of the stored bytes. */
+  /** Compute the digest in the artifact's form; if that is unknown, of the file's bytes. */
   async digest() {
     const { digest } = this.target;
-    if (!digest) throw new SourceError("nothing to compare");
+    if (!digest) throw new SourceError("there is no file or fingerprint to compare");
     const form = this.found?.metadata.form;
     if (!form && this.target.brought?.proof.kind === "absence") {
       throw new SourceError(
-        "a proof of absence is about a canonical form, which metadata.json states, and no gateway gave it",
+        "no gateway has its description, which states how files are compared; without it, absence cannot be checked: try again later",
       );
     }
     const made = await digest(form ?? { name: "bytes" });
@@ -191,10 +206,10 @@ class Verification {
     const { size, disordered } = this.token;
     if (proof.kind === "inclusion") return `found at index ${proof.index} of ${size}`;
     if (disordered)
-      throw new ProofError("not found, but the leaves were proved to be out of order, so it may be anywhere");
+      throw new SourceError("not found, but its list was proved to be out of order, so it may be anywhere in it");
     if (this.lossy) {
       throw new SourceError(
-        "not found; but programs decode this kind of image each a little differently, so this browser cannot show that it is absent",
+        "not found; but programs decode this kind of image in slightly different ways, so this browser cannot show that it is absent",
       );
     }
     const left = proof.left ? `after ${short(proof.left.leaf)} at ${proof.left.index}` : "before all others";
@@ -202,9 +217,9 @@ class Verification {
     return `not found: it would stand ${left}, ${right}`;
   }
 
-  /** Ask one gateway after the other, until one's answer leads to the root. */
+  /** Try one gateway after the other, until the hashes from one lead to the root. */
   async lookUp() {
-    if (!this.found || !this.value) throw new UnavailableError("no gateway gave the manifest");
+    if (!this.found || !this.value) throw new UnavailableError("no gateway has its published list");
     const { gateway: first, metadata } = this.found;
     const failures = [];
     for (const gateway of [first, ...this.shelf.gateways.filter((each) => each !== first)]) {
@@ -216,13 +231,13 @@ class Verification {
         return proof;
       } catch (error) {
         gateway.forget();
-        failures.push(`${gateway.who}: ${said(error)}`);
+        failures.push(attributed(error, gateway));
       } finally {
         this.cost.reads += lookup.reads;
         this.cost.bytes += lookup.bytes;
       }
     }
-    throw new UnavailableError(failures.join("; "));
+    throw allFailed(failures);
   }
 
   path() {
@@ -251,7 +266,7 @@ class Verification {
 }
 
 /**
- * How a proof file names a token.
+ * Return what a proof file says about the token that it is for.
  * @param {Token} token
  * @param {Registry} registry
  * @param {string} [name]
@@ -263,7 +278,7 @@ export function subjectOf(token, registry, name) {
 }
 
 /**
- * Which tokens a target is to be verified against: those that its proof speaks of, else all.
+ * Return the tokens to verify a target against: the one that its proof file names, or else all.
  * @param {Target} target
  * @param {readonly Token[]} tokens
  */
@@ -275,6 +290,19 @@ export function tokensFor(target, tokens) {
 }
 
 /**
+ * Name the gateway in an error that does not name it yet.
+ * @param {unknown} error
+ * @param {Gateway} gateway
+ */
+function attributed(error, gateway) {
+  if (error instanceof AlithisError && !error.message.includes(gateway.who)) {
+    error.message = `${gateway.who}: ${error.message}`;
+  }
+  return error;
+}
+
+/**
+ * Check that a proof file does not name another commitment than this one.
  * @param {Subject} stated
  * @param {Token} token
  * @param {Registry} registry
@@ -282,8 +310,11 @@ export function tokensFor(target, tokens) {
 function checkSubject(stated, token, registry) {
   const here = subjectOf(token, registry);
   for (const what of /** @type {const} */ (["chain", "registry", "token", "metadata"])) {
-    const [said, wanted] = [stated[what], here[what]];
-    if (said !== undefined) checkSame(`the proof file's ${what}`, String(wanted), String(said).toLowerCase());
+    const [found, expected] = [stated[what], here[what]];
+    if (found === undefined || String(found).toLowerCase() === String(expected)) continue;
+    const error = new IntegrityError(`the proof file's ${what}`, String(expected), String(found).toLowerCase());
+    error.technical = false; // it names another dataset, which needs no knowledge of proofs
+    throw error;
   }
 }
 

@@ -1,10 +1,10 @@
 /**
- * Hashes files beside the page, so that it stays quick. It is started from a blob, and so under
- * the page's own Content-Security-Policy: it can send nothing anywhere.
+ * The worker that computes digests, so that large files do not freeze the page. It is started from a
+ * blob, so the page's Content-Security-Policy applies to it: it cannot send anything elsewhere.
  */
 
 import { createSHA256 } from "hash-wasm";
-import { SourceError, said } from "../core/errors.js";
+import { messageOf, SourceError } from "../core/errors.js";
 import { decodedDigest, MAX_ENCODED } from "../forms/digest.js";
 import { rowOf } from "./items.js";
 
@@ -21,7 +21,7 @@ self.onmessage = async ({ data: task }) => {
       task.task === "row" ? await rowOf(task.data, task.leaf) : await digest(task.id, task.file, task.form);
     self.postMessage({ id: task.id, answer });
   } catch (error) {
-    self.postMessage({ id: task.id, refused: said(error) });
+    self.postMessage({ id: task.id, refused: messageOf(error) });
   }
 };
 
@@ -32,7 +32,8 @@ self.onmessage = async ({ data: task }) => {
  */
 async function digest(id, file, form) {
   if (form.name === "bytes") return { digest: await streamed(id, file), lossy: false };
-  if (file.size > MAX_ENCODED) return refuse(`${file.size} bytes are too many to decode here: ask alithis verify`);
+  if (file.size > MAX_ENCODED)
+    throw new SourceError(`the file has ${file.size} bytes, too many for this page: use the command alithis verify`);
   return decodedDigest(new Uint8Array(await contentOf(file)), form);
 }
 
@@ -51,13 +52,7 @@ async function streamed(id, file) {
 
 /** @param {Blob} blob */
 function contentOf(blob) {
-  return blob.arrayBuffer().catch(() => refuse("the file cannot be read, or changed while it was read"));
-}
-
-/**
- * @param {string} why
- * @returns {never}
- */
-function refuse(why) {
-  throw new SourceError(why);
+  return blob.arrayBuffer().catch(() => {
+    throw new SourceError("the file cannot be read, or changed while it was read: choose it again");
+  });
 }
