@@ -11,7 +11,7 @@ from alithis.ipfs.cid import Cid
 from alithis.manifest import reader as manifests
 from alithis.storage.hosts import open_hosts
 from alithis.storage.hosts.lighthouse import Lighthouse
-from alithis.storage.store import Store, parts_of
+from alithis.storage.store import Store, local_files
 from alithis.storage.upload import publish
 from alithis_ape.contract import container
 from alithis_ape.transport import transport
@@ -257,16 +257,16 @@ class TestPublished:
             yield running
 
     def test_a_manifest_that_a_public_host_has_is_minted(self, run, folder, host, registry):
-        publish(parts_of(folder), open_hosts(["lighthouse"]))
+        publish(local_files(folder), open_hosts(["lighthouse"]))
 
         run(mint_dataset, folder, "--at", "lighthouse")
 
         assert registry.totalSupply() == 1
 
     def test_a_manifest_of_which_a_file_is_missing_there_is_not(self, run, folder, host, registry):
-        parts = parts_of(folder)
-        publish(parts, open_hosts(["lighthouse"]))
-        (leaves,) = [part for part in parts if part.name == "leaves"]
+        files = local_files(folder)
+        publish(files, open_hosts(["lighthouse"]))
+        (leaves,) = [file for file in files if file.name == "leaves"]
         del host.files[str(leaves.cid)]
 
         error = run(mint_dataset, folder, "--at", "lighthouse", status=2).stderr
@@ -275,7 +275,7 @@ class TestPublished:
         assert registry.totalSupply() == 0
 
     def test_one_of_several_hosts_is_enough(self, run, folder, host, registry):
-        publish(parts_of(folder), open_hosts(["lighthouse"]))
+        publish(local_files(folder), open_hosts(["lighthouse"]))
 
         run(mint_dataset, folder, "--at", "kubo=https://127.0.0.1:1", "--at", "lighthouse")
 
