@@ -299,7 +299,7 @@ class TestLinks:
     def test_by_a_manifest_that_has_no_token_or_several(self, run, folder, tmp_path, accounts):
         other = write_model(tmp_path / "model.alithis")
         given = ("--link", f"tested_on={folder}")
-        assert "commits to rows; mint that first" in run(mint_model, other, *given, status=2).stderr
+        assert "commits to rows; mint it first" in run(mint_model, other, *given, status=2).stderr
         run(mint_dataset, folder)
         run(mint_dataset, folder, "--account", "TEST::1")
         error = run(mint_model, other, *given, status=2).stderr

@@ -180,7 +180,10 @@ class TestUsage:
             (["verify", LOWEST, "--root", LOWEST, "--size", "3"], "alone serve proof files"),
             (["verify", LOWEST, "--rpc", "http://127.0.0.1"], "--rpc and --registry go together"),
             (["verify", LOWEST, "--token", "0"], "0 is not in the range x>=1"),
-            (["verify", "nothing", "--manifest", "."], "nothing: no such file, and not 64"),
+            (
+                ["verify", "nothing", "--manifest", "."],
+                "nothing: there is no such file: give a file, or 64",
+            ),
             (["store", "ge"], "; alithis store --help shows how"),
             (["store", "get", LOWEST], "Missing option '-o' / '--out'"),
         ],
@@ -201,7 +204,7 @@ class TestUsage:
 
     def test_foreign_names_cannot_command_the_terminal(self, place):
         said = refused("verify", "\x1b[31mred\nnext", "--manifest", ".")
-        assert r"\x1b[31mred next: no such file" in said
+        assert r"\x1b[31mred next: there is no such file" in said
 
 
 class TestManifest:
@@ -633,7 +636,7 @@ class TestProve:
         assert "registry must be an address" in refused(
             "prove", hashed, LOWEST, "--registry", "0x12"
         )
-        assert "nowhere: no such file" in refused("prove", hashed, "nowhere")
+        assert "nowhere: there is no such file" in refused("prove", hashed, "nowhere")
         said = refused("prove", hashed, LOWEST, "-o", "no/proof.json")
         assert said == "Error: no/proof.json: cannot be written: No such file or directory\n"
         assert "check that photos is a manifest" in refused("prove", "photos", LOWEST)
@@ -916,7 +919,7 @@ class TestVerifyOnChain:
         (result,) = run_json("verify", LOWEST, *options, status=2)["results"]
         assert result["verdict"] == "unverifiable"
         assert (
-            "name its folder with --manifest, or add it with alithis store put"
+            "give its folder with --manifest, or add it with `alithis store put`"
             in result["steps"][-1]["detail"]
         )
 
@@ -1117,7 +1120,9 @@ class TestAudit:
 
     def test_no_manifest(self, photos):
         assert "check that photos is a manifest" in run("audit", "photos", status=2).stdout
-        assert "photos/cats/a: is a file; give the folder" in refused("audit", "photos/cats/a")
+        assert "photos/cats/a: is a file; give a manifest's folder" in refused(
+            "audit", "photos/cats/a"
+        )
 
 
 class TestStore:
@@ -1348,7 +1353,7 @@ class TestMishaps:
         assert shown.stdout.startswith(f"{posing}: a proof file; {about}\n")
 
     def test_an_empty_name_is_no_file(self, hashed):
-        assert "an empty name" in refused("verify", "", "--manifest", hashed)
+        assert "the name is empty" in refused("verify", "", "--manifest", hashed)
 
     def test_a_damaged_proof_whose_keys_stand_in_another_order(self, hashed, place):
         damaged = place / "proof.json"

@@ -488,7 +488,7 @@ class TestFaults:
             alone = ask(nothing, local, of_bytes(b"x"), faulty)
             assert alone.verdict == UNVERIFIABLE
             assert (
-                "name its folder with --manifest, or add it with alithis store put"
+                "give its folder with --manifest, or add it with `alithis store put`"
                 in alone.steps[-1].detail
             )
 

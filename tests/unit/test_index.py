@@ -176,7 +176,7 @@ class TestReorganisation:
         chain.restore(snapshot)
 
         assert index.sync().tokens == 1
-        with pytest.raises(NoTokenError, match="has no token 2: it has 1 tokens"):
+        with pytest.raises(NoTokenError, match="has no token 2; it has 1 tokens"):
             index.node(2)
 
     def test_while_it_is_read(self, index, reader, family, tmp_path):
@@ -188,7 +188,7 @@ class TestReorganisation:
             return answer
 
         with Index(tmp_path / "other.sqlite", through(reader, change)) as fickle:
-            with pytest.raises(RegistryError, match="changed while it was read: run it again"):
+            with pytest.raises(RegistryError, match="changed while it was read: try again"):
                 fickle.sync()
             assert fickle._count() == 0
 
@@ -331,7 +331,7 @@ class TestMistrust:
         self, index, reader, registry, owner, transport, tmp_path, chain
     ):
         other = chain.deploy()
-        with pytest.raises(ChainError, match="indexes registry"):
+        with pytest.raises(ChainError, match="is the index of registry"):
             Index(tmp_path / "index.sqlite", Registry(transport, other.address))
 
     def test_an_index_of_another_chain(self, index, reader, tmp_path):
@@ -344,7 +344,7 @@ class TestMistrust:
     @pytest.mark.parametrize("content", [b"no database", b"\0" * 5000])
     def test_a_file_that_is_not_an_index(self, reader, tmp_path, content):
         (tmp_path / "index.sqlite").write_bytes(content)
-        with pytest.raises(FormatError, match="not an index, or damaged"):
+        with pytest.raises(FormatError, match="is not an index, or is damaged"):
             Index(tmp_path / "index.sqlite", reader)
 
     def test_another_database(self, reader, tmp_path):
@@ -354,7 +354,7 @@ class TestMistrust:
 
     def test_an_index_of_another_release(self, index, reader, tmp_path):
         index._database.execute("UPDATE about SET version = 2")
-        with pytest.raises(FormatError, match=r"of format 2.*delete it"):
+        with pytest.raises(FormatError, match=r"has format 2.*Delete the file"):
             Index(tmp_path / "index.sqlite", reader)
 
     def test_where_nothing_can_be_written(self, reader, tmp_path):

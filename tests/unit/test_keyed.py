@@ -336,7 +336,7 @@ class TestProofs:
             self.alone(dataset, asked(tmp_path, content, proof_file=file)),
         ):
             assert result.verdict == UNVERIFIABLE
-            assert leaf_step(result).startswith("digest that the proof file opens")
+            assert leaf_step(result).startswith("digest in the proof file's opening")
 
     def test_needs_nothing_but_root_and_size(self, dataset, tmp_path):
         file = proved(tmp_path, dataset, ROWS[7])
@@ -375,7 +375,7 @@ class TestProofs:
 
         assert result.verdict == INCLUDED
         assert leaf_step(result).endswith(
-            f"which says whose it is: digest {of_bytes(ROWS[7]).hex()}"
+            f"whose opening shows its digest: {of_bytes(ROWS[7]).hex()}"
         )
 
     def test_of_absence_takes_the_file_and_the_publishers_key(self, dataset, tmp_path):
@@ -415,7 +415,7 @@ class TestProofs:
             result = verify_manifest(target, tmp_path / "plain")
             assert (result.verdict, leaf_step(result)) == (
                 UNVERIFIABLE,
-                "the proof file has an item key, but these leaves are plain digests without keys",
+                "the proof file contains an item key, but these leaves are digests without keys",
             )
 
     def test_of_plain_leaves_is_about_its_file_alone(self, tmp_path):
@@ -430,7 +430,7 @@ class TestProofs:
             self.alone(plain, asked(tmp_path, ROWS[8], proof_file=file)),
         ):
             assert result.verdict == UNVERIFIABLE
-            assert leaf_step(result).startswith("leaf that the proof file is about")
+            assert leaf_step(result).startswith("the proof file's leaf")
 
     @staticmethod
     def alone(manifest, target):
@@ -439,7 +439,7 @@ class TestProofs:
 
     def test_a_proof_goes_with_a_data_point(self, dataset, tmp_path):
         file = proved(tmp_path, dataset, ROWS[7])
-        with pytest.raises(SourceError, match="is a proof file itself"):
+        with pytest.raises(SourceError, match="is itself a proof file"):
             Target.parse(str(file), proof_file=file)
         with pytest.raises(FormatError, match="row: is not a proof file"):
             asked(tmp_path, ROWS[7], proof_file=tmp_path / "row")

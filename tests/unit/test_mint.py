@@ -150,7 +150,7 @@ class TestInputs:
     def test_offline_each_input_takes_a_link_of_its_own(self):
         links = [Link(1, Relation.TRAINED_ON)]
         mint.check_inputs([self.STATED], links)
-        with pytest.raises(MintError, match="no token is named for the input rows"):
+        with pytest.raises(MintError, match="the input rows has no token"):
             mint.check_inputs([self.STATED, self.STATED], links)
 
 
@@ -160,7 +160,7 @@ class TestTokensOfAManifest:
         assert mint.find_token(registry, b"\1" * 32, b"\2" * 32, "rows") == 2
 
     def test_none_and_several_are_refused(self):
-        with pytest.raises(MintError, match="commits to rows; mint that first"):
+        with pytest.raises(MintError, match="commits to rows; mint it first"):
             mint.find_token(Holding([]), b"\1" * 32, b"\2" * 32, "rows")
         several = Holding([record(1), record(2, publisher=BOB)])
         with pytest.raises(
@@ -248,9 +248,9 @@ class TestFile:
             (lambda file: file.update(version=2), "format version 1"),
             (lambda file: file.update(version=True), "format version 1"),
             (lambda file: file.update(alithis="proof"), "not a signed mint"),
-            (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
-            (lambda file: file.update(signature="0x"), "a signature is"),
-            (lambda file: file.update(signature=7), "a signature is"),
+            (lambda file: file.update(signature="0x" + "11" * 8193), "the signature must be"),
+            (lambda file: file.update(signature="0x"), "the signature must be"),
+            (lambda file: file.update(signature=7), "the signature must be"),
         ],
         ids=range(19),
     )
@@ -276,8 +276,8 @@ class TestBeforeItIsRelayed:
         [
             (Holding([], address=BOB), 0, f"signed for registry {REGISTRY} on chain 314, not for"),
             (Holding([], chain_id=1), 0, "on 1$"),
-            (Holding([], next_nonce=4), 0, "was used up: the next is 4"),
-            (Holding([], next_nonce=2), 0, "is not due yet: the next is 2"),
+            (Holding([], next_nonce=4), 0, "was already used: the next nonce is 4"),
+            (Holding([], next_nonce=2), 0, "cannot be used yet: the next nonce is 2"),
             (Holding([]), REQUEST.deadline + 1, "the signature has expired"),
         ],
         ids=["registry", "chain", "used", "early", "expired"],
@@ -353,17 +353,20 @@ class TestCost:
 
     @pytest.mark.parametrize("fees", [(-1, 0), (0, -1)])
     def test_fees_below_zero_are_refused(self, fees):
-        with pytest.raises(TransportError, match="fees below zero"):
+        with pytest.raises(TransportError, match="negative fees"):
             mint.highest_fee(21_000, *fees)
 
     def test_an_account_that_holds_the_fee_can_pay(self):
         mint.check_balance(ALICE, 10, 10, "filecoin:calibration", 314159)
 
     def test_an_account_that_holds_nothing_is_told_so_before_the_fee_is_known(self):
-        with pytest.raises(MintError, match=f"{ALICE} holds nothing on filecoin:calibration"):
+        with pytest.raises(MintError, match=f"{ALICE} has no FIL on filecoin:calibration"):
             mint.check_balance(ALICE, 0, 0, "filecoin:calibration", 314159)
 
     def test_an_account_that_holds_less_is_told_both_amounts(self):
-        said = r"holds 0\.000001 tFIL on filecoin:calibration, and it may cost 2\.000000 tFIL"
+        said = (
+            r"has 0\.000001 tFIL on filecoin:calibration, "
+            r"but the transaction may cost 2\.000000 tFIL"
+        )
         with pytest.raises(MintError, match=said):
             mint.check_balance(ALICE, 10**12, 2 * 10**18, "filecoin:calibration", 314159)

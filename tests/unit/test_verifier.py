@@ -167,7 +167,7 @@ class TestVerdicts:
         result = ask_one(reader, shelf, hashed(leaf))
 
         assert (result.verdict, result.index) == (ABSENT, index)
-        assert result.steps[4].detail == f"not found: it would stand {said}"
+        assert result.steps[4].detail == f"not found: its place would be {said}"
 
     def test_absent_in_the_middle(self, reader, shelf, tmp_path):
         result = ask_one(reader, shelf, written(tmp_path, b"no photo"))
@@ -256,7 +256,7 @@ class TestMarks:
         )
         detail = failed(ask_one(lying, shelf, hashed(BETWEEN)), "position")
         assert detail == (
-            "not found, but the leaves were proved to be out of order, so it may be anywhere"
+            "not found, but the leaves were proved to be out of order, so absence cannot be proved"
         )
 
     def test_disorder_takes_a_proof_file_of_absence_too(self, reader, shelf, photos, tmp_path):
@@ -417,8 +417,8 @@ class TestMetadataStep:
 
         cid = Cid.raw(reader.record(1).metadata_digest)
         assert detail == (
-            f"{cid} is not in the store {tmp_path}: name its folder with --manifest, "
-            "or add it with alithis store put"
+            f"{cid} is not in the store {tmp_path}: give its folder with --manifest, "
+            "or add it with `alithis store put`"
         )
 
     def test_a_folder_of_another_artifact_does_not_serve(self, reader, photos, tmp_path):
@@ -551,8 +551,8 @@ class TestLeafStep:
         for target in (hashed(LEAVES[0]), hashed(BETWEEN), written(tmp_path, b"text")):
             detail = failed(verify_manifest(target, copy), "leaf")
             assert detail == (
-                "the leaves are keyed, and only their publisher can compute them: "
-                "ask for a proof file, or give the publisher's key with --key-file"
+                "the leaves are keyed, so only their publisher can compute them: "
+                "ask the publisher for a proof file, or give the publisher's key with --key-file"
             )
 
     def test_a_proof_file_serves_keyed_leaves_and_says_what_it_shows(self, copy, tmp_path):
@@ -564,7 +564,7 @@ class TestLeafStep:
         assert result.verdict == INCLUDED
         assert result.steps[3].detail == (
             f"{LEAVES[0].hex()}, from the proof file; only its publisher knows which "
-            "data point it stands for"
+            "data point it belongs to"
         )
 
 
@@ -732,7 +732,7 @@ class TestProofFiles:
 
         assert result.verdict == (INCLUDED if leaf in LEAVES else ABSENT)
         assert (result.token, result.name, result.kind) == (1, None, "dataset")
-        assert result.steps[1].detail.startswith("not needed: the proof file has the path (")
+        assert result.steps[1].detail.startswith("not read, as the proof file contains the path (")
         assert result.steps[3].detail == f"{leaf.hex()}, from the proof file"
 
     def test_metadata_at_hand_is_checked_all_the_same(self, reader, shelf, opened, tmp_path):
@@ -753,7 +753,9 @@ class TestProofFiles:
     def test_metadata_that_no_token_commits_to(self, reader, shelf, opened, tmp_path):
         target = proof_file(tmp_path, opened.prove(LEAVES[9]), metadata=BETWEEN)
 
-        with pytest.raises(NoTokenError, match=f"proof file is about metadata {BETWEEN.hex()}"):
+        with pytest.raises(
+            NoTokenError, match=f"commits to metadata {BETWEEN.hex()}, which the proof file"
+        ):
             ask(reader, shelf, target)
 
     def test_a_proof_that_names_nothing_is_tried_on_all(self, reader, shelf, opened, tmp_path):
@@ -903,7 +905,7 @@ class TestOffline:
         assert (result.verdict, result.token, result.models) == (INCLUDED, None, ())
         assert (result.name, result.kind) == ("photos", "dataset")
         assert result.steps[0].detail == (
-            "root and size as the manifest states them: not checked against a chain"
+            "root and size as the manifest states them, not checked against a chain"
         )
         assert not result.steps[1].detail.endswith("as committed")
 
@@ -951,14 +953,14 @@ class TestTarget:
     @pytest.mark.parametrize("text", ["", "nothing", "ab" * 31, "0x" + "ab" * 33, "ag" * 32])
     def test_neither_file_nor_digest(self, text, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        said = "not 64 hexadecimal digits" if text else "an empty name"
+        said = "or 64 hexadecimal digits" if text else "the name is empty"
         with pytest.raises(SourceError, match=said):
             Target.parse(text)
 
     @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
     def test_no_regular_file(self, tmp_path, make):
         make(tmp_path / "it")
-        with pytest.raises(SourceError, match="it: not a regular file"):
+        with pytest.raises(SourceError, match="it: is not a regular file"):
             Target.parse(str(tmp_path / "it"))
 
     @pytest.mark.parametrize(
