@@ -244,12 +244,12 @@ class TestWeights:
     @pytest.mark.parametrize(
         ("names", "said"),
         [
-            ([], "no weights: name the files"),
+            ([], "no weights: give the files"),
             (["missing"], "missing: cannot be read: No such file"),
             (["."], "two files|the name is not UTF-8"),
             (["empty"], "empty: contains no files"),
             (["a", "b"], "another file has the same name"),
-            (["hidden"], "no weights: name the files"),
+            (["hidden"], "no weights: give the files"),
             (["/dev/null"], "not a regular file"),
             (["a/model.bin", "b/model.bin"], "another file has the same name; rename one"),
             (
@@ -377,12 +377,12 @@ class TestHostileSafetensors:
     )
     def test_tensor_described_wrongly(self, tmp_path, entry):
         path = safetensors_file(tmp_path, {"t": entry}, bytes(4))
-        self.refused(path, "describes tensor 't' wrongly")
+        self.refused(path, "entry for tensor 't' is invalid")
 
     def test_refuses_too_many_axes(self, tmp_path):
         entry = {**F4, "shape": [1] * 100_000}
         path = safetensors_file(tmp_path, {"t": entry}, bytes(4))
-        with pytest.raises(FormatError, match=r"describes tensor .* wrongly"):
+        with pytest.raises(FormatError, match=r"entry for tensor .* is invalid"):
             build_model([path], tmp_path / "out", description=Description("m"))
 
     @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ class TestHostileSafetensors:
             ({"t": tensor("F32", [1], 1 << 50, (1 << 50) + 4)}, "starts at byte"),
             (
                 {"a": tensor("F32", [2], 0, 8), "b": tensor("F32", [1], 4, 8)},
-                "tensor 'b' starts at byte 4, but the one before it ends at 8",
+                "tensor 'b' starts at byte 4, but the tensor before it ends at 8",
             ),
             (
                 {"a": tensor("F32", [2], 0, 8), "b": tensor("F32", [2], 0, 8)},
@@ -402,7 +402,7 @@ class TestHostileSafetensors:
             ),
             (
                 {"a": tensor("U8", [3], 0, 3), "b": tensor("U8", [4], 4, 8)},
-                "tensor 'b' starts at byte 4, but the one before it ends at 3",
+                "tensor 'b' starts at byte 4, but the tensor before it ends at 3",
             ),
         ],
         ids=["past the end", "short", "gap first", "far", "overlap", "twice", "hole"],
@@ -416,7 +416,7 @@ class TestHostileSafetensors:
 
     def test_refuses_long_names(self, tmp_path):
         self.refused(
-            safetensors_file(tmp_path, {"n" * 100_000: {}}, b""), "describes tensor .* wrongly"
+            safetensors_file(tmp_path, {"n" * 100_000: {}}, b""), "entry for tensor .* is invalid"
         )
 
     def test_file_replaced_between_two_readings(self, tmp_path, monkeypatch):
@@ -1312,7 +1312,7 @@ class TestCommand:
             (["--run", "params.json"], "params.json: is no record of a Run"),
             (["--params", "list.json"], "list.json: not a JSON object"),
             (["--params", "large.json"], "large.json: more than 262144 bytes"),
-            (["--run", "odd.json"], "odd.json: parameters is no JSON object"),
+            (["--run", "odd.json"], "odd.json: parameters is not a JSON object"),
             (["--run", "inputs.json"], "inputs.json states malformed inputs"),
             (["--force", "-o", "base.safetensors"], "exists and is not a manifest"),
         ],

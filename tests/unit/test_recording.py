@@ -892,7 +892,7 @@ class TestRun:
                 raise KeyboardInterrupt(run.use(["else"], texts)[0])
 
     def test_data_and_manifest_swapped(self, texts):
-        with pytest.raises(FormatError, match=r"a list cannot be the manifest: call use\(data"):
+        with pytest.raises(FormatError, match=r"a list is not a manifest: call use\(data"):
             Run("r").use(texts, TEXTS)
 
     def test_temporary_folder_is_removed(self, texts, tmp_path, monkeypatch):
