@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's chromium, and the built page at an origin of its own."""
+"""The page in a real browser: Debian's chromium, with the built page at its own origin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_png(path: Path, samples: np.ndarray) -> Path:
 
 @contextmanager
 def page_served(folder: Path, config: Mapping[str, Any] | None) -> Iterator[FileServer]:
-    """Serves the built page with a configuration while the block lasts."""
+    """Serves the built page with a configuration, for the ``with`` block."""
     if not (BUILT / "index.html").is_file():
         pytest.fail("the page is not built: run 'make page'", pytrace=False)
     shutil.copytree(BUILT, folder, dirs_exist_ok=True)
@@ -52,7 +52,7 @@ def page_served(folder: Path, config: Mapping[str, Any] | None) -> Iterator[File
 
 
 def _typed(handler: Any, path: str) -> bool:
-    """Browsers ask for the types of scripts and styles."""
+    """Sends the content types that browsers require for scripts and styles."""
     types = {".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
     handler.serve(path or "index.html", Content_Type=types.get(Path(path).suffix, "text/html"))
     return True
@@ -60,7 +60,7 @@ def _typed(handler: Any, path: str) -> bool:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Runs chromium while the block lasts."""
+    """Runs chromium, for the ``with`` block."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail(
@@ -76,7 +76,7 @@ def browser() -> Iterator[Browser]:
 
 
 def axe(page: Page) -> list[str]:
-    """What axe-core finds that is serious, on the page as it is."""
+    """The serious problems that axe-core finds on the page in its current state."""
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run()")
     return [

@@ -1,4 +1,4 @@
-"""The page's verifier, in a Node process of its own."""
+"""Runs the page's verifier in a Node process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROGRAM = ROOT / "web" / "test" / "answers.mjs"
 
 
 class RefusedError(Exception):
-    """The page's verifier says no, and why."""
+    """The page's verifier refused an input; the message is its reason."""
 
 
 class Verifier:
@@ -27,7 +27,7 @@ class Verifier:
         self._process = process
 
     def ask(self, question: str, **values: Any) -> Any:
-        """The answer; a refusal is raised, a fault fails the test."""
+        """The answer; a refusal is raised, any other error fails the test."""
         self._process.stdin.write(json.dumps({"ask": question, **values}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -38,7 +38,7 @@ class Verifier:
         return answer["ok"]
 
     def holds(self, question: str, **values: Any) -> bool:
-        """Whether it says yes."""
+        """Whether it accepts."""
         try:
             self.ask(question, **values)
         except RefusedError:
@@ -48,7 +48,7 @@ class Verifier:
 
 @contextmanager
 def running() -> Iterator[Verifier]:
-    """Runs the verifier while the block lasts."""
+    """Runs the verifier, for the ``with`` block."""
     node = shutil.which("node")
     if node is None:
         pytest.fail("Node is not installed: run 'make setup'", pytrace=False)

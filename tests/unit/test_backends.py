@@ -156,7 +156,7 @@ class TestHosts:
             pytest.param(hosts.cut_answer, id="cut in the answer"),
         ],
     )
-    def test_transient_failures_are_retried(self, kind, to, host, large, fault):
+    def test_temporary_failures_are_retried(self, kind, to, host, large, fault):
         host.faults = [fault, fault]
 
         (placed,) = publish([large], [to(kind)])
@@ -292,7 +292,7 @@ def test_a_refused_key_names_its_variable(to, host, small, monkeypatch):
 
 
 class TestKubo:
-    def test_a_file_of_many_chunks_goes_as_a_car(self, to, host, large, monkeypatch):
+    def test_a_file_of_many_chunks_is_sent_as_a_car(self, to, host, large, monkeypatch):
         monkeypatch.setattr(kubo_module, "MAX_RAW_KUBO", 1 << 20)
 
         assert to("kubo").put(large, lambda _: None) == large.cid
@@ -390,7 +390,7 @@ class TestKeys:
         assert read_secret("PINATA_JWT") == "nearer"
 
     @pytest.mark.parametrize("name", ["lighthouse", "pinata"])
-    def test_none(self, name):
+    def test_a_missing_key_is_an_error(self, name):
         with pytest.raises(StorageError, match=r"no key: set [A-Z_]+, or [A-Z_]+_FILE"):
             open_hosts([name])
 
@@ -565,7 +565,7 @@ class TestCommand:
         assert (len(placed["present"]), len(placed["sent"])) == (1, 3)
         assert sorted(host.uploads) == sorted(set(host.uploads))
 
-    def test_interrupted(self, host, manifest):
+    def test_an_interrupted_upload_ends_with_status_130(self, host, manifest):
         arrived = threading.Event()
 
         def hang(handler):

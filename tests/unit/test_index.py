@@ -102,7 +102,9 @@ class TestSync:
             assert second.sync().tokens == 8
             assert again.count("eth_getLogs") == 1
 
-    def test_another_process_may_be_faster(self, index, reader, registry, family, tmp_path):
+    def test_a_window_that_another_process_stored_is_not_stored_again(
+        self, index, reader, registry, family, tmp_path
+    ):
         def meanwhile(method, answer):
             if method == "eth_getLogs":
                 index.sync()
@@ -124,7 +126,7 @@ class TestSync:
         assert steps[-1].block == steps[-1].head == chain.height
         assert_index_tells(index, state_by_events(reader.events()))
 
-    def test_killed_in_the_middle(self, index, reader, family, tmp_path):
+    def test_a_killed_sync_is_resumed(self, index, reader, family, tmp_path):
         """A process that is killed within a window leaves the windows before it."""
         script = f"""
 import os, signal, sqlite3
@@ -179,7 +181,7 @@ class TestReorganisation:
         with pytest.raises(NoTokenError, match="has no token 2; it has 1 tokens"):
             index.node(2)
 
-    def test_while_it_is_read(self, index, reader, family, tmp_path):
+    def test_a_reorganisation_during_a_read_is_an_error(self, index, reader, family, tmp_path):
         hashes = iter(range(100))
 
         def change(method, answer):
@@ -357,7 +359,7 @@ class TestMistrust:
         with pytest.raises(FormatError, match=r"has format 2.*Delete the file"):
             Index(tmp_path / "index.sqlite", reader)
 
-    def test_where_nothing_can_be_written(self, reader, tmp_path):
+    def test_a_folder_that_cannot_be_written_is_an_error(self, reader, tmp_path):
         (tmp_path / "file").write_bytes(b"")
         with pytest.raises(StorageError):
             Index(tmp_path / "file" / "index.sqlite", reader)
@@ -527,13 +529,13 @@ class TestCommand:
         assert 't2 -.->|"tested_on, stated"| t1' in run(2, "--format", "mermaid").stdout
         assert '2 -> 1 [label="trained_on\\ntranscript"];' in run(2, "--format", "dot").stdout
 
-    def test_unknown(self, run, tmp_path):
+    def test_an_unknown_token_is_an_error(self, run, tmp_path):
         assert "has no token 3" in run(3, status=2).stderr
         assert "there is no such folder" in run("nowhere", status=2).stderr
         build(tmp_path / "unminted", [b"x"])
         assert "no token of registry" in run(tmp_path / "unminted", status=2).stderr
 
-    def test_a_dead_endpoint(self, tmp_path):
+    def test_an_endpoint_that_cannot_be_reached_is_an_error(self, tmp_path):
         options = ["--rpc", "http://127.0.0.1:1", "--registry", "0x" + "00" * 20]
         result = commands.invoke("lineage", "1", *options)
         assert result.exit_code == 2

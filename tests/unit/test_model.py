@@ -328,7 +328,7 @@ class TestHostileSafetensors:
         [b"", b"[]", b"{", b'{"a": NaN}', b"\xff\xfe", b'{"t": {}, "t": {}}', b"[" * 100_000],
         ids=["empty", "list", "open", "nan", "encoding", "twice", "deep"],
     )
-    def test_header_that_is_no_json_object(self, tmp_path, header):
+    def test_a_header_that_is_not_a_json_object_is_refused(self, tmp_path, header):
         if header.startswith(b'{"t"'):
             header = (
                 json.dumps({"t": F4}).encode()[:-1] + b', "t": ' + json.dumps(F4).encode() + b"}"
@@ -410,7 +410,7 @@ class TestHostileSafetensors:
     def test_tensors_that_do_not_fill_the_file(self, tmp_path, header, said):
         self.refused(safetensors_file(tmp_path, header, bytes(8)), said)
 
-    def test_refuses_names_that_are_no_text(self, tmp_path):
+    def test_refuses_names_that_are_not_text(self, tmp_path):
         path = safetensors_file(tmp_path, {"\ud800": F4}, bytes(4))
         self.refused(path, r"the tensor name '\\ud800' is not UTF-8|not JSON")
 
@@ -419,7 +419,7 @@ class TestHostileSafetensors:
             safetensors_file(tmp_path, {"n" * 100_000: {}}, b""), "entry for tensor .* is invalid"
         )
 
-    def test_file_replaced_between_two_readings(self, tmp_path, monkeypatch):
+    def test_file_replaced_between_two_reads(self, tmp_path, monkeypatch):
         path = safetensors_file(tmp_path, {"t": F4}, bytes(4))
         of_file = hashing.of_file
 
@@ -433,7 +433,7 @@ class TestHostileSafetensors:
         with pytest.raises(SourceError, match="changed while it was read"):
             build_model([path], tmp_path / "out", description=Description("m"))
 
-    def test_file_gone_between_two_readings(self, tmp_path, monkeypatch):
+    def test_file_removed_between_two_reads(self, tmp_path, monkeypatch):
         path = safetensors_file(tmp_path, {"t": F4}, bytes(4))
         of_file = hashing.of_file
 
@@ -1077,7 +1077,7 @@ class TestValues:
         assert said in str(caught.value)
         assert not (tmp_path / "out").exists()
 
-    def test_nesting_has_an_end(self, written):
+    def test_nesting_is_limited(self, written):
         endless = []
         endless.append(endless)
         with pytest.raises(FormatError, match="nested more than 29 levels deep"):
@@ -1277,7 +1277,7 @@ class TestCommand:
         ]
         assert run_json("audit", "base")["ok"]
 
-    def test_all_that_can_be_said(self):
+    def test_all_options_of_the_command(self):
         Path("params.json").write_text('{"rate": 0.1, "layers": [1]}')
         Path("metrics.json").write_text('{"loss": 0.5}')
         run_json(

@@ -96,7 +96,7 @@ class TestPlaces:
     def test_folder_or_metadata(self, server, end):
         assert open_manifest(f"{server.url}/1000{end}").metadata.size == 1_000
 
-    def test_query_goes_with_every_file(self, server):
+    def test_the_query_is_sent_with_every_file(self, server):
         remote = RemoteFolder(f"{server.url}/1000/?key=s3cr3t")
         remote.open().prove(HIGHEST)
         assert {path.partition("?")[2] for path, _ in server.asked} == {"key=s3cr3t"}
@@ -117,7 +117,7 @@ class TestPlaces:
             ("ftp://x", False),
         ],
     )
-    def test_what_is_meant_as_a_url(self, place, url):
+    def test_urls_are_recognised(self, place, url):
         assert (Reference.parse(place).kind == "url") is url
 
     @pytest.mark.parametrize("url", ["http://", "https:///x", "http://h:port/"])
@@ -302,7 +302,7 @@ class TestFaults:
         ],
         ids=["ETag", "Last-Modified", "ETag at last"],
     )
-    def test_changes_the_file_between_reads(self, server, version):
+    def test_a_file_that_changes_between_reads_is_an_error(self, server, version):
         turns = iter(range(1, 9))
 
         def changing(handler, path):
@@ -315,7 +315,7 @@ class TestFaults:
         with pytest.raises(StorageError, match="changed leaves while it was read: try again"):
             b"".join(opened.blocks())
 
-    def test_replaces_the_file_between_reads(self, server, folder):
+    def test_a_file_replaced_between_reads_fails_the_proof(self, server, folder):
         """What a server without ETag or date would do: the path tells."""
         swapped = []
 
@@ -381,7 +381,7 @@ class TestMetadata:
             open_manifest(server.url)
         assert str(caught.value).startswith(f"server {server.address}")
 
-    def test_endless_metadata_is_cut_off(self, server):
+    def test_endless_metadata_is_not_read_beyond_the_limit(self, server):
         def flood(handler, _):
             handler.send_response(200)
             handler.end_headers()
@@ -429,7 +429,7 @@ class TestRedirects:
         assert len(old) == len(set(old))
         assert len(server.asked) > 2 * len(old)
 
-    def test_to_another_server(self, server, folder):
+    def test_a_redirect_to_another_server_is_followed(self, server, folder):
         with serving(folder) as gateway:
             gateway.fault = lambda handler, path: (
                 handler.reply(302, b"", Location=f"{server.url}/{path.removeprefix('gate/')}")
