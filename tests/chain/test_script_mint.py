@@ -229,13 +229,13 @@ def test_an_address_without_a_contract_is_refused(run, folder):
     assert f"there is no contract at {nobody}" in error
 
 
-def test_a_contract_that_is_no_registry_is_refused(run, folder, owner):
+def test_a_contract_that_is_not_a_registry_is_refused(run, folder, owner):
     other = owner.deploy(solidity.helper("GasProbe"))
 
     error = run(mint_dataset, folder, "--registry", other.address, known=False, status=2).stderr
 
     assert other.address in error
-    assert "no Alithis registry" in error
+    assert "the contract is not an Alithis registry" in error
 
 
 def test_an_unknown_account_is_refused(run, folder):
