@@ -230,7 +230,7 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
     """
     from alithis.errors import StorageError
     from alithis.storage.hosts import open_hosts
-    from alithis.storage.store import parts_of
+    from alithis.storage.store import local_files
     from alithis.storage.upload import missing
 
     remedy = "`alithis store put MANIFEST --to lighthouse` uploads it; --unpublished skips this"
@@ -242,7 +242,7 @@ def check_published(folder: Path, hosts: Sequence[str]) -> None:
             said.append(f"{host.name} is not public")
             continue
         try:
-            lacking = missing(parts_of(folder), host)
+            lacking = missing(local_files(folder), host)
         except StorageError as error:
             said.append(str(error))
             continue

@@ -1,7 +1,8 @@
 """The contract's functions, events and errors, encoded and decoded by its ABI.
 
-Answers of a node are untrusted: what is decoded must encode to the very same bytes again, since
-an ABI encoding can be written in many ways, some of which cost a decoder much memory.
+Answers of a node are untrusted. A decoded value must encode to exactly the same bytes again: the
+ABI allows many encodings of a value, and with some of them a small answer makes a decoder use much
+memory.
 
 Source: the Solidity contract ABI specification.
 """
@@ -76,7 +77,7 @@ class Interface:
             for entry in abi
             if entry["type"] == "event"
         }
-        # An error's selector is made as a function's is (Solidity's ABI specification, "Errors").
+        # Errors have selectors like functions (Solidity's ABI specification, "Errors").
         self._errors = {
             function_abi_to_4byte_selector({**entry, "type": "function"}): entry  # type: ignore[arg-type]
             for entry in abi
@@ -87,8 +88,8 @@ class Interface:
         """Return the topics of a log query.
 
         Args:
-            name: the event; None for all.
-            indexed: values that its indexed arguments must have.
+            name: the event; None for all events.
+            indexed: the values to look for in its indexed arguments.
 
         Raises:
             ValueError: there is no such event, or it has no such indexed argument.
@@ -101,7 +102,7 @@ class Interface:
         raise ValueError(f"the registry has no event {name!r}")
 
     def event(self, topics: list[str], data: bytes) -> tuple[str, dict[str, Any]]:
-        """Decode a log whose first topic is one of the contract's: its name and arguments."""
+        """Decode a log of one of the contract's events: its name and arguments."""
         entry = self._events[topics[0].lower()]
         name, inputs = entry["name"], entry["inputs"]
         indexed = [param for param in inputs if param["indexed"]]
@@ -116,13 +117,13 @@ class Interface:
         return name, {param["name"]: next(values if param["indexed"] else rest) for param in inputs}
 
     def refusal(self, data: str | None) -> str | None:
-        """Describe which of the contract's own errors a call reverted with.
+        """Describe the contract's error with which a call reverted.
 
         Args:
-            data: what it reverted with, in hexadecimal.
+            data: the revert data, in hexadecimal.
 
         Returns:
-            The error and its values; None if it is not one of the contract's, such as a string.
+            The error and its values; None if it is not one of the contract's errors.
         """
         try:
             raw = bytes.fromhex((data or "").removeprefix("0x"))
@@ -134,7 +135,7 @@ class Interface:
         return _refusal(entry["name"], dict(zip(names, values, strict=True)))
 
     def refusal_of(self, name: str, values: Mapping[str, Any]) -> str:
-        """Describe an error that another library decoded, with numbers in place of enums."""
+        """Describe an error that another library decoded; its enums are numbers."""
         params = {
             param["name"]: param
             for entry in self._errors.values()
@@ -143,7 +144,7 @@ class Interface:
         }
         worded = dict(values)
         for key in params.keys() & values.keys():
-            with suppress(RegistryError):  # a number that no enum has stays a number
+            with suppress(RegistryError):  # an unknown enum value stays a number
                 worded[key] = _typed(params[key], values[key])
         return _refusal(name, worded)
 
@@ -204,7 +205,7 @@ def topics_match(found: list[Any], asked: list[Any]) -> bool:
 
 
 def _decode(params: Sequence[Mapping[str, Any]], data: bytes, name: str) -> list[Any]:
-    """Decode the canonical encoding of values, and give them our types."""
+    """Decode values of our types; any encoding but the canonical one is refused."""
     from eth_abi.abi import decode, encode
     from eth_abi.exceptions import DecodingError
 
@@ -220,14 +221,14 @@ def _decode(params: Sequence[Mapping[str, Any]], data: bytes, name: str) -> list
 
 
 def _check_length(data: bytes, name: str) -> None:
-    """Check the length that an encoded array states: eth-abi would loop over it, however large."""
+    """Check the stated length of an encoded array: eth-abi would loop over any length."""
     offset, length = data[:WORD], data[WORD : 2 * WORD]
     if int.from_bytes(offset) != WORD or int.from_bytes(length) * WORD > len(data):
         raise undecodable(name, data)
 
 
 def _typed(param: Mapping[str, Any], value: Any) -> Any:
-    """Give a decoded value its type: enums and addresses in words, structs as dictionaries."""
+    """Convert a decoded value: enums to terms, addresses to text, structs to dictionaries."""
     kind: str = param["type"]
     if kind.endswith("[]"):
         element = {**param, "type": kind[:-2]}
@@ -272,8 +273,8 @@ def record_of(id: int, value: Mapping[str, Any]) -> Record:
 def split_multicall(data: bytes, count: int) -> list[bytes]:
     """Decode ``bytes[]`` of a known length.
 
-    A general decoder lets all elements point to the same bytes, so a small answer could fill the
-    memory. Here each element must begin where the one before it ends.
+    With a general decoder all elements may point to the same bytes, so a small answer could fill
+    the memory. Here each element must begin where the previous one ends.
     """
     head, end = 2 * WORD, (2 + count) * WORD
     words = [int.from_bytes(data[at : at + WORD]) for at in range(0, end, WORD)]

@@ -1,4 +1,4 @@
-"""What is Filecoin's own: chain ids, the spelling of addresses, and amounts of FIL."""
+"""Filecoin: chain ids, the native form of addresses, amounts of FIL."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ CALIBRATION = 314159
 
 
 def filecoin_address(address: str, chain_id: int) -> str | None:
-    """Return an address of a contract or key as Filecoin writes it: f410…, t410… on a test network.
+    """Return an Ethereum address in Filecoin's form: f410…, or t410… on a test network.
 
-    FIP-0048: protocol 4, the Ethereum Address Manager's namespace 10, then the 20 bytes and a
-    checksum over all of it, in lower-case base32.
+    FIP-0048: protocol 4, the Ethereum Address Manager's namespace 10, then the 20 bytes; after
+    them a checksum over all of these. Address and checksum are in lower-case base32.
 
     Args:
         address: 0x and 40 hexadecimal digits.
         chain_id: the chain's id.
 
     Returns:
-        The address, or None where the chain is not Filecoin's.
+        The address; None if the chain is not Filecoin.
     """
     prefix = {MAINNET: "f410f", CALIBRATION: "t410f"}.get(chain_id)
     if prefix is None:
@@ -36,7 +36,7 @@ def filecoin_address(address: str, chain_id: int) -> str | None:
 def format_fil(amount: int, chain_id: int) -> str:
     """Return an amount of attoFIL in FIL, or in the test network's tFIL.
 
-    It has six decimal places, or all that it takes where it is smaller than one in the sixth.
+    It has six decimal places, or as many as it needs if it is smaller than 0.000001.
     """
     unit = "FIL" if chain_id == MAINNET else "tFIL"
     value = Decimal(amount).scaleb(-18)

@@ -1,17 +1,19 @@
 """The index of a registry: its events, kept in a local database.
 
-Every event becomes a row of its own, with its block. Nothing is ever updated, so blocks that a
-reorganisation removes from the chain are removed here by deleting their rows. Questions to the
-index are in `alithis.chain.queries`.
+Each event becomes a row with the number of its block. Rows are never updated. So when a
+reorganisation removes blocks from the chain, it is enough to delete the rows of these blocks: an
+updated row could not be set back to its earlier value. The queries are in `alithis.chain.queries`.
 
-Why there are two ways to read the chain: a sync by events costs what is new, but public nodes
-serve the events of recent blocks only. Where the ones since the last sync are too old, the present
-state of all tokens is read instead, a hundred tokens a request, and stored as if it had come about
-in one block. What only events have (attestations, the texts of claims) the index then lacks.
-Reading the state each time would cost a request for every hundred tokens of the whole registry.
+There are two ways to read the chain. A sync by events costs only as much as is new, but public
+nodes serve only the events of recent blocks. If the events since the last sync are too old for the
+node, the current state of all tokens is read instead, a hundred tokens per request, and stored as
+if all of it had happened in one block. The index then lacks what only events contain: attestations
+and the texts of claims. Reading the state at every sync would cost a request per hundred tokens of
+the whole registry.
 
-Blocks are read in windows, one transaction each: an interrupted sync is resumed after the last
-complete window. The hash of each window's last block shows whether the chain still has it.
+Blocks are read in windows, and each window is stored in one transaction, so an interrupted sync is
+resumed after the last complete window. The hash of a window's last block is stored with it: as a
+block's hash covers all earlier blocks, a window with the same hash is unchanged up to there.
 
 Source: the events of `contracts/IAlithis.sol`.
 """
@@ -31,11 +33,11 @@ from alithis.manifest.terms import ClaimStatus
 
 VERSION = 1
 WINDOW = 2_000
-"""Blocks in a transaction, and in one query of a node's events at most."""
+"""Maximum number of blocks in a transaction, and in one request for events."""
 CONFIRMED = 900
-"""Blocks behind the chain's last that can no longer be reorganised: Filecoin's finality."""
+"""A block this far behind the chain's last one cannot be reorganised: Filecoin's finality."""
 MAX_CLAIMS = 100_000
-"""Claims that are read one by one at most, where the node does not serve their events."""
+"""Maximum number of claims that are read one by one if the node does not serve their events."""
 
 _SCHEMA = """
 CREATE TABLE about (version INTEGER, chain INTEGER, registry TEXT, first INTEGER);
@@ -68,7 +70,8 @@ CREATE TABLE answers (
     token INTEGER {tokens}, number INTEGER, block INTEGER, log INTEGER, answer TEXT, uri TEXT,
     PRIMARY KEY (token, number, block, log)) WITHOUT ROWID
 """.replace("{tokens}", "REFERENCES tokens DEFERRABLE INITIALLY DEFERRED")
-# Keyed by the digest of the metadata.json they come from, so no reorganisation makes them wrong.
+# The key is the digest of the metadata.json that a text comes from, so a reorganisation cannot make
+# a text wrong.
 _TEXTS = """
 CREATE TABLE IF NOT EXISTS texts (
     metadata BLOB PRIMARY KEY, name TEXT NOT NULL, description TEXT, license TEXT, form TEXT,
@@ -87,15 +90,15 @@ class Index(Queries):
     """A registry's events in a SQLite file; a context manager, or `close` it."""
 
     def __init__(self, path: Path, registry: Registry) -> None:
-        """Open the index of a registry, or begin one.
+        """Open the index of a registry; create it if there is none.
 
         Args:
             path: the file.
-            registry: the registry; its chain and address must be the index's.
+            registry: the registry; it must be the one that was indexed.
 
         Raises:
-            ChainError: the index is of another registry or chain.
-            FormatError: the file is not an index, or of another release.
+            ChainError: the index belongs to another registry or chain.
+            FormatError: the file is not an index, or has the format of another release.
             StorageError: it cannot be opened.
         """
         super().__init__(path)
@@ -124,31 +127,31 @@ class Index(Queries):
             version, chain, address, self._first = self._one("SELECT * FROM about")
         if version != VERSION:
             raise FormatError(
-                f"{self._path}: an index of format {version}, this release has {VERSION}: delete "
-                "it; it is then built again"
+                f"{self._path}: the index has format {version}, this release needs {VERSION}. "
+                "Delete the file; the next run builds it again"
             )
         if (chain, address) != (self._registry.chain_id, self._registry.address):
             raise ChainError(
-                f"{self._path}: indexes registry {address} on chain {chain}, not "
-                f"{self._registry.address} on {self._registry.chain_id}"
+                f"{self._path}: is the index of registry {address} on chain {chain}, not of "
+                f"{self._registry.address} on {self._registry.chain_id}. Name another file"
             )
 
     def status(self) -> IndexStatus:
-        """Return how far the index has come, without asking the chain."""
+        """Return up to which block the index has read, without asking the chain."""
         return self._status(None, 0)
 
     def sync(
         self, *, windows: int | None = None, report: Callable[[IndexStatus], None] = lambda _: None
     ) -> IndexStatus:
-        """Read the events since the last sync, after deleting what the chain no longer has.
+        """Delete the blocks that the chain no longer has, and read the events since the last sync.
 
         Args:
-            windows: how many windows of `WINDOW` blocks to read at most; by default all.
-            report: is called after each window.
+            windows: maximum number of windows of `WINDOW` blocks to read; by default all.
+            report: called after each window.
 
         Raises:
-            RegistryError: the node gives no usable answer, none for so old blocks, or events
-                that cannot be a registry's.
+            RegistryError: the node gives no usable answer, does not serve such old blocks, or
+                returns events that a registry cannot emit.
             StorageError: the file cannot be written.
         """
         with self._translated_errors():
@@ -170,7 +173,11 @@ class Index(Queries):
         return self._first - 1 if last is None else int(last)
 
     def _undo_reorganised(self, head: int) -> int:
-        """Delete the windows that the chain no longer has; return how many blocks they were."""
+        """Delete the windows that the chain no longer has; return the number of their blocks.
+
+        Going backwards from the last window, the first one that is still on the chain ends the
+        search: its hash covers all blocks before it.
+        """
         before = self._last_block()
         windows = "SELECT last, hash FROM windows ORDER BY last DESC"
         for last, stored in self._database.execute(windows).fetchall():
@@ -186,13 +193,17 @@ class Index(Queries):
     def _is_on_chain(self, block: int, stored: bytes, head: int) -> bool:
         try:
             return self._registry.block_hash(block) == stored
-        except RpcError:  # too old for the node
+        except RpcError:  # the node no longer serves the block; a final block cannot have changed
             if head - block < CONFIRMED:
                 raise
             return True
 
     def _read_next(self, first: int, head: int) -> None:
-        """Read a window; or the whole state, where its events are too old for the node."""
+        """Read a window; if its events are too old for the node, read the state of all tokens.
+
+        A recent block that the node refuses is an error: its events may arrive later, and the state
+        would lose them.
+        """
         try:
             self._read_window(first, min(first + WINDOW - 1, head))
         except RpcError:
@@ -201,25 +212,29 @@ class Index(Queries):
             self._read_state(head)
 
     def _read_window(self, first: int, last: int) -> None:
-        """Read a window, if the chain is the same before and after."""
+        """Read a window.
+
+        The hash of its last block is read before and after the events: if they differ, the chain
+        was reorganised meanwhile, and the events may belong to either version.
+        """
         before = self._registry.block_hash(last)
         events = list(self._registry.events(from_block=first, to_block=last))
         after = self._registry.block_hash(last)
         if before is None or before != after:
-            raise RegistryError(f"block {last} changed while it was read: run it again")
+            raise RegistryError(f"block {last} changed while it was read: try again")
         if any(event.block == last and event.block_hash != after for event in events):
             raise RegistryError(
-                f"the node gives two hashes of block {last}: run it again, or use another endpoint"
+                f"the node returned two hashes of block {last}: try again, or use another endpoint"
             )
         with self._transaction():
-            if self._last_block() != first - 1:  # another process was faster
+            if self._last_block() != first - 1:  # another process has stored this window meanwhile
                 return
             self._insert(row for event in events for row in _event_rows(event))
             if self._one("SELECT count(*) <> ifnull(max(id), 0) FROM tokens")[0]:
                 raise RegistryError(f"{CONTRADICTORY} (a token is missing before block {last})")
             self._database.execute("INSERT INTO windows VALUES (?, ?)", [last, after])
-            # Only windows that a reorganisation can still reach are needed one by one; of the
-            # final ones the last will do.
+            # Each window that can still be reorganised needs its own row. Of the final windows,
+            # the last one is enough: it marks how far the index has read.
             self._database.execute(
                 "DELETE FROM windows WHERE last < ? AND last < "
                 "(SELECT max(last) FROM windows WHERE last <= ?)",
@@ -227,7 +242,7 @@ class Index(Queries):
             )
 
     def _read_state(self, block: int) -> None:
-        """Replace all events by the state of all tokens after a block."""
+        """Replace all events by the state of all tokens as of a block."""
         state = self._registry.pinned(block)
         before = self._registry.block_hash(block)
         with self._transaction():
@@ -235,7 +250,7 @@ class Index(Queries):
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608
             self._insert(_state_rows(state, block))
             if before is None or self._registry.block_hash(block) != before:
-                raise RegistryError(f"block {block} changed while it was read: run it again")
+                raise RegistryError(f"block {block} changed while it was read: try again")
             self._database.execute("INSERT INTO windows VALUES (?, ?)", [block, before])
 
     def _insert(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
@@ -244,11 +259,11 @@ class Index(Queries):
             self._database.execute(f"INSERT INTO {table} VALUES ({values})", row)  # noqa: S608
 
     def without_text(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
-        """Return the digests of metadata whose text the index does not have, ascending.
+        """Return the digests of metadata whose text the index lacks, ascending.
 
         Args:
             after: only digests greater than this one.
-            limit: how many at most.
+            limit: maximum number.
 
         Raises:
             StorageError, FormatError: the file cannot be read.
@@ -261,10 +276,10 @@ class Index(Queries):
             return [digest for (digest,) in self._database.execute(query, [after, limit])]
 
     def store_texts(self, texts: Mapping[bytes, ArtifactText]) -> None:
-        """Keep what metadata says, for lists and searches.
+        """Store texts from metadata, for lists and searches.
 
         Args:
-            texts: by the SHA-256 of the metadata.json.
+            texts: the texts, by the SHA-256 of their metadata.json.
 
         Raises:
             StorageError: the file cannot be written.
@@ -290,7 +305,7 @@ class Index(Queries):
 
 
 def _state_rows(state: Registry, block: int) -> _Rows:
-    """Give the rows that the events of all tokens would have left, had all been in one block."""
+    """Yield the rows for the state of all tokens, as if all events had been in one block."""
     count = unread = 0
     for record in state.tokens():
         count += 1
@@ -337,7 +352,7 @@ def _claim_rows(registry: Registry, token: int, block: int) -> _Rows:
 
 
 def _event_rows(event: Event) -> _Rows:
-    """Give an event's row; approvals and nonces say nothing about where artifacts came from."""
+    """Yield an event's row; approvals and nonces have none, as no query needs them."""
     args, at = event.args, (event.block, event.index)
     match event.name:
         case "Minted":

@@ -1,8 +1,8 @@
 """Minting: what a token commits to, what its publisher signs, and the checks before sending.
 
-Nothing here signs or sends: that takes a key, which a wallet or the Ape plugin (``alithis_ape``)
-holds. Everything is computed from plain values (root, size, scheme, metadata digest, links), so
-that minting needs no manifest files.
+Nothing here signs or sends a transaction: that needs a key, which a wallet or the Ape plugin
+(``alithis_ape``) has. Everything is computed from plain values (root, size, scheme, metadata
+digest, links), so that minting needs no manifest files.
 
 Sources: EIP-712, `docs/format.md` ("Signed mints"), `contracts/IAlithis.sol`.
 """
@@ -27,9 +27,9 @@ from alithis.manifest.terms import Kind, Relation, Scheme
 VERSION = 1
 """Version of the format of a signed mint's file."""
 MAX_BYTES = 256 * 1024
-"""Bytes of such a file at most."""
+"""Maximum size of such a file in bytes."""
 MAX_SIGNATURE = 8192
-"""Bytes of a signature: that of an ERC-1271 wallet may hold those of many signers."""
+"""Maximum size of a signature in bytes: with an ERC-1271 wallet it may contain many signatures."""
 
 _PRIMARY = {Kind.DATASET: "MintDataset", Kind.MODEL: "MintModel"}
 _DOMAIN = {
@@ -73,12 +73,12 @@ class Commitment:
     metadata_digest: bytes
 
     def encoded(self) -> tuple[bytes, int, int, bytes]:
-        """Return it as the contract takes it."""
+        """Return the tuple that the contract expects."""
         return self.root, self.size, self.scheme.number, self.metadata_digest
 
 
 def mint_call(kind: Kind, commitment: Commitment, links: Iterable[Link]) -> Call:
-    """Return the call with which a publisher mints a token itself."""
+    """Return the call of a publisher that mints without a relayer."""
     return Call(_method(kind), (commitment.encoded(), _encoded(links)))
 
 
@@ -90,19 +90,19 @@ def _encoded(links: Iterable[Link]) -> list[tuple[int, int]]:
     return [(link.target, link.relation.number) for link in links]
 
 
-# -- Which tokens it is linked to ----------------------------------------------------------------
+# -- Links to older tokens -----------------------------------------------------------------------
 
 
 class StatedInput(Protocol):
-    """An input as a model's metadata names it; `alithis.manifest.transcript.Input` is one."""
+    """An input that a model's metadata states, such as `alithis.manifest.transcript.Input`."""
 
     @property
     def relation(self) -> str:
-        """How the model came from it."""
+        """How the model was made from it, such as ``trained_on``."""
 
     @property
     def name(self) -> str:
-        """What its publisher calls it."""
+        """The input's name."""
 
     @property
     def metadata(self) -> bytes:
@@ -112,15 +112,15 @@ class StatedInput(Protocol):
 def input_links(
     registry: Registry, inputs: Sequence[StatedInput], chosen: Iterable[Link] = ()
 ) -> list[Link]:
-    """Find the tokens of a model's inputs: for each input the oldest of its publisher.
+    """Find the tokens of a model's inputs: for each input, the oldest token of its publisher.
 
     Args:
-        registry: where they are looked up, by metadata digest.
-        inputs: what the model's metadata states.
-        chosen: links that the user gave: one to a token of an input decides for that input.
+        registry: the registry; tokens are found by their metadata digest.
+        inputs: the inputs that the model's metadata states.
+        chosen: the user's own links; an input with such a link needs no other.
 
     Raises:
-        MintError: an input has no token in the registry, or several publishers minted it.
+        MintError: an input has no token in the registry, or tokens of several publishers.
     """
     tokens: dict[bytes, list[Record]] = {}
     for record in registry.tokens():
@@ -136,15 +136,18 @@ def input_links(
 
 
 def _only(records: Sequence[Record], stated: StatedInput, registry: Registry) -> int:
-    """Choose the token of an input, unless it may be a copier's: anybody can mint what is public.
+    """Choose the token of an input.
+
+    Anybody can copy a public manifest and mint it again. So if several publishers minted the same
+    metadata, the user has to say which token is the original.
 
     Raises:
-        MintError: there is none, or tokens of several publishers.
+        MintError: there is no token, or there are tokens of several publishers.
     """
     if not records:
         raise MintError(
             f"{stated.relation} {stated.name}: no token of registry {registry.address} has the "
-            f"metadata {stated.metadata.hex()}; mint that first"
+            f"metadata {stated.metadata.hex()}; mint it first"
         )
     if len({record.publisher for record in records}) > 1:
         raise MintError(
@@ -155,30 +158,30 @@ def _only(records: Sequence[Record], stated: StatedInput, registry: Registry) ->
 
 
 def check_inputs(inputs: Iterable[StatedInput], links: Iterable[Link]) -> None:
-    """Check that links name a token for each input: offline, none can be looked up.
+    """Check that the links name a token for each input, for signing without the chain.
 
     Raises:
-        MintError: an input is left without a link.
+        MintError: an input has no link.
     """
     left = [link.relation for link in links]
     for stated in inputs:
         relation = Relation(stated.relation)
         if relation not in left:
             raise MintError(
-                f"no token is named for the input {stated.name}: give --link {relation}=TOKEN, "
-                "or sign where the registry can be read"
+                f"the input {stated.name} has no token: give --link {relation}=TOKEN, "
+                "or sign with access to the registry"
             )
         left.remove(relation)
 
 
 def find_token(registry: Registry, root: bytes, metadata_digest: bytes, name: str) -> int:
-    """Find the one token that commits to a manifest.
+    """Find the only token that commits to a manifest.
 
     Args:
-        registry: where to look.
+        registry: the registry.
         root: the manifest's root, 32 bytes.
         metadata_digest: SHA-256 of its metadata.json, 32 bytes.
-        name: what the error calls it.
+        name: the manifest's name in errors.
 
     Raises:
         MintError: there is no such token, or there are several.
@@ -189,9 +192,7 @@ def find_token(registry: Registry, root: bytes, metadata_digest: bytes, name: st
         if (record.metadata_digest, record.root) == (metadata_digest, root)
     ]
     if not found:
-        raise MintError(
-            f"no token of registry {registry.address} commits to {name}; mint that first"
-        )
+        raise MintError(f"no token of registry {registry.address} commits to {name}; mint it first")
     if len(found) > 1:
         raise MintError(f"several tokens commit to {name}: {_listed(found)}")
     return found[0].id
@@ -224,7 +225,7 @@ def target_warnings(links: Iterable[Link], records: Mapping[int, Record]) -> Ite
 def minted_before(
     records: Iterable[Record], publisher: str, kind: Kind, commitment: Commitment
 ) -> Record | None:
-    """Return the first token of the same publisher over the same leaves, if there is one."""
+    """Return the publisher's first token with the same leaves, if there is one."""
     wanted = (publisher, kind, commitment.root, commitment.size)
     return next(
         (
@@ -236,20 +237,20 @@ def minted_before(
     )
 
 
-# -- A mint that its publisher signs and somebody else sends -------------------------------------
+# -- Signed mints: the publisher signs, somebody else sends the transaction -----------------------
 
 
 @dataclass(frozen=True, slots=True)
 class MintRequest:
-    """What a publisher signs, for somebody else to send and pay for.
+    """A mint that a publisher signs, so that somebody else can send and pay for it.
 
     Attributes:
         kind: dataset or model.
-        publisher: the address in whose name it is minted.
+        publisher: the publisher's address.
         commitment: what the token commits to.
-        links: the older tokens it was made from.
-        nonce: the publisher's next at the registry.
-        deadline: until when it may be sent, in seconds since 1970.
+        links: links to the older tokens that the artifact was made from.
+        nonce: the publisher's next nonce in the registry.
+        deadline: the last time at which it may be sent, in seconds since 1970.
         chain: the chain's id.
         registry: the registry's address.
     """
@@ -264,17 +265,17 @@ class MintRequest:
     registry: str
 
     def own_call(self) -> Call:
-        """Return the call with which the publisher would mint it itself, without a signature."""
+        """Return the call of a publisher that sends the mint without a signature."""
         return mint_call(self.kind, self.commitment, self.links)
 
     def relay_call(self, signature: bytes) -> Call:
-        """Return the call with which anybody can send it, once it is signed."""
+        """Return the call with which anybody can send the signed mint."""
         commitment, links = self.commitment.encoded(), _encoded(self.links)
         arguments = (self.publisher, commitment, links, self.deadline, signature)
         return Call(f"{_method(self.kind)}For", arguments)
 
     def typed_data(self) -> dict[str, Any]:
-        """Return the EIP-712 typed data, as a wallet's eth_signTypedData_v4 takes it."""
+        """Return the EIP-712 typed data for a wallet's eth_signTypedData_v4."""
         primary = _PRIMARY[self.kind]
         root, size, scheme, digest = self.commitment.encoded()
         types = {"EIP712Domain": _DOMAIN, primary: _MINT, "Commitment": _COMMITMENT, "Link": _LINK}
@@ -305,25 +306,26 @@ class MintRequest:
     def of(cls, typed_data: Mapping[str, Any], where: str) -> Self:
         """Read untrusted typed data.
 
-        The values are taken out and written down afresh. Data that then differs has other types
-        or more fields than a mint has: a wallet would have signed something else.
+        A request is made of its values, and that request's typed data must equal the given data.
+        Otherwise the given data has other types or more fields than a mint, and a wallet would have
+        signed something else than what is shown here.
 
         Args:
-            typed_data: as JSON has it.
-            where: the file it is from, for the error.
+            typed_data: the parsed JSON.
+            where: the file's name, for errors.
 
         Raises:
-            FormatError: it is not exactly what `typed_data` returns for some mint.
+            FormatError: it is not exactly the typed data of a mint.
         """
         try:
             request = cls._of(typed_data)
             same = request.typed_data() == typed_data
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise FormatError(
-                f"{where}: the typed data is not a mint of an Alithis registry"
+                f"{where}: the typed data is not a mint for an Alithis registry"
             ) from error
         if not same:
-            raise FormatError(f"{where}: the typed data has other types or fields than a mint has")
+            raise FormatError(f"{where}: the typed data has other types or fields than a mint")
         return request
 
     @classmethod
@@ -353,14 +355,14 @@ class MintRequest:
         )
 
     def check(self, registry: Registry, now: int) -> None:
-        """Check what the contract would refuse, to say why in plain words.
+        """Check what the contract will check, to explain a refusal in plain words.
 
         Args:
-            registry: where it is about to be sent.
+            registry: the registry that it will be sent to.
             now: time of the chain's last block, in seconds since 1970.
 
         Raises:
-            MintError: it is for another registry, was sent already, is not due, or has expired.
+            MintError: it is for another registry, its nonce is not the next one, or it has expired.
         """
         if (self.chain, self.registry) != (registry.chain_id, registry.address):
             raise MintError(
@@ -369,10 +371,12 @@ class MintRequest:
             )
         nonce = registry.nonce(self.publisher)
         if self.nonce != nonce:
-            when = "was used up" if self.nonce < nonce else "is not due yet"
-            raise MintError(f"nonce {self.nonce} of {self.publisher} {when}: the next is {nonce}")
+            when = "was already used" if self.nonce < nonce else "cannot be used yet"
+            raise MintError(
+                f"nonce {self.nonce} of {self.publisher} {when}: the next nonce is {nonce}"
+            )
         if self.deadline < now:
-            raise MintError("the signature has expired: have it signed again")
+            raise MintError("the signature has expired: ask the publisher to sign again")
 
 
 def _fields(fields: Mapping[str, str]) -> list[dict[str, str]]:
@@ -393,7 +397,7 @@ def _bytes32(text: str) -> bytes:
 
 
 def dump(request: MintRequest, signature: bytes | None) -> bytes:
-    """Write a mint's file, signed or still to be signed by a wallet."""
+    """Return the content of a mint's file, with or without a signature."""
     document = {
         "alithis": "mint",
         "version": VERSION,
@@ -404,24 +408,24 @@ def dump(request: MintRequest, signature: bytes | None) -> bytes:
 
 
 def load(data: bytes, where: str) -> tuple[MintRequest, bytes | None]:
-    """Read an untrusted mint's file.
+    """Read an untrusted file with a mint.
 
     Args:
-        data: its content.
+        data: the file's content.
         where: its name, for errors.
 
     Returns:
-        The mint, and its signature if it is signed; neither is checked against the other.
+        The mint and its signature, if it has one. The signature is not checked here.
 
     Raises:
         FormatError: it is not such a file.
     """
     if len(data) > MAX_BYTES:
-        raise FormatError(f"{where}: more than {MAX_BYTES} bytes")
+        raise FormatError(f"{where}: has more than {MAX_BYTES} bytes")
     document = parse(data, where)
     version = document.get("version")
     if document.get("alithis") != "mint" or type(version) is not int or version != VERSION:
-        raise FormatError(f"{where}: not a signed mint of format version {VERSION}")
+        raise FormatError(f"{where}: is not a signed mint of format version {VERSION}")
     typed, signature = document.get("typedData"), document.get("signature")
     if not isinstance(typed, dict):
         raise FormatError(f"{where}: typedData is not an object")
@@ -439,23 +443,23 @@ def parse_signature(text: Any) -> bytes:
     except (AttributeError, ValueError):
         data = b""
     if not 0 < len(data) <= MAX_SIGNATURE:
-        raise FormatError(f"a signature is 0x and 1 to {MAX_SIGNATURE} bytes in hexadecimal")
+        raise FormatError(f"the signature must be 0x and 1 to {MAX_SIGNATURE} bytes in hexadecimal")
     return data
 
 
-# -- Before it is sent ---------------------------------------------------------------------------
+# -- Checks before sending -----------------------------------------------------------------------
 
 
 class Message(NamedTuple):
-    """A transaction as a node rehearses it.
+    """A transaction for a node to simulate.
 
-    It states no price: a node compares the balance only with a stated one, and would refuse a
-    poor sender before the contract could say what else is wrong. `check_balance` compares it.
+    It contains no gas price: with one, a node would refuse a sender with too low a balance before
+    the contract could report other problems. `check_balance` checks the balance.
 
     Attributes:
-        sender: the address that is to send it.
-        data: the encoded call, or what creates a contract.
-        to: the contract's address; None to create one.
+        sender: the sender's address.
+        data: the encoded call, or the contract's creation code.
+        to: the contract's address; None to create a contract.
     """
 
     sender: str
@@ -463,27 +467,27 @@ class Message(NamedTuple):
     to: str | None
 
     def as_json(self) -> dict[str, str]:
-        """Return the transaction object of eth_call and eth_estimateGas."""
+        """Return the transaction object for eth_call and eth_estimateGas."""
         to = {"to": self.to} if self.to else {}
         return {"from": self.sender, "data": f"0x{self.data.hex()}", **to}
 
 
 def rehearse(transport: Transport, message: Message) -> None:
-    """Have the node carry a transaction out without keeping what it does.
+    """Simulate a transaction on the node; nothing is changed on the chain.
 
     Raises:
         RefusedError: the contract refuses it.
-        TransportError: it fails otherwise, or the node gives no usable answer.
+        TransportError: it fails for another reason, or the node gives no usable answer.
     """
     _ask(transport, "eth_call", message, "latest")
 
 
 def estimate_gas(transport: Transport, message: Message) -> int:
-    """Ask the node how much gas a transaction takes.
+    """Ask the node how much gas a transaction needs.
 
     Raises:
         RefusedError: the contract refuses it.
-        TransportError: it fails otherwise, or the node gives no usable answer.
+        TransportError: it fails for another reason, or the node gives no usable answer.
     """
     return parse_quantity(_ask(transport, "eth_estimateGas", message), "eth_estimateGas")
 
@@ -503,14 +507,14 @@ def highest_fee(gas: int, max_fee: int, max_priority_fee: int) -> int:
 
     Args:
         gas: its gas limit.
-        max_fee: the most it pays for a unit of gas, in attoFIL.
-        max_priority_fee: what of it may go to the block's producer.
+        max_fee: the maximum price of a unit of gas, in attoFIL.
+        max_priority_fee: the part of that price that may go to the block's producer.
 
     Raises:
-        TransportError: the node suggested fees below zero.
+        TransportError: the node suggested negative fees.
     """
     if min(max_fee, max_priority_fee) < 0:
-        raise TransportError("the node gave an unusable answer: fees below zero")
+        raise TransportError("the node suggested negative fees: use another RPC endpoint")
     return gas * max_fee
 
 
@@ -519,18 +523,18 @@ def check_balance(account: str, balance: int, fee: int, network: str, chain: int
 
     Args:
         account: its address.
-        balance: what it holds, in attoFIL.
-        fee: the most that the transaction can cost, in attoFIL; 0 while that is not known.
+        balance: its balance in attoFIL.
+        fee: the most that the transaction can cost, in attoFIL; 0 if that is not known yet.
         network: the network's name.
         chain: the chain's id.
 
     Raises:
-        MintError: it holds nothing, or less than the fee.
+        MintError: the balance is zero, or less than the fee.
     """
     if balance == 0:
-        raise MintError(f"{account} holds nothing on {network}: send it some FIL first")
+        raise MintError(f"{account} has no FIL on {network}: send it some first")
     if fee > balance:
         raise MintError(
-            f"{account} holds {format_fil(balance, chain)} on {network}, "
-            f"and it may cost {format_fil(fee, chain)}"
+            f"{account} has {format_fil(balance, chain)} on {network}, but the transaction may "
+            f"cost {format_fil(fee, chain)}: send it more"
         )

@@ -1,9 +1,8 @@
-"""Questions to the index of a registry: lineage, searches, claims, names.
+"""Queries of a registry's index: lineage, searches, claims, names.
 
 All answers come from the local database that `alithis.chain.index` fills from the registry's
-events; the chain is not asked. The database holds events, never a state that was derived from
-them, so what a token's state is (superseded, countersigned, …) each query reads off the events:
-mostly that the latest one counts.
+events; the chain is not asked. The database stores events and no derived state, so each query
+derives a token's state (owner, countersigned, …) from the events, usually from the latest one.
 
 Source: SQLite's documentation.
 """
@@ -23,19 +22,19 @@ from alithis.errors import FormatError, NoTokenError, RegistryError, StorageErro
 from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
 
 MAX_TOKENS = 10_000
-"""Tokens in a lineage at most."""
+"""Maximum number of tokens in a lineage."""
 MAX_WORDS = 8
-"""Words of a search that are looked for; further ones are ignored."""
+"""Maximum number of words in a search; further words are ignored."""
 DERIVES = (
     Relation.DERIVED_FROM,
     Relation.TRAINED_ON,
     Relation.FINE_TUNED_FROM,
     Relation.DISTILLED_FROM,
 )
-"""Relations by which an artifact was made from an older one, as the contract counts them."""
+"""The relations that the contract counts as derivation from an older artifact."""
 CONTRADICTORY = "the node's events contradict each other: use another RPC endpoint"
-_LOCK_TIMEOUT = 30.0  # seconds that one process waits for another's transaction
-_OPERATIONS = 10_000  # of SQLite, between two looks at the clock
+_LOCK_TIMEOUT = 30.0  # seconds that a process waits for another process's transaction
+_OPERATIONS = 10_000  # SQLite operations between two checks of the time limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,10 @@ class IndexStatus:
     """How far an index has read the chain.
 
     Attributes:
-        block: the last block it knows.
-        head: the chain's last block; None where the chain was not asked.
-        tokens: how many tokens it knows.
-        undone: blocks that were deleted, because a reorganisation removed them from the chain.
+        block: the last block that was read.
+        head: the chain's last block; None if the chain was not asked.
+        tokens: number of tokens in the index.
+        undone: number of blocks that were deleted because of a reorganisation.
     """
 
     block: int
@@ -56,7 +55,7 @@ class IndexStatus:
 
     @property
     def complete(self) -> bool:
-        """Whether it knows all that the chain had when it was asked."""
+        """Whether the index has read the chain up to its last block."""
         return self.head is not None and self.block >= self.head
 
 
@@ -71,12 +70,12 @@ class LineageNode:
         size: number of leaves.
         root: tree hash over the leaves, 32 bytes.
         metadata: SHA-256 of its metadata.json, 32 bytes.
-        publisher: address of who minted it.
-        owner: address of who owns it.
+        publisher: address of its publisher, who minted it.
+        owner: address of its owner.
         superseded_by: the token that replaces it, or None.
         withdrawn: whether it was withdrawn.
-        disordered: whether its leaves were proved not to ascend.
-        open_claims: how many claims against it are unanswered.
+        disordered: whether its leaves were proved not to be in ascending order.
+        open_claims: number of unanswered claims against it.
     """
 
     id: int
@@ -94,7 +93,7 @@ class LineageNode:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Known problems of it, as the chain records them, in words."""
+        """Its known problems in words, as the chain records them."""
         marks = {
             "withdrawn": self.withdrawn,
             "disordered": self.disordered,
@@ -111,7 +110,7 @@ class LineageEdge:
     Attributes:
         token: the newer token, which has the link.
         target: the older one.
-        relation: how the newer came from the older.
+        relation: how the newer artifact was made from the older one.
         countersigned: whether the target's owner confirmed it.
     """
 
@@ -123,13 +122,13 @@ class LineageEdge:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What tokens came from, or what came from them, or both.
+    """Tokens and the links between them, above or below some tokens, or both.
 
     Attributes:
-        roots: the tokens that were asked about.
-        nodes: the tokens, by their ids, the roots among them.
+        roots: the tokens at which the search began.
+        nodes: the tokens by their ids, including the roots.
         edges: the links between them, by token and position.
-        truncated: whether there are more than was asked for.
+        truncated: whether there are more tokens than the limit.
     """
 
     roots: tuple[int, ...]
@@ -140,12 +139,12 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactText:
-    """What an artifact's metadata.json says of it, as far as lists and searches need it.
+    """The part of an artifact's metadata.json that lists and searches need.
 
     Attributes:
         name: its name.
-        description: what it is.
-        license: under what licence it is.
+        description: its description.
+        license: its licence.
         form: the canonical form of its data points.
     """
 
@@ -165,9 +164,9 @@ class ListedToken:
     """A token in a list.
 
     Attributes:
-        record: what the chain holds of it; attestations are those since the index began.
-        owner: address of who owns it.
-        text: what its metadata.json says; None while the index does not have it.
+        record: its record; attestations count only those whose events the index has read.
+        owner: address of its owner.
+        text: text from its metadata.json; None if the index does not have it yet.
     """
 
     record: Record
@@ -177,16 +176,16 @@ class ListedToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenFilter:
-    """Which tokens a list has.
+    """Which tokens a list contains.
 
     Attributes:
-        words: all of which a token has in its text, its publisher's or owner's address, its kind
-            or, with #, its number.
+        words: words that must all occur in a token's text, its publisher's address, its kind or,
+            after #, its number.
         kind: dataset or model.
         scheme: how leaves are made.
         account: address of its publisher or owner.
-        current: whether to leave out what is withdrawn, superseded or disordered.
-        claimed: whether to leave out what has no unanswered claim.
+        current: whether to leave out withdrawn, superseded and disordered tokens.
+        claimed: whether to leave out tokens without an unanswered claim.
         before: only tokens with smaller ids.
     """
 
@@ -199,7 +198,7 @@ class TokenFilter:
     before: int | None = None
 
     def conditions(self) -> list[tuple[str, list[Any]]]:
-        """Return it in SQL over `_LISTED`, each condition with its values."""
+        """Return SQL conditions on the columns of `_LISTED`, each with its values."""
         words = [word.casefold() for word in self.words[:MAX_WORDS]]
         account = (self.account or "").lower()
         given: list[tuple[Any, str, list[Any]]] = [
@@ -216,16 +215,16 @@ class TokenFilter:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDetails:
-    """A claim with its statements, as far as the index has their events.
+    """A claim with its statements, if the index has their events.
 
     Attributes:
-        number: the claim's, among those of the token, from 1.
+        number: the claim's number among the token's claims, from 1.
         leaf: the data point's leaf, 32 bytes.
         claimant: address of who filed it.
-        time: when, in seconds since 1970.
-        uri: where the claimant states the reasons.
+        time: when it was filed, in seconds since 1970.
+        uri: URI of the claimant's reasons.
         status: how it was answered.
-        answer: where the answer is explained.
+        answer: URI of the answer's explanation.
     """
 
     number: int
@@ -253,7 +252,7 @@ class Queries:
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
         with self._translated_errors():
-            # A server with several threads lends a connection to one thread at a time.
+            # A server uses the connection from several threads, but from one at a time.
             self._database = sqlite3.connect(
                 path, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False
             )
@@ -261,11 +260,11 @@ class Queries:
             self._database.execute("PRAGMA foreign_keys = ON")
 
     def __enter__(self) -> Self:
-        """Return the opened file."""
+        """Return the queries."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the file."""
         self.close()
 
     def close(self) -> None:
@@ -274,10 +273,10 @@ class Queries:
 
     @contextmanager
     def time_limit(self, seconds: float) -> Iterator[None]:
-        """Bound the time that queries take while the block lasts; use one thread only.
+        """Limit the time of the queries in a ``with`` block; use one thread only.
 
         Raises:
-            StorageError: they took longer, or the file cannot be read.
+            StorageError: they took too long, or the file cannot be read.
             FormatError: the file is damaged.
         """
         end = time.monotonic() + seconds
@@ -292,18 +291,18 @@ class Queries:
         """Return tokens, the newest first.
 
         Args:
-            wanted: which ones.
-            limit: how many at most.
+            wanted: which tokens.
+            limit: maximum number.
         """
         conditions = [("1", []), *wanted.conditions()]
         where = " AND ".join(condition for condition, _ in conditions)
         values = [value for _, each in conditions for value in each]
-        # The conditions are texts of this module; the values that a reader gives are bound.
+        # The conditions are constants of this module; the user's values are bound parameters.
         query = f"SELECT * FROM ({_LISTED}) WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
         return [_listed(row) for row in self._database.execute(query, [*values, limit])]
 
     def listed(self, token: int) -> ListedToken:
-        """Return a token as lists show it.
+        """Return one token with its record and text.
 
         Raises:
             NoTokenError: the index has no such token.
@@ -314,7 +313,7 @@ class Queries:
         raise self._unknown(token)
 
     def names(self, tokens: Iterable[int]) -> dict[int, str]:
-        """Return the names of tokens, by their ids, where the index has their texts."""
+        """Return the names of tokens by their ids; tokens without a text are left out."""
         query = (
             "SELECT tokens.id, name FROM chosen CROSS JOIN tokens ON tokens.id = chosen.id "
             "JOIN texts ON texts.metadata = tokens.metadata"
@@ -323,7 +322,7 @@ class Queries:
             return dict(self._database.execute(query).fetchall())
 
     def claims(self, token: int, limit: int) -> list[ClaimDetails]:
-        """Return the first claims against a token, in their order."""
+        """Return the first claims against a token, in order."""
         rows = self._database.execute(_CLAIMS, [token, limit])
         return [
             ClaimDetails(number, leaf, claimant, time, uri, ClaimStatus(status or "open"), answer)
@@ -331,7 +330,7 @@ class Queries:
         ]
 
     def claimed_leaf(self, token: int, number: int) -> bytes:
-        """Return the leaf that a claim against a token is about, which is proved to be in it.
+        """Return the leaf of a claim; the contract has checked that the token contains it.
 
         Raises:
             NoTokenError: the index has no such claim.
@@ -344,7 +343,7 @@ class Queries:
         raise NoTokenError(f"the index has no claim {number} against token {token}")
 
     def node(self, token: int) -> LineageNode:
-        """Return a token as lineages show it.
+        """Return one token as a node of a lineage.
 
         Raises:
             NoTokenError: the index has no such token.
@@ -354,7 +353,7 @@ class Queries:
         raise self._unknown(token)
 
     def tokens_with(self, metadata: bytes) -> list[int]:
-        """Return the tokens that commit to the metadata.json with a SHA-256."""
+        """Return the tokens whose metadata.json has a SHA-256."""
         rows = self._database.execute(
             "SELECT id FROM tokens WHERE metadata = ? ORDER BY id", [metadata]
         )
@@ -370,15 +369,15 @@ class Queries:
         depth: int | None = None,
         limit: int = MAX_TOKENS,
     ) -> Lineage:
-        """Return what tokens came from, and what came from them, however indirectly.
+        """Return the tokens that some tokens came from or that came from them, also indirectly.
 
         Args:
-            tokens: where to begin.
+            tokens: the tokens to begin at.
             relations: which links to follow.
             up: whether to follow links to older tokens.
             down: whether to follow links from newer tokens.
-            depth: how many links away at most.
-            limit: how many tokens at most.
+            depth: maximum number of links from the first tokens.
+            limit: maximum number of tokens.
 
         Raises:
             NoTokenError: the index has no such token.
@@ -407,8 +406,8 @@ class Queries:
     ) -> list[int]:
         """Follow links step by step, breadth first.
 
-        A recursive query would be shorter, but SQLite cannot stop it at a depth and a number of
-        tokens without walking through links again and again that lead to tokens already seen.
+        A recursive query would be shorter. But with a limit on the depth, SQLite would keep one row
+        for each token and depth, and so follow the same links again for each depth.
         """
         seen = dict.fromkeys(tokens)
         frontier = list(seen)
@@ -444,9 +443,12 @@ class Queries:
 
     @contextmanager
     def _chosen(self, ids: Sequence[int]) -> Iterator[None]:
-        """Put ids into the temporary table ``chosen``: a statement binds too few values."""
+        """Put ids into the temporary table ``chosen``.
+
+        A list of ids in the statement could be longer than SQLite's limit for bound values.
+        """
         self._database.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (id INTEGER PRIMARY KEY)")
-        self._database.execute("BEGIN")  # or each id would be a transaction of its own
+        self._database.execute("BEGIN")  # otherwise each id would be its own transaction
         self._database.executemany("INSERT INTO chosen VALUES (?)", [(id,) for id in ids])
         self._database.execute("COMMIT")
         try:
@@ -455,7 +457,7 @@ class Queries:
             self._database.execute("DELETE FROM chosen")
 
     def _unknown(self, token: int) -> NoTokenError:
-        return NoTokenError(f"the index has no token {token}: it has {self._count()} tokens")
+        return NoTokenError(f"the index has no token {token}; it has {self._count()} tokens")
 
     def _count(self) -> int:
         return int(self._one("SELECT count(*) FROM tokens")[0])
@@ -475,7 +477,8 @@ class Queries:
             raise StorageError(f"{path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise FormatError(
-                f"{path}: not an index, or damaged ({error}): delete it; it is then built again"
+                f"{path}: is not an index, or is damaged ({error}). Delete the file; the next run "
+                "builds it again"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""What the registry stores and emits: records, links, claims and events."""
+"""The values that the registry stores and emits: records, links, claims and events."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from alithis.manifest.terms import ClaimStatus, Kind, Relation, Scheme
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the chain holds of a token.
+    """The registry's record of a token.
 
     Attributes:
-        id: the token, from 1.
+        id: the token's id, from 1.
         kind: dataset or model.
         scheme: how its leaves are made.
         size: number of leaves.
         root: tree hash over the leaves, 32 bytes.
         metadata_digest: SHA-256 of metadata.json, 32 bytes.
-        publisher: address that minted it; the owner may be another now.
-        time: when it was minted, in seconds since 1970 by the block's clock.
+        publisher: address that minted it; the present owner may be another address.
+        time: when it was minted: the block's time in seconds since 1970.
         superseded_by: the token that replaces it, or None.
-        withdrawn: whether it has been withdrawn.
-        disordered: whether its leaves have been proved not to ascend.
-        attestations: how many times somebody proved to the contract that a leaf is in it.
-        claims: how many claims there are; their numbers are 1 to this.
-        open_claims: how many of them are unanswered.
+        withdrawn: whether it was withdrawn.
+        disordered: whether its leaves were proved not to be in ascending order.
+        attestations: how many times somebody proved to the contract that it contains a leaf.
+        claims: number of claims; their numbers are 1 to this.
+        open_claims: number of unanswered claims.
     """
 
     id: int
@@ -48,18 +48,19 @@ class Record:
 
     @property
     def metadata_cid(self) -> Cid:
-        """CID of metadata.json, a single raw block."""
+        """CID of metadata.json, which is a single raw block."""
         return Cid.raw(self.metadata_digest)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A typed edge to an older token.
+    """A link with a relation to an older token.
 
     Attributes:
         target: the older token.
-        relation: how the artifact came from it.
-        countersigned: whether the target's owner confirmed it, and no owner took that back.
+        relation: how the artifact was made from it.
+        countersigned: whether an owner of the target confirmed the link, and none has retracted
+            the confirmation.
     """
 
     target: int
@@ -69,14 +70,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What somebody says against the use of a data point of a token.
+    """A claim against the use of a data point of a token.
 
     Attributes:
         token: the token.
-        number: the claim's, among those of the token, from 1.
+        number: the claim's number among the token's claims, from 1.
         leaf: the data point's leaf, 32 bytes, proved to be in the token's tree.
         claimant: address of who filed it.
-        time: when, in seconds since 1970 by the block's clock.
+        time: when it was filed: the block's time in seconds since 1970.
         status: how the token's owner answered.
     """
 
@@ -94,11 +95,11 @@ class Event:
 
     Attributes:
         name: its name in the ABI.
-        args: its arguments by their names in the ABI; enums as words, addresses checksummed.
+        args: its arguments by their names in the ABI; enums as terms, addresses with checksums.
         block: number of its block.
         block_hash: hash of its block, 32 bytes.
         transaction: hash of its transaction, 32 bytes.
-        index: its place among the block's logs.
+        index: its position among the block's logs.
     """
 
     name: str

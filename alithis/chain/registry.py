@@ -1,9 +1,9 @@
 """Reads the registry contract over JSON-RPC: records, links, events.
 
-Any transport with ``request(method, params)`` will do. Answers are untrusted: each is decoded by
-the contract's ABI, must encode to the very same bytes again, and becomes a record or a
-`RegistryError`. A node can still lie about the chain's state: if you cannot
-accept that, run your own node.
+Any transport with a method ``request(method, params)`` can be used. Answers are untrusted: each is
+decoded with the contract's ABI and must encode to exactly the same bytes again; otherwise it is a
+`RegistryError`. A node can still lie about the chain's state. If you cannot accept that, run your
+own node.
 
 Sources: the Ethereum JSON-RPC specification, the Solidity contract ABI specification,
 `contracts/IAlithis.sol`.
@@ -46,8 +46,8 @@ from alithis.errors import (
 )
 
 MAX_SCAN = 1 << 20
-"""Tokens that are read in a scan of the whole registry at most."""
-_MAX_QUERIES = 20_000  # eth_getLogs in one call of `events`
+"""Maximum number of tokens that are read in a scan of the whole registry."""
+_MAX_QUERIES = 20_000  # requests for logs in one call of `events`
 _BATCH = 100  # tokens, or claims, in one eth_call
 _LOGS, _BLOCK = "eth_getLogs", "eth_getBlockByNumber"
 _URI = re.compile(r"ipfs://f01551220[0-9a-f]{64}")
@@ -62,7 +62,7 @@ class Registry:
         Args:
             transport: sends requests to a node.
             address: the contract's, ``0x`` and 40 hexadecimal digits.
-            chain_id: the chain that it must be on; None for the node's.
+            chain_id: the chain that it must be on; None for any chain.
 
         Raises:
             ChainError: the node serves another chain.
@@ -76,7 +76,7 @@ class Registry:
         if chain_id is not None and chain_id != self.chain_id:
             raise ChainError(
                 f"the RPC endpoint serves chain {self.chain_id}, not {chain_id}: "
-                "use an endpoint of that chain"
+                "use an endpoint for that chain"
             )
         if not self._is_registry():
             code = parse_data(self._request("eth_getCode", [self.address, "latest"]), "eth_getCode")
@@ -86,13 +86,13 @@ class Registry:
             )
 
     def pinned(self, block: int) -> Self:
-        """Return the registry as it is after a block; public nodes have recent states only."""
+        """Return the registry as it is after a block; public nodes have only recent states."""
         view = copy.copy(self)
         view._block = hex(block)
         return view
 
     def count(self) -> int:
-        """Return how many tokens there are; their ids are 1 to this number."""
+        """Return the number of tokens; their ids are 1 to this number."""
         return int(self._call("totalSupply"))
 
     def record(self, id: int) -> Record:
@@ -105,7 +105,7 @@ class Registry:
             return record_of(id, self._call("record", id))
 
     def links(self, id: int) -> tuple[Link, ...]:
-        """Return a token's links, in its publisher's order.
+        """Return a token's links, in the publisher's order.
 
         Raises:
             NoTokenError: there is no such token.
@@ -114,7 +114,7 @@ class Registry:
             return _links(self._call("links", id))
 
     def records(self, ids: Iterable[int]) -> Iterator[Record]:
-        """Yield the records of tokens, with one request for a hundred of them.
+        """Yield the records of tokens, with one request per hundred.
 
         Raises:
             NoTokenError: one of the tokens does not exist.
@@ -127,10 +127,10 @@ class Registry:
         return self.records(self._ids(1))
 
     def all_links(self, first: int = 1) -> Iterator[tuple[int, tuple[Link, ...]]]:
-        """Yield the tokens from an id on, each with its links: one request for a hundred of them.
+        """Yield the tokens from an id on, each with its links, with one request per hundred.
 
-        Links are read from the contract's state, not from its events: public nodes serve the
-        events of the last days only.
+        Links are read from the contract's state, not from its events: public nodes serve only the
+        events of the last days.
         """
         for id, value in self._batched("links", self._ids(first)):
             yield id, _links(value)
@@ -151,10 +151,10 @@ class Registry:
         )
 
     def claims(self, id: int) -> tuple[Claim, ...]:
-        """Return the claims against a token, in their order.
+        """Return the claims against a token, in order.
 
-        Claims are read from the contract's state, which lacks their texts: these are in the
-        events ``Claimed`` and ``ClaimAnswered`` alone.
+        Claims are read from the contract's state, which does not contain their texts: these are
+        only in the events ``Claimed`` and ``ClaimAnswered``.
 
         Raises:
             NoTokenError: there is no such token.
@@ -182,22 +182,22 @@ class Registry:
         count = self.record(id).claims
         if not 1 <= number <= count:
             raise RegistryError(
-                f"there is no claim {number} against token {id}: it has {count} claims"
+                f"there is no claim {number} against token {id}; it has {count} claims"
             )
         return _claim(id, number, self._call("claimOf", id, number))
 
     def is_derived_from(self, id: int, ancestor: int) -> bool:
-        """Ask the contract whether links lead from a token to an older one it was made from.
+        """Ask the contract whether links of derivation lead from a token to an older one.
 
         Raises:
             NoTokenError: there is no such token.
-            RpcError: there are more tokens between the two than the contract visits.
+            RpcError: there are more tokens between the two than the contract searches.
         """
         with _token(id, ancestor):
             return bool(self._call("isDerivedFrom", id, ancestor))
 
     def nonce(self, publisher: str) -> int:
-        """Return a publisher's nonce, which the next mint that it signs must contain."""
+        """Return the nonce for the next mint that a publisher signs."""
         return int(self._call("nonces", checksum_address(publisher)))
 
     def token_uri(self, id: int) -> str:
@@ -213,7 +213,7 @@ class Registry:
         return str(uri)
 
     def owners(self, ids: Iterable[int]) -> Iterator[tuple[int, str]]:
-        """Yield tokens, each with the address that owns it: one request for a hundred of them.
+        """Yield tokens, each with its owner's address, with one request per hundred.
 
         Raises:
             NoTokenError: one of the tokens does not exist.
@@ -221,7 +221,7 @@ class Registry:
         return self._batched("ownerOf", ids)
 
     def owner_of(self, id: int) -> str:
-        """Return the address that owns a token.
+        """Return the address of a token's owner.
 
         Raises:
             NoTokenError: there is no such token.
@@ -235,12 +235,12 @@ class Registry:
         Args:
             id: the token.
             leaf: 32 bytes.
-            index: the leaf's place, from 0.
+            index: the leaf's position, from 0.
             path: the inclusion path, leaf to root, 32 bytes each.
 
         Raises:
             NoTokenError: there is no such token.
-            ProofError: the leaf, index or path does not fit the contract's types.
+            ProofError: leaf, index or path do not fit the contract's types.
         """
         _check_proof(index, leaf, *path)
         with _token(id):
@@ -262,13 +262,14 @@ class Registry:
             id: the token.
             leaf: 32 bytes.
             index: where it would be: 0 to the tree's size.
-            left: the leaf before it, or None at the left edge.
-            left_path: its inclusion path, leaf to root; empty at the left edge.
-            right: the leaf after it, or None at the right edge.
-            right_path: its inclusion path, leaf to root; empty at the right edge.
+            left: the leaf before it; None at the left edge.
+            left_path: that leaf's inclusion path, leaf to root; empty at the left edge.
+            right: the leaf after it; None at the right edge.
+            right_path: that leaf's inclusion path, leaf to root; empty at the right edge.
 
         Returns:
-            Whether it is; False for every leaf if the token was proved to be disordered.
+            Whether the leaf is absent; False for every leaf if the token was proved to be
+            disordered.
 
         Raises:
             NoTokenError: there is no such token.
@@ -290,16 +291,16 @@ class Registry:
     ) -> Iterator[Event]:
         """Read the registry's events, in the chain's order.
 
-        A range that the node refuses is halved until it is served.
+        If the node refuses a range of blocks, the range is halved until the node accepts it.
 
         Args:
-            name: the events' name in the ABI; by default all.
-            from_block: the first block; by default the one the contract was deployed in.
-            to_block: the last block; by default the chain's last.
-            **indexed: values that indexed arguments of the named event must have.
+            name: the events' name in the ABI; by default all events.
+            from_block: the first block; by default the block in which the contract was deployed.
+            to_block: the last block; by default the chain's last one.
+            **indexed: the values to look for in indexed arguments of the named event.
 
         Raises:
-            RegistryError: the node gives no usable answer, or none for so old events.
+            RegistryError: the node gives no usable answer, or does not serve such old events.
             ValueError: there is no such event, or it has no such indexed argument.
         """
         topics = interface().topics(name, indexed)
@@ -322,7 +323,8 @@ class Registry:
             try:
                 logs = self._logs(first, last, topics)
             except TransportError as error:
-                # Nodes have no common error code for too many blocks or too many logs.
+                # Nodes have no common error code for too many blocks or logs, so any error of the
+                # node itself (one with a code) is taken for that.
                 if getattr(error, "code", None) is None or first == last:
                     raise
                 middle = (first + last) // 2
@@ -347,17 +349,19 @@ class Registry:
         ]
         places = [(event.block, event.index) for event in events]
         if any(not first <= block <= last for block, _ in places):
-            raise RegistryError(f"{_LOGS}: the node gave events from other blocks than requested")
+            raise RegistryError(
+                f"{_LOGS}: the node returned events of blocks that were not requested"
+            )
         if sorted(set(places)) != places:
-            raise RegistryError(f"{_LOGS}: the node gave events twice, or out of order")
+            raise RegistryError(f"{_LOGS}: the node returned events twice, or out of order")
         return events
 
     def _event(self, log: Any, topics: list[Any]) -> Event:
         if str(field(log, "address", _LOGS)).lower() != self.address.lower():
-            raise RegistryError(f"{_LOGS}: the node gave an event of another contract")
+            raise RegistryError(f"{_LOGS}: the node returned an event of another contract")
         found = field(log, "topics", _LOGS)
         if not isinstance(found, list) or not topics_match(found, topics):
-            raise RegistryError(f"{_LOGS}: the node gave an event that was not asked for")
+            raise RegistryError(f"{_LOGS}: the node returned an event that was not requested")
         name, args = interface().event(found, parse_data(field(log, "data", _LOGS), _LOGS))
         return Event(
             name,
@@ -377,18 +381,19 @@ class Registry:
         return parse_quantity(self._request("eth_blockNumber", []), "eth_blockNumber")
 
     def block_hash(self, number: int) -> bytes | None:
-        """Return a block's hash, 32 bytes; None while the chain has no such block."""
+        """Return a block's hash, 32 bytes; None if the chain has no such block yet."""
         block = self._request(_BLOCK, [hex(number), False])
         if block is None:
             return None
         if parse_quantity(field(block, "number", _BLOCK), _BLOCK) != number:
-            raise RegistryError(f"{_BLOCK}: the node gave another block than {number}")
+            raise RegistryError(f"{_BLOCK}: the node returned another block than {number}")
         return parse_hash(field(block, "hash", _BLOCK), _BLOCK)
 
     def _is_registry(self) -> bool:
         interface = bytes.fromhex(artifact()["interfaceId"].removeprefix("0x"))
         try:
-            # ERC-165: a contract that also claims 0xffffffff says yes to anything.
+            # ERC-165 requires False for 0xffffffff: a contract that answers True to everything,
+            # such as one with a fallback function, does not implement the interface.
             return bool(self._call("supportsInterface", interface)) and not self._call(
                 "supportsInterface", b"\xff\xff\xff\xff"
             )
@@ -416,7 +421,7 @@ class Registry:
             yield from zip(batch, map(function.decode, parts), strict=True)
 
     def _many(self, calls: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield what calls return, with one request for a hundred of them."""
+        """Yield the results of calls, with one request per hundred."""
         remaining = iter(calls)
         while batch := list(itertools.islice(remaining, _BATCH)):
             yield from split_multicall(self._returned("multicall", batch), len(batch))
@@ -434,7 +439,7 @@ class Registry:
             return self._transport.request(method, params)
         except RegistryError:
             raise
-        except Exception as error:  # a transport from outside has exceptions of its own
+        except Exception as error:  # other transports raise exceptions of their own
             data = revert_data(getattr(error, "data", None))
             raise RpcError(
                 f"{method}: {one_line(error)}", code=INTERNAL_ERROR, data=data

@@ -1,4 +1,4 @@
-"""JSON-RPC: requests to a node, and its answers, which are untrusted.
+"""JSON-RPC: requests to a node, and its untrusted answers.
 
 Source: the JSON-RPC 2.0 specification; EIP-1474 (error codes).
 """
@@ -20,9 +20,9 @@ from alithis.errors import AlithisError, FormatError, RpcError, TransportError
 LIMIT_EXCEEDED = -32005  # EIP-1474
 INTERNAL_ERROR = -32603
 MAX_ANSWER = 16 << 20
-"""Bytes of an answer that are read at most."""
+"""Maximum number of bytes of an answer that are read."""
 _READ_METHODS = ("eth_get", "eth_call", "eth_chainId", "eth_blockNumber", "eth_estimateGas")
-# Nodes answer a call that fails with status 500, too: it would fail again.
+# Many nodes answer a failed call with HTTP status 500, so a retry would fail too.
 _RETRIES = replace(READS, statuses=READS.statuses - {500})
 
 
@@ -33,15 +33,15 @@ class Transport(Protocol):
         """Return the result of a JSON-RPC request, in JSON's types.
 
         Raises:
-            TransportError: there is none. If the node answered with an error, the exception has
-                the attributes of an `RpcError`.
+            TransportError: there is no result. If the node answered with an error, the exception
+                has the attributes of an `RpcError`.
         """
 
 
 class HttpTransport:
     """JSON-RPC over HTTP.
 
-    URLs of nodes often contain keys, so errors name only the host of it.
+    URLs of nodes often contain keys, so errors name only the host.
     """
 
     def __init__(self, url: str, *, timeout: float = 30.0) -> None:
@@ -49,7 +49,7 @@ class HttpTransport:
 
         Args:
             url: ``http://`` or ``https://``.
-            timeout: seconds for an answer.
+            timeout: seconds to wait for an answer.
 
         Raises:
             TransportError: it is not such a URL.
@@ -61,7 +61,7 @@ class HttpTransport:
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
-        """Name the host alone."""
+        """Show only the host: the URL may contain a key."""
         return f"HttpTransport({self.host!r})"
 
     def request(self, method: str, params: list[Any]) -> Any:
@@ -80,7 +80,7 @@ class HttpTransport:
         if status != 200:
             raise self._failure(describe_status(status))
         if answer.get("id") != number or "result" not in answer:
-            raise self._failure("gave an answer to another request")
+            raise self._failure("returned an answer to another request")
         return answer["result"]
 
     def _post(self, call: Mapping[str, Any]) -> tuple[int, bytes]:
@@ -102,7 +102,9 @@ class HttpTransport:
             return parse(body, "answer")
         except FormatError as error:
             said = (
-                "gave an answer that is not JSON-RPC" if status == 200 else describe_status(status)
+                "returned an answer that is not JSON-RPC"
+                if status == 200
+                else describe_status(status)
             )
             raise self._failure(said) from error
 
@@ -127,6 +129,6 @@ class HttpTransport:
 
 
 def _lotus_revert_data(message: str) -> str | None:
-    """Find revert data where older Filecoin nodes put it: in the message, in brackets."""
+    """Find the revert data in an error message of an older Filecoin node: it is in brackets."""
     found = re.search(r"\[(0x[0-9a-fA-F]{8,})\]", message)
     return found[1].lower() if found else None

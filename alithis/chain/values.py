@@ -1,4 +1,4 @@
-"""Values in JSON-RPC answers: checked, and turned into Python's.
+"""Checks values in JSON-RPC answers, and converts them to Python values.
 
 Source: the Ethereum JSON-RPC specification ("Hex encoding": quantities, unformatted data).
 """
@@ -14,7 +14,7 @@ from alithis.errors import RegistryError
 
 WORD = 32
 """Bytes in a word of the EVM."""
-_MAX_DATA = 3 << 20  # bytes that one eth_call returns: 100 tokens' links are 2.4 MiB at most
+_MAX_DATA = 3 << 20  # maximum bytes of an eth_call's result; the links of 100 tokens need 2.4 MiB
 
 
 def parse_quantity(value: Any, origin: str) -> int:
@@ -22,7 +22,7 @@ def parse_quantity(value: Any, origin: str) -> int:
 
     Args:
         value: an untrusted value: a hexadecimal text.
-        origin: what it is the answer to, for the error: a method, or a function of the contract.
+        origin: the RPC method or function of the contract that returned it, for errors.
 
     Raises:
         RegistryError: it is not a quantity.
@@ -37,15 +37,14 @@ def parse_data(value: Any, origin: str) -> bytes:
 
     Args:
         value: an untrusted value: a hexadecimal text.
-        origin: as `parse_quantity` takes it.
+        origin: see `parse_quantity`.
 
     Raises:
-        RegistryError: it is not data, or longer than any call may return.
+        RegistryError: it is not data, or is too long.
     """
     if isinstance(value, str) and len(value) > 2 * _MAX_DATA:
         raise RegistryError(
-            f"{origin}: the node answered with {len(value) // 2:,} bytes; at most {_MAX_DATA:,} "
-            "are read"
+            f"{origin}: the node returned {len(value) // 2:,} bytes; at most {_MAX_DATA:,} are read"
         )
     if not isinstance(value, str) or len(value) % 2 or not re.fullmatch("0x[0-9a-fA-F]*", value):
         raise unusable(origin, value)
@@ -60,7 +59,7 @@ def parse_hash(value: Any, origin: str) -> bytes:
     """
     data = parse_data(value, origin)
     if len(data) != WORD:
-        raise RegistryError(f"{origin}: the node answered with a hash of {len(data)} bytes, not 32")
+        raise RegistryError(f"{origin}: the node returned a hash of {len(data)} bytes, not 32")
     return data
 
 
@@ -76,7 +75,7 @@ def field(value: Any, name: str, origin: str, *default: Any) -> Any:
 
 
 def revert_data(error: Any) -> str | None:
-    """Find revert data in an RPC error's data: nodes put it there, or into a ``data`` within it."""
+    """Find the revert data in an RPC error's data; some nodes nest it in a field ``data``."""
     if isinstance(error, Mapping):
         error = error.get("data")
     if isinstance(error, str) and re.fullmatch("0x[0-9a-fA-F]*", error):
@@ -85,10 +84,10 @@ def revert_data(error: Any) -> str | None:
 
 
 def checksum_address(address: str) -> str:
-    """Return an address with the capitals of EIP-55.
+    """Return an address with the checksum of EIP-55.
 
     Raises:
-        RegistryError: it is not an address, or its capitals are wrong: a typing error.
+        RegistryError: it is not an address, or has a wrong checksum, which shows a typing error.
     """
     from eth_utils.address import to_checksum_address
 
@@ -98,8 +97,8 @@ def checksum_address(address: str) -> str:
         if address == checksummed or digits in (digits.lower(), digits.upper()):
             return checksummed
     raise RegistryError(
-        f"{one_line(address)!r} is not an address: 0x and 40 hexadecimal digits, "
-        "with EIP-55's capitals or all of one case"
+        f"{one_line(address)!r} is not an address: give 0x and 40 hexadecimal digits, "
+        "in one case or with the checksum of EIP-55"
     )
 
 
@@ -109,11 +108,11 @@ def to_hex(data: bytes) -> str:
 
 
 def unusable(origin: str, value: Any) -> RegistryError:
-    """Return the error for an answer of the node that is not what was asked for."""
+    """Return the error for a node's answer of an unexpected type or form."""
     return RegistryError(f"{origin}: the node's answer is unusable: {one_line(value)}")
 
 
 def undecodable(origin: str, data: bytes) -> RegistryError:
-    """Return the error for data that the contract's ABI does not decode."""
-    found = f"{len(data)} bytes that do not decode" if data else "nothing"
-    return RegistryError(f"{origin}: the node answered with {found}")
+    """Return the error for data that cannot be decoded with the contract's ABI."""
+    found = f"{len(data)} bytes that cannot be decoded" if data else "no data"
+    return RegistryError(f"{origin}: the node returned {found}")

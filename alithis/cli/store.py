@@ -22,7 +22,7 @@ from alithis.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alithis.ipfs.car import Part
+    from alithis.ipfs.car import LocalFile
     from alithis.ipfs.cid import Cid
     from alithis.storage.availability import Availability, HostResult
     from alithis.storage.hosts.host import Host
@@ -94,7 +94,7 @@ def store_put(place: str, hosts: tuple[str, ...], references: Resolver, as_json:
         raise Failure("; ".join(str(each.error) for each in failed))
 
 
-def _publish(parts: list[Part], backends: list[Host]) -> list[UploadResult]:
+def _publish(parts: list[LocalFile], backends: list[Host]) -> list[UploadResult]:
     from alithis.cli.terminal import shown
     from alithis.storage.upload import publish
 
@@ -104,14 +104,14 @@ def _publish(parts: list[Part], backends: list[Host]) -> list[UploadResult]:
         return publish(parts, backends, progress)
 
 
-def _parts(opened: Store, cid: Cid, reference: Reference) -> list[Part]:
+def _parts(opened: Store, cid: Cid, reference: Reference) -> list[LocalFile]:
     """List the files to upload. Files that a folder withholds stay private, even if stored."""
-    from alithis.storage.store import parts_of
+    from alithis.storage.store import local_files
 
-    parts = opened.parts(cid)
+    parts = opened.local_files(cid)
     if reference.kind != "folder":
         return parts
-    shown = {part.cid for part in parts_of(reference.folder())}
+    shown = {part.cid for part in local_files(reference.folder())}
     return [part for part in parts if part.cid in shown]
 
 
@@ -197,14 +197,14 @@ def store_export(place: str, out: Path, references: Resolver, as_json: bool) -> 
       alithis store export ipfs://f01551220… -o photos.car
     """
     from alithis.ipfs import car
-    from alithis.storage.store import parts_of
+    from alithis.storage.store import local_files
 
     refuse_standard_output(out, "a CAR file")
     reference = _storable(place)
     if reference.kind == "folder":
-        parts = parts_of(reference.folder())
+        parts = local_files(reference.folder())
     else:
-        parts = references.store.parts(references.cid(reference))
+        parts = references.store.local_files(references.cid(reference))
     size = car.write(parts, out)
     if as_json:
         roots = {part.name: str(part.cid) for part in parts}
@@ -356,19 +356,19 @@ def _known(
     """Return a metadata.json, the local paths of its files, and the files that are withheld."""
     from alithis.errors import NotStoredError
     from alithis.manifest import metadata
-    from alithis.storage.store import parts_of
+    from alithis.storage.store import local_files
 
     opened = references.store
     try:
         if reference.kind == "folder":
             folder = reference.folder()
-            here = {part.name: part.path for part in parts_of(folder)}
+            here = {part.name: part.path for part in local_files(folder)}
             data = (folder / metadata.FILE).read_bytes()
             return data, here, tuple(name for name in _items_of(data) if name not in here)
         if reference.kind in ("url", "bucket"):
             return references.open(reference).manifest.data, {}, ()
         cid = references.cid(reference)
-        here = {part.name: part.path for part in opened.parts(cid)} if opened.has(cid) else {}
+        here = {part.name: part.path for part in opened.local_files(cid)} if opened.has(cid) else {}
         if metadata.FILE in here:
             data = opened.read_bytes(cid, metadata.MAX_BYTES)
             return data, here, tuple(name for name in _items_of(data) if name not in here)

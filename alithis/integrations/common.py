@@ -1,4 +1,4 @@
-"""What several adapters need: optional libraries, and weights as a safetensors file."""
+"""Helpers for several adapters: importing optional libraries, writing safetensors files."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def save_tensors(
         path: the file to write.
         extra: the extra of Alithis that installs safetensors for the adapter.
         kind: ``numpy`` for arrays, or ``torch``.
-        metadata: at most one entry: safetensors writes several in any order, and the same model
-            would have another digest each time.
+        metadata: at most one entry: safetensors writes several entries in any order, so the same
+            model could have a different digest each time.
 
     Raises:
         MissingExtraError: safetensors is not installed.

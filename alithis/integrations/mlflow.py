@@ -144,7 +144,7 @@ def log_model(run_id: str, manifest: Manifest, *, uri: str | None = None) -> Non
     Raises:
         MissingExtraError: MLflow is not installed.
         StorageError: there is no such run, or the store does not answer.
-        FormatError: the manifest states its inputs wrongly.
+        FormatError: the inputs in the manifest are malformed.
     """
     client, data = _client(uri), manifest.metadata
     inputs = [
@@ -203,9 +203,10 @@ def _inputs(run: Any) -> tuple[list[Input], list[dict[str, str]]]:
 
 
 def _value(text: str) -> Any:
-    """Convert a parameter, which MLflow stores as text, to the number or truth value that it was.
+    """Convert a parameter, which MLflow stores as text, back to a number, boolean or None.
 
-    Only the text that Python prints for a number is one: ``0012345`` and ``1234e05`` stay text.
+    A text is converted only if Python would print the number so: ``0012345`` and ``1234e05`` stay
+    text.
     """
     words = {"True": True, "False": False, "None": None}
     if text in words:

@@ -241,7 +241,7 @@ def _reported(total: Callable[[], int], progress: Progress) -> Iterator[None]:
 
     def poll() -> None:
         before = 0
-        with suppress(Exception):  # if the cluster is gone, the work itself raises an error
+        with suppress(Exception):  # if the cluster has stopped, the work itself raises an error
             while not done.wait(_POLL):
                 now = total()
                 progress.advance(now - before)

@@ -1,4 +1,4 @@
-"""scikit-learn: an estimator's settings and what it learned, without pickling anything.
+"""scikit-learn: an estimator's settings and fitted values, without pickling anything.
 
 Pass the training data through `Run.use`: ``fit`` and ``predict`` accept the wrapped array.
 """
@@ -106,14 +106,13 @@ def _learned(estimator: Any) -> tuple[dict[str, NDArray[np.generic]], dict[str, 
     if not arrays:
         raise SourceError(
             f"{kind}: no fitted arrays; fit it first, or save it in another way and pass the "
-            "file to "
-            "save_model"
+            "file to save_model"
         )
     return arrays, plain
 
 
 def _leaves(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a value by name, and of these the parts, down to what has none."""
+    """Yield the values without parts in a nested value, with their full names."""
     import numpy as np
 
     if isinstance(value, np.ndarray) and (value.dtype.kind in "OUT" or not value.size):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def record(run: Run, module: Any, weights: Path | str, optimizer: Any = None) -> None:
     """Record a module: its class, its weights as a safetensors file, its optimizer's settings.
 
-    Parts of its state that are no tensors are not written; ``not_written`` lists their names.
+    Parts of its state that are not tensors are not written; ``not_written`` lists their names.
 
     Args:
         run: the run.
@@ -57,7 +57,7 @@ def save_weights(module: Any, path: Path | str) -> list[str]:
     Names are those of the module before ``torch.compile``.
 
     Returns:
-        The names of state that is no tensor (`get_extra_state`), which is not written.
+        The names of state that is not a tensor (`get_extra_state`), which is not written.
 
     Raises:
         MissingExtraError: PyTorch or safetensors is not installed.

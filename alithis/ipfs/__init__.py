@@ -1,5 +1,5 @@
-"""IPFS's formats: content identifiers, the blocks of files, CAR archives.
+"""IPFS formats: content identifiers (CIDs), the blocks of files, CAR archives.
 
-Pure formats, without a network: `alithis.manifest` names its files by CID, and
+Nothing here uses the network: `alithis.manifest` records the CIDs of its files, and
 `alithis.storage` uploads and downloads them.
 """

@@ -1,8 +1,9 @@
 """CAR files: the blocks of files in one stream, to move them between stores.
 
-CARv1: a header that names the roots, then for each block its CID and its bytes. Files are written
-by our profile, each tree depth first. An archive that is read is untrusted: every block is checked
-against its CID, and sizes are bounded.
+CARv1: a header with the roots, then each block after its CID. Archives are written with our
+profile, each tree depth first. An archive that is read is untrusted: every block is checked against
+its CID, and the header, each block and the number of blocks have a maximum size, so that a small
+archive cannot make a reader use much memory.
 
 Source: the IPLD specification of CARv1 (Content Addressable aRchives).
 """
@@ -16,33 +17,38 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from alithis.base import files
+from alithis.base import files as base_files
 from alithis.errors import FormatError, IntegrityError
 from alithis.ipfs import unixfs
 from alithis.ipfs.cid import Cid, varint
 
 MAX_HEADER = 1 << 16
-"""Bytes in a header at most: 1,500 roots."""
+"""Maximum size of a header in bytes: about 1,500 roots."""
 MAX_BLOCKS = 1 << 20
-"""Blocks in an archive that is read, at most: a tebibyte by our profile."""
+"""Maximum number of blocks in an archive that is read: a tebibyte with our profile."""
 MAX_REPEATED = 1 << 30
-"""Bytes that a file in an archive may always have; beyond them, no more than the archive has."""
+"""Size in bytes up to which a file may be larger than its archive.
 
-# DAG-CBOR has one spelling for a value: a map of "roots" and "version", and a CID under tag 42.
+A file may repeat a block, so it can be larger than the archive that contains it. Without a limit, a
+few kilobytes could expand to any number of bytes.
+"""
+
+# DAG-CBOR has exactly one encoding of a value: here a map with the keys "roots" and "version", and
+# CIDs with tag 42.
 _HEAD, _TAIL = b"\xa2\x65roots", b"\x67version\x01"
 _VERSION_2 = b"\xa1\x67version\x02"
 _LINK = b"\xd8\x2a\x58"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A file with the CID that it should have.
+class LocalFile:
+    """A local file and the CID that it should have.
 
     Attributes:
-        name: what it is called: ``leaves``.
-        cid: by our profile.
+        name: its name in the manifest, such as ``leaves``.
+        cid: its CID with our profile.
         path: where its content is.
-        size: bytes in it.
+        size: its size in bytes.
     """
 
     name: str
@@ -52,25 +58,25 @@ class Part:
 
 
 class Car:
-    """The archive of some files, as a stream that can be read more than once.
+    """An archive of some files, as a stream that can be read more than once.
 
     Attributes:
-        length: its bytes.
+        length: its size in bytes.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, files: Sequence[LocalFile]) -> None:
         """Compute the layout; each file is read once for it.
 
         Args:
-            parts: the files; their CIDs are the roots, in this order.
+            files: the files; their CIDs are the roots, in this order.
 
         Raises:
-            SourceError: a file cannot be read, or changed while it was.
-            IntegrityError: a file is not what its CID says.
+            SourceError: a file cannot be read, or changed while it was read.
+            IntegrityError: a file does not match its CID.
         """
-        self._parts = parts
-        self._outlines = [_outline(part) for part in parts]
-        self._header = header([part.cid for part in parts])
+        self._files = files
+        self._outlines = [_outline(local) for local in files]
+        self._header = header([local.cid for local in files])
         self.length = len(self._header) + sum(
             len(varint(36 + length)) + 36 + length
             for outline in self._outlines
@@ -78,37 +84,37 @@ class Car:
         )
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give the stream's bytes, piece by piece.
+        """Yield the archive's bytes, piece by piece.
 
         Raises:
             SourceError: a file cannot be read.
             IntegrityError: a file has changed.
         """
         yield self._header
-        for part, outline in zip(self._parts, self._outlines, strict=True):
-            with files.regular_file(part.path) as (handle, _):
-                read = partial(files.read_at, handle, name=part.path)
+        for local, outline in zip(self._files, self._outlines, strict=True):
+            with base_files.regular_file(local.path) as (handle, _):
+                read = partial(base_files.read_at, handle, name=local.path)
                 for cid, block in outline.blocks(read):
                     yield varint(36 + len(block)) + bytes(cid)
                     yield block
 
 
-def write(parts: Sequence[Part], target: Path) -> int:
-    """Write an archive, which appears whole or not at all; return its bytes.
+def write(files: Sequence[LocalFile], target: Path) -> int:
+    """Write an archive atomically, and return its size in bytes.
 
     Raises:
-        SourceError: a file cannot be read, or the target not written.
-        IntegrityError: a file is not what its CID says.
+        SourceError: a file cannot be read, or the target cannot be written.
+        IntegrityError: a file does not match its CID.
     """
-    car = Car(parts)
-    with files.write_errors(target), files.atomic_file(target) as file:
+    car = Car(files)
+    with base_files.write_errors(target), base_files.atomic_file(target) as file:
         for piece in car:
             file.write(piece)
     return car.length
 
 
 def header(roots: Sequence[Cid]) -> bytes:
-    """Return a CAR's header, with its length before it."""
+    """Return a CAR's header, preceded by its length."""
     data = _header(roots)
     return varint(len(data)) + data
 
@@ -123,10 +129,10 @@ def _header(roots: Sequence[Cid]) -> bytes:
     return _HEAD + array + b"".join(links) + _TAIL
 
 
-def _outline(part: Part) -> unixfs.Outline:
-    outline = unixfs.outline(part.path)
-    if outline.root != part.cid:
-        raise IntegrityError(f"{part.path}: CID", expected=part.cid, found=outline.root)
+def _outline(local: LocalFile) -> unixfs.Outline:
+    outline = unixfs.outline(local.path)
+    if outline.root != local.cid:
+        raise IntegrityError(f"{local.path}: CID", expected=local.cid, found=outline.root)
     return outline
 
 
@@ -134,23 +140,25 @@ def _outline(part: Part) -> unixfs.Outline:
 
 
 class Archive:
-    """A CAR file of which every block has been checked; a context manager.
+    """A CAR file, every block of which has been checked; a context manager.
 
     Attributes:
-        roots: the CIDs that its header names, at least one.
-        count: blocks in it, of those that repeat one.
+        roots: the CIDs in its header, at least one.
+        count: the number of different blocks.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read the file from end to end.
+        """Read and check the whole file.
+
+        Only the positions of the blocks are kept in memory.
 
         Raises:
             SourceError: it cannot be read, or is not a regular file.
-            FormatError: it is no CARv1, is cut, or holds what is not of a file or too large.
-            IntegrityError: a block is not what its CID says.
+            FormatError: it is not a CARv1 of files, is truncated, or exceeds a limit.
+            IntegrityError: a block does not match its CID.
         """
         self._path = Path(path)
-        self._handle, status = files.open_regular(path)
+        self._handle, status = base_files.open_regular(path)
         try:
             self._size = status.st_size
             self._places: dict[bytes, tuple[int, int]] = {}
@@ -158,7 +166,7 @@ class Archive:
                 self._read(Sections(file, str(self._path)))
         except OSError as error:
             self.close()
-            raise files.unreadable(str(self._path), error) from error
+            raise base_files.unreadable(str(self._path), error) from error
         except BaseException:
             self.close()
             raise
@@ -169,40 +177,40 @@ class Archive:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close its file."""
+        """Close the file."""
         self.close()
 
     def close(self) -> None:
-        """Close its file; nothing can be read afterwards."""
+        """Close the file; nothing can be read afterwards."""
         os.close(self._handle)
 
     def __contains__(self, cid: Cid) -> bool:
-        """Tell whether a block is there."""
+        """Return whether the archive contains a block."""
         return cid.digest in self._places
 
     def block(self, cid: Cid) -> bytes:
-        """Return a block, checked once more: the file may have changed.
+        """Return a block, checked again because the file may have changed since.
 
         Raises:
-            FormatError: it is not there.
-            IntegrityError: it is no longer what its CID says.
+            FormatError: the archive does not contain it.
+            IntegrityError: it no longer matches its CID.
             SourceError: the file cannot be read.
         """
         found = self._places.get(cid.digest)
         if found is None:
-            raise self._bad(f"the block {cid} is not in it")
+            raise self._bad(f"block {cid} is missing. Export the archive again")
         offset, length = found
-        data = files.read_at(self._handle, offset, length, self._path)
+        data = base_files.read_at(self._handle, offset, length, self._path)
         unixfs.check(cid, data)
         return data
 
     def content(self, cid: Cid) -> Iterator[bytes]:
-        """Give a file's content, chunk by chunk; blocks that it does not lead to stay out of it.
+        """Yield a file's content, chunk by chunk.
 
         Raises:
-            FormatError: a block is missing, or of no file; or the file has more than
-                `MAX_REPEATED` bytes and more than the archive.
-            IntegrityError: a block is no longer what its CID says.
+            FormatError: a block is missing or is not part of a file; or the file is larger than
+                both the archive and `MAX_REPEATED` bytes.
+            IntegrityError: a block no longer matches its CID.
             SourceError: the archive cannot be read.
         """
         return unixfs.content(cid, self.block, max(self._size, MAX_REPEATED))
@@ -212,45 +220,46 @@ class Archive:
         for cid, block in sections:
             self._places[cid.digest] = (sections.at - len(block), len(block))
             if len(self._places) > MAX_BLOCKS:
-                raise self._bad(f"more than {MAX_BLOCKS:,} blocks")
+                raise self._bad(f"has more than {MAX_BLOCKS:,} blocks, the most that are read")
 
     def _bad(self, what: str) -> FormatError:
         return FormatError(f"{self._path}: {what}")
 
 
 class Sections:
-    """Reads a CAR from its beginning, block by block, each checked.
+    """Reads a CAR from beginning to end, and checks each block.
 
     Attributes:
-        roots: the CIDs that its header names, at least one.
-        at: where in the stream the reading is.
+        roots: the CIDs in its header, at least one.
+        at: number of bytes read so far.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         """Read the header.
 
         Args:
-            file: the stream; it need not be one that can seek.
-            name: what it is called in errors.
+            file: the stream; it does not need to be seekable.
+            name: its name in errors.
 
         Raises:
-            FormatError: it is no CARv1.
+            FormatError: it is not a CARv1.
         """
         self._file, self._name = file, name
         self.at = 0
         self.roots = self._read_header()
 
     def __iter__(self) -> Iterator[unixfs.Block]:
-        """Give the blocks.
+        """Yield the blocks.
 
         Raises:
-            FormatError: the stream is cut, or holds what is not of a file or too large.
-            IntegrityError: a block is not what its CID says.
+            FormatError: the stream is truncated, a block is too large, or a CID is not that of a
+                file.
+            IntegrityError: a block does not match its CID.
         """
         while (length := self._varint()) is not None:
             start = self.at
             if length > unixfs.MAX_BLOCK + 36:
-                raise self._bad(f"a block of more than {unixfs.MAX_BLOCK:,} bytes at {start}")
+                raise self._bad(f"the block at {start} has more than {unixfs.MAX_BLOCK:,} bytes")
             cid, block = self._split(self._exactly(length), start)
             unixfs.check(cid, block)
             yield cid, block
@@ -258,23 +267,23 @@ class Sections:
     def _read_header(self) -> tuple[Cid, ...]:
         length = self._varint()
         if not length or length > MAX_HEADER:
-            raise self._bad(f"no CAR: its header has no length from 1 to {MAX_HEADER}")
+            raise self._bad(f"is not a CAR: its header must have 1 to {MAX_HEADER} bytes")
         data = self._exactly(length)
         if data == _VERSION_2:
             raise self._bad(
-                "a CAR of version 2; only version 1 is read: extract the one that it contains"
+                "is a CAR of version 2; only version 1 is supported. Extract the CARv1 inside it"
             )
         roots = _read_roots(data)
         if not roots:
-            raise self._bad("no CARv1 with roots that are files")
+            raise self._bad("is not a CARv1 with roots that are files")
         return roots
 
     def _split(self, section: bytes, start: int) -> unixfs.Block:
-        end = 34 if section[:2] == b"\x12\x20" else 36  # version 0 begins with its multihash
+        end = 34 if section[:2] == b"\x12\x20" else 36  # a version 0 CID is just its multihash
         try:
             return Cid.from_bytes(section[:end]), section[end:]
         except FormatError as error:
-            raise self._bad(f"at {start}: {error}") from None
+            raise self._bad(f"the block at {start} has a bad CID: {error}") from None
 
     def _varint(self) -> int | None:
         """Read a length; None at the end of the stream."""
@@ -289,13 +298,16 @@ class Sections:
         try:
             return unixfs.read_varint(data, 0)[0]
         except ValueError:
-            raise self._bad(f"no length before {self.at}") from None
+            raise self._bad(f"the block length that ends at {self.at} is malformed") from None
 
     def _exactly(self, length: int) -> bytes:
         data = self._file.read(length)
         self.at += len(data)
         if len(data) != length:
-            raise self._bad(f"cut: {length} bytes should stand before its end, {self.at}")
+            raise self._bad(
+                f"is truncated: it ends at {self.at}, inside a block of {length} bytes. "
+                "Download it again"
+            )
         return data
 
     def _bad(self, what: str) -> FormatError:
@@ -303,7 +315,11 @@ class Sections:
 
 
 def _read_roots(data: bytes) -> tuple[Cid, ...]:
-    """Read a header by its fixed parts; what spells otherwise has no roots."""
+    """Read a header's roots; a header that our writer would encode differently has none.
+
+    DAG-CBOR allows one encoding of a value, so no general CBOR decoder is needed: the roots are
+    taken from between the fixed bytes, encoded again and compared.
+    """
     body = data.removeprefix(_HEAD).removesuffix(_TAIL)
     rest = body[{0x98: 2, 0x99: 3}.get(body[0], 1) :] if body else b""
     roots = []

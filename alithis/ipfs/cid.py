@@ -1,10 +1,11 @@
 """Content identifiers (CIDs): IPFS's names for files, derived from their content.
 
 A file becomes a UnixFS tree: chunks are the leaves, and each node above lists its children.
-The file's CID is the hash of the root block. How long chunks are and how many links a node has is
-up to who makes the tree, so one file has a CID by each profile. Ours is ``unixfs-v1-2025``
-(IPIP-499): CIDv1, raw leaves, chunks of 1 MiB, 1,024 links a node, balanced. A file of one chunk
-is one raw block, so its CID holds the SHA-256 of the file itself. The others are recognised.
+The file's CID contains the hash of the root block. The size of chunks and the number of links in a
+node are not fixed, so a file has a different CID with each choice of them, called a profile. Our
+profile is ``unixfs-v1-2025`` (IPIP-499): CIDv1, raw leaves, chunks of 1 MiB, 1,024 links per node,
+balanced. A file of one chunk is one raw block, so its CID contains the SHA-256 of the file itself.
+CIDs with other common profiles are recognised.
 
 Sources: the multiformats CID specification, and the IPFS specifications of DAG-PB and UnixFS.
 """
@@ -26,15 +27,15 @@ from alithis.base.text import quoted
 from alithis.errors import FormatError
 
 RAW = 0x55
-"""Multicodec of a block that is the content itself."""
+"""Multicodec of a block that consists of content only."""
 DAG_PB = 0x70
 """Multicodec of a node of a UnixFS tree."""
 CHUNK_SIZE = 1 << 20
-"""Bytes in a leaf, by our profile."""
+"""Size of a leaf in bytes, in our profile."""
 MAX_LINKS = 1024
-"""Children of a node at most, by our profile."""
+"""Maximum number of children of a node, in our profile."""
 
-_LARGE = 8 << 20  # bytes from which on a second thread pays
+_LARGE = 8 << 20  # bytes; for smaller files a second thread costs more than it saves
 _SHA2_256 = b"\x12\x20"  # multihash: function, digest's length in bytes
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _SCHEME = "ipfs://"
@@ -56,14 +57,14 @@ class Cid:
     digest: bytes
 
     def __post_init__(self) -> None:
-        """Refuse what is no CID of a file."""
+        """Refuse a CID that cannot be that of a file."""
         if (self.version, self.codec) not in ((0, DAG_PB), (1, DAG_PB), (1, RAW)):
             raise FormatError(
-                f"CID version {self.version} with codec 0x{self.codec:x}: "
-                "a file's is version 1 with raw or dag-pb, or version 0"
+                f"CID version {self.version} with codec 0x{self.codec:x} is not that of a file: "
+                "use version 1 with raw or dag-pb, or version 0"
             )
         if len(self.digest) != 32:
-            raise FormatError(f"CID with a digest of {len(self.digest)} bytes: SHA-256 has 32")
+            raise FormatError(f"the CID's digest has {len(self.digest)} bytes; SHA-256 has 32")
 
     @classmethod
     def parse(cls, text: str) -> Cid:
@@ -73,7 +74,7 @@ class Cid:
             text: the CID, with or without ``ipfs://`` before it, and nothing after it.
 
         Raises:
-            FormatError: the text is something else, or not in the canonical spelling.
+            FormatError: the text is not a CID of a file in its canonical encoding.
         """
         bare = text.removeprefix(_SCHEME)
         if not _CHARACTERS.fullmatch(bare):
@@ -88,7 +89,7 @@ class Cid:
         """Read a CID's binary form, with nothing after it.
 
         Raises:
-            FormatError: it is something else, or no CID of a file.
+            FormatError: it is not the CID of a file.
         """
         return cls._of_form(data, data[:40].hex())
 
@@ -106,7 +107,7 @@ class Cid:
         return cls(1, RAW, digest)
 
     def __str__(self) -> str:
-        """Return the usual spelling: base32, or base58btc for version 0."""
+        """Return the usual encoding: base32, or base58btc for version 0."""
         return _encode("Q" if self.version == 0 else "b", bytes(self))
 
     def __bytes__(self) -> bytes:
@@ -116,7 +117,7 @@ class Cid:
 
     @property
     def base16(self) -> str:
-        """The CID in base16, as the contract spells it; of a version 0, its version 1."""
+        """The CID in base16, as the contract encodes it; version 0 is converted to version 1."""
         return _encode("f", bytes(Cid(1, self.codec, self.digest)))
 
     @property
@@ -127,14 +128,14 @@ class Cid:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How a file becomes a balanced tree of blocks.
+    """How a file is cut into a balanced tree of blocks.
 
     Attributes:
-        name: what it is called.
-        version: of the CIDs, 0 or 1.
-        raw_leaves: whether a leaf is the content alone, or a DAG-PB block around it.
-        chunk_size: bytes in a leaf, at least 1.
-        max_links: children of a node at most, at least 2.
+        name: its name.
+        version: version of the CIDs, 0 or 1.
+        raw_leaves: whether a leaf is a raw block; otherwise it is a DAG-PB block.
+        chunk_size: size of a leaf in bytes, at least 1.
+        max_links: maximum number of children of a node, at least 2.
     """
 
     name: str
@@ -145,10 +146,10 @@ class Profile:
 
 
 UNIXFS_V1_2025 = Profile("unixfs-v1-2025", 1, True, CHUNK_SIZE, MAX_LINKS)
-"""Our profile, by IPIP-499."""
+"""Our profile, from IPIP-499."""
 PROFILES = (
     UNIXFS_V1_2025,
-    Profile("unixfs-v0-2015", 0, False, 1 << 18, 174),  # IPIP-499; `ipfs add` for many years
+    Profile("unixfs-v0-2015", 0, False, 1 << 18, 174),  # IPIP-499; the old default of `ipfs add`
     Profile("kubo-cid-v1", 1, True, 1 << 18, 174),  # `ipfs add --cid-version=1`
     Profile("kubo-test-cid-v1", 1, True, 1 << 20, 174),  # Kubo's configuration of that name
     Profile("kubo-cid-v1-dag-pb", 1, False, 1 << 18, 174),  # … --cid-version=1 --raw-leaves=false
@@ -160,9 +161,9 @@ class FileDigests(NamedTuple):
     """The digests of a file's content.
 
     Attributes:
-        cid: the CID by our profile.
+        cid: the CID with our profile.
         sha256: SHA-256 of the whole content, 32 bytes.
-        size: bytes.
+        size: size in bytes.
     """
 
     cid: Cid
@@ -171,7 +172,10 @@ class FileDigests(NamedTuple):
 
 
 class Dag:
-    """Computes the CID of content that comes in pieces; keeps one node's links per level."""
+    """Computes the CID of content that arrives in pieces.
+
+    Memory does not grow with the content: each level of the tree keeps the links of one node.
+    """
 
     def __init__(self, profile: Profile = UNIXFS_V1_2025) -> None:
         """Start with no content."""
@@ -180,7 +184,7 @@ class Dag:
         self._start_leaf()
 
     def update(self, data: Buffer) -> None:
-        """Take the next piece, of any length."""
+        """Add the next piece, of any length."""
         view = memoryview(data).cast("B")
         while view:
             if self._leaf_size == self._profile.chunk_size:
@@ -188,13 +192,13 @@ class Dag:
             piece = view[: self._profile.chunk_size - self._leaf_size]
             if self._profile.raw_leaves:
                 self._leaf.update(piece)
-            else:  # a DAG-PB leaf starts with its length, so it is kept until it is complete
+            else:  # a DAG-PB leaf begins with its length, so it cannot be hashed before its end
                 self._chunk += piece
             self._leaf_size += len(piece)
             view = view[len(piece) :]
 
     def finish(self) -> Cid:
-        """Return the CID of all that was taken; call it once, at the end."""
+        """Return the CID of everything that was added; call it once, at the end."""
         self._end_leaf()
         return self._tree.root()
 
@@ -212,9 +216,9 @@ class Dag:
 
 
 class Hasher:
-    """Takes a file's content piece by piece, for its SHA-256 and its CID by our profile.
+    """Computes the SHA-256 and our CID of content that arrives in pieces.
 
-    Of a large file the two are computed side by side, in two threads.
+    For a large file, two threads compute the two digests at the same time.
     """
 
     def __init__(self) -> None:
@@ -223,7 +227,7 @@ class Hasher:
         self._second: ThreadPoolExecutor | None = None
 
     def update(self, data: Buffer) -> None:
-        """Take the next piece, of any length; it may be changed afterwards."""
+        """Add the next piece, of any length; the caller may change the buffer afterwards."""
         view = memoryview(data).cast("B")
         self._size += len(view)
         if self._size < _LARGE:
@@ -232,11 +236,11 @@ class Hasher:
             return
         self._second = self._second or ThreadPoolExecutor(1, "alithis-cid")
         blocks = self._second.submit(self._dag.update, view)
-        self._whole.update(view)  # hashlib lets other threads run
+        self._whole.update(view)  # hashlib releases the GIL, so the two run in parallel
         blocks.result()
 
     def finish(self) -> FileDigests:
-        """Return the digests of all that was taken; call it once, at the end."""
+        """Return the digests of everything that was added; call it once, at the end."""
         if self._second is not None:
             self._second.shutdown()
         return FileDigests(self._dag.finish(), self._whole.digest(), self._size)
@@ -248,7 +252,7 @@ def of_bytes(data: Buffer) -> Cid:
 
 
 def of_chunks(chunks: Iterable[Buffer]) -> Cid:
-    """Return the CID of content that comes in pieces of any length."""
+    """Return the CID of content that arrives in pieces of any length."""
     dag = Dag()
     for chunk in chunks:
         dag.update(chunk)
@@ -279,15 +283,15 @@ def describe(path: str | os.PathLike[str]) -> FileDigests:
 
 
 def recognise(path: str | os.PathLike[str], cid: Cid) -> Profile | None:
-    """Tell by which profile a file has a CID.
+    """Find the profile with which a file has a CID.
 
     Args:
-        path: a regular file; it is read once, whatever the number of profiles.
-        cid: a CID of it, or of something else. A raw one of a file that is longer than a chunk
-            is by no profile, yet names it: that is ``single-block``.
+        path: a regular file; it is read once for all profiles.
+        cid: the CID. No profile gives a raw CID to a file that is longer than a chunk, but such a
+            CID still identifies the file: the result is then a profile ``single-block``.
 
     Returns:
-        The profile, or None: the CID is of another file, or by a profile that is not known.
+        The profile; None if the CID belongs to another file, or to an unknown profile.
 
     Raises:
         SourceError: the file cannot be read, or is not a regular one.
@@ -307,7 +311,7 @@ def recognise(path: str | os.PathLike[str], cid: Cid) -> Profile | None:
 
 
 def _by_digest(cid: Cid, found: Sequence[Cid]) -> Profile | None:
-    """Compare what the versions have in common: a CID of version 0 is often written as 1."""
+    """Compare codec and digest only: a CID of version 0 is often converted to version 1."""
     for profile, each in zip(PROFILES, found, strict=True):
         if (each.codec, each.digest) == (cid.codec, cid.digest):
             return profile
@@ -323,7 +327,8 @@ def blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:
     """
     name, count = os.fspath(path), 0
     with regular_file(path) as (handle, before):
-        # `read_at` raises for itself: a handler around the yield would catch the consumer's errors.
+        # No `try` around this loop: it would also catch errors that the consumer of the generator
+        # raises at the `yield`.
         while block := read_at(handle, count, CHUNK_SIZE, name):
             count += len(block)
             yield block
@@ -331,12 +336,12 @@ def blocks(path: str | os.PathLike[str]) -> Iterator[bytes]:
 
 
 class DagNode(NamedTuple):
-    """A block of a tree, as the node above sees it.
+    """What a node's parent records about it.
 
     Attributes:
-        cid: the block's CID.
-        tree_size: bytes of this block and all below it: DAG-PB's Tsize.
-        file_size: bytes of the file below it.
+        cid: the CID of the node's block.
+        tree_size: bytes in this block and all blocks below it: DAG-PB's Tsize.
+        file_size: bytes of file content in this block and all blocks below it.
     """
 
     cid: Cid
@@ -347,7 +352,8 @@ class DagNode(NamedTuple):
 class _Tree:
     """The balanced layout, built from left to right.
 
-    A full row is joined when the next node comes, not before: the last full row may be the root.
+    A full row is joined only when the next node arrives; if none does, `root` joins it. So no row
+    is ever empty, which would give the tree one node too many.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -375,11 +381,15 @@ class _Tree:
 
 
 def join(children: Sequence[DagNode], version: int = 1) -> tuple[DagNode, bytes]:
-    """Return the node above, and its block: DAG-PB, its links before its data, UnixFS in its data.
+    """Return the parent of some nodes, and its block.
+
+    The block is DAG-PB with a UnixFS message in its data field. As in all IPFS implementations,
+    the links come before the data, although their field number is higher: a different order would
+    give a different CID.
 
     Args:
         children: from left to right.
-        version: of the node's CID.
+        version: version of the parent's CID.
     """
     file_size = sum(child.file_size for child in children)
     links = b"".join(_bytes_field(2, _link(child)) for child in children)
@@ -413,7 +423,7 @@ def _int_field(number: int, value: int) -> bytes:
 
 
 def varint(value: int) -> bytes:
-    """Spell a number as LEB128, as DAG-PB and CAR do."""
+    """Encode a number as unsigned LEB128, as DAG-PB and CAR do."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -442,7 +452,7 @@ def _decode(text: str) -> bytes | None:
 
 
 def _to_base58(data: bytes) -> str:
-    """Spell bytes of which the first is not zero."""
+    """Encode bytes as base58btc; the first must not be zero."""
     number, text = int.from_bytes(data, "big"), ""
     while number:
         number, digit = divmod(number, 58)
@@ -451,4 +461,6 @@ def _to_base58(data: bytes) -> str:
 
 
 def _not_a_cid(text: str) -> FormatError:
-    return FormatError(f"{quoted(text)}: not the CID of a file (SHA-256; b…, f01… or Qm…)")
+    return FormatError(
+        f"{quoted(text)}: not the CID of a file. Give a SHA-256 CID that begins with b, f01 or Qm"
+    )

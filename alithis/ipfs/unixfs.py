@@ -1,9 +1,12 @@
-"""The blocks of a file: laid out from its chunks' digests, and read back, each checked.
+"""The blocks of a file: how a file is cut into blocks, and how it is read from blocks.
 
-A file of one chunk is that chunk; any other is a tree (`cid`). Blocks go out depth first, each
-node before its children and children from left to right, so that a receiver can check and use
-each at once. Blocks that come in are untrusted: a node's sizes must add up, its depth and the
-number of blocks are bounded, and no content is passed on that does not match its CID.
+A file of one chunk is that chunk; any other file is a tree (`cid`). Blocks are written depth first,
+each node before its children and children from left to right, so that a receiver can check and use
+each block when it arrives.
+
+Blocks that are read are untrusted. A node's sizes must add up, the depth and the number of blocks
+have a limit, and no content is used that does not match its CID. Without these limits a few blocks
+that link to each other many times could stand for exabytes, or for any number of reads.
 
 Sources: the IPFS specifications of DAG-PB and UnixFS.
 """
@@ -21,35 +24,35 @@ from alithis.errors import FormatError, IntegrityError
 from alithis.ipfs.cid import CHUNK_SIZE, DAG_PB, MAX_LINKS, Cid, DagNode, join
 
 MAX_BLOCK = 2 << 20
-"""Bytes in a block at most, as IPFS nodes exchange them."""
+"""Maximum size of a block in bytes; IPFS nodes do not exchange larger ones."""
 MAX_BLOCKS = 1 << 21
-"""Blocks of a file at most that are read."""
+"""Maximum number of blocks that are read for a file."""
 MAX_DEPTH = 16
-"""Nodes above a chunk at most: two are enough for a tebibyte."""
+"""Maximum number of nodes above a chunk; two are enough for a tebibyte."""
 
-_RANGE_BLOCKS = 64  # around a range, at most
-_BATCH = 1 << 12  # chunks that wait for a thread at a time
+_RANGE_BLOCKS = 64  # maximum number of blocks that are read for a range
+_BATCH = 1 << 12  # chunks that are queued for the threads at a time
 _DIRECTORY, _FILE, _RAW_LEAF = 1, 2, 0  # UnixFS types
 
 Block = tuple[Cid, bytes]
 Read = Callable[[int, int], bytes]
-"""Returns a file's bytes at an offset, of a length."""
+"""Takes an offset and a length, and returns these bytes of a file."""
 
 
 class Outline:
-    """The tree over a file's chunks, by our profile, without the chunks themselves.
+    """The tree over a file's chunks with our profile, without the chunks themselves.
 
     Attributes:
-        size: bytes in the file.
-        root: its CID.
+        size: the file's size in bytes.
+        root: the file's CID.
     """
 
     def __init__(self, leaves: bytes, size: int) -> None:
-        """Lay the tree out.
+        """Build the tree.
 
         Args:
             leaves: SHA-256 of each chunk, 32 bytes, joined in order.
-            size: bytes in the file.
+            size: the file's size in bytes.
         """
         self.size = size
         self._leaves = leaves
@@ -61,18 +64,18 @@ class Outline:
         self.root = (self._rows[-1][0] if self._rows else self._leaf(0)).cid
 
     def blocks(self, read: Read) -> Iterator[Block]:
-        """Give the tree's blocks, depth first.
+        """Yield the tree's blocks, depth first.
 
         Args:
-            read: returns the file's bytes at an offset, of a length.
+            read: reads the file.
 
         Raises:
-            IntegrityError: what is read is not what the tree was laid out over.
+            IntegrityError: the file has changed since the tree was built.
         """
         yield from self._below(len(self._rows), 0, read)
 
     def lengths(self) -> Iterator[int]:
-        """Give the bytes in each of the tree's blocks, in no order."""
+        """Yield the size in bytes of each block, in no particular order."""
         yield from (self._leaf(at).file_size for at in range(len(self._leaves) // 32))
         for level, row in enumerate(self._rows):
             for at, node in enumerate(row):
@@ -96,7 +99,7 @@ class Outline:
         return leaf.cid, block
 
     def _children(self, level: int, at: int) -> Sequence[DagNode]:
-        """Return the nodes of a row that one node of the row above joins."""
+        """Return the children of node ``at`` in the row above ``level``."""
         first = at * MAX_LINKS
         if level:
             return self._rows[level - 1][first : first + MAX_LINKS]
@@ -109,7 +112,7 @@ class Outline:
 
 
 def outline(path: str | os.PathLike[str]) -> Outline:
-    """Lay out the tree of a file; its chunks are hashed on all processors.
+    """Build the tree of a file; its chunks are hashed on all processors.
 
     Raises:
         SourceError: the file cannot be read, or is not a regular one.
@@ -128,7 +131,7 @@ def _leaves(handle: int, size: int, name: str) -> bytes:
     offsets = range(0, max(size, 1), CHUNK_SIZE)
     if len(offsets) == 1:
         return digest(0)
-    # Threads do for blocks of this size: reading and hashing let each other run.
+    # Threads are enough for blocks of this size: reading and hashing both release the GIL.
     leaves = bytearray()
     with ThreadPoolExecutor(os.cpu_count(), "alithis-cid") as threads:
         for first in range(0, len(offsets), _BATCH):
@@ -143,7 +146,7 @@ def check(cid: Cid, block: bytes) -> None:
     """Check a block against its CID.
 
     Raises:
-        IntegrityError: it is another.
+        IntegrityError: it does not match.
     """
     found = hashlib.sha256(block).digest()
     if found != cid.digest:
@@ -168,11 +171,11 @@ class Decoded:
     """A DAG-PB block with UnixFS in it.
 
     Attributes:
-        is_directory: whether it is a directory, or else a part of a file.
+        is_directory: whether it is a directory; otherwise it is part of a file.
         links: its children.
-        sizes: of a file, the bytes below each child.
-        data: of a file, the content in the block itself.
-        file_size: of a file, the bytes at and below it.
+        sizes: for a file, the bytes of content below each child.
+        data: for a file, the content in the block itself.
+        file_size: for a file, the bytes of content in and below this block.
     """
 
     is_directory: bool
@@ -185,16 +188,17 @@ class Decoded:
 def content(
     cid: Cid, get: Callable[[Cid], bytes], limit: int, blocks: int | None = None
 ) -> Iterator[bytes]:
-    """Give a file's content out of its blocks, whatever its profile, chunk by chunk.
+    """Yield a file's content from its blocks, chunk by chunk; any profile can be read.
 
     Args:
-        cid: the file's.
+        cid: the file's CID.
         get: returns a block that has been checked against its CID.
-        limit: bytes the file may have: blocks that repeat would be a bomb.
-        blocks: how many it may have; by default `MAX_BLOCKS`.
+        limit: the file's maximum size in bytes: a small tree with repeated blocks could expand to
+            any size (a decompression bomb).
+        blocks: the maximum number of blocks; by default `MAX_BLOCKS`.
 
     Raises:
-        FormatError: a block is not of a file, its sizes do not add up, or there are too many.
+        FormatError: a block is not part of a file, sizes do not add up, or a limit is exceeded.
     """
     most = blocks or MAX_BLOCKS
     yield from _content(cid, get, None, limit, 0, [most, most])
@@ -209,20 +213,20 @@ def _content(
     budget: list[int],
 ) -> Iterator[bytes]:
     if depth > MAX_DEPTH:
-        raise FormatError(f"block {cid}: more than {MAX_DEPTH} nodes above it")
-    # A node may link to one child many times, and that child too: a few blocks would stand for
-    # any number of reads. The budget is shared by all of the recursion.
+        raise FormatError(f"block {cid}: the tree is more than {MAX_DEPTH} nodes deep")
+    # A node may link to the same child many times, and so may the child: a few blocks could cause
+    # any number of reads. So the whole recursion shares one budget.
     budget[0] -= 1
     if budget[0] < 0:
-        raise FormatError(f"block {cid}: one of more than {budget[1]:,}")
+        raise FormatError(f"block {cid}: the file has more than {budget[1]:,} blocks")
     block = get(cid)
     node = decode(cid, block) if cid.codec == DAG_PB else _chunk(block)
     if node.is_directory:
-        raise FormatError(f"block {cid}: a directory, where a file is wanted")
+        raise FormatError(f"block {cid}: is a directory, not a file")
     if size not in (None, node.file_size):
-        raise FormatError(f"block {cid}: {node.file_size} bytes, where its parent states {size}")
+        raise FormatError(f"block {cid}: has {node.file_size} bytes, but its parent states {size}")
     if node.file_size > limit:
-        raise FormatError(f"block {cid}: {node.file_size:,} bytes; at most {limit:,} are taken")
+        raise FormatError(f"block {cid}: has {node.file_size:,} bytes; at most {limit:,} are read")
     if node.data:
         yield node.data
     for link, below in zip(node.links, node.sizes, strict=True):
@@ -230,20 +234,20 @@ def _content(
 
 
 def read(cid: Cid, get: Callable[[Cid], bytes], offset: int, length: int) -> bytes:
-    """Read a range of a file out of the blocks around it.
+    """Read a range of a file from the blocks that contain it.
 
     Args:
-        cid: the file's.
+        cid: the file's CID.
         get: returns a block that has been checked against its CID.
         offset: first byte.
         length: number of bytes; the range must lie within the file.
 
     Raises:
-        FormatError: a block is not of a file, its sizes do not add up, or there are too many.
+        FormatError: a block is not part of a file, sizes do not add up, or a limit is exceeded.
     """
     pieces = b"".join(_range(cid, get, None, offset, offset + length, 0, [_RANGE_BLOCKS]))
     if len(pieces) != length:
-        raise FormatError(f"block {cid}: no {length} bytes at {offset}")
+        raise FormatError(f"block {cid}: the file does not have {length} bytes at {offset}")
     return pieces
 
 
@@ -258,11 +262,11 @@ def _range(
 ) -> Iterator[bytes]:
     budget[0] -= 1
     if budget[0] < 0 or depth > MAX_DEPTH:
-        raise FormatError(f"block {cid}: too many blocks around a range")
+        raise FormatError(f"block {cid}: the range needs too many blocks")
     block = get(cid)
     node = decode(cid, block) if cid.codec == DAG_PB else _chunk(block)
     if node.is_directory or size not in (None, node.file_size):
-        raise FormatError(f"block {cid}: not the part of a file that its parent states")
+        raise FormatError(f"block {cid}: is not the part of a file that its parent states")
     yield node.data[start:end]
     for link, below in zip(node.links, node.sizes, strict=True):
         if start < below and end > 0:
@@ -279,12 +283,12 @@ def decode(cid: Cid, block: bytes) -> Decoded:
     """Read a DAG-PB block.
 
     Raises:
-        FormatError: it is not well-formed, or no file or plain directory.
+        FormatError: it is not well-formed, or is neither a file nor a plain directory.
     """
     try:
         return _decoded(block)
     except (ValueError, FormatError) as error:  # UnicodeDecodeError is a ValueError
-        raise FormatError(f"block {cid}: no UnixFS file or directory: {error}") from None
+        raise FormatError(f"block {cid}: is not a UnixFS file or directory: {error}") from None
 
 
 def _decoded(block: bytes) -> Decoded:
@@ -296,9 +300,9 @@ def _decoded(block: bytes) -> Decoded:
         elif number == 1 and isinstance(value, bytes) and data is None:
             data = value
         else:
-            raise ValueError("a field it may not have")
+            raise ValueError("it has an unknown or repeated field")
     if data is None:
-        raise ValueError("no UnixFS data")
+        raise ValueError("it has no UnixFS data")
     return _unixfs(data, tuple(links))
 
 
@@ -306,7 +310,7 @@ def _read_link(data: bytes) -> DagLink:
     fields = dict(_fields(data))
     cid, name = fields.get(1), fields.get(2, b"")
     if not isinstance(cid, bytes) or not isinstance(name, bytes):
-        raise ValueError("a link without a CID")
+        raise ValueError("it has a link without a CID")
     return DagLink(Cid.from_bytes(cid), name.decode())
 
 
@@ -321,26 +325,26 @@ def _unixfs(data: bytes, links: tuple[DagLink, ...]) -> Decoded:
             stated = value
         elif number == 4 and isinstance(value, int):
             sizes.append(value)
-        # protobuf writes repeated numbers one by one or packed; writers of UnixFS do both.
+        # Protobuf encodes repeated numbers one by one or packed; UnixFS writers use both.
         elif number == 4 and isinstance(value, bytes):
             sizes.extend(_packed(value))
     if kind == _DIRECTORY:
         return Decoded(True, links, (), b"", 0)
     if kind not in (_FILE, _RAW_LEAF):
-        raise ValueError(f"UnixFS type {kind}")
-    # Sizes of zero would let a tree of any width pass for an empty file, at no cost in bytes.
+        raise ValueError(f"its UnixFS type is {kind}")
+    # With sizes of zero, an empty file could be a tree with any number of nodes.
     if len(sizes) != len(links) or not all(sizes):
-        raise ValueError("as many sizes as links are needed, and none of zero")
+        raise ValueError("each link needs a size, which must not be zero")
     if content and links:
-        raise ValueError("content beside links, as balanced trees do not have it")
+        raise ValueError("it has both content and links, which a balanced tree never has")
     size = len(content) + sum(sizes)
     if stated not in (None, size):
-        raise ValueError(f"it states {stated} bytes, where its parts have {size}")
+        raise ValueError(f"it states {stated} bytes, but its parts have {size}")
     return Decoded(False, links, tuple(sizes), content, size)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Read protobuf's fields; of its wire types, those that DAG-PB and UnixFS have."""
+    """Yield protobuf fields; only the wire types that DAG-PB and UnixFS use are accepted."""
     at = 0
     while at < len(data):
         tag, at = read_varint(data, at)
@@ -351,7 +355,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             yield tag >> 3, data[at : at + value]
             at += value
         else:
-            raise ValueError("cut, or of another wire type")
+            raise ValueError("a field is truncated, or has another wire type")
 
 
 def _packed(data: bytes) -> Iterator[int]:
@@ -365,10 +369,10 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """Read a LEB128 number of at most 63 bits.
 
     Returns:
-        The number, and where what follows it begins.
+        The number, and the offset after it.
 
     Raises:
-        ValueError: there is none.
+        ValueError: it is truncated or too long.
     """
     value = 0
     for shift in range(0, 63, 7):
@@ -379,11 +383,11 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise ValueError("cut, or a number of more than 63 bits")
+    raise ValueError("a number is truncated, or has more than 63 bits")
 
 
 def children(cid: Cid, block: bytes) -> dict[str, Cid]:
-    """Return what a directory holds, by name; of anything else, nothing.
+    """Return the entries of a directory by name; empty if the block is not a directory.
 
     Raises:
         FormatError: the block is not well-formed.

@@ -1,1 +1,1 @@
-"""Where manifests are kept and read from: the local store, hosts, gateways, HTTP."""
+"""Where manifests are stored and read from: the local store, hosts, gateways, HTTP, buckets."""

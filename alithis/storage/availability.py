@@ -1,8 +1,12 @@
 """Checks whether a manifest's files are still available, from which hosts, and how fast.
 
-Random ranges of each file are read, as a verifier reads them, and compared with the best that is
-available: a local copy, the file's CID, a proof to the root, or the blocks around the range. What
-a host only says is reported as its word.
+Random ranges of each file are read, as a verifier reads them. They are random so that a host cannot
+keep only the ranges that are tested. Each range is compared with the strongest reference that is
+available: a local copy, the file's CID, a proof to the root, or the blocks around the range. If a
+host only states that it has a file, the report says that this is the host's word.
+
+``length`` is the weakest result: the host returned as many bytes as requested, and there was
+nothing to compare them with.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from alithis.forms import hashing
 from alithis.forms.hashing import SIZE
 from alithis.ipfs import cid as cids
 from alithis.ipfs import unixfs
-from alithis.ipfs.car import Part
+from alithis.ipfs.car import LocalFile
 from alithis.ipfs.cid import Cid
 from alithis.manifest import merkle, metadata
 from alithis.manifest.metadata import FileEntry
@@ -41,22 +45,23 @@ from alithis.storage.hosts.lighthouse import Deal, Lighthouse
 THERE, MISSING, WRONG, UNKNOWN = "there", "missing", "wrong", "unknown"
 
 SAMPLES = 3
-"""Ranges that are read of a file."""
-_LENGTH = merkle.TILE * SIZE  # bytes in a range, as in a look-up
+"""Number of ranges that are read of each file."""
+_LENGTH = merkle.TILE * SIZE  # bytes in a range, as many as a verifier reads at a time
 
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """What was found out about a file at one host.
+    """The result for a file at one host.
 
     Attributes:
-        host: what it is called.
-        state: ``there``, ``missing``, ``wrong`` where it gave something else, or ``unknown``.
-        checked: what its answer was checked by: ``local copy``, ``CID``, ``proof``, ``blocks``;
-            ``length`` if there was nothing to compare with, ``its word`` if it gives no content.
-        ranges: how many ranges it gave.
-        bytes: how many bytes they had.
-        seconds: how long it took to give them.
+        host: the host's name.
+        state: ``there``, ``missing``, ``wrong`` if it returned other bytes, or ``unknown`` if it
+            could not be asked.
+        checked: what its answer was compared with: ``local copy``, ``CID``, ``proof``, ``blocks``;
+            ``length`` if there was nothing to compare with, ``its word`` if it returns no content.
+        ranges: number of ranges that it returned.
+        bytes: number of bytes that it returned.
+        seconds: how long that took.
         error: what is wrong.
         deals: storage deals on Filecoin, if the host states them.
     """
@@ -73,13 +78,13 @@ class HostResult:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What was found out about a file.
+    """The result for a file.
 
     Attributes:
         name: its name in the manifest.
         cid: its CID.
-        size: its bytes.
-        hosts: what was found out at each host.
+        size: its size in bytes.
+        hosts: the result for each host.
     """
 
     name: str
@@ -89,7 +94,7 @@ class FileResult:
 
     @property
     def state(self) -> str:
-        """``there`` if a host has it; else ``unknown`` if one could not be asked."""
+        """``there`` if a host has it; otherwise ``unknown`` if a host could not be asked."""
         states = {seen.state for seen in self.hosts}
         if THERE in states:
             return THERE
@@ -98,13 +103,13 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What was found out about a manifest.
+    """The result for a manifest.
 
     Attributes:
         name: the artifact's name.
         cid: CID of its metadata.json.
         files: its files.
-        withheld: names of files that were not asked for.
+        withheld: names of the files that no host was asked for.
         required: hosts that must have every file.
     """
 
@@ -116,7 +121,7 @@ class Availability:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """A line for each file that is not available, or not where it is required."""
+        """A line for each file that is not available, or not at a required host."""
         lines = [f"{file.name}: {file.state}" for file in self.files if file.state != THERE]
         for file in self.files:
             for seen in file.hosts:
@@ -126,7 +131,7 @@ class Availability:
 
     @property
     def status(self) -> int:
-        """The exit status: 0 if all is there, 1 if something is missing, 2 if that is unknown."""
+        """The exit status: 0 if all files are there, 1 if one is missing or wrong, 2 if unknown."""
         states = {file.state for file in self.files} | {
             seen.state for file in self.files for seen in file.hosts if seen.host in self.required
         }
@@ -141,22 +146,22 @@ class FileSource(Protocol):
     name: str
 
     def open(self, entry: FileEntry) -> RangeReader | None:
-        """Return a reader of a file; None if the host says that it has it, but gives no content.
+        """Return a reader of a file; None if the host states that it has it but cannot be read.
 
         Raises:
-            NotStoredError: it says that it does not have it.
-            StorageError: it cannot be asked.
+            NotStoredError: the host states that it does not have the file.
+            StorageError: the host cannot be asked.
         """
 
     def block(self, cid: Cid) -> bytes:
         """Return a block, checked against its CID.
 
         Raises:
-            AlithisError: it does not give blocks, or not this one.
+            AlithisError: the host does not return blocks, or not this one.
         """
 
     def deals(self, entry: FileEntry) -> tuple[Deal, ...]:
-        """Return the storage deals that it states."""
+        """Return the storage deals that the host states."""
 
 
 class GatewayFiles:
@@ -175,7 +180,7 @@ class GatewayFiles:
         return self._gateway.block(cid)
 
     def deals(self, _: FileEntry) -> tuple[Deal, ...]:
-        """Return none: gateways state no deals."""
+        """Return none: a gateway states no deals."""
         return ()
 
 
@@ -196,16 +201,17 @@ class HostFiles:
 
     def open(self, entry: FileEntry) -> RangeReader | None:
         """Open a file: see `FileSource.open`."""
-        part = Part(entry.name, Cid.parse(entry.cid), Path(), entry.size)
-        if not self._host.has(part):
+        # Only CID and size are used to look a file up, so the path may be empty.
+        file = LocalFile(entry.name, Cid.parse(entry.cid), Path(), entry.size)
+        if not self._host.has(file):
             raise NotStoredError(f"{self.name} has no {entry.name}")
         if isinstance(self._host, Kubo | Bucket):
-            return self._host.open(part)
+            return self._host.open(file)
         return None
 
     def block(self, cid: Cid) -> bytes:
-        """Refuse: these hosts give files only."""
-        raise StorageError(f"{self.name} does not give blocks")
+        """Refuse: these hosts return files only."""
+        raise StorageError(f"{self.name} does not return blocks")
 
     def deals(self, entry: FileEntry) -> tuple[Deal, ...]:
         """Return the deals that Lighthouse states."""
@@ -224,13 +230,13 @@ def check(
     samples: int = SAMPLES,
     rng: random.Random | None = None,
 ) -> Availability:
-    """Ask every host for every file of a manifest; the hosts are asked at the same time.
+    """Ask every host for every file of a manifest; hosts are asked in parallel.
 
     Args:
         data: the bytes of its metadata.json.
         hosts: the hosts.
         local: local files to compare with, by name.
-        withheld: names of files that no host is asked for.
+        withheld: names of files that no host is asked for, because they were never uploaded.
         required: names of hosts that must have every file.
         samples: number of ranges to read of each file.
         rng: chooses the ranges.
@@ -263,7 +269,7 @@ def _nothing(entry: FileEntry) -> RangeReader:
 
 @dataclass(slots=True)
 class _MeteredReader:
-    """Counts what a reader gives, and measures how long it takes."""
+    """Counts the bytes that a reader returns, and measures how long it takes."""
 
     reader: RangeReader
     ranges: int = 0
@@ -320,7 +326,7 @@ class _SourceCheck:
         counts, deals, error = _counts(meter), tuple[Deal, ...](), None
         try:
             deals = self._host.deals(entry)
-        except AlithisError as failed:  # the file is there all the same
+        except AlithisError as failed:  # a failed request for deals says nothing about the file
             error = f"deals: {failed}"
         return HostResult(self._host.name, THERE, checked, *counts, error=error, deals=deals)
 
@@ -329,10 +335,12 @@ class _SourceCheck:
         return HostResult(self._host.name, state, None, *_counts(meter), error=said)
 
     def _checked(self, entry: FileEntry, meter: _MeteredReader) -> str:
-        """Read some ranges, check them, and return what they were checked by.
+        """Read some ranges, check them, and return what they were compared with.
+
+        The references are tried from the strongest and cheapest to the weakest.
 
         Raises:
-            IntegrityError: the file has another length, or a range other bytes.
+            IntegrityError: the file's size or the bytes of a range are wrong.
         """
         if meter.size != entry.size:
             raise IntegrityError(f"bytes in {entry.name}", expected=entry.size, found=meter.size)
@@ -343,6 +351,7 @@ class _SourceCheck:
         local = self._local_copy(entry)
         if local is not None:
             return self._compare(entry, meter, local.read, "local copy")
+        # A file of one raw block: its CID is the hash of the whole content.
         if entry.size <= unixfs.MAX_BLOCK and Cid.parse(entry.cid) == Cid.raw(entry.sha256):
             unixfs.check(Cid.parse(entry.cid), meter.read(0, entry.size))
             return "CID"
@@ -355,7 +364,7 @@ class _SourceCheck:
             return self._compare(entry, meter, None, "length")
 
     def _local_copy(self, entry: FileEntry) -> RangeReader | None:
-        """Open the local copy, if it has the file's CID."""
+        """Open the local copy if its CID is the file's: a changed copy would accuse the host."""
         path = self._copies.get(entry.name)
         if path is None or cids.of_file(path) != Cid.parse(entry.cid):
             return None
@@ -383,12 +392,17 @@ class _SourceCheck:
         return [(self._rng.randint(0, last), _LENGTH) for _ in range(self._samples)]
 
     def _prove(self, entry: FileEntry, meter: _MeteredReader) -> None:
-        """Prove leaves at random indices, from this file and the others of the same host."""
+        """Check inclusion proofs of random leaves, made of this file and others of the same host.
+
+        Leaves and tiles contain hashes of the tree, so a range that leads to the committed root is
+        right. Files of the same host only: a proof with ranges of several hosts would not show
+        which of them returned wrong bytes.
+        """
 
         def opened(other: FileEntry) -> RangeReader:
             reader = meter if other.name == entry.name else self._host.open(other)
             if reader is None:
-                raise StorageError(f"{self._host.name} does not give content")
+                raise StorageError(f"{self._host.name} does not return content")
             return reader
 
         manifest = Manifest(self._data, opened)
@@ -399,9 +413,9 @@ class _SourceCheck:
             manifest.at(node << width).check(manifest.metadata.root, size)
 
     def _by_block(self, entry: FileEntry) -> Callable[[int, int], bytes]:
-        """Return a function that reads a range of a file from the blocks around it."""
+        """Return a function that reads a range of a file from the blocks that contain it."""
         root = Cid.parse(entry.cid)
-        self._host.block(root)  # fails now, if the host does not give blocks
+        self._host.block(root)  # if the host does not return blocks, fail before a range is read
 
         def read(offset: int, length: int) -> bytes:
             return unixfs.read(root, self._host.block, offset, length)

@@ -1,8 +1,8 @@
-"""Manifests in buckets (s3, gs, …), by fsspec: metadata.json is read whole, other files by range.
+"""Manifests in buckets (s3, gs, …), read with fsspec: all of metadata.json, other files by range.
 
 As with a manifest on an HTTP server, nothing that the bucket returns is trusted: reads are bounded,
-each file must have the size that metadata.json states, and what is read is checked by the paths to
-the root.
+each file must have the size that metadata.json states, and ranges are checked by the inclusion
+paths to the root.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ class BucketFolder:
     """The folder of a manifest in a bucket."""
 
     def __init__(self, url: str) -> None:
-        """Name the folder; nothing is read yet.
+        """Choose the folder; nothing is read yet.
 
         Args:
-            url: of the folder or its metadata.json, such as ``s3://BUCKET/PREFIX``.
+            url: URL of the folder or its metadata.json, such as ``s3://BUCKET/PREFIX``.
 
         Raises:
             MissingExtraError: the library for such URLs is not installed.
-            StorageError: the URL is not of a known kind.
+            StorageError: fsspec does not know such URLs.
         """
         self.name = shown_url(url).removesuffix(metadata.FILE).rstrip("/")
         with self._errors():
             try:
                 self._system, path = open_file_system(url)
-            except (ImportError, ValueError) as error:  # fsspec's own, which show no secrets
+            except (ImportError, ValueError) as error:  # fsspec's own errors contain no secrets
                 raise StorageError(f"{self.name}: cannot be opened: {error}") from error
         self._path = path.removesuffix(metadata.FILE).rstrip("/")
 
     def open(self) -> Manifest:
-        """Open the manifest; of its other files nothing is read yet.
+        """Open the manifest; only metadata.json is read.
 
         Raises:
             NotStoredError: there is no metadata.json.
@@ -49,7 +49,7 @@ class BucketFolder:
         data = self.read(metadata.FILE, 0, metadata.MAX_BYTES + 1)
         if len(data) > metadata.MAX_BYTES:
             raise FormatError(
-                f"{self.name}: {metadata.FILE} has more than {metadata.MAX_BYTES} bytes"
+                f"{self.name}: {metadata.FILE} has more than {metadata.MAX_BYTES:,} bytes"
             )
         try:
             return Manifest(data, lambda entry: BucketFile(self, entry))
@@ -67,7 +67,7 @@ class BucketFolder:
             return int(self._system.info(f"{self._path}/{name}")["size"])
 
     def read(self, name: str, offset: int, length: int) -> bytes:
-        """Read a range of a file; fewer bytes, where the file ends.
+        """Read a range of a file; fewer bytes if the file ends before.
 
         Raises:
             NotStoredError: there is no such file.
@@ -79,19 +79,19 @@ class BucketFolder:
 
     @contextmanager
     def _errors(self, name: str = "") -> Iterator[None]:
-        """Name the bucket in the errors: the libraries raise nearly anything, and show too much."""
+        """Translate errors: libraries raise many kinds, and their messages may show secrets."""
         try:
             yield
         except AlithisError:
             raise
         except FileNotFoundError as error:
             raise NotStoredError(
-                f"{self.name}: there is no {name} in it; name the manifest's folder"
+                f"{self.name}: has no {name}. Give the URL of the manifest's folder"
             ) from error
         except Exception as error:
             raise StorageError(
-                f"{self.name}: cannot be read ({type(error).__name__}); "
-                "check the address and the credentials"
+                f"{self.name}: cannot be read ({type(error).__name__}). "
+                "Check the address and the credentials"
             ) from error
 
 
@@ -103,10 +103,10 @@ class BucketFile:
     """
 
     def __init__(self, folder: BucketFolder, entry: FileEntry) -> None:
-        """Look the file up.
+        """Look the file up, and take its size.
 
         Raises:
-            NotStoredError: it is not there.
+            NotStoredError: there is no such file.
             StorageError: the bucket cannot be read.
         """
         self._folder, self._name = folder, entry.name
@@ -116,7 +116,7 @@ class BucketFile:
         """Read exactly these bytes.
 
         Raises:
-            IntegrityError: the file became shorter.
+            IntegrityError: the file is shorter than it was when it was opened.
             StorageError: the bucket cannot be read.
         """
         data = self._folder.read(self._name, offset, length)

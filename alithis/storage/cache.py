@@ -1,9 +1,10 @@
 """A cache of fetched content, in a folder of bounded size.
 
-Nothing depends on it. Each entry begins with its own SHA-256, so a damaged one counts as missing;
-an entry is checked when it is used, like an answer from a gateway; and if the folder cannot be
-written, nothing is kept. Files are written elsewhere and renamed, so many processes may share the
-cache. Only its owner can read the folder, since it shows what was asked about.
+The cache is not trusted. An entry is checked when it is used, like an answer from a gateway; it
+also begins with its own SHA-256, so that a damaged entry counts as missing and is fetched again. If
+the folder cannot be written, nothing is cached. Files are written under another name and then
+renamed, so many processes may share the cache. Only its owner can read the folder, because its
+content reveals which artifacts were looked up.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from pathlib import Path
 from typing import Self
 
 ENVIRONMENT = "ALITHIS_CACHE"
-"""Names the cache's folder; ``none`` turns the cache off."""
+"""The environment variable with the cache's folder; ``none`` turns the cache off."""
 
 NONE = "none"
 LIMIT = 64 << 20
-"""Bytes on the disk that the cache may take."""
+"""Maximum size of the cache on the disk, in bytes."""
 MAX_ENTRY = 2 << 20
-"""Bytes in an entry at most."""
+"""Maximum size of an entry, in bytes."""
 
-_KEPT = 0.75  # of the limit, after entries were removed
+_KEPT = 0.75  # fraction of the limit that is left after entries were removed
 
 
 class Cache:
@@ -35,16 +36,16 @@ class Cache:
         """Choose the folder, which is created with the first entry.
 
         Args:
-            folder: the folder; None keeps nothing.
-            limit: bytes on the disk that it may take. Several processes that write at once may
-                each pass it by a sixteenth before they notice.
+            folder: the folder; with None, nothing is cached.
+            limit: maximum size on the disk, in bytes. Each process measures the folder after it
+                has written a sixteenth of the limit, so the cache may be larger for a short time.
         """
         self._folder, self._limit = folder, limit
         self._written = limit  # bytes since the folder was last measured
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Return the cache that ``ALITHIS_CACHE`` names, or one in the user's cache folder."""
+        """Return the cache in the folder ``ALITHIS_CACHE``, or else in the user's cache folder."""
         named = os.environ.get(ENVIRONMENT)
         if named == NONE:
             return cls(None)
@@ -55,7 +56,7 @@ class Cache:
         return cls(platformdirs.user_cache_path("alithis") / "content")
 
     def get(self, key: str) -> bytes | None:
-        """Return an entry; None if there is none, or it is damaged."""
+        """Return an entry; None if it does not exist or is damaged."""
         if self._folder is None:
             return None
         path = self._path(key)
@@ -69,7 +70,7 @@ class Cache:
         return content if hashlib.sha256(content).digest() == digest else None
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep an entry, if that is possible."""
+        """Store an entry, if that is possible."""
         if self._folder is None or len(content) > MAX_ENTRY:
             return
         with suppress(OSError):

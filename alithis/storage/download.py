@@ -1,9 +1,10 @@
-"""Brings manifests from gateways into the local store, and from anywhere into a folder.
+"""Downloads manifests from gateways into the local store, and from any source into a folder.
 
-From a gateway that gives blocks a file comes as a stream of them (CAR), or one by one. Each is
-checked when it arrives, and what has arrived stays if the work is interrupted, for the next run or
-the next gateway. From a gateway without blocks a file comes by range, and is checked when it is
-complete. No file gets its name in the store before its CID was checked.
+If a gateway supports blocks, a file is downloaded as a stream of blocks (CAR), or block by block.
+Each block is checked when it arrives. If the download is interrupted, the next run or the next
+gateway continues after the blocks that have arrived. If a gateway does not support blocks, the file
+is downloaded by range, and can only be checked when it is complete. In both cases a file gets its
+name in the store only after its CID was checked.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class FetchResult:
     """The result of fetching a manifest.
 
     Attributes:
-        cid: the manifest's in the store.
+        cid: the manifest's CID in the store.
         files: names of the files that were fetched.
-        withheld: files of items that no gateway gives, each with the error.
-        notes: errors of gateways, where another one had the file.
+        withheld: the files of items that no gateway returned, each with the error.
+        notes: errors of gateways, if another gateway had the file.
     """
 
     cid: Cid
@@ -54,19 +55,19 @@ class FetchResult:
 def fetch(
     cid: Cid, store: Store, gateways: FallbackGateways, progress: Progress | None = None
 ) -> FetchResult:
-    """Fetch a manifest into the store; files that are there, undamaged, are not fetched again.
+    """Fetch a manifest into the store; files that are stored and undamaged are not fetched again.
 
     Args:
-        cid: of its metadata.json, or of a directory that it is in.
-        store: where to.
-        gateways: where from.
+        cid: CID of its metadata.json, or of a directory that contains it.
+        store: the store to fetch into.
+        gateways: the gateways to fetch from.
         progress: reports how many bytes have arrived.
 
     Raises:
-        NotStoredError: no gateway has it, or a file of it that may not be withheld.
-        StorageError: no gateway gives it, or the store cannot be written.
+        NotStoredError: no gateway has the manifest, or a file that must not be withheld.
+        StorageError: no gateway gives a usable answer, or the store cannot be written.
         FormatError: it is not a well-formed manifest.
-        IntegrityError: metadata.json is wrong about a file.
+        IntegrityError: a file has the CID in metadata.json, but not the SHA-256 or size.
     """
     notes = list[str]()
     data = _metadata(cid, store, gateways, notes)
@@ -81,6 +82,8 @@ def fetch(
         try:
             found = _FileDownload(entry, gateways, progress, notes).into(store)
         except (StorageError, IntegrityError) as error:
+            # Only a file of items may be missing. An OSError comes from the local disk: it must
+            # not be reported as if the gateways did not have the file.
             if not metadata.is_items(entry.name) or isinstance(error.__cause__, OSError):
                 raise
             withheld[entry.name] = str(error)
@@ -110,20 +113,20 @@ def _is_whole(entry: FileEntry, store: Store) -> bool:
 
 
 def copy(manifest: Manifest, target: Path, progress: Progress | None = None) -> tuple[str, ...]:
-    """Copy a manifest, wherever it is, into a new folder; all of it or nothing is written.
+    """Copy a manifest from any source into a new folder, atomically.
 
     Args:
         manifest: the manifest.
-        target: the folder to make; there must be nothing yet.
+        target: the folder to create; it must not exist.
         progress: reports how many bytes have arrived.
 
     Returns:
-        The names of the files that are withheld: of items, and not available.
+        The names of withheld files: files of items that are not available.
 
     Raises:
-        SourceError: there is something at the target, or it cannot be written.
-        NotStoredError: a file is not there that may not be withheld.
-        IntegrityError: a file is not what metadata.json says it is.
+        SourceError: the target exists, or cannot be written.
+        NotStoredError: a file that must not be withheld is missing.
+        IntegrityError: a file does not match metadata.json.
         StorageError: a file cannot be read.
     """
     check_target(target.absolute(), replace=False)
@@ -162,12 +165,12 @@ def _check_room(needed: int, place: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(
-            f"{place}: {needed:,} bytes are needed, {free:,} are free. Free some space"
+            f"{place}: {needed:,} bytes are needed, but only {free:,} are free. Free some space"
         )
 
 
 class _FileDownload:
-    """A file that is being fetched."""
+    """The download of one file."""
 
     def __init__(
         self, entry: FileEntry, gateways: FallbackGateways, progress: Progress, notes: list[str]
@@ -197,6 +200,8 @@ class _FileDownload:
             self._by_range(gateway, file)
 
     def _by_block(self, gateway: Gateway, file: BinaryIO) -> None:
+        # The most blocks that a tree of our profile can have for a file of this size: the chunks,
+        # and the nodes above them. A gateway cannot send an endless tree.
         chunks = -(-self._entry.size // CHUNK_SIZE)
         most = chunks + 2 * -(-chunks // MAX_LINKS) + 1
         offset = 0
@@ -209,7 +214,10 @@ class _FileDownload:
         file.truncate(offset)
 
     def _by_range(self, gateway: Gateway, file: BinaryIO) -> None:
-        """Continue after what is there; if that yields another file, start from the beginning."""
+        """Continue an earlier download; if the result has another CID, start again once.
+
+        Ranges cannot be checked one by one, so the part that an earlier run left may be wrong.
+        """
         begin = min(file.seek(0, 2), self._entry.size)
         for start in dict.fromkeys((begin, 0)):
             file.truncate(start)
@@ -240,7 +248,7 @@ def _cid_of(file: BinaryIO) -> Cid:
 
 
 class _Blocks:
-    """The blocks of a file: from the part that is there, else from a stream, else one by one."""
+    """The blocks of a file: from the partial file, else from a CAR stream, else one by one."""
 
     def __init__(self, gateway: Gateway, cid: Cid, file: BinaryIO, notes: list[str]) -> None:
         self._gateway, self._cid, self._file, self._notes = gateway, cid, file, notes
@@ -257,7 +265,7 @@ class _Blocks:
         except NotStoredError:
             raise
         except AlithisError:
-            self._sections = None  # then block by block
+            self._sections = None  # no CAR: ask for each block instead
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -282,7 +290,7 @@ class _Blocks:
         return block
 
     def _advance(self) -> None:
-        """Read the stream's next block; a stream that breaks off is not used any more."""
+        """Read the stream's next block; after an error the stream is not used any more."""
         self._next = None
         if self._sections is not None:
             try:

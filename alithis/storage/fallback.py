@@ -1,13 +1,13 @@
 """Content by its CID from several untrusted IPFS gateways.
 
-Blocks, and with them metadata.json, are checked against their CIDs. Ranges of `leaves` and `tiles/`
-count only if they lead to the root. If a gateway fails or gives something else, the report names
-it, and the next one is asked; one that rate-limits us is asked last. The local store and a cache
-come before the gateways, and are trusted no more than they.
+Blocks, and so metadata.json, are checked against their CIDs. Ranges of `leaves` and `tiles/` are
+accepted only if they lead to the root. If a gateway fails or returns other bytes, the report names
+it, and the next gateway is asked; a gateway that rate-limits us is asked last. The local store and
+a cache are asked before the gateways, and are not trusted either.
 
 Only the gateways that the user chose are asked. No URL from a manifest or a chain is ever fetched,
 and a redirect may only lead to subdomains of the gateway itself: otherwise a publisher could make
-a verifier's machine send requests into the verifier's own network.
+a verifier's machine send requests into the verifier's own network (SSRF).
 
 Sources: the IPFS specifications of path, subdomain and trustless gateways; RFC 9110, section 14.
 """
@@ -37,11 +37,11 @@ from alithis.storage.sources import first_answer
 from alithis.storage.store import Store
 
 ENVIRONMENT = "ALITHIS_GATEWAYS"
-"""Names the gateways, separated by spaces."""
+"""The environment variable with the gateways' URLs, separated by spaces."""
 NONE = "none"
-"""The name that stands for no gateway."""
+"""In place of a URL: use no gateway."""
 LOCAL = "http://127.0.0.1:8080"
-"""A Kubo node's own gateway; used by default if something listens there."""
+"""The default address of a Kubo node's gateway; used by default if something listens there."""
 PUBLIC = ("https://ipfs.io", "https://dweb.link")
 """The other default gateways."""
 MAX_GATEWAYS = 8
@@ -49,11 +49,11 @@ _CONNECT_TIMEOUT = 0.2  # seconds
 
 
 class FallbackGateways:
-    """Gateways that are asked in turn, and a cache of what they gave.
+    """Gateways that are asked in turn, and a cache of their answers.
 
     Attributes:
-        gateways: the gateways, the first to be asked first.
-        cache: what was fetched before.
+        gateways: the gateways, in the order in which they are asked.
+        cache: their earlier answers.
     """
 
     def __init__(self, gateways: Sequence[Gateway], cache: Cache | None = None) -> None:
@@ -63,10 +63,11 @@ class FallbackGateways:
 
     @classmethod
     def from_urls(cls, urls: Sequence[str]) -> FallbackGateways:
-        """Choose gateways by their URLs, with the usual cache.
+        """Choose gateways by their URLs, with the default cache.
 
         Args:
-            urls: of gateways; ``none`` alone means no gateway, and no URL the default ones.
+            urls: the gateways' URLs; ``none`` alone means no gateway, an empty list the default
+                gateways.
 
         Raises:
             StorageError: one is not a URL, or there are too many.
@@ -77,12 +78,12 @@ class FallbackGateways:
                 raise StorageError(f"gateways: {NONE!r} cannot be combined with others")
             chosen = {}
         if len(chosen) > MAX_GATEWAYS:
-            raise StorageError(f"{len(chosen)} gateways: name at most {MAX_GATEWAYS}")
+            raise StorageError(f"{len(chosen)} gateways were given: give at most {MAX_GATEWAYS}")
         return cls([Gateway(url) for url in chosen], Cache.from_environment())
 
     @classmethod
     def from_environment(cls) -> FallbackGateways:
-        """Choose the gateways that ``ALITHIS_GATEWAYS`` names, or else the default ones.
+        """Choose the gateways in ``ALITHIS_GATEWAYS``, or else the default ones.
 
         Raises:
             StorageError: as `from_urls` does.
@@ -93,13 +94,13 @@ class FallbackGateways:
         """Return a block, which has been checked against its CID.
 
         Args:
-            cid: the block's.
-            notes: errors of gateways are added here, if another one answers.
-            limit: bytes it may have.
+            cid: the block's CID.
+            notes: if a gateway answers, the errors of those before it are added here.
+            limit: the block's maximum size in bytes.
 
         Raises:
             NotStoredError: no gateway has it.
-            StorageError: no gateway gives it.
+            StorageError: no gateway gives a usable answer.
         """
         return self._block(cid, notes, limit)[0]
 
@@ -115,22 +116,22 @@ class FallbackGateways:
         return block, source
 
     def resolve(self, reference: str, notes: list[str]) -> Cid:
-        """Return the CID that a reference leads to; each directory on the path is checked.
+        """Return the CID that a path leads to; each directory on the path is checked.
 
         Args:
-            reference: ``ipfs://CID`` or ``ipfs://CID/path``, also without the scheme.
-            notes: as `block` takes.
+            reference: ``ipfs://CID`` or ``ipfs://CID/path``; the scheme may be left out.
+            notes: see `block`.
 
         Raises:
-            FormatError: it is not such a reference, or there is nothing at the path.
-            StorageError: no gateway gives a directory on the path.
+            FormatError: it is not such a reference, or the path does not exist.
+            StorageError: no gateway returns a directory on the path.
         """
         root, *names = reference.removeprefix("ipfs://").split("/")
         cid = Cid.parse(root)
         for name in _path(names, reference):
             found = unixfs.children(cid, self.block(cid, notes))
             if name not in found:
-                raise FormatError(f"{reference}: there is no {name!r} in {cid}")
+                raise FormatError(f"{reference}: {cid} has no entry {name!r}")
             cid = found[name]
         return cid
 
@@ -138,15 +139,15 @@ class FallbackGateways:
         """Return a metadata.json.
 
         Args:
-            cid: its own, or of a directory that it is in.
-            notes: as `block` takes.
+            cid: the file's CID, or that of a directory that contains it.
+            notes: see `block`.
 
         Returns:
-            Its bytes, and the gateway that gave them; None for the cache.
+            Its bytes, and the gateway that returned them; None for the cache.
 
         Raises:
-            FormatError: the CID is not of such a file or directory.
-            StorageError: no gateway gives it.
+            FormatError: the CID is not that of such a file or directory.
+            StorageError: no gateway gives a usable answer.
         """
         limit = metadata_module.MAX_BYTES
         block, source = self._block(cid, notes, limit)
@@ -160,16 +161,16 @@ class FallbackGateways:
         return b"".join(pieces), f"gateway {source.host}" if source else None
 
     def open(self, cid: Cid, store: Store) -> Manifest:
-        """Open a manifest; of its other files nothing is read yet.
+        """Open a manifest; only metadata.json is read.
 
         Args:
-            cid: of its metadata.json, or of a directory that it is in.
+            cid: CID of its metadata.json, or of a directory that contains it.
             store: a store that may have its files.
 
         Raises:
             NotStoredError: neither the store nor a gateway has it.
             FormatError: it is not a well-formed manifest.
-            StorageError: no gateway gives it.
+            StorageError: no gateway gives a usable answer.
         """
         notes = list[str]()
         try:
@@ -206,12 +207,12 @@ def _defaults() -> tuple[str, ...]:
 
 
 def _path(names: list[str], reference: str) -> list[str]:
-    """Check and decode the names after a CID."""
+    """Check and decode the names after a CID; they come from users and links."""
     if names and not names[-1]:
         names = names[:-1]
     found = [unquote(name) for name in names]
     if len(found) > MAX_NAMES or any(
         re.fullmatch(r"\.{0,2}|(?s:.*[/\0].*)", each) for each in found
     ):
-        raise FormatError(f"{reference}: not a path into a directory")
+        raise FormatError(f"{reference}: the path after the CID is not valid")
     return found

@@ -1,4 +1,7 @@
-"""One IPFS gateway, which is untrusted."""
+"""One untrusted IPFS gateway.
+
+Sources: the IPFS specifications of path, subdomain and trustless gateways.
+"""
 
 from __future__ import annotations
 
@@ -23,40 +26,41 @@ from alithis.manifest.metadata import FileEntry
 from alithis.storage.http_manifest import MAX_REDIRECTS, REDIRECTS, RemoteFile, Server
 
 TIMEOUT = 30.0
-"""Seconds for an answer: a public gateway may have to search for the content."""
+"""Seconds to wait for an answer: a public gateway may have to search for the content."""
 SHORT_TIMEOUT = 5.0
-"""Seconds for an answer of a gateway that twice in a row gave none."""
+"""Seconds to wait for a gateway that did not answer twice in a row."""
 RAW_TYPE, CAR_TYPE = "application/vnd.ipld.raw", "application/vnd.ipld.car"
-_NO_FORMAT = (400, 406, 415, 501)  # a gateway that does not support ?format=
-_NO_FILES = 406  # a trustless gateway, which only supports ?format=
-_NOT_FOUND = (412, 504)  # Kubo, when no peer has a block
-METADATA_BLOCKS = 64  # of a metadata.json: mostly 1, a few if it was chunked by another profile
-MAX_NAMES = 16  # in a path after a CID
+_NO_FORMAT = (400, 406, 415, 501)  # answers of a gateway that does not support ?format=
+_NO_FILES = 406  # answer of a trustless gateway, which only supports ?format=
+_NOT_FOUND = (412, 504)  # answers of Kubo when no peer has a block
+METADATA_BLOCKS = 64  # limit for metadata.json: mostly 1, a few with another profile
+MAX_NAMES = 16  # limit for the path after a CID
 MAX_OPEN_FILES = 256
-_MAX_BLOCKS = 8  # kept in memory: 16 MiB
+_MAX_BLOCKS = 8  # blocks to keep in memory, up to 16 MiB
 
 
 class Gateway(Server):
     """An IPFS gateway.
 
     Attributes:
-        gives_blocks: whether it gives blocks that are not a file's content; True until it refuses.
-        gives_files: whether it gives files; True until it refuses, as trustless gateways do.
+        gives_blocks: whether it returns blocks other than a file's content; True until it refuses.
+        gives_files: whether it returns files; True until it refuses, as trustless gateways do.
     """
 
     called: ClassVar[str] = "gateway"
-    versioned: ClassVar[bool] = False  # what a CID names does not change
+    versioned: ClassVar[bool] = False  # the content of a CID never changes
     retries: ClassVar[RetryPolicy] = ONCE  # the next gateway is asked instead
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
         """Choose the gateway; nothing is sent yet.
 
         Args:
-            url: the part before ``/ipfs/CID``; its query, such as a token, is sent each time.
-            timeout: seconds for an answer.
+            url: the part before ``/ipfs/CID``; its query, such as an access token, is sent with
+                each request.
+            timeout: seconds to wait for an answer.
 
         Raises:
-            StorageError: the URL is no ``http://`` or ``https://`` URL.
+            StorageError: the URL does not begin with ``http://`` or ``https://``.
         """
         super().__init__(url, timeout=timeout)
         parts = urlsplit(url)
@@ -69,16 +73,16 @@ class Gateway(Server):
         self._files: dict[str, RemoteFile] = {}
 
     def __str__(self) -> str:
-        """Name the host."""
+        """Return what errors call it."""
         return f"gateway {self.host}"
 
     @property
     def wait_seconds(self) -> float:
-        """Seconds that it asks us to wait (HTTP 429 or 503)."""
+        """Seconds until it accepts requests again, if it rate-limits us (HTTP 429 or 503)."""
         return max(0.0, self._busy_until - time.monotonic())
 
     def url(self, cid: Cid, **query: str) -> str:
-        """Return the URL of what a CID names."""
+        """Return the URL of a CID."""
         path = f"{self._parts.path}/ipfs/{cid}"
         queries = filter(None, (self._parts.query, urlencode(query, safe=":*")))
         return urlunsplit(self._parts._replace(path=path, query="&".join(queries)))
@@ -86,7 +90,11 @@ class Gateway(Server):
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None, limit: int, only: int
     ) -> tuple[str, Response]:
-        """Ask for a file: see `Server.get`; after two timeouts in a row with a short timeout."""
+        """Request a file: see `Server.get`.
+
+        After two timeouts in a row the timeout is short, so that a dead gateway costs little; the
+        first answer restores it.
+        """
         begun = time.monotonic()
         try:
             found, answer = super().get(url, headers=headers, limit=limit, only=only)
@@ -100,12 +108,12 @@ class Gateway(Server):
         return found, answer
 
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
-        """Read a range of a file; from a gateway that gives no files, through the blocks around it.
+        """Read a range of a file; if the gateway returns no files, from the blocks that contain it.
 
         Raises:
-            StorageError: the gateway does not give exactly this range.
+            StorageError: the gateway does not return exactly this range.
             IntegrityError: its file has another size.
-            FormatError: the CID is not of a file.
+            FormatError: the CID is not that of a file.
         """
         if self.gives_files:
             try:
@@ -123,7 +131,7 @@ class Gateway(Server):
         return self._files[entry.cid].read(offset, length)
 
     def _block(self, cid: Cid) -> bytes:
-        """Return a block; the last ones are kept in memory."""
+        """Return a block; some are kept in memory, because ranges share their upper nodes."""
         if cid not in self._blocks:
             if len(self._blocks) == _MAX_BLOCKS:
                 self._blocks.clear()
@@ -134,11 +142,11 @@ class Gateway(Server):
         """Return a block, which has been checked against its CID.
 
         Raises:
-            StorageError: the gateway does not give it, or it is larger than the limit.
-            IntegrityError: the gateway gives another one.
+            StorageError: the gateway does not return it, or it is larger than the limit.
+            IntegrityError: the gateway returns another block.
         """
         answer = self._ask_block(cid, limit, format="raw")
-        if answer.status in _NO_FORMAT and cid.codec == RAW:  # a raw block is the same as its file
+        if answer.status in _NO_FORMAT and cid.codec == RAW:  # such a block is also a whole file
             answer = self._ask_block(cid, limit)
         if answer.status != 200 or answer.cut or not is_block(cid, answer.body):
             raise self._no_block(cid, limit, answer)
@@ -146,14 +154,14 @@ class Gateway(Server):
 
     @contextmanager
     def car(self, cid: Cid, start: int) -> Iterator[Sections]:
-        """Ask for all blocks of a file as one stream; each is checked when it is read.
+        """Request all blocks of a file as one stream; each is checked when it is read.
 
         Args:
-            cid: the file's.
-            start: first byte that is needed; a gateway may send what is before it too.
+            cid: the file's CID.
+            start: first byte that is needed; a gateway may send earlier blocks too.
 
         Raises:
-            AlithisError: here or while reading: the gateway does not give such a stream.
+            AlithisError: now or while reading: the gateway does not return such a stream.
         """
         query = {"format": "car", "dag-scope": "entity"}
         if start:
@@ -183,10 +191,10 @@ class Gateway(Server):
         return super().refused(status, name)
 
     def check_redirect(self, asked: SplitResult, target: SplitResult) -> None:
-        """Check that a redirect leads to the gateway or a subdomain, as subdomain gateways send.
+        """Check that a redirect stays at the gateway; subdomain gateways redirect to subdomains.
 
         Raises:
-            StorageError: it leads elsewhere.
+            StorageError: it leads to another host or port.
         """
         own, host = self._parts.hostname or "", target.hostname or ""
         if host != own and not host.endswith(f".{own}"):
@@ -204,13 +212,13 @@ class Gateway(Server):
         file = answer.status == 200 and not _is_type(answer, RAW_TYPE)
         if cid.codec == DAG_PB and (file or answer.status in _NO_FORMAT):
             self.gives_blocks = False
-            return self.failure("gives no blocks, so its files cannot be checked")
+            return self.failure("returns no blocks, so its files cannot be checked")
         if answer.status != 200:
             return self.refused(answer.status, str(cid))
         if answer.cut:
-            return self.failure(f"gives more than the {limit:,} bytes that {cid} may have")
+            return self.failure(f"returns more than the {limit:,} bytes that {cid} may have")
         if answer.body.lstrip()[:1] == b"<":
-            return self.failure(f"gives a web page, not {cid}")
+            return self.failure(f"returns a web page, not {cid}")
         what = f"gateway {self.host}: {cid}: SHA-256"
         return IntegrityError(what, expected=cid.digest, found=of_bytes(answer.body))
 
@@ -219,7 +227,7 @@ class Gateway(Server):
         if answer.status != 200:
             raise self.refused(answer.status, str(cid))
         if not _is_type(answer, CAR_TYPE):
-            raise self.failure("does not give a CAR")
+            raise self.failure("does not return a CAR")
 
     def _note_wait(self, answer: Response) -> None:
         if answer.status in (429, 503):
@@ -240,7 +248,7 @@ def _is_type(answer: Response, wanted: str) -> bool:
 
 
 def is_block(cid: Cid, block: bytes) -> bool:
-    """Return whether bytes are the block with a CID."""
+    """Return whether a block matches a CID."""
     try:
         unixfs.check(cid, block)
     except IntegrityError:

@@ -1,9 +1,9 @@
 """Manifests on HTTP servers: their files are read by range (RFC 9110, section 14).
 
-A proof takes one request for metadata.json and one for each run of 256 hashes, never a whole file.
-The server is untrusted: each answer must be exactly the range that was asked for, from a file of
-the length that metadata.json states, of one version from the first read to the last; and what was
-read is checked by the paths to the root.
+A proof needs one request for metadata.json and one for each tile of 256 hashes, never a whole file.
+The server is untrusted: each answer must be exactly the requested range, from a file with the size
+that metadata.json states, and the file's version must be the same from the first read to the last.
+The bytes are then checked by the inclusion paths to the root.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from alithis.manifest.metadata import FileEntry
 from alithis.manifest.reader import Manifest
 
 TIMEOUT = 30.0
-"""Seconds for an answer."""
+"""Seconds to wait for an answer."""
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
-"""Statuses of redirects."""
+"""HTTP statuses of redirects."""
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
@@ -39,44 +39,44 @@ class Server:
 
     Attributes:
         host: its name and port.
-        requests: how many requests were sent to read from it; redirects count.
-        received: bytes of content that came back.
+        requests: number of requests that were sent, including redirects.
+        received: number of bytes of content that were received.
     """
 
     called: ClassVar[str] = "server"
-    """What to call it in errors."""
+    """What errors call it."""
     versioned: ClassVar[bool] = True
-    """Whether what is at a URL may change from one read to the next."""
+    """Whether the content of a URL may change between two reads."""
     retries: ClassVar[RetryPolicy] = READS
-    """When a request is sent again."""
+    """Which failed requests are sent again."""
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
         """Choose the server; nothing is sent yet.
 
         Args:
             url: any URL on it, ``http://`` or ``https://``.
-            timeout: seconds for an answer.
+            timeout: seconds to wait for an answer.
 
         Raises:
-            StorageError: the URL is no such URL.
+            StorageError: it is not such a URL.
         """
         self._client = Client(self.called, StorageError, timeout, self.retries)
         self.host = self._client.host(url)
         self.requests = self.received = 0
 
     def __repr__(self) -> str:
-        """Name the host alone."""
+        """Show only the host: the URL may contain secrets."""
         return f"{type(self).__name__}({self.host!r})"
 
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None, limit: int, only: int
     ) -> tuple[str, Response]:
-        """Ask for a file, following redirects.
+        """Request a file, and follow redirects.
 
         Args:
-            url: the file's.
-            headers: further headers.
-            limit: bytes of the body to read at most.
+            url: the file's URL.
+            headers: additional headers.
+            limit: maximum number of bytes of the body to read.
             only: the status whose body is read.
 
         Returns:
@@ -99,13 +99,13 @@ class Server:
         return StorageError(f"{self.called} {self.host} {what}")
 
     def refused(self, status: int, name: str) -> StorageError:
-        """Return the error for a status without content."""
+        """Return the error for an answer without the requested content."""
         if status in (404, 410):
             return NotStoredError(f"{self.called} {self.host} has no {name}")
         return self.failure(describe_status(status))
 
     def too_many_redirects(self) -> StorageError:
-        """Return the error for a chain of redirects without end."""
+        """Return the error for too many redirects."""
         return self.failure(f"redirects more than {MAX_REDIRECTS} times")
 
     def redirected(self, url: str, location: str) -> str:
@@ -118,19 +118,19 @@ class Server:
             target = urljoin(url, location)
             parts, asked = urlsplit(target), urlsplit(url)
         except ValueError as error:
-            raise self.failure("redirects to no URL") from error
+            raise self.failure("redirects to something that is not a URL") from error
         if not location or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise self.failure("redirects to no HTTP URL")
+            raise self.failure("redirects to something that is not an HTTP URL")
         if url.lower().startswith("https:") and parts.scheme != "https":
             raise self.failure("redirects to an unencrypted URL")
         self.check_redirect(asked, parts)
         return target
 
     def check_redirect(self, asked: SplitResult, target: SplitResult) -> None:
-        """Check that a redirect from one URL to another may be followed.
+        """Check that a redirect may be followed: a public server must not lead into our network.
 
         Raises:
-            StorageError: it may not.
+            StorageError: it must not be followed.
         """
         if target.hostname != asked.hostname and is_private(target.hostname or ""):
             raise self.failure("redirects into a private network")
@@ -143,11 +143,12 @@ class RemoteFolder(Server):
         """Choose the folder; nothing is sent yet.
 
         Args:
-            url: of the folder or its metadata.json, ``http://`` or ``https://``. A query is kept.
-            timeout: seconds for an answer.
+            url: URL of the folder or its metadata.json, ``http://`` or ``https://``. Its query is
+                sent with each request.
+            timeout: seconds to wait for an answer.
 
         Raises:
-            StorageError: the URL is no such URL.
+            StorageError: it is not such a URL.
         """
         super().__init__(url, timeout=timeout)
         parts = urlsplit(url)
@@ -155,7 +156,7 @@ class RemoteFolder(Server):
         self._parts = parts._replace(path=path, fragment="")
 
     def open(self) -> Manifest:
-        """Open the manifest; of its other files nothing is read yet.
+        """Open the manifest; only metadata.json is read.
 
         Raises:
             FormatError: metadata.json is not well-formed.
@@ -176,15 +177,16 @@ class RemoteFolder(Server):
         _, answer = self.get(self.url(name), limit=metadata.MAX_BYTES, only=200)
         if answer.status in (404, 410):
             raise NotStoredError(
-                f"server {self.host} has no {name} at this URL: give that of the manifest's folder"
+                f"server {self.host} has no {name} at this URL: "
+                "give the URL of the manifest's folder"
             )
         if answer.status != 200:
             raise self.failure(describe_status(answer.status))
         if answer.cut:
-            raise self.failure(f"gives a {name} of more than {metadata.MAX_BYTES:,} bytes")
+            raise self.failure(f"returns a {name} of more than {metadata.MAX_BYTES:,} bytes")
         if answer.body.lstrip()[:1] == b"<":
             raise self.failure(
-                f"gives a web page, not {name}: give the URL of the manifest's folder"
+                f"returns a web page, not {name}: give the URL of the manifest's folder"
             )
         return answer.body
 
@@ -193,7 +195,7 @@ class RemoteFile:
     """Reads a file on a server by range.
 
     Attributes:
-        size: bytes in the file, as metadata.json states it; each answer must agree.
+        size: the file's size in bytes, as metadata.json states it; each answer must agree.
     """
 
     def __init__(self, server: Server, entry: FileEntry, url: str) -> None:
@@ -203,14 +205,14 @@ class RemoteFile:
         self._version: tuple[str | None, str | None] | None = None
 
     def read(self, offset: int, length: int) -> bytes:
-        """Read a range by one request.
+        """Read a range with one request.
 
         Args:
             offset: first byte.
             length: number of bytes, at least one; the range must lie within the file.
 
         Raises:
-            StorageError: the server does not give exactly this range.
+            StorageError: the server does not return exactly this range.
             IntegrityError: its file does not have the size that metadata.json states.
         """
         if offset < 0 or length < 1 or offset + length > self.size:
@@ -229,8 +231,8 @@ class RemoteFile:
             return
         if status == 200:
             raise self._server.failure(
-                f"ignores ranges, and would send all of {self._name}: "
-                "download the manifest with `alithis store get`, and use its folder"
+                f"does not support ranges, and would send all of {self._name}: "
+                "download the manifest with `alithis store get`, and use the folder"
             )
         if status == 416:
             raise self._server.failure(
@@ -241,7 +243,7 @@ class RemoteFile:
     def _check_range(self, answer: Response, offset: int, length: int) -> None:
         stated = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if stated is None:
-            raise self._server.failure(f"does not state which range of {self._name} it gives")
+            raise self._server.failure(f"does not state which range of {self._name} it returns")
         first, last, size = map(int, stated.groups())
         if size != self.size:
             raise IntegrityError(
@@ -250,11 +252,11 @@ class RemoteFile:
                 found=size,
             )
         if (first, last) != (offset, offset + length - 1):
-            raise self._server.failure(f"gives another range of {self._name} than was asked for")
+            raise self._server.failure(f"returns another range of {self._name} than requested")
         if answer.cut or len(answer.body) != length:
             count = "more" if answer.cut else "fewer"
             raise self._server.failure(
-                f"gives {count} than the {length} bytes of {self._name} that it announces"
+                f"returns {count} than the {length} bytes of {self._name} that it announces"
             )
 
     def _check_version(self, answer: Response) -> None:

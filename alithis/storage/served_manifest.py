@@ -1,8 +1,9 @@
-"""A manifest whose files are read piece by piece, from the local store, a cache and gateways.
+"""A manifest whose files are read by range, from the local store, a cache and gateways.
 
-Ranges of `leaves` and `tiles/` cannot be checked by themselves, only by the proof that they yield
-together. So when a proof does not lead to the root, it is not known which source lied: the look-up
-is repeated with the sources in another order, until one order yields a proof, or none is left.
+A range of `leaves` or `tiles/` cannot be checked alone, only together with the other ranges of a
+proof. If a proof does not lead to the root, we do not know which source returned a wrong range. So
+the look-up is repeated with the sources in another order, until one order yields a valid proof or
+all orders were tried.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class _StoredRanges:
 
 
 class _CachedRanges:
-    """Ranges that gateways gave before."""
+    """Ranges that gateways returned before."""
 
     wait_seconds = 0.0
 
@@ -58,7 +59,7 @@ class _CachedRanges:
     def read(self, entry: FileEntry, offset: int, length: int) -> bytes:
         data = self._cache.get(_cache_key(entry, offset))
         if data is None or len(data) != length:
-            raise NotStoredError  # without a text: an empty cache is no news to anybody
+            raise NotStoredError  # without a message: an empty cache is not worth reporting
         return data
 
 
@@ -67,7 +68,7 @@ def _cache_key(entry: FileEntry, offset: int) -> str:
 
 
 class ServedManifest(Manifest):
-    """A manifest whose files several untrusted sources have."""
+    """A manifest whose files are read from several untrusted sources."""
 
     def __init__(
         self, data: bytes, store: Store, gateways: Sequence[Gateway], cache: Cache, notes: list[str]
@@ -77,9 +78,9 @@ class ServedManifest(Manifest):
         Args:
             data: the bytes of metadata.json, checked.
             store: the local store, which is asked first.
-            gateways: are asked after the cache.
-            cache: what gateways gave before.
-            notes: what is already known about failing gateways.
+            gateways: the gateways, which are asked after the cache.
+            cache: earlier answers of gateways.
+            notes: problems of gateways so far; later ones are added.
 
         Raises:
             FormatError: the metadata is not well-formed, or its frontier does not yield its root.
@@ -97,7 +98,10 @@ class ServedManifest(Manifest):
         return self._look_up(lambda manifest: manifest.prove(leaf))
 
     def at(self, index: int) -> Inclusion:
-        """Prove which leaf is at an index; unlike with `Manifest.at`, the proof is checked."""
+        """Prove which leaf is at an index; unlike `Manifest.at`, this checks the proof.
+
+        It has to, because only a failed check shows that a source returned a wrong range.
+        """
 
         def look_up(manifest: Manifest) -> Inclusion:
             found = manifest.at(index)
@@ -127,10 +131,10 @@ class ServedManifest(Manifest):
         raise StorageError("; ".join(dict.fromkeys(failures)))
 
     def _lookups(self) -> Iterator[_Lookup]:
-        """Yield a look-up for each order of the sources that may help.
+        """Yield a look-up for each order of the sources that may give another result.
 
-        First the local sources and then the gateways, with each gateway once at their head; then
-        the same without the local sources, if these were used, as they may be damaged.
+        First the local sources and then the gateways, each gateway once in front; then the same
+        without the local sources, if they were used, because they may be damaged.
         """
         count = len(self._gateways)
         for local in (True, False):
@@ -140,7 +144,7 @@ class ServedManifest(Manifest):
                 yield lookup
                 used.update(lookup.used)
                 if local and not any(isinstance(source, Gateway) for source in lookup.used):
-                    break  # the local sources alone are wrong: another gateway changes nothing
+                    break  # only local sources were read: another gateway gives the same result
             else:
                 if not used.intersection(self._local):
                     return
@@ -151,7 +155,7 @@ class ServedManifest(Manifest):
 
 
 class _Lookup:
-    """Reads ranges for one look-up, and remembers which sources gave them."""
+    """Reads ranges for one look-up, and records which sources returned them."""
 
     def __init__(
         self,
@@ -192,7 +196,7 @@ class _Lookup:
         return data
 
     def keep(self, found: Proof, size: int, cache: Cache) -> None:
-        """Put the ranges that a valid proof was made from into the cache."""
+        """Cache the ranges of a valid proof; only these were checked."""
         for name, offset in _ranges_of(found, size) & self._received.keys():
             entry, data = self._received[name, offset]
             cache.put(_cache_key(entry, offset), data)
@@ -209,7 +213,7 @@ class _LookupFile:
 
 
 def _ranges_of(found: Proof, size: int) -> set[tuple[str, int]]:
-    """Return the files and offsets of the runs of hashes that a proof may consist of."""
+    """Return the files and offsets of the tiles that a proof may have been made from."""
     proofs = (found.left, found.right) if isinstance(found, Exclusion) else (found,)
     ranges = set[tuple[str, int]]()
     for index in [each.index for each in proofs if each]:

@@ -1,15 +1,16 @@
-"""The local store: a folder of files, each under its CID.
+"""The local store: a folder of files, each named by its CID.
 
 ::
 
     <store>/files/6g/bafkrei…6g7u    the content of a file, which never changes
-    <store>/manifests/bafkrei…       an empty file for each whole manifest: metadata.json's CID
+    <store>/manifests/bafkrei…       an empty file for each complete manifest: metadata.json's CID
     <store>/incoming/…               content that is being written
 
 Content is hashed while it is written, flushed to the disk, and only then renamed to its path. So
-a file under a CID is complete, however many processes write and wherever they are killed. Reading
-needs no permission to write. The folders are named after the two characters before a CID's last
-one: the first ones are the same for all CIDs, and the last one has only eight values.
+a file named by a CID is complete, even if several processes write at once or are killed. Reading
+needs no write permission. The folders in ``files`` are named after the last but two and the last
+but one character of the CID: the first characters are the same in all CIDs, and the last one has
+only eight values.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from alithis.errors import (
     VersionError,
 )
 from alithis.ipfs import car, unixfs
-from alithis.ipfs.car import Part
+from alithis.ipfs.car import LocalFile
 from alithis.ipfs.cid import RAW, Cid, FileDigests, Hasher, blocks, describe, of_bytes
 from alithis.manifest import metadata
 from alithis.manifest.folder import atomic_folder
@@ -45,10 +46,10 @@ from alithis.manifest.metadata import FileEntry, Metadata
 from alithis.manifest.reader import FileReader, Manifest, RangeReader
 
 ENVIRONMENT = "ALITHIS_STORE"
-"""Names the store's folder."""
+"""The environment variable with the store's folder."""
 
 _BLOCK = 1 << 20
-_STALE = 24 * 3600  # seconds without a write; after that an incoming file belongs to a dead process
+_STALE = 24 * 3600  # seconds without a write after which an incoming file is taken for abandoned
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ class StoredManifest:
         name: the artifact's name, as its publisher states it.
         kind: ``dataset`` or ``model``.
         size: number of distinct data points.
-        bytes: the size of its files in the store.
-        withheld: names of the files that metadata.json describes, and that are not there.
+        bytes: total size of its files in the store.
+        withheld: names of the files that metadata.json describes and the store does not have.
     """
 
     cid: Cid
@@ -77,8 +78,8 @@ class Listing:
     """The manifests in the store.
 
     Attributes:
-        manifests: those that can be read, by their CIDs.
-        problems: a line for each that cannot.
+        manifests: those that can be read, in the order of their CIDs.
+        problems: a line for each that cannot be read.
     """
 
     manifests: tuple[StoredManifest, ...]
@@ -90,8 +91,8 @@ class Imported:
     """What was stored from a CAR file.
 
     Attributes:
-        manifests: CIDs of their metadata.json.
-        files: CIDs of other files: those in the archive, each with the one in the store.
+        manifests: the CIDs of their metadata.json.
+        files: other files: the CID in the archive, and the CID with our profile in the store.
     """
 
     manifests: tuple[Cid, ...]
@@ -101,11 +102,11 @@ class Imported:
 class StoredFile:
     """Reads a stored file by range; a context manager, closed with its last reference at latest.
 
-    Ranges are not checked: only whole content can be compared with a CID. Readers check ranges by
-    Merkle proofs.
+    Ranges are not checked, because only the whole content can be compared with a CID. Callers check
+    ranges with Merkle proofs.
 
     Attributes:
-        size: bytes in the file.
+        size: the file's size in bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -139,10 +140,10 @@ class StoredFile:
             length: number of bytes; the range must lie within the file.
 
         Raises:
-            StorageError: it does not, the reader is closed, or the disk fails.
+            StorageError: the range is outside the file, the reader is closed, or the disk fails.
         """
         if self._file.closed:
-            raise StorageError(f"{self._path}: closed")
+            raise StorageError(f"{self._path}: the reader is closed")
         if offset < 0 or length < 0 or offset + length > self.size:
             raise StorageError(
                 f"{self._path}: {length} bytes at {offset} are outside its {self.size} bytes"
@@ -165,7 +166,7 @@ class StoredFile:
             except SourceError as error:
                 raise StorageError(str(error)) from error
             if not piece:
-                raise StorageError(f"{self._path}: was truncated while it was read")
+                raise StorageError(f"{self._path}: was truncated while it was read. Try again")
             start += len(piece)
             yield piece
 
@@ -177,8 +178,8 @@ class Store:
         """Choose the store; its folder is created when something is put into it.
 
         Args:
-            root: its folder; by default the one that ``ALITHIS_STORE`` names, else ``store`` in
-                the user's data directory.
+            root: its folder; by default the value of ``ALITHIS_STORE``, or else ``store`` in the
+                user's data directory.
         """
         self.root = Path(root or os.environ.get(ENVIRONMENT) or _default_root()).expanduser()
         self._files = self.root / "files"
@@ -190,13 +191,13 @@ class Store:
 
         Args:
             path: a regular file.
-            expected: the CID that it must have.
+            expected: the CID that the file must have.
 
         Returns:
             Its CID.
 
         Raises:
-            SourceError: the file cannot be read, or changed while it was.
+            SourceError: the file cannot be read, or changed while it was read.
             IntegrityError: its CID is not the expected one; nothing was stored.
             StorageError: the store cannot be written.
         """
@@ -220,28 +221,29 @@ class Store:
         return self._put(chunks, str(expected or "content"), expected).cid
 
     def receive(self, cid: Cid, fill: Callable[[BinaryIO], None]) -> FileDigests:
-        """Store content that may take more than one run to arrive.
+        """Store content that may need several runs to download.
 
-        What an interrupted run received stays for a day. One run at a time continues it.
+        The partial file of an interrupted run is kept for a day. Only one run at a time writes it.
 
         Args:
-            cid: its CID.
-            fill: writes it into a file, which may contain a part of it, or something else.
+            cid: the content's CID.
+            fill: writes the content into a file; the file may already contain a part of it, or
+                wrong bytes.
 
         Returns:
-            Its digests.
+            The content's digests.
 
         Raises:
-            IntegrityError: what was written has another CID; nothing was stored.
+            IntegrityError: the written content has another CID; nothing was stored.
             StorageError: the store cannot be written.
-            AlithisError: as `fill` does.
+            AlithisError: an error of `fill`.
         """
         with _storage_errors(f"cannot store {cid} in {self.root}"):
             _make_directory(self._incoming)
             self._sweep()
             path, had = self._incoming / f"{cid}.part", self.has(cid)
-            # Without locks (some network file systems) two runs could mix what they write; such a
-            # mixture has another CID, and is not stored.
+            # On a file system without locks (some network file systems) two runs could write into
+            # the same file. The result would have another CID, and would not be stored.
             with lock_file(self._incoming / f"{cid}.lock", wait=True):
                 if self.has(cid) and not had:  # another run has just stored it
                     return describe(self._path_of(cid))
@@ -254,7 +256,7 @@ class Store:
 
         Raises:
             FormatError: it is not well-formed.
-            NotStoredError: a file that may not be withheld is not in the store.
+            NotStoredError: a file that must not be withheld is not in the store.
             StorageError: the store cannot be written.
         """
         self._withheld(metadata.load(data))
@@ -272,7 +274,7 @@ class Store:
             return self._path_of(cid).is_file()
 
     def path(self, cid: Cid) -> Path:
-        """Return the path of content, which is not checked.
+        """Return the path of content; the content is not checked.
 
         Raises:
             NotStoredError: it is not in the store.
@@ -283,7 +285,7 @@ class Store:
         return self._path_of(cid)
 
     def open(self, cid: Cid) -> StoredFile:
-        """Open content, to be read by range.
+        """Open content for reading by range.
 
         Raises:
             NotStoredError: it is not in the store.
@@ -296,11 +298,11 @@ class Store:
                 raise NotStoredError(f"{cid} is not in the store {self.root}") from error
 
     def read_bytes(self, cid: Cid, limit: int) -> bytes:
-        """Read whole content, and check it against its CID.
+        """Read all of some content, and check it against its CID.
 
         Args:
-            cid: what to read.
-            limit: bytes it may have.
+            cid: the content's CID.
+            limit: maximum size in bytes.
 
         Raises:
             NotStoredError: it is not in the store.
@@ -309,18 +311,18 @@ class Store:
         """
         with self.open(cid) as file:
             if file.size > limit:
-                raise StorageError(f"{cid}: {file.size} bytes; at most {limit} are allowed")
+                raise StorageError(f"{cid}: has {file.size} bytes; at most {limit} are allowed")
             data = file.read(0, file.size)
         _require(cid, of_bytes(data), f"content in the store {self.root}")
         return data
 
     def get_file(self, cid: Cid, target: str | os.PathLike[str]) -> FileDigests:
-        """Copy content out of the store, checked; a file at the target is replaced.
+        """Copy content out of the store and check it; an existing file is replaced.
 
         Raises:
             NotStoredError: it is not in the store.
             IntegrityError: the stored bytes have another CID; nothing was written.
-            StorageError: the store cannot be read, or the target not written.
+            StorageError: the store cannot be read, or the target cannot be written.
         """
         target = Path(target)
         with (
@@ -334,7 +336,7 @@ class Store:
         return digests
 
     def cids(self) -> Iterator[Cid]:
-        """List the CIDs in the store, in the order of its folders.
+        """Yield the CIDs in the store, in the order of its folders.
 
         Raises:
             StorageError: the store cannot be read.
@@ -345,12 +347,12 @@ class Store:
                     yield cid
 
     def put_manifest(self, directory: str | os.PathLike[str]) -> Cid:
-        """Store a manifest: each file that metadata.json describes, and that file last.
+        """Store a manifest: first the files that metadata.json describes, then metadata.json.
 
         A missing items.parquet counts as withheld.
 
         Args:
-            directory: the manifest.
+            directory: the manifest's folder.
 
         Returns:
             The CID of its metadata.json; the SHA-256 in it is the metadata digest on the chain.
@@ -358,7 +360,7 @@ class Store:
         Raises:
             FormatError: metadata.json is not well-formed.
             SourceError: a file is missing, or cannot be read.
-            IntegrityError: a file is not what metadata.json says it is.
+            IntegrityError: a file does not match metadata.json.
             StorageError: the store cannot be written.
         """
         folder = Path(directory)
@@ -379,7 +381,10 @@ class Store:
         chunks: Callable[[FileEntry], Iterable[bytes] | None],
         where: str,
     ) -> Cid:
-        """Store the files, then metadata.json, then the entry that lists the manifest."""
+        """Store the files, then metadata.json, and then list the manifest.
+
+        In this order: whenever the process is killed, a listed manifest is complete.
+        """
         for entry in described.files:
             content = chunks(entry)
             if content is not None:
@@ -388,10 +393,10 @@ class Store:
         return self.put_metadata(data)
 
     def import_car(self, path: str | os.PathLike[str]) -> Imported:
-        """Store the manifests and files that the roots of a CAR file lead to.
+        """Store the manifests and files of a CAR file's roots.
 
-        A root is a manifest if it is a metadata.json, or a directory with one in it. Blocks that
-        no root leads to are not stored.
+        A root is a manifest if it is a metadata.json, or a directory that contains one. Blocks that
+        do not belong to a root are not stored.
 
         Raises:
             SourceError: the file cannot be read.
@@ -421,24 +426,24 @@ class Store:
 
         return self._put_described(archive.block(cid), described, chunks, str(cid))
 
-    def parts(self, cid: Cid) -> list[Part]:
-        """List the files of a manifest, metadata.json first; of any other file, that alone.
+    def local_files(self, cid: Cid) -> list[LocalFile]:
+        """List the files of a manifest, metadata.json first; for any other CID, only its file.
 
         Raises:
-            NotStoredError: it, or a file of it, is not in the store.
+            NotStoredError: the manifest or one of its files is not in the store.
             FormatError: metadata.json is not well-formed.
             StorageError: the store cannot be read.
         """
         with self.open(cid) as file:
-            first = Part(metadata.FILE, cid, self._path_of(cid), file.size)
+            first = LocalFile(metadata.FILE, cid, self._path_of(cid), file.size)
         if not self._is_listed(cid):
             return [replace(first, name=str(cid))]
         entries = [entry for entry in self._metadata(cid).files if self._holds(entry)]
-        return [first, *(self._part(entry) for entry in entries)]
+        return [first, *(self._local_file(entry) for entry in entries)]
 
-    def _part(self, entry: FileEntry) -> Part:
+    def _local_file(self, entry: FileEntry) -> LocalFile:
         cid = Cid.parse(entry.cid)
-        return Part(entry.name, cid, self._path_of(cid), entry.size)
+        return LocalFile(entry.name, cid, self._path_of(cid), entry.size)
 
     def _is_listed(self, cid: Cid) -> bool:
         with _storage_errors(f"cannot read the store {self.root}"):
@@ -447,20 +452,20 @@ class Store:
     def get_manifest(
         self, manifest: Cid | bytes, target: str | os.PathLike[str]
     ) -> tuple[str, ...]:
-        """Copy a manifest out of the store, every file checked; all of it or nothing is written.
+        """Copy a manifest out of the store atomically, and check every file.
 
         Args:
             manifest: the CID of its metadata.json, or that file's SHA-256, 32 bytes.
             target: the directory to create; it must not exist.
 
         Returns:
-            The names of the withheld files, which are described but not in the store. Only
-            items.parquet may be.
+            The names of withheld files: metadata.json describes them, but the store does not have
+            them. Only items.parquet can be withheld.
 
         Raises:
-            NotStoredError: the manifest, or a file of it, is not in the store.
+            NotStoredError: the manifest or one of its files is not in the store.
             FormatError: metadata.json is not well-formed.
-            IntegrityError: a file is not what metadata.json says it is.
+            IntegrityError: a file does not match metadata.json.
             StorageError: the target exists or cannot be written, or the store cannot be read.
         """
         target = Path(target)
@@ -479,7 +484,7 @@ class Store:
         return self._withheld(described)
 
     def manifests(self) -> Listing:
-        """List the manifests that are in the store.
+        """List the manifests in the store.
 
         Raises:
             StorageError: the store cannot be read.
@@ -502,12 +507,12 @@ class Store:
                     _require(expected, digests.cid, name)
                 place = self._path_of(digests.cid)
                 _make_directory(place.parent)
-                # A copy that is there is replaced: this repairs one that the disk damaged.
+                # An existing copy is replaced: the disk may have damaged it.
                 _settle(temporary, file, place)
         return digests
 
     def _settled(self, cid: Cid, path: Path, file: BinaryIO) -> FileDigests:
-        """Rename what was received to its path, if it has its CID."""
+        """Rename a received file to its path, if its content matches the CID."""
         file.seek(0)
         hasher = Hasher()
         while block := file.read(_BLOCK):
@@ -516,7 +521,7 @@ class Store:
         if digests.cid != cid:
             file.close()
             path.unlink()
-            _require(cid, digests.cid, "what was received")
+            _require(cid, digests.cid, "received content")
         place = self._path_of(cid)
         _make_directory(place.parent)
         path.chmod(0o444)
@@ -541,7 +546,8 @@ class Store:
         return metadata.load(self.read_bytes(cid, metadata.MAX_BYTES))
 
     def _get_entry(self, entry: FileEntry, folder: Path) -> None:
-        path = folder / entry.name  # a name of metadata's short list: it cannot leave the folder
+        # `metadata.load` accepts only a few fixed names, so the path cannot leave the folder.
+        path = folder / entry.name
         path.parent.mkdir(exist_ok=True)
         check_entry(entry, self.get_file(Cid.parse(entry.cid), path))
 
@@ -549,7 +555,11 @@ class Store:
         return tuple(entry.name for entry in described.files if not self._holds(entry))
 
     def _holds(self, entry: FileEntry) -> bool:
-        """Return whether the file is there; it must be, unless it may be withheld."""
+        """Return whether the store has a file; only a file of items may be missing.
+
+        Raises:
+            NotStoredError: another file is missing.
+        """
         cid = Cid.parse(entry.cid)
         if self.has(cid):
             return True
@@ -572,29 +582,29 @@ class Store:
                 return []
 
     def _sweep(self) -> None:
-        """Remove files that killed processes left."""
+        """Remove the files of processes that were killed."""
         for path in self._incoming.iterdir():
             if path.suffix == ".lock" and path.with_suffix(".part").exists():
-                continue  # a run of more than a day may hold it
+                continue  # a run that takes more than a day may hold this lock
             with suppress(FileNotFoundError):  # another process removed or renamed it
                 if path.stat().st_mtime < time.time() - _STALE:
                     path.unlink()
 
 
-def parts_of(directory: str | os.PathLike[str]) -> list[Part]:
-    """List the files of a manifest in a folder, metadata.json first, without withheld ones.
+def local_files(directory: str | os.PathLike[str]) -> list[LocalFile]:
+    """List the files of a manifest in a folder, metadata.json first; withheld files are left out.
 
     Raises:
         FormatError: metadata.json is not well-formed.
-        SourceError: it cannot be read.
+        SourceError: metadata.json cannot be read.
     """
     folder = Path(directory)
     data, described = _described(folder)
-    first = Part(metadata.FILE, of_bytes(data), folder / metadata.FILE, len(data))
+    first = LocalFile(metadata.FILE, of_bytes(data), folder / metadata.FILE, len(data))
     return [
         first,
         *(
-            Part(entry.name, Cid.parse(entry.cid), folder / entry.name, entry.size)
+            LocalFile(entry.name, Cid.parse(entry.cid), folder / entry.name, entry.size)
             for entry in described.files
             if not metadata.is_items(entry.name) or os.path.lexists(folder / entry.name)
         ),
@@ -608,7 +618,7 @@ def _described(folder: Path) -> tuple[bytes, Metadata]:
 
 
 def _metadata_in(archive: car.Archive, cid: Cid) -> Metadata | None:
-    """Read a block as metadata.json; None if it is something else."""
+    """Parse a block as metadata.json; None if it is something else."""
     if cid.codec != RAW:
         return None
 
@@ -633,7 +643,7 @@ def _shard(cid: Cid) -> str:
 
 
 def _cids(names: Iterable[str]) -> Iterator[Cid]:
-    """Parse the names that are CIDs; other files are ignored."""
+    """Yield the CIDs among file names; other files are ignored."""
     for name in names:
         with suppress(FormatError):
             cid = Cid.parse(name)
@@ -655,10 +665,10 @@ def _require(expected: Cid, found: Cid, what: str) -> None:
 
 
 def check_entry(entry: FileEntry, found: FileDigests) -> None:
-    """Check what the CID does not cover: SHA-256 and size of a file in metadata.json.
+    """Check the SHA-256 and size that metadata.json states for a file; the CID does not cover them.
 
     Raises:
-        IntegrityError: one differs.
+        IntegrityError: one of them differs.
     """
     if found.sha256 != entry.sha256:
         raise IntegrityError(
@@ -675,7 +685,7 @@ def _read_source(path: Path, limit: int) -> bytes:
     for block in blocks(path):
         data += block
         if len(data) > limit:
-            raise SourceError(f"{path}: more than {limit} bytes")
+            raise SourceError(f"{path}: has more than {limit} bytes")
     return data
 
 
@@ -689,7 +699,7 @@ def _storage_errors(doing: str) -> Iterator[None]:
 
 @contextmanager
 def _incoming_file(folder: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
-    """Open a new file with a random name; it is removed at the end, unless it was renamed."""
+    """Open a new file with a random name; at the end it is removed, unless it was renamed."""
     path = folder / f".{secrets.token_hex(16)}.part"
     try:
         with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -699,12 +709,15 @@ def _incoming_file(folder: Path, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def _open_or_create(path: str, flags: int) -> int:
-    """Open a file for `open` without truncating it, and without following a link."""
+    """Open a file without truncating it, and without following a symbolic link."""
     return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
 def _settle(temporary: Path, file: BinaryIO, place: Path) -> None:
-    """Close a written file, and rename it to its path, durably."""
+    """Flush and close a file, and rename it to its path durably.
+
+    Flushing comes first: after a power failure, a renamed file could otherwise be empty.
+    """
     flush(file)
     file.close()  # Windows does not rename open files
     temporary.replace(place)
@@ -712,7 +725,7 @@ def _settle(temporary: Path, file: BinaryIO, place: Path) -> None:
 
 
 def _make_directory(path: Path) -> None:
-    """Create a directory durably: it survives a power failure."""
+    """Create a directory durably, so that it survives a power failure."""
     if not path.is_dir():
         _make_directory(path.parent)
         path.mkdir(exist_ok=True)

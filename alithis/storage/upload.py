@@ -1,8 +1,8 @@
-"""Uploads a manifest's files to one or more hosts, and checks that they know each by its CID.
+"""Uploads a manifest's files to one or more hosts, and compares the CIDs that they return.
 
-Each host is asked first: what it has is not sent again, so an interrupted run is resumed.
-metadata.json goes last: a host that has it has all files. Hosts do not wait for each other, and if
-one fails the others continue.
+Each host is first asked which files it has. Those are not sent again, so an interrupted upload is
+resumed. metadata.json is sent last: if a host has it, the upload was complete. Hosts do not wait
+for each other, and if one fails the others continue.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from alithis.base.progress import Progress
 from alithis.errors import AlithisError, IntegrityError, StorageError
-from alithis.ipfs.car import Part
+from alithis.ipfs.car import LocalFile
 from alithis.storage.hosts.host import Host
 
 _AT_ONCE = 4  # files that are sent to one host at a time
@@ -26,10 +26,10 @@ class UploadResult:
 
     Attributes:
         host: its name.
-        public: whether anybody can read what is there.
-        present: names of the files that it had already.
-        sent: names of the files that were sent, and that it now knows by their CIDs.
-        error: why the rest is not there; None if all is.
+        public: whether anybody can read its files.
+        present: names of the files that it already had.
+        sent: names of the files that were sent, and for which it returned the expected CID.
+        error: why files are missing; None if all are there.
     """
 
     host: str
@@ -40,12 +40,12 @@ class UploadResult:
 
 
 def publish(
-    parts: Sequence[Part], hosts: Sequence[Host], progress: Progress | None = None
+    files: Sequence[LocalFile], hosts: Sequence[Host], progress: Progress | None = None
 ) -> list[UploadResult]:
     """Upload files to every host.
 
     Args:
-        parts: the files; the first of them is sent last.
+        files: the files; the first one is sent last.
         hosts: the hosts.
         progress: reports how many bytes were sent.
 
@@ -53,10 +53,10 @@ def publish(
         A result for each host; a host's error is in its result, and is not raised.
     """
     meter = _Meter(progress or Progress())
-    meter.progress.phase("put", sum(part.size for part in parts) * len(hosts), unit="bytes")
+    meter.progress.phase("put", sum(local.size for local in files) * len(hosts), unit="bytes")
     with ThreadPoolExecutor(max(len(hosts), 1), "alithis-put") as threads:
         try:
-            waiting = [threads.submit(_put_all, parts, host, meter) for host in hosts]
+            waiting = [threads.submit(_put_all, files, host, meter) for host in hosts]
             return [each.result() for each in waiting]
         except BaseException:
             for host in hosts:
@@ -64,13 +64,13 @@ def publish(
             raise
 
 
-def missing(parts: Sequence[Part], host: Host) -> list[str]:
-    """Return the names of the files that a host does not have, by its own word.
+def missing(files: Sequence[LocalFile], host: Host) -> list[str]:
+    """Return the names of the files that a host states it does not have.
 
     Raises:
         StorageError: it cannot be asked.
     """
-    return [part.name for part in parts if not host.has(part)]
+    return [local.name for local in files if not host.has(local)]
 
 
 class _Meter:
@@ -85,17 +85,17 @@ class _Meter:
             self.progress.advance(count)
 
 
-def _put_all(parts: Sequence[Part], host: Host, meter: _Meter) -> UploadResult:
+def _put_all(files: Sequence[LocalFile], host: Host, meter: _Meter) -> UploadResult:
     result = UploadResult(host.name, host.public)
     errors: list[str] = []
 
-    def put(part: Part) -> None:
+    def put(local: LocalFile) -> None:
         try:
-            (result.sent if _put(part, host, meter) else result.present).append(part.name)
+            (result.sent if _put(local, host, meter) else result.present).append(local.name)
         except AlithisError as error:
-            errors.append(_named(host, part, error))
+            errors.append(_named(host, local, error))
 
-    last, *others = parts
+    last, *others = files
     with ThreadPoolExecutor(_AT_ONCE, "alithis-put") as threads:
         list(threads.map(put, others))
     if not errors:
@@ -106,26 +106,26 @@ def _put_all(parts: Sequence[Part], host: Host, meter: _Meter) -> UploadResult:
     return result
 
 
-def _put(part: Part, host: Host, meter: _Meter) -> bool:
+def _put(local: LocalFile, host: Host, meter: _Meter) -> bool:
     """Upload a file unless the host has it; return whether it was sent.
 
     Raises:
-        IntegrityError: the host has it under another CID.
-        SourceError: it cannot be read.
-        StorageError: the host does not accept it.
+        IntegrityError: the host returned another CID.
+        SourceError: the file cannot be read.
+        StorageError: the host does not accept the file.
     """
-    if host.has(part):
-        meter(part.size)
+    if host.has(local):
+        meter(local.size)
         return False
-    found = host.put(part, meter)
-    if found != part.cid:
-        raise IntegrityError("CID", expected=part.cid, found=found)
+    found = host.put(local, meter)
+    if found != local.cid:
+        raise IntegrityError("CID", expected=local.cid, found=found)
     return True
 
 
-def _named(host: Host, part: Part, error: AlithisError) -> str:
-    """Add host and file to an error, each once."""
+def _named(host: Host, local: LocalFile, error: AlithisError) -> str:
+    """Name host and file in an error; errors of the host already name it."""
     text = str(error)
     if isinstance(error, StorageError) and text.startswith(host.name):
-        return f"{text} ({part.name})"
-    return f"{host.name}: {part.name}: {text}"
+        return f"{text} ({local.name})"
+    return f"{host.name}: {local.name}: {text}"

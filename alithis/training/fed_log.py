@@ -1,7 +1,7 @@
 """The log of the data points that a training run reads: digests on the disk, from many processes.
 
-Each process appends to its own file, mapped into memory, in a folder that all share: an entry is
-there for readers at once, even if the process is killed the next moment. A full file is turned into
+Each process appends to its own file, mapped into memory, in a shared folder. Readers see an entry
+at once, and it survives if the process is killed the next moment. A full file is turned into
 a sorted run of distinct digests, and many runs are merged into one. Memory does not grow with the
 number of data points, and the disk does not grow when data points repeat.
 
@@ -65,7 +65,7 @@ class RunFolder:
             self._lock = _lock(self.path)
             if self._lock is None or self._lock.is_locked:
                 break
-            # Another run took the folder for abandoned before the lock was held.
+            # Another run removed the folder before we held the lock; create another one.
         self._process = os.getpid()
 
     def new(self) -> Path:
@@ -89,12 +89,15 @@ class RunFolder:
 def _lock(folder: Path) -> FileLock | None:
     """Try to lock a folder, without waiting; None on a file system without locks.
 
-    The kernel releases the lock when the process ends, even if it is killed. A lock file that only
-    exists (filelock's soft lock) would not be released, and is not used.
+    The kernel releases the lock when the process ends, even if it is killed. filelock's soft lock,
+    a file whose existence is the lock, would not be released, and is not used.
+
+    `alithis.base.files.lock_file` cannot be used: it holds a lock during a ``with`` block of one
+    thread, and this lock is held as long as the run exists, and released by any thread.
     """
     from filelock import FileLock, Timeout
 
-    # Not bound to a thread: the garbage collector may remove the folder from any.
+    # Not bound to a thread: the garbage collector may call `RunFolder.remove` in any thread.
     lock = FileLock(folder / _LOCK, mode=0o600, thread_local=False, fallback_to_soft=False)
     try:
         with suppress(Timeout):
@@ -107,9 +110,10 @@ def _lock(folder: Path) -> FileLock | None:
 def _remove_abandoned(base: Path) -> None:
     """Remove the folders of runs that were killed: folders that nobody locks.
 
-    A shared temporary folder may contain anything under our prefix. Only a real folder (no symbolic
-    link) that belongs to this user and that nobody else can write to is looked into: the lock file
-    in it cannot be somebody else's link to a file of ours. `shutil.rmtree` follows no links either.
+    In a shared temporary folder, other users may create anything with our prefix. So only a real
+    folder (no symbolic link) that belongs to this user and that nobody else can enter is opened:
+    otherwise its lock file could be another user's link to one of our files. `shutil.rmtree`
+    follows no links either.
     """
     with suppress(OSError):
         for entry in list(os.scandir(base)):
@@ -124,7 +128,7 @@ def _remove_abandoned(base: Path) -> None:
 
 
 def _is_private(folder: Path) -> bool:
-    """Return whether a path is a locked folder of this user that no other user can enter."""
+    """Return whether a path is a run's folder of this user that no other user can enter."""
     try:
         status, lock = folder.lstat(), (folder / _LOCK).lstat()
     except OSError:  # no lock file: another run creates the folder at this moment
@@ -270,8 +274,9 @@ class FedLogSnapshot:
                     count = int.from_bytes(data[8:_HEAD], "little")
                     self.given += int.from_bytes(data[:8], "little")
                     live.append(data[_HEAD : _HEAD + count * SIZE])
-            # After the files: what another process moves from a file into a run at this moment is
-            # read twice, which does no harm; in the other order it would be missed.
+            # The runs are read after the files: entries that another process moves from a file into
+            # a run at this moment are then read twice, which is harmless. In the other order they
+            # would be missed.
             runs = [run for log in logs for run in _runs(log.folder)]
         except OSError as error:
             raise SourceError(f"{error.filename}: cannot be read: {error.strerror}") from error
@@ -323,8 +328,9 @@ class _InMemory:
 def _distinct(digests: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
     """Sort digests and drop repeats.
 
-    Sorting by the first eight bytes as integers is several times as fast as by all 32. It is right
-    unless digests agree in these and differ later, which is checked.
+    Sorting by the first eight bytes as integers is several times as fast as sorting by all 32. The
+    result is right unless two different digests begin with the same eight bytes. This is checked;
+    in that case all bytes are sorted.
     """
     import numpy as np
 
@@ -350,8 +356,8 @@ def _runs(folder: Path) -> list[_Run]:
 def _merged(runs: Sequence[_Run | _InMemory]) -> Iterator[NDArray[np.bytes_]]:
     """Merge sorted runs of digests, one range of prefixes at a time.
 
-    SHA-256 digests are evenly distributed, so equal ranges have about equal numbers of them, and
-    memory is bounded.
+    SHA-256 digests are evenly distributed, so equal ranges of prefixes contain about equal numbers
+    of digests, and memory is bounded.
     """
     import numpy as np
 

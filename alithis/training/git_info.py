@@ -1,4 +1,4 @@
-"""Ask git which commit the running script belongs to."""
+"""Asks git for the commit of the running script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 _SECONDS = 10.0  # to wait for an answer
-_REMOTE = r"(?!file:)[\w.+:-]+://|[\w.-]+@[\w.-]+:"  # a local path means nothing to others
+_REMOTE = (
+    r"(?!file:)[\w.+:-]+://|[\w.-]+@[\w.-]+:"  # not a local path, which is of no use to others
+)
 
 
 def checkout() -> dict[str, Any]:
@@ -65,7 +67,9 @@ def public_url(url: str) -> str | None:
     assert helper
     try:
         parts = urlsplit(url[helper.end() :])
-        _ = parts.port  # raises unless the port is a number: it may be part of a password
+        # If a password contains a slash or a colon, its rest may be parsed as the port; reading an
+        # invalid port raises ValueError.
+        _ = parts.port
     except ValueError:
         return None
     host = parts.netloc.rpartition("@")[2]

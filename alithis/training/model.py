@@ -88,22 +88,22 @@ class ModelFacts:
             where: what holds the record, for errors.
             parameters: added to those of the record, as are metrics and environment.
             metrics: see parameters.
-            inputs: added, unless the record has one of this relation and metadata: its transcript
-                is worth more than a bare statement.
+            inputs: added, unless the record has an input with the same relation and metadata: that
+                one may have a transcript, which is better evidence than a bare statement.
             environment: see parameters.
-            code: in place of the record's, if there is any.
-            hardware: in place of the record's, unless None.
-            task: see `Facts`.
-            intended_use: see `Facts`.
+            code: replaces the record's, if there is any.
+            hardware: replaces the record's, unless None.
+            task: see the attributes.
+            intended_use: see the attributes.
 
         Raises:
-            FormatError: the record states one of them wrongly.
+            FormatError: a field of the record is malformed.
         """
 
         def recorded(name: str) -> Mapping[str, Any]:
             value = record.get(name, {})
             if not isinstance(value, dict):
-                raise FormatError(f"{where}: {name} is no JSON object")
+                raise FormatError(f"{where}: {name} is not a JSON object")
             return value
 
         made_from = inputs_of(record.get("inputs", []), where)
@@ -130,7 +130,7 @@ class ModelFacts:
         """Return the object that metadata.json contains.
 
         Raises:
-            FormatError: a value is no JSON.
+            FormatError: a value is not JSON.
         """
         always = {
             "parameters": json_value("parameters", self.parameters),
@@ -152,7 +152,7 @@ class ModelFacts:
         }
 
     def terms(self) -> dict[str, Any]:
-        """Return those that FAIR4ML has terms for, as members of a JSON-LD document."""
+        """Return the facts for which FAIR4ML has terms, as members of a JSON-LD document."""
         words = {"fair4ml:mlTask": self.task, "fair4ml:intendedUse": self.intended_use}
         terms: dict[str, Any] = {
             name: json_value(name, text) for name, text in words.items() if text
@@ -189,7 +189,7 @@ def build_model(
 
     Raises:
         SourceError: a file cannot be read, or ``out`` cannot be written.
-        FormatError: a safetensors file is damaged, or a value is no JSON.
+        FormatError: a safetensors file is damaged, or a value is not JSON.
     """
     weights = weights if isinstance(weights, Weights) else Weights.of(weights)
     facts = facts or ModelFacts()
@@ -212,7 +212,7 @@ def json_value(name: str, value: Any, depth: int = 0) -> Any:
     """Return a value as JSON.
 
     Raises:
-        FormatError: the value, or a part of it, is no JSON; the message names it.
+        FormatError: the value, or a part of it, is not JSON; the message names it.
     """
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()  # a scalar of NumPy, PyTorch or JAX
@@ -242,13 +242,13 @@ def _check_keys(name: str, value: Mapping[Any, Any]) -> None:
 
 
 def json_or_text(value: Any, depth: int = 0) -> Any:
-    """Return any value as JSON; a part that is no JSON is converted to text.
+    """Return any value as JSON; a part that is not JSON is converted to text.
 
     This is for values that the user cannot leave out or log in another way: settings that a
     framework reports, the NaN metrics of a training that diverged. The text is the name of a class
     or function, or else the first 1,000 characters of ``repr`` without memory addresses, which
-    differ in each run. Of a list or mapping, the first 100 entries are kept, and the number of the
-    others.
+    differ in each run. For a list or mapping, the first 100 entries and the number of the others
+    are kept.
     """
     if isinstance(value, type | FunctionType):
         return value.__name__

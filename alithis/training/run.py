@@ -93,7 +93,7 @@ class Run:
         """Start the run, and write a first interim record if there is an ``out``.
 
         Raises:
-            SourceError: ``out`` exists and is no model's manifest.
+            SourceError: ``out`` exists and is not a model's manifest.
         """
         self._check_out()
         self._begun = time.monotonic()
@@ -167,14 +167,13 @@ class Run:
 
         Raises:
             SourceError: ``data`` cannot be wrapped, or does not have the manifest's form.
-            FormatError: the manifest is no dataset's, or its leaves are not plain digests; or the
-                relation is unknown.
+            FormatError: the manifest is not that of a dataset with plain leaves, or the relation is
+                unknown.
         """
         if not isinstance(manifest, Manifest):
             if not isinstance(manifest, str | Path):
                 raise FormatError(
-                    f"a {type(manifest).__name__} cannot be the manifest: call use(data, "
-                    "manifest) with "
+                    f"a {type(manifest).__name__} is not a manifest: call use(data, manifest) with "
                     "the data first, and then a Manifest or its path"
                 )
             manifest = Manifest.open(Path(manifest))
@@ -202,8 +201,8 @@ class Run:
     def log_params(self, **parameters: Any) -> None:
         """Record hyperparameters with their current values.
 
-        A value that is no JSON, or longer than 64 KiB, is recorded as a shortened text, and
-        training continues; `write` refuses it, so that you can log it again in another way.
+        A value that is not JSON, or is longer than 64 KiB, is recorded as a shortened text, and
+        training continues. `write` refuses such a value, so that you can log it in another way.
         """
         self._log("parameters", self._parameters, parameters)
         self._write_interim_safely()
@@ -257,7 +256,7 @@ class Run:
         return [*fed, *self._added]
 
     def _flush(self) -> AlithisError | None:
-        """Hash what was read but not hashed yet; return the first error, if there is one."""
+        """Hash the data points that were read but not hashed yet; return the first error."""
         failed = None
         for used in self._used.values():
             for recorder in used.recorders:
@@ -294,7 +293,7 @@ class Run:
 
         Raises:
             SourceError: no weights were saved, or a file cannot be read or written.
-            FormatError: a parameter, metric or seed is no JSON value, or too long.
+            FormatError: a parameter, metric or seed is not a JSON value, or is too long.
         """
         if not self._weights:
             raise SourceError(
@@ -320,10 +319,9 @@ class Run:
             if each.transcript and each.transcript.size and not each.transcript.seen:
                 warnings.warn(
                     f"{each.name}: none of the {each.transcript.size:,} data points that were "
-                    "read is "
-                    "in its manifest. Check that it is the manifest of this data, and that the "
-                    "data has the form that was hashed; if it was transformed, pass the original "
-                    "data with source=",
+                    "read is in its manifest. Check that it is the manifest of this data, and that "
+                    "the data has the form that was hashed; if it was transformed, pass the "
+                    "original data with source=",
                     stacklevel=3,
                 )
 
@@ -359,15 +357,14 @@ class Run:
         if kind == "dataset":
             raise SourceError(
                 f"{self._out}: contains the manifest of a dataset, which the model's would "
-                "replace; "
-                "choose another out for the run"
+                "replace; choose another out for the run"
             )
 
     def _write_interim_safely(self, *, often: bool = False) -> None:
         """Write an interim record, without transcripts, which remains if the run is killed.
 
-        It must not stop the training: an error is a warning, and what is logged often is written
-        once a second.
+        This must not stop or slow the training: an error becomes a warning, and values that are
+        logged often are written at most once a second.
         """
         if self._seconds is not None or (often and time.monotonic() < self._due):
             return
@@ -389,7 +386,7 @@ class Run:
         try:
             if self._folder is None:
                 self._folder = RunFolder()
-                weakref.finalize(self, self._folder.remove)  # of a run that is never entered
+                weakref.finalize(self, self._folder.remove)  # for a run that is never entered
             return self._folder.new()
         except OSError as error:
             raise SourceError(
@@ -400,7 +397,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class _Used:
-    """A dataset that is used, and what records its data points."""
+    """A dataset that the run uses, and the recorders of its data points."""
 
     manifest: Manifest
     recorders: list[Recorder] = field(default_factory=list)
@@ -426,8 +423,7 @@ def _checked_size(what: str, logged: dict[str, Any]) -> dict[str, Any]:
     if size > _MAX_VALUE:
         raise FormatError(
             f"{what}.{next(iter(logged))}: {size:,} bytes; a value may have at most "
-            f"{_MAX_VALUE:,}. "
-            "Write it to a file, and pass that to save_model"
+            f"{_MAX_VALUE:,}. Write it to a file, and pass that to save_model"
         )
     return logged
 

@@ -31,7 +31,7 @@ PIECE = 1 << 26
 
 _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _MAX_AXES = 64
-_WORTH = 1 << 27  # bytes from which on workers save more time than they take to start (0.1 s)
+_WORTH = 1 << 27  # bytes; for less, starting workers (0.1 s) costs more than they save
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Weights:
         """Return files, named by their file names, and files in folders, named by their paths.
 
         Raises:
-            SourceError: there is none, two have the same name, or a folder cannot be listed.
+            SourceError: there are no files, two have the same name, or a folder cannot be listed.
             FormatError: a name is not UTF-8.
         """
         found, skipped = list[tuple[Path, str]](), Skips()
@@ -65,7 +65,7 @@ class Weights:
                 else:
                     found.append((path / name, name))
         if not found:
-            raise SourceError("no weights: name the files that contain them")
+            raise SourceError("no weights: give the files that contain them")
         names = dict[str, Path]()
         for path, name in found:
             check_text(f"the file name {name!r}", name)
@@ -252,7 +252,8 @@ def _tensor(path: Path, name: str, entry: Any) -> _Tensor:
             raise ValueError(dtype)
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(
-            f"{path}: the header describes tensor {name[:80]!r} wrongly: damaged"
+            f"{path}: is damaged: the header's entry for tensor {name[:80]!r} is invalid. "
+            "Save or download the file again"
         ) from error
     return _Tensor(name, dtype, shape, first, last)
 
@@ -271,11 +272,12 @@ def _check_layout(path: Path, tensors: Sequence[_Tensor], available: int) -> Non
     for tensor in sorted(tensors, key=lambda tensor: (tensor.first, tensor.last)):
         if tensor.first != end:
             raise FormatError(
-                f"{path}: tensor {tensor.name[:80]!r} starts at byte {tensor.first}, "
-                f"but the one before it ends at {end}: damaged"
+                f"{path}: is damaged: tensor {tensor.name[:80]!r} starts at byte {tensor.first}, "
+                f"but the tensor before it ends at {end}. Save or download the file again"
             )
         end = tensor.last
     if end != available:
         raise FormatError(
-            f"{path}: its tensors have {end} bytes, but the file has {available}: damaged"
+            f"{path}: is damaged: its tensors have {end} bytes, but the file has {available}. "
+            "Save or download the file again"
         )

@@ -1,1 +1,1 @@
-"""A target and a commitment → a verdict."""
+"""Checks a target against a commitment, with a verdict."""

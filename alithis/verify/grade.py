@@ -1,18 +1,18 @@
-"""How far a link is evidenced. Every reader of links asks `evidence` and nothing else decides it.
+"""The evidence for a link, and its grade. Only `evidence` decides it; all other code calls it.
 
-The grades, from little to much:
+The grades, from the weakest to the strongest:
 
-1. ``stated``: the newer artifact's publisher says so, and nothing else does;
-2. ``transcript``: the publisher's metadata also holds the transcript of a training run, and that
-   transcript can be one of this dataset;
+1. ``stated``: only the newer artifact's publisher states the link;
+2. ``transcript``: the publisher's metadata also contains the transcript of a training run, and
+   nothing shows that this transcript cannot be one of this dataset;
 3. ``countersigned``: the owner of the older token confirmed the link on the chain.
 
-A transcript is the publisher's word too. What makes it worth more than the bare statement is that
-it can be contradicted, so one that is contradicted counts for nothing: neither by its own counts,
-nor by what the tokens commit to, nor by a second transcript of the same dataset.
+A transcript is also only a statement of the publisher: it proves nothing. It counts more than a
+bare statement because it can be contradicted: by its own counts, by what the tokens commit to, or
+by a second transcript of the same dataset. A contradicted transcript is ignored.
 
-The page has the same function (web/src/core/grade.js). tests/vectors/grades.json states the
-grade of many links, and all readers of links are held to it.
+The page has the same function (web/src/core/grade.js). tests/vectors/grades.json contains the grade
+of many links, and the tests compare all implementations with it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from alithis.manifest.transcript import TRANSCRIBED, Input, Transcript, stated_i
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One end of a link: what its token commits to, or else what its metadata states.
+    """One end of a link: what its token commits to, or without a chain, what its metadata states.
 
     Attributes:
         metadata: SHA-256 of its metadata.json, 32 bytes.
-        kind: ``dataset`` or ``model``; None where neither token nor metadata is known.
-        scheme: ``sha256`` or ``keyed``, likewise.
-        size: number of leaves, likewise.
-        root: the root of its tree, 32 bytes, likewise.
+        kind: ``dataset`` or ``model``; None if neither token nor metadata is known.
+        scheme: ``sha256`` or ``keyed``; None likewise.
+        size: number of leaves; None likewise.
+        root: root of its tree, 32 bytes; None likewise.
     """
 
     metadata: bytes
@@ -48,7 +48,7 @@ class Endpoint:
 
     @classmethod
     def of_record(cls, record: Record) -> Self:
-        """Take it from the registry's record of a token."""
+        """Return the endpoint for a token's record."""
         return cls(
             record.metadata_digest,
             record.kind.value,
@@ -59,16 +59,16 @@ class Endpoint:
 
     @classmethod
     def of_node(cls, node: LineageNode) -> Self:
-        """Take it from a token in a lineage."""
+        """Return the endpoint for a token in a lineage."""
         return cls(node.metadata, node.kind.value, node.scheme.value, node.size, node.root)
 
     @classmethod
     def of_metadata(cls, stated: Metadata) -> Self:
-        """Take it from metadata, where no chain is asked."""
+        """Return the endpoint for metadata, if no chain is asked."""
         return cls(stated.digest, stated.kind, stated.scheme, stated.size, stated.root)
 
     def difference(self, other: Endpoint) -> str:
-        """Name the first attribute in which the two differ; empty if none does."""
+        """Return the name of the first attribute that differs; empty if none does."""
         names = (each.name for each in fields(self))
         return next((name for name in names if getattr(self, name) != getattr(other, name)), "")
 
@@ -78,10 +78,10 @@ class Statement:
     """What an artifact's metadata states about itself and its inputs.
 
     Attributes:
-        name: its name; None where the metadata is not available.
-        inputs: what a model was made from; empty where that is malformed.
-        endpoint: what the metadata states of kind, scheme, size and root; None where it is not
-            available.
+        name: its name; None if the metadata is not available.
+        inputs: what a model was made from; empty if the statement is malformed.
+        endpoint: the kind, scheme, size and root that the metadata states; None if the metadata is
+            not available.
         problem: why the inputs are malformed; empty if they are not.
     """
 
@@ -92,7 +92,7 @@ class Statement:
 
     @classmethod
     def of(cls, stated: Metadata) -> Self:
-        """Read metadata; only a model has inputs."""
+        """Return what metadata states; only a model has inputs."""
         endpoint = Endpoint.of_metadata(stated)
         if stated.kind != Kind.MODEL:
             return cls(stated.name, (), endpoint)
@@ -104,14 +104,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a link rests on.
+    """The evidence for a link.
 
     Attributes:
-        grade: how far it is evidenced.
+        grade: the strength of the evidence.
         transcript: what a training run used of the dataset, as the model's publisher recorded it;
             a countersigned link may have one too.
-        problem: why the transcript that the metadata states does not count: a predicate whose
-            subject is the transcript; empty where there is none or it counts.
+        problem: why the transcript in the metadata is ignored, as the rest of a sentence that
+            begins with "the transcript"; empty if there is no transcript, or it is accepted.
     """
 
     grade: Grade
@@ -127,12 +127,12 @@ def evidence(
     *,
     countersigned: bool,
 ) -> Evidence:
-    """Decide how far a link is evidenced.
+    """Decide the grade of a link.
 
     Args:
-        relation: of the source to the target.
+        relation: the link's relation.
         source: the newer artifact, which has the link.
-        target: the older one.
+        target: the older artifact.
         statement: what the source's metadata states.
         countersigned: whether the target's owner confirmed the link on the chain.
     """
@@ -162,13 +162,14 @@ def _problem(
     target: Endpoint,
     statement: Statement,
 ) -> str:
-    """Say why a transcript does not count; empty if it does."""
+    """Return why a transcript is ignored; empty if it is accepted."""
     if relation not in TRANSCRIBED:
         return f"goes with {relation}, a relation that has none"
     if target.kind not in (Kind.DATASET, None):
         return f"is of a {target.kind}, and only a dataset can have one"
-    # Metadata with the right SHA-256 may still state another tree than the token commits to. One
-    # of the two is wrong, and nothing tells which: verify calls such an artifact unverifiable.
+    # Metadata with the right SHA-256 may still state another tree than the token commits to: a
+    # publisher can mint any combination. One of the two is wrong, and we cannot know which, so
+    # `verify` reports such an artifact as unverifiable, and its transcript is ignored here.
     if statement.endpoint and (what := source.difference(statement.endpoint)):
         return f"stands in metadata whose {what} is not the token's"
     return transcript.contradiction(target.size, target.root)

@@ -13,13 +13,13 @@ from alithis.storage.fallback import FallbackGateways
 from alithis.storage.store import Store
 from alithis.verify.grade import Statement
 
-_PATIENCE = 30.0  # seconds in all for gateways that do not have the metadata of linked artifacts
+_PATIENCE = 30.0  # total seconds to wait for metadata of linked artifacts that no gateway has
 
 
 class Shelf:
     """Finds manifests by the SHA-256 of their metadata.json.
 
-    It looks through the manifests it was given, then in a store, then asks gateways.
+    It searches the given manifests, then the store, and then asks the gateways.
     """
 
     def __init__(
@@ -33,16 +33,14 @@ class Shelf:
         Args:
             store: the local store.
             manifests: manifests outside the store.
-            gateways: asked for what is in neither; by default none is asked.
+            gateways: the gateways to ask for other manifests; by default none.
 
         Raises:
-            FormatError: a folder holds no well-formed manifest.
+            FormatError: a folder does not contain a well-formed manifest.
         """
         self._store = store
         self._gateways = gateways or FallbackGateways(())
-        self._local = FallbackGateways(
-            (), self._gateways.cache
-        )  # what gateways gave before, and no more
+        self._local = FallbackGateways((), self._gateways.cache)  # the cache only
         opened = [
             manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
             for manifest in manifests
@@ -54,13 +52,13 @@ class Shelf:
     def open(self, digest: bytes) -> Manifest:
         """Open the manifest whose metadata.json has a SHA-256.
 
-        A stored one is opened anew each time, and not kept: a registry has more manifests than a
-        process may have open files.
+        A manifest from the store or a gateway is opened again each time: a registry may have more
+        manifests than a process may have open files.
 
         Raises:
-            NotStoredError: it is in none of the places.
+            NotStoredError: it was not found.
             FormatError: it is malformed.
-            StorageError: no gateway gives it.
+            StorageError: no gateway gives a usable answer.
         """
         return self._open(digest, self._gateways)
 
@@ -68,7 +66,7 @@ class Shelf:
         """Open a manifest as `open` does, but ask no gateway for its metadata.
 
         Raises:
-            AlithisError: as `open` does.
+            AlithisError: see `open`.
         """
         return self._open(digest, self._local)
 
@@ -79,14 +77,14 @@ class Shelf:
             return gateways.open(Cid.raw(digest), self._store)
         except NotStoredError as error:
             raise NotStoredError(
-                f"{error}: name its folder with --manifest, or add it with alithis store put"
+                f"{error}: give its folder with --manifest, or add it with `alithis store put`"
             ) from error
 
     def statement(self, digest: bytes) -> Statement:
         """Return what an artifact's metadata states; an empty statement if it is not available.
 
-        A statement adds names and transcripts to what is proved without it. So gateways that do
-        not have the metadata may cost a limited time in all; after that they are not asked again.
+        A statement only adds names and transcripts to a proof. So the total time to wait for
+        metadata that no gateway has is limited; after that, gateways are not asked again.
         """
         if digest not in self._statements:
             begun = time.monotonic()

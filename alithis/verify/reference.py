@@ -1,20 +1,19 @@
-"""From a reference (a token, a folder, a URL, a CID) to the manifest that it names.
+"""Resolves a reference (a token, a folder, a URL, a CID) to the manifest that it names.
 
-This is the only place that reads references: every command and script that takes a manifest takes
-each of these kinds.
+Only this module parses references, so every command and script accepts all of these kinds:
 
 ========================================  =====================================================
 ``7``                                     token 7 of the registry (``./7`` is a folder)
 ``photos.alithis``                        a folder, or the metadata.json in it
 ``https://example.org/photos.alithis``    a folder on a web server, or its metadata.json
 ``s3://bucket/photos.alithis``            a folder in a bucket, or its metadata.json (also
-                                          ``gs://`` and all else that fsspec opens)
+                                          ``gs://`` and other schemes of fsspec)
 ``ipfs://CID``, ``ipfs://CID/path``       metadata.json on IPFS, or a directory with it; also
                                           without ``ipfs://``, or its SHA-256 in hexadecimal
 ========================================  =====================================================
 
-A token's manifest is checked against what the chain holds. With any other kind the manifest's own
-word is all there is: whether a chain commits to it is not asked.
+A token's manifest is compared with the token's record on the chain. For any other kind of reference
+no chain is asked, so nothing is known except what the manifest itself states.
 """
 
 from __future__ import annotations
@@ -53,12 +52,12 @@ _MAX_TOKEN = 1 << 48
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What names a manifest.
+    """A reference to a manifest.
 
     Attributes:
-        kind: which kind of name it is.
-        address: the token's number, the folder's path, the URL, or ``ipfs://CID[/path]``. URLs may
-            hold secrets: show ``str(reference)`` instead.
+        kind: the kind of reference.
+        address: the token's number, the folder's path, the URL, or ``ipfs://CID[/path]``. A URL may
+            contain secrets: show ``str(reference)`` instead.
     """
 
     kind: Kind
@@ -66,13 +65,13 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read a reference; a bare CID or digest is one only if no file or folder has that name.
+        """Parse a reference; a bare CID or digest is a folder if a file or folder has that name.
 
         Raises:
-            FormatError: it is none.
+            FormatError: it is not a reference.
         """
         if not text:
-            raise FormatError("an empty reference: give a token, a folder, a URL or ipfs://CID")
+            raise FormatError("the reference is empty: give a token, a folder, a URL or ipfs://CID")
         if re.fullmatch("[0-9]+", text):
             return cls("token", str(_token(text)))
         scheme, separator, rest = text.partition("://")
@@ -87,11 +86,11 @@ class Reference:
         return cls(kind, f"{scheme}://{rest}")
 
     def __str__(self) -> str:
-        """Return it as it may be shown: without passwords and signatures."""
+        """Return the reference without passwords and signatures."""
         return shown_url(self.address) if self.kind in ("url", "bucket") else self.address
 
     def folder(self) -> Path:
-        """Return the folder that a reference of that kind names.
+        """Return the folder; only for references of the kind ``folder``.
 
         Raises:
             SourceError: there is no such folder.
@@ -100,7 +99,7 @@ class Reference:
         if path.is_dir():
             return path
         if os.path.lexists(path):
-            raise SourceError(f"{path}: is a file; give the folder of a manifest")
+            raise SourceError(f"{path}: is a file; give a manifest's folder")
         raise SourceError(
             f"{path}: there is no such folder; give a manifest's folder, URL, CID or token"
         )
@@ -109,7 +108,7 @@ class Reference:
 def _token(text: str) -> int:
     number = int(text[:20])
     if not 1 <= number < _MAX_TOKEN:
-        raise FormatError(f"{text[:20]}: tokens are numbered from 1, in at most 48 bits")
+        raise FormatError(f"{text[:20]}: is not a token: tokens are numbered from 1 to 2^48 - 1")
     return number
 
 
@@ -137,12 +136,12 @@ def _checked_cid(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What a reference leads to.
+    """The artifact that a reference names.
 
     Attributes:
         manifest: its manifest.
-        record: what the chain holds of it, where a token was named; None where no chain was asked.
-        folder: where its files are on this machine; None where they are elsewhere.
+        record: its record on the chain; None if the reference is not a token.
+        folder: the local folder with its files; None if they are elsewhere.
     """
 
     manifest: Manifest
@@ -152,12 +151,12 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What came of copying a manifest into a folder.
+    """The result of copying a manifest into a folder.
 
     Attributes:
         withheld: names of the files of items that are not available.
-        fetched: names of the files that came from gateways, into the store first.
-        notes: gateways that were of no use, and why.
+        fetched: names of the files that were fetched from gateways into the store.
+        notes: problems of gateways.
     """
 
     withheld: tuple[str, ...]
@@ -166,9 +165,10 @@ class Copied:
 
 
 class Resolver:
-    """Opens what references name.
+    """Opens the manifests that references name.
 
-    Nothing is contacted before a reference needs it: folders need no chain, URLs no gateway.
+    A chain or gateway is contacted only if a reference needs it: a folder needs no chain, a URL no
+    gateway.
     """
 
     def __init__(
@@ -180,34 +180,34 @@ class Resolver:
         """Choose where CIDs and tokens are looked up.
 
         Args:
-            store: the local store, asked first for a CID; by default the usual one.
-            gateways: asked after the store; by default the usual ones.
-            connect: connects to the registry of the tokens; without it, tokens are refused.
+            store: the local store, which is asked first for a CID; by default the user's store.
+            gateways: the gateways, which are asked after the store; by default the user's gateways.
+            connect: connects to the registry; without it, tokens are refused.
         """
         self.store = store or Store()
         self._gateways, self._connect = gateways, connect
 
     @cached_property
     def gateways(self) -> FallbackGateways:
-        """The gateways; to choose the usual ones, it is tried whether a local node listens."""
+        """The gateways; choosing the default ones tries to connect to a local node."""
         return self._gateways or FallbackGateways.from_environment()
 
     @cached_property
     def registry(self) -> Registry | None:
-        """The registry, connected; None where none was named.
+        """The registry; None if there is no `connect`.
 
         Raises:
-            RegistryError: there is none at the address, or the chain gives no usable answer.
+            RegistryError: there is no registry at the address, or the node gives no usable answer.
         """
         return self._connect() if self._connect else None
 
     def open(self, reference: Reference) -> Artifact:
-        """Open the manifest that a reference names; of its other files nothing is read yet.
+        """Open the manifest that a reference names; only metadata.json is read.
 
         Raises:
-            RegistryError: a token is named and no registry, or the chain has no such token.
+            RegistryError: the reference is a token and there is no registry, or no such token.
             IntegrityError: the manifest states another tree than the token commits to.
-            FormatError: there is no manifest, or not a well-formed one.
+            FormatError: there is no manifest, or it is not well-formed.
             StorageError: the server, the bucket or the gateways give no usable answer.
             MissingExtraError: the library for such URLs is not installed.
         """
@@ -227,15 +227,15 @@ class Resolver:
         return Artifact(manifest)
 
     def record(self, reference: Reference) -> Record:
-        """Return what the chain holds of a token.
+        """Return a token's record on the chain.
 
         Raises:
-            RegistryError: no registry was named, or the chain has no such token.
+            RegistryError: there is no registry, or no such token.
         """
         if self.registry is None:
             raise RegistryError(
-                f"{reference} is a token: give --rpc and --registry, where it is recorded "
-                f"(./{reference} is a folder)"
+                f"{reference} is a token: give --rpc and --registry; "
+                f"for a folder of that name write ./{reference}"
             )
         return self.registry.record(int(reference.address))
 
@@ -245,7 +245,7 @@ class Resolver:
         except NotStoredError as error:
             raise NotStoredError(
                 f"token {record.id}: its manifest was not found: {error}; "
-                "name a gateway that has it, or add it with alithis store put"
+                "give a gateway that has it, or add it with `alithis store put`"
             ) from error
         _check_commitment(record, manifest.metadata)
         add_notes(manifest.notes, *(f"token {record.id}: {mark}" for mark in marks(record)))
@@ -255,11 +255,11 @@ class Resolver:
         """Return the CID of the metadata.json that a reference names, or of a directory with it.
 
         Args:
-            reference: what names it.
-            notes: takes the problems of gateways that were asked for a directory on the way.
+            reference: the reference.
+            notes: problems of gateways that were asked for a directory of the path are added here.
 
         Raises:
-            AlithisError: as `open` does.
+            AlithisError: see `open`.
         """
         if reference.kind != "cid":
             return Cid.raw(self.digest(reference))
@@ -272,7 +272,7 @@ class Resolver:
         """Return the SHA-256 of the metadata.json that a reference names, 32 bytes.
 
         Raises:
-            AlithisError: as `open` does.
+            AlithisError: see `open`.
         """
         if reference.kind == "token":
             return self.record(reference).metadata_digest
@@ -283,11 +283,11 @@ class Resolver:
     def copy(self, reference: Reference, target: Path, progress: Progress | None = None) -> Copied:
         """Copy a manifest into a new folder; every file is checked against metadata.json.
 
-        What a CID or a token names and the store lacks is fetched into the store first, where
-        interrupted work is resumed.
+        For a CID or a token, files that the store lacks are first fetched into the store: only
+        there can an interrupted download be resumed.
 
         Raises:
-            AlithisError: as `open` does; or a file is not available, or not what it should be.
+            AlithisError: see `open`; or a file is not available, or does not match metadata.json.
         """
         if reference.kind in ("folder", "url", "bucket"):
             return Copied(download.copy(self.open(reference).manifest, target, progress))
@@ -300,7 +300,7 @@ class Resolver:
         except (NotStoredError, IntegrityError):
             if not self.gateways.gateways:
                 raise
-        check_target(target.absolute(), replace=False)  # before much has come
+        check_target(target.absolute(), replace=False)  # fail before a long download
         found = download.fetch(cid, self.store, self.gateways, progress)
         add_notes(notes, *found.notes, *found.withheld.values())
         withheld = self.store.get_manifest(found.cid, target)
@@ -308,10 +308,10 @@ class Resolver:
 
     @contextmanager
     def local(self, reference: Reference, progress: Progress | None = None) -> Iterator[Path]:
-        """Give the folder of a manifest; what is elsewhere is copied to a temporary one.
+        """Yield a local folder with the manifest; if necessary, a temporary copy.
 
         Raises:
-            AlithisError: as `copy` does.
+            AlithisError: see `copy`.
         """
         if reference.kind == "folder":
             yield reference.folder()
@@ -332,20 +332,20 @@ def open_manifest(
     """Open the manifest that a reference names.
 
     Args:
-        reference: a token's number, a folder, a URL or ``ipfs://CID``, as `Reference` has them.
-        store: the local store, asked first for a CID; by default the usual one.
-        gateways: asked after the store; by default the usual ones.
-        registry: the registry of a token.
+        reference: a token's number, a folder, a URL or ``ipfs://CID``.
+        store: the local store, which is asked first for a CID; by default the user's store.
+        gateways: the gateways, which are asked after the store; by default the user's gateways.
+        registry: the registry, for a token.
 
     Raises:
-        AlithisError: as `Resolver.open` does.
+        AlithisError: see `Resolver.open`.
     """
     connect = None if registry is None else lambda: registry
     return Resolver(store, gateways, connect).open(Reference.parse(reference)).manifest
 
 
 def _check_commitment(record: Record, stated: Metadata) -> None:
-    """Check that metadata, whose SHA-256 is the token's, states what the token commits to."""
+    """Check that metadata states what the token commits to; an equal SHA-256 does not imply it."""
     for what, committed, found in (
         ("kind", record.kind.value, stated.kind),
         ("scheme", record.scheme.value, stated.scheme),
@@ -354,5 +354,5 @@ def _check_commitment(record: Record, stated: Metadata) -> None:
     ):
         if committed != found:
             raise IntegrityError(
-                f"token {record.id}: {what} by its metadata", expected=committed, found=found
+                f"token {record.id}: {what} in metadata.json", expected=committed, found=found
             )

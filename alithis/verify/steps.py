@@ -1,16 +1,18 @@
-"""A target against one commitment → a verdict, and the steps that led to it.
+"""Checks a target against one commitment, in steps that lead to a verdict.
 
-Each step is a line of the report, and needs the ones before it:
+Each step is a line of the report, and depends on the steps before it:
 
-1. ``record``: what is committed, from the chain or as given;
-2. ``metadata``: fetched, and its SHA-256 is the committed one;
+1. ``record``: the commitment is taken from the chain, or from the user;
+2. ``metadata``: metadata.json is read, and its SHA-256 is the committed one;
 3. ``commitment``: the metadata states the committed root, size, kind and scheme;
-4. ``leaf``: computed from the target, in the canonical form that the metadata states;
-5. ``position``: the leaf was found, or the two neighbours it would stand between;
-6. ``path``: hashing up from there gives the committed root.
+4. ``leaf``: the target's leaf is computed, in the canonical form that the metadata states;
+5. ``position``: the leaf is found, or the two neighbours that it would be between;
+6. ``path``: hashing from there upwards gives the committed root.
 
-The verdict is ``included`` or ``absent`` if every step passed, else ``unverifiable``, and the last
-step says why. ``absent`` means absent from this commitment, and nothing more.
+The verdict is ``included`` or ``absent`` if every step passed. Otherwise it is ``unverifiable``,
+and the last step says why. ``absent`` means that the leaf is absent from this commitment, and
+nothing more: the artifact may contain the data in another form, or the publisher may have left it
+out.
 """
 
 from __future__ import annotations
@@ -37,12 +39,12 @@ def verify(target: Target, commitment: Commitment, open_manifest: Callable[[], M
     """Verify a target against one commitment.
 
     Args:
-        target: what is asked about.
-        commitment: what is committed.
-        open_manifest: opens the commitment's manifest; a proof file can do without.
+        target: the target.
+        commitment: the commitment.
+        open_manifest: opens the commitment's manifest; with a proof file, it may fail.
 
     Returns:
-        The result. What goes wrong is in its steps.
+        The result. Errors are not raised, but are in its steps.
     """
     verification = _Verification(target, commitment, open_manifest)
     checks = {
@@ -68,20 +70,21 @@ def verify_manifest(
     """Verify a target against a manifest, without a chain.
 
     Args:
-        target: what is asked about.
-        manifest: the manifest's folder, or a manifest opened elsewhere.
-        root: the root it must have; None takes the one that the manifest states, and says so.
-        size: the size it must have; goes with the root.
+        target: the target.
+        manifest: the manifest, or its folder.
+        root: the root that it must have. With None, the root that the manifest states is used, and
+            the result says so.
+        size: the size that it must have; give it together with the root.
 
     Raises:
-        FormatError: the directory holds no well-formed manifest.
+        FormatError: the folder does not contain a well-formed manifest.
     """
     opened = manifest if isinstance(manifest, Manifest) else Manifest.open(manifest)
     stated = opened.metadata
     origin = "root and size as given"
     if root is None or size is None:
         root, size = stated.root, stated.size
-        origin = "root and size as the manifest states them: not checked against a chain"
+        origin = "root and size as the manifest states them, not checked against a chain"
     commitment = Commitment(
         root, size, origin, scheme=stated.scheme, subject=Subject(metadata=stated.digest)
     )
@@ -107,7 +110,7 @@ def unopened(place: str, error: AlithisError) -> Result:
     """Return the result for a manifest that cannot be opened.
 
     Args:
-        place: where it should be.
+        place: the reference to it.
         error: why it cannot be opened.
     """
     step = _failed("manifest", error)
@@ -118,12 +121,12 @@ def _failed(name: str, error: AlithisError) -> Step:
     return Step(name, False, str(error).replace("\n", " "))
 
 
-# A proof file can be checked without the metadata; then only the stored bytes can be compared.
-_BY_BYTES = " (compared by the file's bytes; --manifest tells the canonical form)"
+# Without the metadata, the canonical form is unknown, so only the file's bytes can be compared.
+_BY_BYTES = " (compared by the file's bytes; for another canonical form give --manifest)"
 
 
 class _Verification:
-    """One verification. Each step is a method: it returns what it found, or raises."""
+    """One verification. Each step is a method that returns its result, or raises an error."""
 
     def __init__(
         self, target: Target, commitment: Commitment, open_manifest: Callable[[], Manifest]
@@ -141,12 +144,12 @@ class _Verification:
 
     @property
     def _stated(self) -> Metadata | None:
-        """The metadata, if the manifest could be opened."""
+        """The metadata; None if the manifest could not be opened."""
         return self._manifest.metadata if self._manifest else None
 
     @property
     def _scheme(self) -> str | None:
-        """The scheme of the leaves, if it is known."""
+        """The scheme of the leaves; None if it is not known."""
         return self._commitment.scheme or (self._stated.scheme if self._stated else None)
 
     def metadata(self) -> str:
@@ -156,7 +159,7 @@ class _Verification:
             try:
                 self._opened()
             except AlithisError as error:
-                return f"not needed: the proof file has the path ({error})"
+                return f"not read, as the proof file contains the path ({error})"
         opened = self._opened()
         found, committed = opened.metadata.digest, self._commitment.metadata
         if committed is not None and found != committed:
@@ -183,14 +186,14 @@ class _Verification:
             return f"{target.leaf(self._opened().metadata).hex()}, {self._leaf_origin()}"
         if isinstance(proof, Inclusion) and proof.opening and self._scheme == "sha256":
             raise ProofError(
-                "the proof file has an item key, but these leaves are plain digests without keys"
+                "the proof file contains an item key, but these leaves are digests without keys"
             )
         if target.kind == "proof":
             return self._leaf_alone(proof)
         expected = self._expected_leaf(proof)
         if expected != proof.leaf:
             raise IntegrityError(
-                "leaf that the proof file is about" + ("" if self._stated else _BY_BYTES),
+                "the proof file's leaf" + ("" if self._stated else _BY_BYTES),
                 expected=expected,
                 found=proof.leaf,
             )
@@ -202,35 +205,37 @@ class _Verification:
         return origin + (", keyed" if self._scheme == "keyed" else "")
 
     def _leaf_alone(self, proof: Proof) -> str:
-        """Say what the leaf of a proof file stands for, when no data point was given with it."""
+        """Describe the leaf of a proof file that was given without a data point."""
         leaf = f"{proof.leaf.hex()}, from the proof file"
         if isinstance(proof, Inclusion) and proof.opening:
             proof.opening.check(proof.leaf)
-            return f"{leaf}, which says whose it is: digest {proof.opening.digest.hex()}"
+            return f"{leaf}, whose opening shows its digest: {proof.opening.digest.hex()}"
         if self._scheme != "keyed":
             return leaf
         if isinstance(proof, Exclusion):
-            # A data point has another leaf under each key: that one leaf is absent rules out none.
+            # A data point has a different leaf with each key. So the absence of a leaf, which may
+            # have been made with any key, does not show that a data point is absent.
             raise SourceError(
-                "the absence of a keyed leaf shows nothing about a data point: name the file too, "
-                "and give the publisher's key with --key-file"
+                "the absence of a keyed leaf shows nothing about a data point: give the file too, "
+                "and the publisher's key with --key-file"
             )
-        return f"{leaf}; only its publisher knows which data point it stands for"
+        return f"{leaf}; only its publisher knows which data point it belongs to"
 
     def _expected_leaf(self, proof: Proof) -> bytes:
-        """Return the leaf that the target must have for a proof file to be about it."""
+        """Return the leaf that a proof file about the target must contain."""
         stated = self._stated
         if isinstance(proof, Exclusion) and stated is None:
-            # In another form the same file has another digest, which is absent from any tree.
+            # In a form that the tree does not use, the file's digest is absent even if the file is
+            # included in the tree's form.
             raise SourceError(
-                "a proof of absence is about a canonical form, which metadata.json states: "
+                "absence can only be checked in the canonical form that metadata.json states: "
                 "give --manifest"
             )
         digest = self._target.digest(stated.form if stated else BYTES)
         if isinstance(proof, Inclusion) and proof.opening:
             if proof.opening.digest != digest:
                 raise IntegrityError(
-                    "digest that the proof file opens" + ("" if stated else _BY_BYTES),
+                    "digest in the proof file's opening" + ("" if stated else _BY_BYTES),
                     expected=digest,
                     found=proof.opening.digest,
                 )
@@ -240,13 +245,13 @@ class _Verification:
             return digest
         if stated is None:
             raise SourceError(
-                "the proof file does not say which data point its keyed leaf stands for: ask the "
-                "publisher for one that does"
+                "the proof file does not show which data point its keyed leaf belongs to: ask the "
+                "publisher for a proof file with an opening"
             )
         return self._target.leaf(stated)
 
     def position(self) -> str:
-        """Find the leaf or its neighbours; a proof file names them."""
+        """Find the leaf or its neighbours, in the manifest or in the proof file."""
         proof = self._target.proof
         if proof is None:
             opened = self._opened()
@@ -255,20 +260,21 @@ class _Verification:
         if isinstance(proof, Inclusion):
             return f"found at index {proof.index} of {self._commitment.size}"
         if self._commitment.disordered:
-            # Absence between two neighbours follows from the order of the leaves alone.
+            # Two neighbours prove absence only if the leaves are in order.
             raise ProofError(
-                "not found, but the leaves were proved to be out of order, so it may be anywhere"
+                "not found, but the leaves were proved to be out of order, so absence cannot be "
+                "proved"
             )
         return _between(proof)
 
     def path(self) -> str:
         """Check the proof against the committed root."""
-        assert self._proof is not None  # `position` passed
+        assert self._proof is not None  # set by `position`
         self._proof.check(self._commitment.root, self._commitment.size)
         return f"leads to the committed root {self._commitment.root.hex()}"
 
     def result(self, steps: Sequence[Step]) -> Result:
-        """Return the verdict that the steps lead to."""
+        """Return the result with the verdict that follows from the steps."""
         proof = self._proof if all(step.ok for step in steps) else None
         verdict = UNVERIFIABLE
         if proof is not None:
@@ -288,12 +294,12 @@ class _Verification:
 
 
 def _check_subject(stated: Subject, commitment: Subject) -> None:
-    """Check that a proof file does not name another commitment than this one."""
+    """Check that a proof file does not name another commitment."""
     for what in ("chain", "registry", "token", "metadata"):
         found, expected = getattr(stated, what), getattr(commitment, what)
         if found is None or expected is None:
             continue
-        # Addresses are spelled with or without a checksum in their capitals.
+        # An address may be written with or without EIP-55's checksum.
         if (found.lower() != expected.lower()) if what == "registry" else (found != expected):
             raise IntegrityError(f"the proof file's {what}", expected=expected, found=found)
 
@@ -302,4 +308,4 @@ def _between(proof: Exclusion) -> str:
     left, right = proof.left, proof.right
     after = f"after {left.leaf.hex()[:12]}… at {left.index}" if left else "before all others"
     before = f"before {right.leaf.hex()[:12]}… at {right.index}" if right else "after all others"
-    return f"not found: it would stand {after}, {before}"
+    return f"not found: its place would be {after}, {before}"

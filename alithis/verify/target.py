@@ -1,4 +1,4 @@
-"""What is asked about: a file, a digest or a proof file."""
+"""The target of a verification: a file, a digest or a proof file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LOOKS_LIKE_PROOF = re.compile(rb'"alithis"\s*:\s*"proof"')
 
 
 class Target:
-    """What is asked about.
+    """The target of a verification.
 
     Attributes:
-        name: what the report calls it.
-        proof: the proof, if the target is a proof file, or one was given with it.
-        subject: which commitment that proof names.
+        name: its name in reports.
+        proof: the proof, if the target is a proof file or was given with one.
+        subject: the commitment that the proof names.
         key: the publisher's key, for keyed leaves.
     """
 
@@ -36,7 +36,7 @@ class Target:
         proof: tuple[Proof, Subject] | None = None,
         key: PublisherKey | None = None,
     ) -> None:
-        """Ask about a file or a digest, with or without a proof of it, or about a proof alone."""
+        """Choose a file or a digest, with or without a proof, or only a proof."""
         self.name = name
         self.key = key
         self.proof: Proof | None = proof[0] if proof else None
@@ -49,15 +49,15 @@ class Target:
     def parse(
         cls, text: str, *, proof_file: Path | None = None, key: PublisherKey | None = None
     ) -> Self:
-        """Read what a person typed: a file's path, or 64 hexadecimal digits.
+        """Parse a target: a file's path, or 64 hexadecimal digits.
 
         Args:
-            text: what was typed.
-            proof_file: a proof that should be about it.
+            text: the user's input.
+            proof_file: a proof file about the target.
             key: the publisher's key, for keyed leaves.
 
         Raises:
-            SourceError: it is neither.
+            SourceError: it is neither a file nor a digest.
             FormatError: a proof file is malformed.
         """
         target = cls._parse(text)
@@ -65,7 +65,7 @@ class Target:
         if proof_file is None:
             return target
         if target.proof is not None:
-            raise SourceError(f"{text}: is a proof file itself: name the data point it is about")
+            raise SourceError(f"{text}: is itself a proof file: give the data point it is about")
         brought = cls._of_file(proof_file)
         if brought.proof is None:
             raise FormatError(f"{proof_file}: is not a proof file")
@@ -75,7 +75,9 @@ class Target:
     @classmethod
     def _parse(cls, text: str) -> Self:
         if not text:
-            raise SourceError("an empty name: give a file, or 64 hexadecimal digits (a SHA-256)")
+            raise SourceError(
+                "the name is empty: give a file, or 64 hexadecimal digits (a SHA-256)"
+            )
         path = Path(text)
         try:
             is_file, exists = path.is_file(), path.exists()
@@ -86,8 +88,10 @@ class Target:
         if re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", text):
             return cls(text, digest=bytes.fromhex(text.removeprefix("0x")))
         if exists:
-            raise SourceError(f"{text}: not a regular file")
-        raise SourceError(f"{text}: no such file, and not 64 hexadecimal digits (a SHA-256)")
+            raise SourceError(f"{text}: is not a regular file")
+        raise SourceError(
+            f"{text}: there is no such file: give a file, or 64 hexadecimal digits (a SHA-256)"
+        )
 
     @classmethod
     def _of_file(cls, path: Path) -> Self:
@@ -98,7 +102,8 @@ class Target:
             raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
         if proof_module.is_proof(head):
             return cls(str(path), proof=proof_module.load(head))
-        if _LOOKS_LIKE_PROOF.search(head):  # taken for a data point, it would be absent
+        # If a damaged proof file were treated as a data point, the verdict would be "absent".
+        if _LOOKS_LIKE_PROOF.search(head):
             raise FormatError(
                 f"{path}: looks like a damaged proof file; if it is a data point, give its SHA-256"
             )
@@ -106,21 +111,21 @@ class Target:
 
     @property
     def kind(self) -> str:
-        """What is asked about: ``file``, ``digest`` or, with neither, ``proof``."""
+        """The target's kind: ``file``, ``digest``, or ``proof`` if there is only a proof."""
         if self.is_digest:
             return "digest"
         return "proof" if self._path is None else "file"
 
     @property
     def is_digest(self) -> bool:
-        """Whether a bare digest is asked about."""
+        """Whether the target is a digest."""
         return self._digest is not None
 
     def digest(self, form: Form) -> bytes:
-        """Return the digest of the file in a canonical form, or the one that was given.
+        """Return the file's digest in a canonical form, or the given digest.
 
         Raises:
-            SourceError: the file has no such form.
+            SourceError: the file does not have this form.
         """
         if self._digest is not None:
             return self._digest
@@ -135,8 +140,8 @@ class Target:
             stated: the artifact's metadata, which says how its leaves are made.
 
         Raises:
-            SourceError: the file has no such form, or the leaves need the publisher's key.
-            IntegrityError: the target's key is not the one the leaves were made with.
+            SourceError: the file does not have this form, or the publisher's key is needed.
+            IntegrityError: the target's key is not the key of the artifact's leaves.
         """
         if self.kind == "proof" and self.proof is not None:
             return self.proof.leaf
@@ -145,10 +150,10 @@ class Target:
         return self._required_key(stated).leaf(self.digest(stated.form))
 
     def opening(self, stated: Metadata) -> Opening | None:
-        """Return what shows whose leaf it is in an artifact; None if leaves are plain digests.
+        """Return what shows which data point a keyed leaf belongs to; None if leaves have no keys.
 
         Raises:
-            AlithisError: as `leaf` does.
+            AlithisError: see `leaf`.
         """
         if stated.scheme == "sha256":
             return None
@@ -158,8 +163,8 @@ class Target:
     def _required_key(self, stated: Metadata) -> PublisherKey:
         if self.key is None:
             raise SourceError(
-                f"the leaves are {stated.scheme}, and only their publisher can compute them: "
-                "ask for a proof file, or give the publisher's key with --key-file"
+                f"the leaves are {stated.scheme}, so only their publisher can compute them: ask "
+                "the publisher for a proof file, or give the publisher's key with --key-file"
             )
         self.key.require(stated.key_check)
         return self.key

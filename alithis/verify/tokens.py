@@ -1,4 +1,4 @@
-"""A target against the tokens of a registry, and the models that link to them."""
+"""Checks a target against the tokens of a registry, and finds the models that link to them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def verify_tokens(
     """Verify a target against tokens of a registry.
 
     Args:
-        target: what is asked about.
-        registry: the registry on its chain.
-        shelf: where the tokens' manifests are.
-        tokens: the tokens; None for those that the target's proof file names, by id or by
-            metadata, or else for all.
+        target: the target.
+        registry: the registry.
+        shelf: finds the tokens' manifests.
+        tokens: the tokens. With None, those that the target's proof file names by id or by
+            metadata; if it names none, all tokens.
 
     Raises:
-        RegistryError: the chain gives no usable answer, or there is no such token.
+        RegistryError: the node gives no usable answer, or there is no such token.
     """
     if tokens is None and target.subject.token is not None:
         tokens = [target.subject.token]
@@ -48,12 +48,12 @@ def verify_tokens(
 
 
 def _committing(records: Iterable[Record], digest: bytes) -> list[Record]:
-    """Pick the tokens with the metadata that a proof file names."""
+    """Return the tokens with the metadata that a proof file names."""
     found = [record for record in records if record.metadata_digest == digest]
     if not found:
         raise NoTokenError(
-            f"the proof file is about metadata {digest.hex()}, which no token here commits to: "
-            "name the registry it was made for with --registry"
+            f"no token of this registry commits to metadata {digest.hex()}, which the proof file "
+            "is about: give the right registry with --registry"
         )
     return found
 
@@ -62,10 +62,10 @@ def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Recor
     """Verify a target against one token, without looking for the models that link to it.
 
     Args:
-        target: what is asked about.
-        registry: the registry on its chain.
-        shelf: where the token's manifest is.
-        record: the token's.
+        target: the target.
+        registry: the registry.
+        shelf: finds the token's manifest.
+        record: the token's record.
     """
     where = f"token {record.id} of registry {registry.address} on chain {registry.chain_id}"
     commitment = Commitment(
@@ -79,14 +79,14 @@ def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Recor
         subject=subject_of(registry, record),
         disordered=record.disordered,
     )
-    # A proof file by itself needs no manifest, so no gateway is asked or waited for.
+    # A proof file without a data point needs no manifest, so no gateway is asked.
     open_manifest = shelf.open_local if target.kind == "proof" else shelf.open
     result = verify(target, commitment, lambda: open_manifest(record.metadata_digest))
     return replace(result, kind=record.kind.value, marks=marks(record))
 
 
 def subject_of(registry: Registry, record: Record) -> Subject:
-    """Return how a proof file names a token."""
+    """Return the subject of a proof file for a token."""
     return Subject(
         metadata=record.metadata_digest,
         chain=registry.chain_id,
@@ -96,7 +96,7 @@ def subject_of(registry: Registry, record: Record) -> Subject:
 
 
 def marks(record: Record) -> tuple[str, ...]:
-    """Return the known problems of a token, as the chain has them, in words."""
+    """Return the known problems of a token in words, as the chain records them."""
     words = {
         "withdrawn by its owner": record.withdrawn,
         "disordered: its leaves were proved to be out of order, so absence cannot be proved": (
@@ -111,7 +111,7 @@ def marks(record: Record) -> tuple[str, ...]:
 def _models(
     registry: Registry, shelf: Shelf, records: Iterable[Record]
 ) -> dict[int, list[LinkedModel]]:
-    """Find the models that link to datasets, by one pass over the registry for all of them."""
+    """Find the models that link to datasets, with one pass over the registry for all datasets."""
     datasets = {record.id: record for record in records if record.kind is Kind.DATASET}
     links = [
         (source, link)

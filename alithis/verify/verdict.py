@@ -1,4 +1,4 @@
-"""What a verification finds: its result, as text and as JSON."""
+"""The result of a verification, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ INCLUDED, ABSENT, UNVERIFIABLE = "included", "absent", "unverifiable"
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """What a proof is checked against.
+    """The values that a proof is checked against.
 
     Attributes:
         root: tree hash, 32 bytes.
         size: number of leaves.
         origin: where root and size come from, in words.
-        kind: ``dataset`` or ``model``, if the commitment says.
-        scheme: ``sha256`` or ``keyed``, likewise.
-        metadata: SHA-256 of metadata.json, likewise.
-        token: the token's id, where there is one.
-        subject: how a proof file names this commitment; one that names another is refused.
+        kind: ``dataset`` or ``model``; None if it is not committed.
+        scheme: ``sha256`` or ``keyed``; None likewise.
+        metadata: SHA-256 of metadata.json; None likewise.
+        token: the token's id; None if there is no token.
+        subject: the subject in proof files for this commitment; a proof file with another subject
+            is refused.
         disordered: whether the leaves were proved to be out of order.
     """
 
@@ -48,9 +49,9 @@ class LinkedModel:
 
     Attributes:
         token: the model's token id.
-        name: its name by its metadata; None where that is not available.
+        name: its name in its metadata; None if that is not available.
         relation: ``trained_on``, ``tested_on``, ….
-        grade: how far the link is evidenced.
+        grade: the grade of the evidence for the link.
         publisher: the address that minted the model.
         transcript: what a training run used of the dataset, as the publisher recorded it.
     """
@@ -65,21 +66,21 @@ class LinkedModel:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer for one commitment.
+    """The result for one commitment.
 
     Attributes:
-        name: the artifact's name by its metadata; None where that is not available.
-        kind: ``dataset`` or ``model``; None where it is not known.
-        token: its token id; None where there is none.
+        name: the artifact's name in its metadata; None if that is not available.
+        kind: ``dataset`` or ``model``; None if it is not known.
+        token: its token id; None if there is no token.
         verdict: ``included``, ``absent`` or ``unverifiable``.
-        index: the leaf's position, or where it would stand.
+        index: the leaf's position, or the position that it would have.
         size: the committed number of leaves.
         root: the committed tree hash, hexadecimal.
         steps: the checks, in order.
-        marks: known problems, as the chain has them: withdrawn, superseded, disordered, claims.
+        marks: known problems on the chain: withdrawn, superseded, disordered, open claims.
         models: the models that link to it.
-        proof: the proof that passed.
-        notes: hosts that were asked for the manifest, and why one could not be used.
+        proof: the proof, if it passed.
+        notes: problems of the hosts that were asked for the manifest.
     """
 
     name: str | None
@@ -97,7 +98,7 @@ class Result:
 
 
 def status(results: Sequence[Result]) -> int:
-    """Return the exit status: 0 included somewhere, 1 absent everywhere, 2 could not check."""
+    """Return the exit status: 0 included in one, 1 absent from all, 2 could not check."""
     verdicts = {result.verdict for result in results}
     if INCLUDED in verdicts:
         return 0
@@ -105,7 +106,7 @@ def status(results: Sequence[Result]) -> int:
 
 
 def as_json(target: Target, results: Iterable[Result]) -> dict[str, Any]:
-    """Return results the way ``alithis verify --json`` prints them."""
+    """Return the object that ``alithis verify --json`` prints."""
     about = {"name": target.name, "kind": target.kind}
     return {"target": about, "results": [_as_object(result) for result in results]}
 
@@ -120,7 +121,7 @@ def _as_object(result: Result) -> dict[str, Any]:
 
 
 def as_text(result: Result) -> str:
-    """Return a result the way ``alithis verify`` prints it: the verdict, then one line per step."""
+    """Return the text that ``alithis verify`` prints: the verdict, then one line per step."""
     token = f" (token {result.token})" if result.token is not None else ""
     head = f"{result.name or 'unnamed'}{token}: {_verdict(result)}"
     lines = [

@@ -151,13 +151,13 @@ def test_refuses_a_wrong_passphrase(deploy):
 
 def test_refuses_an_account_that_holds_nothing(deploy, addresses):
     said = refusal(deploy("--account", POOR, "--yes"))
-    assert f"{addresses[POOR]} holds nothing on filecoin:calibration" in said
+    assert f"{addresses[POOR]} has no FIL on filecoin:calibration" in said
 
 
 def test_refuses_an_account_that_cannot_pay(deploy_here, live, addresses):
     live.rpc("anvil_setBalance", addresses[POOR], hex(10**12))
     said = refusal(deploy_here("--account", POOR, "--yes"))
-    assert "holds 0.000001 tFIL on filecoin:calibration, and it may cost 0.0" in said
+    assert "has 0.000001 tFIL on filecoin:calibration, but the transaction may cost 0.0" in said
     live.rpc("anvil_setBalance", addresses[POOR], "0x0")
 
 

@@ -89,7 +89,7 @@ def test_evidence_and_a_relayed_mint_on_a_live_network(live, addresses, deployed
     assert "the contract refuses: NotOwner(id=1" in refused.stderr
     assert "About to" not in refused.stderr
     poor = run("withdraw", "1", *registry, status=2, alias=POOR)
-    assert "holds nothing on" in poor.stderr
+    assert "has no FIL on" in poor.stderr
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def test_names_the_deployment_if_the_node_has_no_code_for_it(live, addresses):
         (
             "eth_maxPriorityFeePerGas",
             b'{"jsonrpc": "2.0", "id": 1, "result": "-0x5"}',
-            "fees below zero",
+            "negative fees",
         ),
     ],
 )

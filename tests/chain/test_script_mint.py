@@ -11,7 +11,7 @@ from alithis.ipfs.cid import Cid
 from alithis.manifest import reader as manifests
 from alithis.storage.hosts import open_hosts
 from alithis.storage.hosts.lighthouse import Lighthouse
-from alithis.storage.store import Store, parts_of
+from alithis.storage.store import Store, local_files
 from alithis.storage.upload import publish
 from alithis_ape.contract import container
 from alithis_ape.transport import transport
@@ -233,7 +233,7 @@ def test_a_contract_that_is_not_a_registry_is_refused(run, folder, owner):
     error = run(mint_dataset, folder, "--registry", other.address, known=False, status=2).stderr
 
     assert other.address in error
-    assert "is not an Alithis registry" in error
+    assert "the contract is not an Alithis registry" in error
 
 
 def test_an_unknown_account_is_refused(run, folder):
@@ -255,7 +255,7 @@ class TestPublished:
             yield running
 
     def test_a_manifest_that_a_public_host_has_is_minted(self, run, folder, host, registry):
-        publish(parts_of(folder), open_hosts(["lighthouse"]))
+        publish(local_files(folder), open_hosts(["lighthouse"]))
 
         run(mint_dataset, folder, "--at", "lighthouse")
 
@@ -264,9 +264,9 @@ class TestPublished:
     def test_a_manifest_with_a_file_missing_on_the_host_is_not_minted(
         self, run, folder, host, registry
     ):
-        parts = parts_of(folder)
-        publish(parts, open_hosts(["lighthouse"]))
-        (leaves,) = [part for part in parts if part.name == "leaves"]
+        files = local_files(folder)
+        publish(files, open_hosts(["lighthouse"]))
+        (leaves,) = [file for file in files if file.name == "leaves"]
         del host.files[str(leaves.cid)]
 
         error = run(mint_dataset, folder, "--at", "lighthouse", status=2).stderr
@@ -275,7 +275,7 @@ class TestPublished:
         assert registry.totalSupply() == 0
 
     def test_one_of_several_hosts_is_enough(self, run, folder, host, registry):
-        publish(parts_of(folder), open_hosts(["lighthouse"]))
+        publish(local_files(folder), open_hosts(["lighthouse"]))
 
         run(mint_dataset, folder, "--at", "kubo=https://127.0.0.1:1", "--at", "lighthouse")
 
@@ -299,7 +299,7 @@ class TestLinks:
     def test_refuses_a_manifest_without_exactly_one_token(self, run, folder, tmp_path, accounts):
         other = write_model(tmp_path / "model.alithis")
         given = ("--link", f"tested_on={folder}")
-        assert "commits to rows; mint that first" in run(mint_model, other, *given, status=2).stderr
+        assert "commits to rows; mint it first" in run(mint_model, other, *given, status=2).stderr
         run(mint_dataset, folder)
         run(mint_dataset, folder, "--account", "TEST::1")
         error = run(mint_model, other, *given, status=2).stderr

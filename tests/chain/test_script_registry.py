@@ -182,7 +182,7 @@ class TestAttest:
         refused(run, registry, "attest", 1, row, "--store", tmp_path / "empty", said="--manifest")
 
     def test_refuses_a_missing_file(self, run, rows, registry):
-        refused(run, registry, "attest", 1, "nowhere", said="nowhere: no such file")
+        refused(run, registry, "attest", 1, "nowhere", said="nowhere: there is no such file")
 
 
 class TestClaims:
@@ -228,7 +228,7 @@ class TestClaims:
         refused(run, registry, "answer-claim", 1, 1, "accepted", sender=2, said=said)
 
     def test_refuses_answers_that_the_contract_would_refuse(self, run, rows, row, folder, registry):
-        said = "there is no claim 1 against token 1: it has 0"
+        said = "there is no claim 1 against token 1; it has 0"
         refused(run, registry, "answer-claim", 1, 1, "accepted", said=said)
         run("claim", 1, row, "--uri", "x", "--manifest", folder)
         refused(run, registry, "answer-claim", 1, 1, "removed", said="NotSuperseded(id=1)")
@@ -372,7 +372,7 @@ class TestSignedMints:
         assert (record.root, record.metadataDigest) == (data.root, data.digest)
         assert sent["uri"] == registry.tokenURI(1)
 
-        said = f"nonce 0 of {accounts[1]} was used up: the next is 1"
+        said = f"nonce 0 of {accounts[1]} was already used: the next nonce is 1"
         refused(run, registry, "relay", out, sender=2, said=said)
 
     def test_the_file_contains_typed_data_for_wallets(
@@ -434,8 +434,8 @@ class TestSignedMints:
         [
             (("--publisher", "0x" + "11" * 20), "InvalidSignature(publisher=0x1111"),
             (("--link", "supersedes=999"), "UnknownTarget(position=0, target=999)"),
-            (("--link", "trained_on=0"), "tokens are numbered from 1, in at most 48 bits"),
-            (("--link", f"trained_on={10**30}"), "tokens are numbered from 1, in at most 48 bits"),
+            (("--link", "trained_on=0"), "tokens are numbered from 1 to 2"),
+            (("--link", f"trained_on={10**30}"), "tokens are numbered from 1 to 2"),
             (("--unsigned", "--publisher", FOURTH, "--link", "trained_on=1"), "WrongRelation("),
             (("--link", "trained_on=1"), "WrongRelation("),
         ],
@@ -504,7 +504,7 @@ class TestSignedMints:
             run,
             registry,
             *arguments,
-            said="no token is named for the input rows: give --link trained_on=TOKEN",
+            said="the input rows has no token: give --link trained_on=TOKEN",
         )
         assert "trained_on token 1" in run(*arguments, "--link", "trained_on=1").stdout
 
@@ -512,12 +512,12 @@ class TestSignedMints:
         out = tmp_path / "mint.json"
         run("sign", folder, "-o", out, sender=1)
         assert json.loads(run("revoke-nonce", "--json", sender=1).stdout)["nonce"] == 0
-        refused(run, registry, "relay", out, said="was used up: the next is 1")
+        refused(run, registry, "relay", out, said="was already used: the next nonce is 1")
 
     def test_refuses_a_nonce_out_of_order(self, run, registry, folder, tmp_path, accounts):
         out, place = tmp_path / "mint.json", ("--chain", ape.chain.chain_id, "--nonce", 1)
         run("sign", folder, "-o", out, *place, sender=1)
-        refused(run, registry, "relay", out, said="is not due yet: the next is 0")
+        refused(run, registry, "relay", out, said="cannot be used yet: the next nonce is 0")
 
     def test_refuses_an_expired_mint(self, run, registry, folder, tmp_path):
         run("sign", folder, "-o", tmp_path / "mint.json", "--days", 1, sender=1)
@@ -551,15 +551,9 @@ class TestSignedMints:
                 "the signature is not by the publisher",
             ),
             (lambda file: file.update(version=2), "format version 1"),
-            (
-                lambda file: file.update(signature="0x" + "00" * 65),
-                "the signature is not by the publisher",
-            ),
-            (
-                lambda file: file.update(signature="0x" + "11" * 8192),
-                "the signature is not by the publisher",
-            ),
-            (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
+            (lambda file: file.update(signature="0x" + "00" * 65), "the signature is not by"),
+            (lambda file: file.update(signature="0x" + "11" * 8192), "the signature is not by"),
+            (lambda file: file.update(signature="0x" + "11" * 8193), "the signature must be"),
             (lambda file: file.update(signature=malleable(file["signature"])), "InvalidSignature"),
             (
                 lambda file: file.update(signature=file["signature"][:-2] + "1d"),

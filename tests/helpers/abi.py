@@ -1,4 +1,4 @@
-"""The contract's ABI, and contracts that are called as Ape's are, without Ape."""
+"""The contract's ABI, and contract objects with the same interface as Ape's, without Ape."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Account(str):
 
     @property
     def address(self) -> str:
-        """The address, as an account of Ape's has it."""
+        """The address; Ape's accounts have this attribute."""
         return str(self)
 
 
@@ -127,7 +127,7 @@ def to_hex(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is known of a transaction that was mined."""
+    """The receipt of a mined transaction."""
 
     txn_hash: str
     block_number: int
@@ -135,13 +135,13 @@ class Receipt:
 
 
 class Chain(Protocol):
-    """Where a contract is."""
+    """The chain that a contract is on."""
 
     def send(self, to: str, data: bytes, sender: str) -> Receipt:
         """Mines a transaction."""
 
     def read(self, to: str, data: bytes) -> bytes:
-        """Returns what a call returns, after the last block."""
+        """Returns the result of a call in the state after the last block."""
 
 
 class Contract:

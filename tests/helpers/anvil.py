@@ -36,7 +36,7 @@ class Node:
 
     @property
     def choice(self) -> str:
-        """The node in Calibration's place, as Ape's --network names it."""
+        """The value of Ape's --network for this node, which replaces Calibration."""
         return f"filecoin:calibration:{self.uri}"
 
     def rpc(self, method: str, *params: Any) -> Any:
@@ -68,7 +68,7 @@ class Node:
         return Receipt(receipt["transactionHash"], number, time)
 
     def read(self, to: str, data: bytes) -> bytes:
-        """Returns what a call returns, after the last block."""
+        """Returns the result of a call in the state after the last block."""
         answer = self.rpc("eth_call", {"to": to, "data": to_hex(data)}, "latest")
         return bytes.fromhex(answer.removeprefix("0x"))
 
@@ -83,16 +83,16 @@ class Node:
         return receipt
 
     def snapshot(self) -> str:
-        """Returns what `restore` takes the chain back to."""
+        """Returns a snapshot for `restore`."""
         return self.rpc("evm_snapshot")
 
     def restore(self, snapshot: str) -> None:
-        """Takes back what came after a snapshot."""
+        """Reverts the chain to a snapshot."""
         assert self.rpc("evm_revert", snapshot)
 
 
 def find_anvil() -> str | None:
-    """Returns where anvil is: beside the running Python, or on PATH."""
+    """Returns the path of anvil: in the folder of the running Python, or on PATH."""
     return shutil.which("anvil", path=sysconfig.get_path("scripts")) or shutil.which("anvil")
 
 

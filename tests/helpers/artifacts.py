@@ -1,4 +1,4 @@
-"""Small datasets and models for the tests, and what a token says of them."""
+"""Small datasets and models for the tests, and their commitments."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def build(
     key: PublisherKey | None = None,
     **facts: object,
 ) -> Manifest:
-    """Writes the manifest of data points that are given as bytes."""
+    """Writes the manifest of some data points."""
     digests = b"".join(hashing.of_bytes(content) for content in contents)
     sizes = [len(content) for content in contents]
     return _build(out, key.leaves(digests) if key else digests, sizes, kind, key, facts)
 
 
 def build_random(out: Path, count: int) -> Manifest:
-    """Writes the manifest of so many data points whose digests are random, but the same ever."""
+    """Writes a manifest of data points with pseudorandom digests, the same in every run."""
     digests = np.random.default_rng(count).bytes(count * hashing.SIZE)
     return _build(out, digests, [1] * count)
 
@@ -80,7 +80,7 @@ def tree_with_tiles(leaves: bytes) -> tuple[merkle.Tree, list[bytes]]:
 
 
 def build_as_given(out: Path, leaves: Sequence[bytes]) -> Manifest:
-    """Writes a dataset's manifest over leaves in the order given: a lying publisher's."""
+    """Writes a dataset's manifest over leaves in the given order, as a dishonest publisher may."""
     tree, tiles = tree_with_tiles(b"".join(leaves))
     contents = {"leaves": b"".join(leaves)}
     contents |= {f"tiles/{level}": tile for level, tile in enumerate(tiles, start=1)}

@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's chromium, and the built page at an origin of its own."""
+"""The page in a real browser: Debian's chromium, with the built page at its own origin."""
 
 from __future__ import annotations
 

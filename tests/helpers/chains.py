@@ -1,4 +1,4 @@
-"""Ape's chain as a test found it."""
+"""Restores Ape's chain after a test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ape
 
 @contextmanager
 def per_example() -> Iterator[None]:
-    """Takes back what a test, or a Hypothesis example, did to the chain.
+    """Reverts what a test, or a Hypothesis example, did to the chain.
 
     Not ``chain.isolate()``, which swallows a failing assertion.
     """

@@ -15,12 +15,12 @@ APART = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).pa
 
 
 def invoke(*args: object) -> Result:
-    """Runs a command, however it ends."""
+    """Runs a command, and accepts any exit status."""
     return CliRunner(**APART).invoke(cli.cli, [str(arg) for arg in args], prog_name="alithis")
 
 
 def run(*args: object, status: int = 0) -> Result:
-    """Runs a command, which must end with this status."""
+    """Runs a command, which must exit with this status."""
     result = invoke(*args)
     assert result.exit_code == status, result.stdout + result.stderr
     return result
@@ -32,7 +32,7 @@ def run_json(*args: object, status: int = 0) -> Any:
 
 
 def refused(*args: object) -> str:
-    """The one line that says why a command did nothing."""
+    """Runs a command that must be refused, and returns the error, which must be one line."""
     result = run(*args, status=2)
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")

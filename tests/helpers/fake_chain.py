@@ -99,11 +99,11 @@ class FakeChain:
             self._append({})
 
     def snapshot(self) -> int:
-        """Returns what `restore` takes the chain back to."""
+        """Returns a snapshot for `restore`."""
         return self.height
 
     def restore(self, height: int) -> None:
-        """Takes back the blocks above a height; others will come in their place."""
+        """Removes the blocks above a height; later blocks replace them, as in a reorganisation."""
         del self._blocks[height + 1 :]
 
     def _append(
@@ -156,7 +156,7 @@ class FakeChain:
         return Receipt(transaction, block.number, block.time)
 
     def read(self, to: str, data: bytes) -> bytes:
-        """Returns what a call returns, after the last block."""
+        """Returns the result of a call in the state after the last block."""
         return self.call(to, data, self._blocks[-1])
 
     def call(self, to: str, data: bytes, block: Block, sender: str = model.NOBODY) -> bytes:
@@ -252,7 +252,7 @@ class RevertError(Exception):
 
 
 def reverting(_: bytes) -> bytes:
-    """A contract that has no function (`FakeChain.codes`)."""
+    """A contract without functions (`FakeChain.codes`)."""
     raise RevertError
 
 
@@ -308,7 +308,7 @@ def _plain(value: Any) -> Any:
 
 
 def _matches(found: Sequence[str], asked: Sequence[Any]) -> bool:
-    """Tells whether a log's topics are what a query asks for."""
+    """Returns whether a log's topics match a query."""
     if len(found) < len(asked):
         return False
     return all(
@@ -357,7 +357,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serve_chain(chain: FakeChain) -> Iterator[FakeChain]:
-    """Serves a chain on loopback while the block lasts."""
+    """Serves a chain on a local port, for the ``with`` block."""
 
     class Own(_Handler):
         pass

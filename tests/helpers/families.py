@@ -1,4 +1,4 @@
-"""A family of datasets and models, and how it is made."""
+"""Datasets and models that are linked to each other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HOSTILE = (
 
 
 def dataset(out: Path, files: dict[str, bytes], key: PublisherKey | None = None, **words) -> Path:
-    """Writes a dataset's manifest of files that are given."""
+    """Writes a dataset's manifest of some files."""
     digests = b"".join(hashing.of_bytes(content) for content in files.values())
     rows = Rows(
         key.leaves(digests) if key else digests,
@@ -65,7 +65,7 @@ def images(*numbers: int) -> dict[str, bytes]:
 
 
 def tie_to(relation: str, folder: Path, fed: list[bytes] | None = None, given=None) -> Input:
-    """What a model's metadata states of something it was made from."""
+    """An input of a model, as its metadata states it."""
     manifest = Manifest.open(folder)
     digests = b"".join(map(hashing.of_bytes, fed)) if fed is not None else None
     recorded = Transcript.of(digests, manifest, given) if digests is not None else None
@@ -73,7 +73,7 @@ def tie_to(relation: str, folder: Path, fed: list[bytes] | None = None, given=No
 
 
 def model(out: Path, inputs: list[Input], tensors: dict[str, int], **facts) -> Path:
-    """Writes a model's manifest, of a safetensors file whose tensors hold these numbers."""
+    """Writes the manifest of a model with a safetensors file of these numbers."""
     from safetensors.numpy import save_file
 
     weights = out.with_name(f"{out.stem}-weights")

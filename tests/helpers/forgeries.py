@@ -1,4 +1,4 @@
-"""Trees, and altered proofs of what is in them, each named after the attack."""
+"""Trees, and altered proofs of their leaves, each named after the attack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def leaves(size, seed=0):
 
 
 def verify_all(registry, proofs):
-    """What verifyInclusion says of each (id, leaf, index, path), in one call."""
+    """The result of verifyInclusion for each (id, leaf, index, path), in one call."""
     calls = [registry.verifyInclusion.encode_input(*proof) for proof in proofs]
     return [int.from_bytes(answer) == 1 for answer in registry.multicall.call(calls)]
 

@@ -23,13 +23,13 @@ from alithis.ipfs.cid import PROFILES, UNIXFS_V1_2025, Dag
 KEY = "a-key-that-nobody-may-see"
 JSON = {"Content-Type": "application/json"}
 OTHERS = next(profile for profile in PROFILES if profile.name == "kubo-cid-v1")
-"""How a host cuts files that is not told how to."""
+"""The chunk size of a host, if the request does not name one."""
 
 Fault = Callable[["Handler"], None]
 
 
 class Host:
-    """What the stand-in has, what it was asked, and what is to go wrong."""
+    """The stand-in's files, the requests that it received, and the faults to simulate."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -37,12 +37,12 @@ class Host:
         self.asked: list[str] = []
         self.uploads: list[str] = []
         self.faults: list[Fault | None] = []
-        """What goes wrong with the next uploads, in turn; None: nothing."""
+        """The faults of the next uploads, in turn; None for no fault."""
         self.always: Fault | None = None
         self.deals: Callable[[str], tuple[int, bytes]] = lambda _: (200, b"[]")
-        """What is answered about the deals of a CID."""
+        """The answers about the deals of a CID."""
         self.released = threading.Event()
-        """Set at the end, for whoever hangs."""
+        """Set at the end, to release handlers that hang."""
         self.lock = threading.Lock()
 
     def fault(self) -> Fault | None:
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, self.host.files[cid][start : start + int(options["length"])])
 
     def form(self) -> dict[str, bytes]:
-        """Reads the form that is posted; one that breaks off is none."""
+        """Reads the posted form; None if it is incomplete."""
         length = int(self.headers["Content-Length"])
         body = self.rfile.read(length)
         if len(body) < length:
@@ -167,18 +167,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def status(code: int, **headers: str) -> Fault:
-    """Answers with a status, once all has been read."""
+    """Reads the whole request, and answers with a status."""
 
     def answer(handler: Handler) -> None:
         handler.form()
-        # The worst a host could do with what it was sent.
+        # The worst case: the host repeats everything that it was sent, including the key.
         handler.reply(code, f"error: {handler.headers['Authorization']}".encode(), **headers)
 
     return answer
 
 
 def says(value: Any) -> Fault:
-    """Takes the file, and says something else than it should."""
+    """Reads the file, and sends a wrong answer."""
 
     def answer(handler: Handler) -> None:
         handler.form()
@@ -189,7 +189,7 @@ def says(value: Any) -> Fault:
 
 
 def cut(handler: Handler) -> None:
-    """Takes a little, and resets the connection."""
+    """Reads a few bytes, and resets the connection."""
     handler.rfile.read(10)
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.close_connection = True
@@ -197,14 +197,14 @@ def cut(handler: Handler) -> None:
 
 
 def cut_answer(handler: Handler) -> None:
-    """Takes the file, and breaks off in its answer."""
+    """Reads the file, and closes the connection in the middle of its answer."""
     handler.form()
     handler.reply(200, b'{"Hash": "baf', Content_Length="100")
     handler.close_connection = True
 
 
 def hang(handler: Handler) -> None:
-    """Takes the file, and says nothing."""
+    """Reads the file, and does not answer."""
     handler.form()
     handler.host.released.wait(60)
     handler.close_connection = True
@@ -214,12 +214,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        pass  # the client hung up, as some tests mean it to
+        pass  # the client closed the connection, as some tests intend
 
 
 @contextmanager
 def hosting() -> Iterator[Host]:
-    """Serves while the block lasts."""
+    """Runs the server, for the ``with`` block."""
 
     class Own(Handler):
         pass

@@ -1,4 +1,4 @@
-"""HTML, read by a parser that knows nothing of how it was written."""
+"""Parses HTML independently of the code that wrote it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """What is in a page."""
+    """The content of a page."""
 
     VOID = ("meta", "img", "br", "rect", "path", "link", "input")
 

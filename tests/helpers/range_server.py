@@ -1,4 +1,4 @@
-"""A file server on loopback that knows ranges, counts what it sends, and errs as it is told."""
+"""A local file server that supports ranges, counts the bytes it sends, and simulates faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Fault = Callable[["Handler", str], bool]
 
 
 class FileServer:
-    """What a server has, what it was asked, and how much it sent."""
+    """A server's files, the requests that it received, and the number of bytes that it sent."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self.folder, self.address = folder, address
@@ -27,7 +27,7 @@ class FileServer:
         self.fault: Fault = lambda *_: False
 
     def forget(self) -> None:
-        """Counts from nothing again."""
+        """Resets the counters."""
         self.asked.clear()
         self.sent = 0
 
@@ -86,12 +86,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        pass  # the client hung up, as some tests mean it to
+        pass  # the client closed the connection, as some tests intend
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[FileServer]:
-    """Serves a folder's files while the block lasts."""
+    """Serves a folder's files, for the ``with`` block."""
 
     class Own(Handler):
         pass

@@ -1,4 +1,4 @@
-"""What the readers' tests share: a source read to its end, from wherever."""
+"""Helpers for the readers' tests: they read a source to its end, from any data point on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sha256(data: bytes) -> bytes:
 
 
 def everything(source, first=0, workers=1):
-    """What a source gives from a data point on, in order: (digest, path, size, columns)."""
+    """The data points of a source from a number on, in order: (digest, path, size, columns)."""
     with Pool(workers) as pool:
         return rows(source, pool, first)
 
@@ -57,14 +57,14 @@ def columns(source):
 
 
 def skipped(source):
-    """What a source passes over, once it was read: name -> reason."""
+    """The entries that a source skipped, after reading it: name -> reason."""
     everything(source)
     assert source.skipped.count == len(source.skipped.names)
     return dict(source.skipped.names)
 
 
 def assert_resumes(source, workers=1):
-    """From whatever data point on, the rest is the same rest; all skips are told each time."""
+    """Asserts that reading from any data point on gives the same rest, and reports all skips."""
     whole = everything(source)
     names = list(source.skipped.names)
     with Pool(workers) as pool:
@@ -74,7 +74,7 @@ def assert_resumes(source, workers=1):
 
 
 def fill(root: Path, *names: str) -> Path:
-    """Write files that hold their own names."""
+    """Write files that contain their own names."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(name.encode())

@@ -67,7 +67,7 @@ Commitment = tuple[bytes, int, int, bytes]
 
 
 def relates(kind: Kind, relation: Relation, target: Kind) -> bool:
-    """Tells which relations there are between which kinds."""
+    """Returns whether the relation is allowed between the kinds."""
     if relation is Relation.SUPERSEDES:
         return kind is target
     if kind is Kind.DATASET:
@@ -110,7 +110,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token at a moment."""
+    """The state of a token."""
 
     kind: Kind
     root: bytes
@@ -129,7 +129,7 @@ class Token:
 
     @property
     def fixed(self) -> tuple[Any, ...]:
-        """What never changes."""
+        """The values that never change."""
         commitment = (self.kind, self.root, self.size, self.scheme, self.metadata)
         edges = [(link.target, link.relation) for link in self.links]
         return (*commitment, self.publisher, self.time, edges)
@@ -151,7 +151,7 @@ class State:
         self.tokens[id] = dataclasses.replace(self.tokens[id], **values)
 
     def derived(self, id: int, ancestor: int) -> bool:
-        """Tells whether a token was made from another, by the definition."""
+        """Returns whether a token is derived from another, by the definition."""
         targets = [link.target for link in self.tokens[id].links if link.relation in MADE_FROM]
         return any(target == ancestor or self.derived(target, ancestor) for target in targets)
 
@@ -166,7 +166,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call returns, what it leaves behind, and what it emits."""
+    """A call's result, the state after it, and its events."""
 
     value: Any
     state: State
@@ -201,13 +201,13 @@ def call(
 
 
 def snake(name: str) -> str:
-    """Returns a name of the ABI as Python spells it: ``tokenId`` becomes ``token_id``."""
+    """Converts a name of the ABI to Python's convention: ``tokenId`` becomes ``token_id``."""
     name = name.replace("URI", "Uri")
     return re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name)
 
 
 class _Call:
-    """A call that is being carried out: a method for each function of the contract."""
+    """A call in progress, with a method for each function of the contract."""
 
     def __init__(self, state: State, sender: str, time: int, signed: bool) -> None:
         self.state, self.sender, self.time, self.signed = state, sender, time, signed

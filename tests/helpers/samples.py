@@ -1,4 +1,4 @@
-"""Commitments for the tests, and how they are minted, on whatever chain."""
+"""Commitments for the tests, and functions to mint them on any chain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMITMENT = (reference.mth(LEAVES), len(LEAVES), Scheme.SHA256, digest("metadat
 
 
 def commitment(name: str = "some", size: int = 5, scheme: int = Scheme.SHA256) -> Commitment:
-    """Returns a commitment whose leaves nobody knows."""
+    """Returns a commitment with a made-up root."""
     return digest(f"{name} root"), size, scheme, digest(f"{name} metadata")
 
 

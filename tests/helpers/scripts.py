@@ -1,4 +1,4 @@
-"""Scripts as a user runs them, on a local chain or on a node in Calibration's place."""
+"""Runs scripts as a user does, on a local chain or on a node that replaces Calibration."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TIMES = json.dumps(
 def run_script(
     *arguments: str, stdin: int = subprocess.DEVNULL, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `ape run …` in a process of its own, as a user does."""
+    """Runs `ape run …` in its own process, as a user does."""
     ape_command = shutil.which("ape", path=sysconfig.get_path("scripts")) or shutil.which("ape")
     assert ape_command, "Ape is not installed: run 'make setup'"
     inherited = {name: text for name, text in os.environ.items() if not name.startswith(OURS)}

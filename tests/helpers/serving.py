@@ -1,4 +1,4 @@
-"""`alithis serve` in a process of its own, as a user runs it."""
+"""Runs `alithis serve` in its own process, as a user does."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Served:
     ended: bool = False
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What the log has so far; a line that is still being written is not there yet."""
+        """The complete lines of the log so far."""
         lines = self.path.read_text().splitlines(keepends=True)
         found = [json.loads(line) for line in lines if line.endswith("\n")]
         return [event for event in found if event["event"] == name]
 
     def end(self, number: int) -> None:
-        """Sends the signal that ends it, before the block does."""
+        """Sends the signal that ends the server, before the end of the ``with`` block."""
         self.ended = True
         self.process.send_signal(number)
 
@@ -50,7 +50,7 @@ class Served:
 
 
 def wait_until(true, seconds: float = 30) -> None:
-    """Waits for something to become true, which it must."""
+    """Waits for a condition, which must become true."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come about"
@@ -59,7 +59,7 @@ def wait_until(true, seconds: float = 30) -> None:
 
 @contextmanager
 def served(*arguments: object, ends: int = signal.SIGINT) -> Iterator[Served]:
-    """Serve until the block ends; the signal then ends it, without a word and within seconds."""
+    """Serve until the block ends; then a signal ends the server, without output, within seconds."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ settings.load_profile("ordinary")
 
 
 def examples(ordinary: int) -> int:
-    """Returns how many examples a test runs that ordinarily runs so many."""
+    """Returns the number of examples in the chosen profile, given the ordinary number."""
     return ordinary * LONG if "long" in settings.get_current_profile_name() else ordinary
 
 

@@ -1,4 +1,4 @@
-"""What the contract's tests share: contracts that help them, and exact reverts."""
+"""Helpers for the contract's tests: auxiliary contracts, and assertions about reverts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def helper(name: str) -> ContractContainer:
 
 @contextmanager
 def refused(error: type[CustomError], **values: Any) -> Iterator[None]:
-    """Holds that the block's one call reverts with exactly this error and these values.
+    """Asserts that the block's only call reverts with exactly this error and these values.
 
     ``ape.reverts`` also takes a panic, an empty revert, and on the embedded chain any revert of a
     view, for the error that is named.
@@ -59,7 +59,7 @@ def _revert_data(message: str) -> bytes:
 
 @contextmanager
 def refused_unexplained() -> Iterator[None]:
-    """Holds that the block's one call reverts with no data, as for arguments of no valid type."""
+    """Asserts that the block's only call reverts without data, as for arguments of a wrong type."""
     with pytest.raises(ContractLogicError) as caught:
         yield
     assert type(caught.value) is ContractLogicError

@@ -1,4 +1,4 @@
-"""The registry's state as readers rebuild it: from its events alone, and in an index."""
+"""The registry's state as readers rebuild it: from its events only, and in an index."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def number(term: Any) -> Any:
 
 
 def _name(name: str) -> str:
-    """Returns an argument's name as Python spells it: ``from`` becomes ``from_``."""
+    """Converts an argument's name that is a Python keyword: ``from`` becomes ``from_``."""
     return snake(name).replace("from", "from_")
 
 
@@ -124,7 +124,7 @@ REPLAY: dict[str, Callable[..., None]] = {
 
 
 def assert_index_tells(index: Index, state: State) -> None:
-    """Holds that an index has all tokens, links and marks of a state."""
+    """Asserts that an index has all tokens, links and marks of a state."""
     ids = sorted(state.tokens)
     found = index.lineage(ids)
     assert list(found.nodes) == ids

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 # How long an example takes is the machine's business.
 
 digests = st.binary(min_size=32, max_size=32)
-"""32 bytes, as SHA-256 gives them."""
+"""32 bytes, such as a SHA-256."""
 
 # A hostile publisher chooses leaves that lie close together, or share all that a search looks at.
 _close = st.integers(0, 2000).map(lambda number: number.to_bytes(32, "big"))

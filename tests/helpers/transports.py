@@ -6,7 +6,7 @@ import json
 
 
 class Altered:
-    """A node that changes what another one answers."""
+    """A node that changes another node's answers."""
 
     def __init__(self, reader, change):
         self._inner, self._change = reader._transport, change
@@ -17,7 +17,7 @@ class Altered:
 
 
 class Counting:
-    """Notes what is asked."""
+    """Records the requests."""
 
     def __init__(self, transport):
         self.transport = transport

@@ -1,4 +1,4 @@
-"""A gateway on loopback that knows blocks and CARs, as trustless gateways do, and errs as told."""
+"""A local gateway that supports blocks and CARs, like trustless gateways, and simulates faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RAW_TYPE, CAR_TYPE = "application/vnd.ipld.raw", "application/vnd.ipld.car; vers
 
 
 class Trustless:
-    """What it has, by CID, and what is to go wrong.
+    """The gateway's blocks by CID, and the faults to simulate.
 
     Attributes:
         files: the server, which counts.
@@ -66,7 +66,7 @@ class Trustless:
 
 
 def outline(data: bytes) -> Iterator[unixfs.Block]:
-    """A file's blocks, as `unixfs` lays them out."""
+    """A file's blocks, as `unixfs` writes them."""
     chunks = [data[at : at + CHUNK_SIZE] for at in range(0, max(len(data), 1), CHUNK_SIZE)]
     leaves = b"".join(hashlib.sha256(chunk).digest() for chunk in chunks)
     return unixfs.Outline(leaves, len(data)).blocks(lambda at, length: data[at : at + length])
@@ -74,7 +74,7 @@ def outline(data: bytes) -> Iterator[unixfs.Block]:
 
 @contextmanager
 def trustless(folder: Path) -> Iterator[Trustless]:
-    """Serves a folder's files, as blocks, while the block lasts."""
+    """Serves a folder's files as blocks, for the ``with`` block."""
     contents = {
         cid.of_file(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }

@@ -38,7 +38,7 @@ IMAGES = 2000
 
 @dataclass
 class World:
-    """A chain with a registry, and where its manifests are."""
+    """A chain with a registry, and the folder with its manifests."""
 
     node: FakeChain | Node
     gateway: FileServer
@@ -72,7 +72,7 @@ class World:
 
 @contextmanager
 def world_on(node: FakeChain | Node, folder: Path) -> Iterator[World]:
-    """Puts everything on a chain and on a gateway, which runs while the block lasts."""
+    """Puts everything on a chain and on a gateway, which runs for the ``with`` block."""
     (folder / "gateway").mkdir()
     with serving(folder / "gateway") as gateway:
         gateway.headers = CORS
@@ -82,7 +82,7 @@ def world_on(node: FakeChain | Node, folder: Path) -> Iterator[World]:
 
 
 class _Publisher:
-    """Hashes, publishes and mints what the tests look at."""
+    """Hashes, publishes and mints the artifacts of the tests."""
 
     def __init__(self, world: World) -> None:
         self.world, self.folder = world, world.folder

@@ -533,7 +533,7 @@ class TestIndexFile:
         (file,) = tmp_path.glob("*.sqlite")
         file.write_bytes(file.read_bytes()[:4096] + b"\x5a" * 60_000)
         with (
-            pytest.raises(FormatError, match="delete it"),
+            pytest.raises(FormatError, match="Delete the file"),
             Index.in_folder(tmp_path, reader) as index,
             index.time_limit(5),
         ):

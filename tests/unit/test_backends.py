@@ -22,7 +22,7 @@ from alithis.base.http import RetryPolicy
 from alithis.base.progress import Progress
 from alithis.errors import ChangedError, IntegrityError, NotStoredError, StorageError
 from alithis.ipfs import car, cid
-from alithis.ipfs.car import Part
+from alithis.ipfs.car import LocalFile
 from alithis.storage.hosts import host as host_module
 from alithis.storage.hosts import kubo as kubo_module
 from alithis.storage.hosts import open_hosts
@@ -31,7 +31,7 @@ from alithis.storage.hosts.host import read_secret
 from alithis.storage.hosts.kubo import Kubo
 from alithis.storage.hosts.lighthouse import Lighthouse
 from alithis.storage.hosts.pinata import Pinata
-from alithis.storage.store import Store, parts_of
+from alithis.storage.store import Store, local_files
 from alithis.storage.upload import missing, publish
 from helpers import hosts
 from helpers.artifacts import build
@@ -73,20 +73,20 @@ def to(host, monkeypatch):
     return open_one
 
 
-def part_of(path, content, name="leaves"):
+def local_file(path, content, name="leaves"):
     path.write_bytes(content)
-    return Part(name, cid.of_file(path), path, len(content))
+    return LocalFile(name, cid.of_file(path), path, len(content))
 
 
 @pytest.fixture
 def small(tmp_path):
-    return part_of(tmp_path / "small", b"hello")
+    return local_file(tmp_path / "small", b"hello")
 
 
 @pytest.fixture
 def large(tmp_path):
     """A file of three chunks, which a host that is not told how cuts into ten."""
-    return part_of(tmp_path / "large", os.urandom((2 << 20) + 7))
+    return local_file(tmp_path / "large", os.urandom((2 << 20) + 7))
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def manifest(tmp_path):
     return folder
 
 
-def error_of(parts, backend):
-    (placed,) = publish(parts, [backend])
+def error_of(files, backend):
+    (placed,) = publish(files, [backend])
     assert placed.error
     assert KEY not in placed.error
     assert "\n" not in placed.error
@@ -109,40 +109,40 @@ def error_of(parts, backend):
 class TestHosts:
     @pytest.mark.parametrize("size", [0, 5, 1 << 18, (1 << 18) + 1, (2 << 20) + 7])
     def test_an_uploaded_file_has_the_same_cid_at_the_host(self, kind, to, host, tmp_path, size):
-        part = part_of(tmp_path / "file", os.urandom(size))
+        local = local_file(tmp_path / "file", os.urandom(size))
         backend = to(kind)
 
-        assert not backend.has(part)
-        assert backend.put(part, lambda _: None) == part.cid
-        assert backend.has(part)
-        assert host.files[str(part.cid)] == part.path.read_bytes()
+        assert not backend.has(local)
+        assert backend.put(local, lambda _: None) == local.cid
+        assert backend.has(local)
+        assert host.files[str(local.cid)] == local.path.read_bytes()
 
     def test_all_files_of_a_manifest_are_sent_and_metadata_last(self, kind, to, host, manifest):
-        (placed,) = publish(parts_of(manifest), [to(kind)])
+        (placed,) = publish(local_files(manifest), [to(kind)])
 
         assert placed.error is None
         assert placed.sent == ["items.parquet", "leaves", "metadata.json", "tiles/1"]
         assert host.uploads[-1] == str(cid.of_file(manifest / "metadata.json"))
-        assert missing(parts_of(manifest), to(kind)) == []
+        assert missing(local_files(manifest), to(kind)) == []
 
     def test_a_file_that_the_host_has_is_not_sent_again(self, kind, to, host, manifest):
-        parts = parts_of(manifest)
-        publish(parts, [to(kind)])
-        del host.files[str(parts[1].cid)]
+        files = local_files(manifest)
+        publish(files, [to(kind)])
+        del host.files[str(files[1].cid)]
         host.uploads.clear()
 
-        (placed,) = publish(parts, [to(kind)])
+        (placed,) = publish(files, [to(kind)])
 
-        assert placed.sent == [parts[1].name]
-        assert len(placed.present) == len(parts) - 1
-        assert host.uploads == [str(parts[1].cid)]
+        assert placed.sent == [files[1].name]
+        assert len(placed.present) == len(files) - 1
+        assert host.uploads == [str(files[1].cid)]
 
     def test_metadata_is_not_sent_if_a_file_is_missing(self, kind, to, host, manifest):
         host.always = hosts.status(400)
 
-        assert "answers HTTP 400" in error_of(parts_of(manifest), to(kind))
+        assert "answers HTTP 400" in error_of(local_files(manifest), to(kind))
         host.always = None
-        assert "metadata.json" in missing(parts_of(manifest), to(kind))
+        assert "metadata.json" in missing(local_files(manifest), to(kind))
 
     @pytest.mark.parametrize(
         "fault",
@@ -156,7 +156,7 @@ class TestHosts:
             pytest.param(hosts.cut_answer, id="cut in the answer"),
         ],
     )
-    def test_transient_failures_are_retried(self, kind, to, host, large, fault):
+    def test_temporary_failures_are_retried(self, kind, to, host, large, fault):
         host.faults = [fault, fault]
 
         (placed,) = publish([large], [to(kind)])
@@ -292,7 +292,7 @@ def test_a_refused_key_names_its_variable(to, host, small, monkeypatch):
 
 
 class TestKubo:
-    def test_a_file_of_many_chunks_goes_as_a_car(self, to, host, large, monkeypatch):
+    def test_a_file_of_many_chunks_is_sent_as_a_car(self, to, host, large, monkeypatch):
         monkeypatch.setattr(kubo_module, "MAX_RAW_KUBO", 1 << 20)
 
         assert to("kubo").put(large, lambda _: None) == large.cid
@@ -312,7 +312,7 @@ class TestKubo:
 
         assert node.open(large).size == large.size
         assert node.open(large).read(1 << 20, 100) == content[1 << 20 : (1 << 20) + 100]
-        with pytest.raises(StorageError, match="does not give the 100 bytes"):
+        with pytest.raises(StorageError, match="does not return the 100 requested bytes"):
             node.open(large).read(large.size - 1, 100)
 
     def test_the_address_comes_from_the_environment(self, host, monkeypatch):
@@ -346,16 +346,16 @@ class TestPeer:
 
     def test_a_real_peer_has_the_whole_manifest_and_gets_it_once(self, ipfs_peer, manifest):
         node = Kubo(ipfs_peer.url)
-        parts = parts_of(manifest)
+        files = local_files(manifest)
 
-        (first,) = publish(parts, [node])
-        (again,) = publish(parts, [node])
+        (first,) = publish(files, [node])
+        (again,) = publish(files, [node])
 
         assert (first.error, len(first.sent)) == (None, 4)
         assert (again.error, len(again.present)) == (None, 4)
-        for part in parts:
-            answer = requests.get(f"{ipfs_peer.url}/ipfs/{part.cid}", timeout=60)
-            assert answer.content == part.path.read_bytes()
+        for local in files:
+            answer = requests.get(f"{ipfs_peer.url}/ipfs/{local.cid}", timeout=60)
+            assert answer.content == local.path.read_bytes()
 
     @pytest.mark.parametrize("node_bytes", [1 << 20, 174 << 20], ids=["as a CAR", "as it is"])
     def test_a_file_of_many_chunks(self, ipfs_peer, large, monkeypatch, node_bytes):
@@ -369,16 +369,16 @@ class TestPeer:
         assert answer.content == large.path.read_bytes()[1048570:1048581]
 
     def test_a_real_peer_imports_an_exported_manifest(self, ipfs_peer, manifest, tmp_path):
-        parts = parts_of(manifest)
-        car.write(parts, tmp_path / "m.car")
+        files = local_files(manifest)
+        car.write(files, tmp_path / "m.car")
 
         with (tmp_path / "m.car").open("rb") as file:
             url = f"{ipfs_peer.url}/api/v0/dag/import"
             answer = requests.post(url, files={"file": file}, timeout=60)
 
         roots = [json.loads(line)["Root"]["Cid"]["/"] for line in answer.text.splitlines()]
-        assert roots == [str(part.cid) for part in parts]
-        assert missing(parts, Kubo(ipfs_peer.url)) == []
+        assert roots == [str(local.cid) for local in files]
+        assert missing(files, Kubo(ipfs_peer.url)) == []
 
 
 class TestKeys:
@@ -390,14 +390,14 @@ class TestKeys:
         assert read_secret("PINATA_JWT") == "nearer"
 
     @pytest.mark.parametrize("name", ["lighthouse", "pinata"])
-    def test_none(self, name):
+    def test_a_missing_key_is_an_error(self, name):
         with pytest.raises(StorageError, match=r"no key: set [A-Z_]+, or [A-Z_]+_FILE"):
             open_hosts([name])
 
     @pytest.mark.parametrize("text", ["two words", "line\r\nX-Other: 1", "ü", "x" * 5000])
     def test_an_invalid_key_is_not_shown(self, text, monkeypatch):
         monkeypatch.setenv("PINATA_JWT", text)
-        with pytest.raises(StorageError, match=r"^PINATA_JWT: not a key") as caught:
+        with pytest.raises(StorageError, match=r"^PINATA_JWT: is not a key") as caught:
             read_secret("PINATA_JWT")
         assert text not in str(caught.value)
 
@@ -443,15 +443,15 @@ class TestBucket:
     def test_a_bucket_has_the_paths_of_a_gateway(self, bucket, manifest):
         client, name = bucket
         mirror = Bucket(f"s3://{name}/a/b/")
-        parts = parts_of(manifest)
+        files = local_files(manifest)
 
-        (first,) = publish(parts, [mirror])
-        (again,) = publish(parts, [Bucket(f"s3://{name}/a/b")])
+        (first,) = publish(files, [mirror])
+        (again,) = publish(files, [Bucket(f"s3://{name}/a/b")])
 
-        assert (first.error, len(first.sent)) == (None, len(parts))
-        assert (again.error, len(again.present)) == (None, len(parts))
+        assert (first.error, len(first.sent)) == (None, len(files))
+        assert (again.error, len(again.present)) == (None, len(files))
         found = {item["Key"] for item in client.list_objects_v2(Bucket=name)["Contents"]}
-        assert found == {f"a/b/ipfs/{part.cid}" for part in parts}
+        assert found == {f"a/b/ipfs/{local.cid}" for local in files}
 
     def test_ranges(self, bucket, large):
         mirror = Bucket(f"s3://{bucket[1]}")
@@ -460,7 +460,7 @@ class TestBucket:
         mirror.put(large, lambda _: None)
         content = large.path.read_bytes()
         assert mirror.open(large).read(1 << 20, 100) == content[1 << 20 : (1 << 20) + 100]
-        with pytest.raises(StorageError, match="does not give the 100 bytes"):
+        with pytest.raises(StorageError, match="does not return the 100 requested bytes"):
             mirror.open(large).read(large.size - 1, 100)
 
     def test_a_bucket_is_read_back_and_must_have_the_cid(self, bucket, large, small):
@@ -565,7 +565,7 @@ class TestCommand:
         assert (len(placed["present"]), len(placed["sent"])) == (1, 3)
         assert sorted(host.uploads) == sorted(set(host.uploads))
 
-    def test_interrupted(self, host, manifest):
+    def test_an_interrupted_upload_ends_with_status_130(self, host, manifest):
         arrived = threading.Event()
 
         def hang(handler):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from alithis.errors import FormatError, IntegrityError, SourceError, StorageError
 from alithis.ipfs import car, unixfs
 from alithis.ipfs import cid as cids
-from alithis.ipfs.car import Archive, Part
+from alithis.ipfs.car import Archive, LocalFile
 from alithis.ipfs.cid import (
     CHUNK_SIZE,
     DAG_PB,
@@ -26,7 +26,7 @@ from alithis.ipfs.cid import (
     join,
     varint,
 )
-from alithis.storage.store import Store, parts_of
+from alithis.storage.store import Store, local_files
 from helpers.artifacts import build
 from helpers.commands import refused, run, run_json
 from helpers.paths import HELPERS, ROOT
@@ -45,9 +45,9 @@ def node(*arguments, cwd=ROOT):
     return result.stdout
 
 
-def part_of(path, content):
+def local_file(path, content):
     path.write_bytes(content)
-    return Part(path.name, cids.of_file(path), path, len(content))
+    return LocalFile(path.name, cids.of_file(path), path, len(content))
 
 
 def raw(content):
@@ -115,22 +115,22 @@ class TestOthers:
             assert cids.recognise(path, Cid.parse(expected)) is not None
 
     def test_a_manifest_is_read_by_ipld_car(self, manifest, tmp_path):
-        parts = parts_of(manifest)
-        car.write(parts, tmp_path / "m.car")
+        files = local_files(manifest)
+        car.write(files, tmp_path / "m.car")
 
         found = json.loads(node(TOOLS, "car", tmp_path / "m.car"))
 
-        assert found["roots"] == [str(part.cid) for part in parts]
+        assert found["roots"] == [str(local.cid) for local in files]
         assert set(found["roots"]) <= set(found["cids"])
 
     def test_a_file_of_many_blocks_is_unpacked_by_ipfs_car(self, tmp_path):
-        part = part_of(tmp_path / "large", os.urandom(3 * CHUNK_SIZE + 5))
-        car.write([part], tmp_path / "x.car")
+        local = local_file(tmp_path / "large", os.urandom(3 * CHUNK_SIZE + 5))
+        car.write([local], tmp_path / "x.car")
 
-        assert node(IPFS_CAR, "roots", tmp_path / "x.car").split() == [str(part.cid)]
+        assert node(IPFS_CAR, "roots", tmp_path / "x.car").split() == [str(local.cid)]
         assert len(node(IPFS_CAR, "blocks", tmp_path / "x.car").split()) == 5
         node(IPFS_CAR, "unpack", tmp_path / "x.car", "-o", tmp_path / "out")
-        assert (tmp_path / "out").read_bytes() == part.path.read_bytes()
+        assert (tmp_path / "out").read_bytes() == local.path.read_bytes()
 
     def test_a_manifest_packed_by_ipfs_car_is_imported(self, manifest, store, tmp_path):
         node(IPFS_CAR, "pack", manifest, "-o", tmp_path / "m.car")
@@ -142,22 +142,22 @@ class TestOthers:
         assert contents(tmp_path / "copy") == contents(manifest)
 
     def test_a_file_packed_by_ipfs_car_has_the_same_cid(self, store, tmp_path):
-        part = part_of(tmp_path / "large", os.urandom(2 * CHUNK_SIZE + 5))
-        node(IPFS_CAR, "pack", part.path, "--no-wrap", "-o", tmp_path / "x.car")
+        local = local_file(tmp_path / "large", os.urandom(2 * CHUNK_SIZE + 5))
+        node(IPFS_CAR, "pack", local.path, "--no-wrap", "-o", tmp_path / "x.car")
 
-        assert store.import_car(tmp_path / "x.car").files == {part.cid: part.cid}
+        assert store.import_car(tmp_path / "x.car").files == {local.cid: local.cid}
 
 
 class TestWriting:
     @given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=6))
-    def test_the_length_is_known_before(self, tmp_path_factory, sizes):
-        folder = tmp_path_factory.mktemp("parts")
-        parts = [part_of(folder / str(at), bytes([at]) * size) for at, size in enumerate(sizes)]
-        whole = car.Car(parts)
+    def test_the_length_is_known_before_writing(self, tmp_path_factory, sizes):
+        folder = tmp_path_factory.mktemp("files")
+        files = [local_file(folder / str(at), bytes([at]) * size) for at, size in enumerate(sizes)]
+        whole = car.Car(files)
         assert len(b"".join(whole)) == whole.length
         assert b"".join(whole) == b"".join(whole)  # it can be read again
 
-    def test_blocks_stand_depth_first_each_node_before_its_children(self, monkeypatch, tmp_path):
+    def test_blocks_are_written_depth_first(self, monkeypatch, tmp_path):
         for module in (cids, unixfs):
             monkeypatch.setattr(module, "CHUNK_SIZE", 4)
             monkeypatch.setattr(module, "MAX_LINKS", 2)
@@ -186,44 +186,44 @@ class TestWriting:
         with Archive(archive(tmp_path / "x.car", roots, blocks)) as found:
             assert list(found.roots) == roots
 
-    def test_a_file_that_is_not_what_its_cid_says(self, tmp_path):
-        part = part_of(tmp_path / "a", b"hello")
+    def test_a_file_that_does_not_match_its_cid_is_not_written(self, tmp_path):
+        local = local_file(tmp_path / "a", b"hello")
         (tmp_path / "a").write_bytes(b"jello")
-        with pytest.raises(IntegrityError, match=f"expected {part.cid}"):
-            car.write([part], tmp_path / "x.car")
+        with pytest.raises(IntegrityError, match=f"expected {local.cid}"):
+            car.write([local], tmp_path / "x.car")
         assert not (tmp_path / "x.car").exists()
 
-    def test_a_file_that_changes_meanwhile(self, tmp_path):
-        part = part_of(tmp_path / "a", b"hello")
-        whole = car.Car([part])
+    def test_a_file_that_changes_while_it_is_written_is_an_error(self, tmp_path):
+        local = local_file(tmp_path / "a", b"hello")
+        whole = car.Car([local])
         (tmp_path / "a").write_bytes(b"jello")
         with pytest.raises(IntegrityError, match="block bafk"):
             list(whole)
 
 
 class TestImport:
-    def test_out_and_in_again(self, manifest, store, tmp_path):
-        parts = parts_of(manifest)
-        car.write(parts, tmp_path / "m.car")
+    def test_an_exported_manifest_is_imported_unchanged(self, manifest, store, tmp_path):
+        files = local_files(manifest)
+        car.write(files, tmp_path / "m.car")
 
         found = store.import_car(tmp_path / "m.car")
 
-        assert (found.manifests, found.files) == ((parts[0].cid,), {})
-        store.get_manifest(parts[0].cid, tmp_path / "copy")
+        assert (found.manifests, found.files) == ((files[0].cid,), {})
+        store.get_manifest(files[0].cid, tmp_path / "copy")
         assert contents(tmp_path / "copy") == contents(manifest)
-        assert sorted(store.cids(), key=str) == sorted((part.cid for part in parts), key=str)
+        assert sorted(store.cids(), key=str) == sorted((local.cid for local in files), key=str)
 
     def test_withheld_items_stay_withheld(self, manifest, store, tmp_path):
         (manifest / "items.parquet").unlink()
-        car.write(parts_of(manifest), tmp_path / "m.car")
+        car.write(local_files(manifest), tmp_path / "m.car")
         store.import_car(tmp_path / "m.car")
         (listed,) = store.manifests().manifests
         assert listed.withheld == ("items.parquet",)
 
     def test_a_manifest_without_its_leaves_is_not_listed(self, manifest, store, tmp_path):
-        parts = [part for part in parts_of(manifest) if part.name != "leaves"]
-        car.write(parts, tmp_path / "m.car")
-        with pytest.raises(FormatError, match=r"the block bafk.* is not in it"):
+        files = [local for local in local_files(manifest) if local.name != "leaves"]
+        car.write(files, tmp_path / "m.car")
+        with pytest.raises(FormatError, match=r"block bafk.* is missing"):
             store.import_car(tmp_path / "m.car")
         assert store.manifests().manifests == ()
 
@@ -231,7 +231,7 @@ class TestImport:
         document = json.loads((manifest / "metadata.json").read_bytes())
         document["distribution"][0]["sha256"] = "00" * 32
         (manifest / "metadata.json").write_text(json.dumps(document))
-        car.write(parts_of(manifest), tmp_path / "m.car")
+        car.write(local_files(manifest), tmp_path / "m.car")
         with pytest.raises(IntegrityError, match="SHA-256 of"):
             store.import_car(tmp_path / "m.car")
         assert store.manifests().manifests == ()
@@ -255,7 +255,7 @@ class TestImport:
         store.import_car(archive(tmp_path / "x.car", [asked[0]], [other, asked]))
         assert list(store.cids()) == [asked[0]]
 
-    def test_sizes_that_are_packed(self, tmp_path, store):
+    def test_packed_sizes_are_read(self, tmp_path, store):
         """As protobuf's later versions write them, though the specification does not."""
         leaves = [raw(b"hello"), raw(b"there" * 40)]
         _, block = above(*((cid, len(leaf), len(leaf)) for cid, leaf in leaves))
@@ -273,7 +273,7 @@ class TestImport:
         assert found.files == {cid: cids.of_bytes(b"hello" + b"there" * 40)}
 
     def test_a_store_that_cannot_be_written(self, tmp_path, manifest):
-        car.write(parts_of(manifest), tmp_path / "m.car")
+        car.write(local_files(manifest), tmp_path / "m.car")
         (tmp_path / "file").write_bytes(b"")
         with pytest.raises(StorageError, match="cannot store"):
             Store(tmp_path / "file").import_car(tmp_path / "m.car")
@@ -283,19 +283,19 @@ class TestHostile:
     @pytest.mark.parametrize(
         ("data", "said"),
         [
-            pytest.param(b"", "no CAR", id="empty"),
-            pytest.param(b"\x00", "no CAR", id="header of nothing"),
-            pytest.param(b"<html>", "cut|no CAR", id="HTML"),
-            pytest.param(varint(1 << 40) + b"x", "no CAR", id="giant header"),
-            pytest.param(b"\xff" * 20, "no length", id="endless number"),
+            pytest.param(b"", "not a CAR", id="empty"),
+            pytest.param(b"\x00", "not a CAR", id="header of nothing"),
+            pytest.param(b"<html>", "truncated|not a CAR", id="HTML"),
+            pytest.param(varint(1 << 40) + b"x", "not a CAR", id="giant header"),
+            pytest.param(b"\xff" * 20, "length that ends at 9 is malformed", id="endless number"),
             pytest.param(b"\x0a\xa1\x67version\x02", "version 2", id="version 2"),
-            pytest.param(b"\x0a\xa1\x67version", "cut|no CARv1", id="cut header"),
-            pytest.param(car.header([]), "no CARv1 with roots", id="no roots"),
-            pytest.param(b"\x01\x81", "no CARv1", id="other CBOR"),
-            pytest.param(b"\x06" + b"\x81" * 6, "no CARv1", id="nested CBOR"),
+            pytest.param(b"\x0a\xa1\x67version", "truncated|not a CARv1", id="cut header"),
+            pytest.param(car.header([]), "not a CARv1 with roots", id="no roots"),
+            pytest.param(b"\x01\x81", "not a CARv1", id="other CBOR"),
+            pytest.param(b"\x06" + b"\x81" * 6, "not a CARv1", id="nested CBOR"),
         ],
     )
-    def test_headers(self, data, said, tmp_path):
+    def test_invalid_headers_are_refused(self, data, said, tmp_path):
         (tmp_path / "x.car").write_bytes(data)
         with pytest.raises(FormatError, match=said) as caught:
             Archive(tmp_path / "x.car")
@@ -312,7 +312,7 @@ class TestHostile:
             said = str(error)
         assert "\n" not in said
 
-    def test_every_cut_is_seen(self, tmp_path):
+    def test_a_file_truncated_anywhere_is_refused(self, tmp_path):
         path = archive(tmp_path / "x.car", [raw(b"hello")[0]], [raw(b"hello"), raw(b"there")])
         whole = path.read_bytes()
         first = len(car.header([raw(b"hello")[0]])) + 42
@@ -325,12 +325,12 @@ class TestHostile:
             with pytest.raises((FormatError, IntegrityError)):
                 Archive(path)
 
-    def test_an_altered_block(self, tmp_path, store):
+    def test_an_altered_block_is_refused(self, tmp_path, store):
         path = archive(tmp_path / "x.car", [raw(b"hello")[0]], [(raw(b"hello")[0], b"jello")])
         with pytest.raises(IntegrityError, match="block bafk"):
             store.import_car(path)
 
-    def test_a_block_altered_between_two_readings(self, tmp_path):
+    def test_a_block_altered_between_two_reads_is_refused(self, tmp_path):
         path = archive(tmp_path / "x.car", [raw(b"hello")[0]], [raw(b"hello")])
         with Archive(path) as found:
             path.write_bytes(path.read_bytes()[:-1] + b"0")
@@ -344,14 +344,14 @@ class TestHostile:
         with pytest.raises(FormatError, match="more than 2,097,152 bytes"):
             Archive(path)
 
-    def test_too_many_blocks(self, tmp_path, monkeypatch):
+    def test_too_many_blocks_are_refused(self, tmp_path, monkeypatch):
         monkeypatch.setattr(car, "MAX_BLOCKS", 2)
         blocks = [raw(b"%d" % number) for number in range(3)]
         with pytest.raises(FormatError, match="more than 2 blocks"):
             Archive(archive(tmp_path / "x.car", [blocks[0][0]], blocks))
 
     @pytest.mark.parametrize("codec", [0x71, 0x0129])
-    def test_blocks_that_are_of_no_file(self, tmp_path, codec):
+    def test_blocks_that_do_not_belong_to_files_are_refused(self, tmp_path, codec):
         cid = raw(b"hello")[0]
         section = b"\x01" + varint(codec) + bytes(cid)[2:] + b"hello"
         path = tmp_path / "x.car"
@@ -359,7 +359,7 @@ class TestHostile:
         with pytest.raises(FormatError, match=r"not the CID of a file|with codec 0x71"):
             Archive(path)
 
-    def test_a_bomb_of_repeated_blocks(self, tmp_path, store):
+    def test_a_bomb_of_repeated_blocks_is_refused(self, tmp_path, store):
         cid, block = raw(bytes(CHUNK_SIZE))
         blocks, size, tree = [(cid, block)], len(block), len(block)
         for _ in range(4):
@@ -368,33 +368,33 @@ class TestHostile:
             blocks.append((cid, block))
         path = archive(tmp_path / "bomb.car", [cid], blocks)
 
-        with pytest.raises(FormatError, match="at most 1,073,741,824 are taken"):
+        with pytest.raises(FormatError, match="at most 1,073,741,824 are read"):
             store.import_car(path)
         assert list(store.cids()) == []
 
-    def test_a_tower(self, tmp_path, store):
+    def test_a_deep_tree_is_refused(self, tmp_path, store):
         cid, block = raw(b"x")
         blocks, tree = [(cid, block)], 1
         for _ in range(20):
             (cid, tree, _), block = above((cid, tree, 1))
             blocks.append((cid, block))
-        with pytest.raises(FormatError, match="more than 16 nodes above it"):
+        with pytest.raises(FormatError, match="more than 16 nodes deep"):
             store.import_car(archive(tmp_path / "x.car", [cid], blocks))
 
-    def test_more_blocks_than_anybody_needs(self, tmp_path, store, monkeypatch):
+    def test_a_file_of_too_many_blocks_is_refused(self, tmp_path, store, monkeypatch):
         monkeypatch.setattr(unixfs, "MAX_BLOCKS", 100)
         leaf, block = raw(b"x")
         root, above_it = above(*[(leaf, 1, 1)] * 200)
-        with pytest.raises(FormatError, match="one of more than 100"):
+        with pytest.raises(FormatError, match="the file has more than 100 blocks"):
             store.import_car(
                 archive(tmp_path / "x.car", [root.cid], [(leaf, block), (root.cid, above_it)])
             )
 
     @pytest.mark.parametrize("size", [0, 4, 6])
-    def test_sizes_that_do_not_add_up(self, tmp_path, store, size):
+    def test_sizes_that_do_not_add_up_are_refused(self, tmp_path, store, size):
         leaf, block = raw(b"hello")
         root, above_it = above((leaf, 5, size), (leaf, 5, 5))
-        with pytest.raises(FormatError, match=r"parent states|none of zero"):
+        with pytest.raises(FormatError, match=r"parent states|must not be zero"):
             store.import_car(
                 archive(tmp_path / "x.car", [root.cid], [(leaf, block), (root.cid, above_it)])
             )
@@ -414,19 +414,19 @@ class TestHostile:
             pytest.param(b"\xff" * 12, id="endless number"),
         ],
     )
-    def test_nodes_that_are_none(self, block, tmp_path, store):
+    def test_malformed_nodes_are_refused(self, block, tmp_path, store):
         cid = cids.block_cid(block)
-        with pytest.raises(FormatError, match=f"block {cid}: no UnixFS file or directory"):
+        with pytest.raises(FormatError, match=f"block {cid}: is not a UnixFS file or directory"):
             store.import_car(archive(tmp_path / "x.car", [cid], [(cid, block)]))
 
-    def test_a_directory_in_the_place_of_a_file(self, tmp_path, store):
+    def test_a_directory_in_place_of_a_file_is_refused(self, tmp_path, store):
         directory = b"\x0a\x02\x08\x01"
         cid = cids.block_cid(directory)
-        with pytest.raises(FormatError, match="a directory, where a file is wanted"):
+        with pytest.raises(FormatError, match="is a directory, not a file"):
             store.import_car(archive(tmp_path / "x.car", [cid], [(cid, directory)]))
 
-    def test_a_missing_block_and_a_missing_file(self, tmp_path, store):
-        with pytest.raises(FormatError, match="is not in it"):
+    def test_a_missing_block_or_file_is_an_error(self, tmp_path, store):
+        with pytest.raises(FormatError, match="is missing"):
             store.import_car(archive(tmp_path / "x.car", [raw(b"a")[0]], [raw(b"b")]))
         with pytest.raises(SourceError, match="cannot be read"):
             store.import_car(tmp_path / "gone.car")
@@ -440,7 +440,7 @@ class TestCommands:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("ALITHIS_STORE", str(tmp_path / "store"))
 
-    def test_a_manifest_is_carried_to_another_store(self, manifest):
+    def test_a_manifest_is_moved_to_another_store(self, manifest):
         exported = run_json("store", "export", manifest, "-o", "m.car")
         root = exported["roots"]["metadata.json"]
         assert exported["bytes"] == Path("m.car").stat().st_size
@@ -464,8 +464,8 @@ class TestCommands:
 
         assert run("store", "import", "l.car").stdout == f"l.car: file stored as {leaves}\n"
 
-    def test_what_is_no_archive(self, manifest):
-        assert "no CAR" in refused("store", "import", manifest / "metadata.json")
+    def test_a_file_that_is_not_an_archive_is_refused(self, manifest):
+        assert "not a CAR" in refused("store", "import", manifest / "metadata.json")
         assert "gone.car: cannot be read" in refused("store", "import", "gone.car")
         assert "cannot be written" in refused("store", "export", manifest, "-o", "gone/x.car")
 

@@ -65,7 +65,7 @@ def test_cid_does_not_depend_on_the_pieces(pieces):
     assert cids.of_chunks(pieces) == cids.of_bytes(whole)
 
 
-def test_a_dag_holds_no_more_than_a_node_a_level():
+def test_a_dag_keeps_one_node_per_level():
     dag = Dag(shape(1, 4))
     for _ in range(4**5):
         dag.update(b"x")
@@ -86,7 +86,7 @@ def test_a_large_file_is_hashed_in_two_threads_to_the_same_digests(tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("alithis")]
 
 
-def test_a_buffer_may_change_once_it_is_taken():
+def test_a_buffer_may_be_reused_after_an_update():
     hasher, buffer = Hasher(), bytearray(1 << 20)
     for number in range(12):
         buffer[:] = bytes([number]) * len(buffer)
@@ -98,14 +98,14 @@ def test_a_buffer_may_change_once_it_is_taken():
 @given(
     digest=st.binary(min_size=32, max_size=32), kind=st.sampled_from([(0, 112), (1, 112), (1, 85)])
 )
-def test_every_spelling_reads_back(digest, kind):
+def test_every_encoding_is_read_back(digest, kind):
     cid = Cid(*kind, digest)
     assert Cid.parse(str(cid)) == cid
     assert Cid.parse(cid.uri) == cid
     assert Cid.parse(cid.base16) == Cid(1, cid.codec, digest)
 
 
-def test_known_spellings():
+def test_known_encodings():
     # The empty file, as Kubo and every gateway spell it.
     assert str(Cid.raw(DIGEST)) == EMPTY
     assert Cid.raw(DIGEST).uri == f"ipfs://{EMPTY}"
@@ -147,7 +147,7 @@ def test_known_spellings():
         pytest.param("b" + "é" * 58, id="not ASCII"),
     ],
 )
-def test_refuses(text):
+def test_invalid_cids_are_refused(text):
     with pytest.raises(FormatError) as caught:
         Cid.parse(text)
     assert "\n" not in str(caught.value)
@@ -158,12 +158,12 @@ def test_refuses(text):
     "fields",
     [(0, RAW, DIGEST), (2, RAW, DIGEST), (1, 0x71, DIGEST), (1, RAW, b""), (1, RAW, b"x" * 33)],
 )
-def test_no_cid_with(fields):
+def test_invalid_fields_are_refused(fields):
     with pytest.raises(FormatError):
         Cid(*fields)
 
 
-def test_missing_file(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(SourceError, match="gone: cannot be read: No such file"):
         cids.describe(tmp_path / "gone")
 
@@ -173,12 +173,12 @@ def test_impossible_file_name():
         cids.of_file("a\0b")
 
 
-def test_folder_is_no_file(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     with pytest.raises(SourceError, match="not a regular file"):
         cids.of_file(tmp_path)
 
 
-def test_fifo_is_no_file_and_does_not_block(tmp_path):
+def test_a_fifo_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(SourceError, match="not a regular file"):
         cids.of_file(tmp_path / "fifo")

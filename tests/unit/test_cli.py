@@ -192,7 +192,10 @@ class TestUsage:
             ),
             (["verify", LOWEST, "--rpc", "http://127.0.0.1"], "--rpc and --registry go together"),
             (["verify", LOWEST, "--token", "0"], "0 is not in the range x>=1"),
-            (["verify", "nothing", "--manifest", "."], "nothing: no such file, and not 64"),
+            (
+                ["verify", "nothing", "--manifest", "."],
+                "nothing: there is no such file: give a file, or 64",
+            ),
             (["store", "ge"], ". See alithis store --help"),
             (["store", "get", LOWEST], "Missing option '-o' / '--out'"),
         ],
@@ -213,7 +216,7 @@ class TestUsage:
 
     def test_names_cannot_send_escape_sequences(self, place):
         said = refused("verify", "\x1b[31mred\nnext", "--manifest", ".")
-        assert r"\x1b[31mred next: no such file" in said
+        assert r"\x1b[31mred next: there is no such file" in said
 
 
 class TestManifest:
@@ -646,7 +649,7 @@ class TestProve:
         assert "registry must be an address" in refused(
             "prove", hashed, LOWEST, "--registry", "0x12"
         )
-        assert "nowhere: no such file" in refused("prove", hashed, "nowhere")
+        assert "nowhere: there is no such file" in refused("prove", hashed, "nowhere")
         said = refused("prove", hashed, LOWEST, "-o", "no/proof.json")
         assert said == "Error: no/proof.json: cannot be written: No such file or directory\n"
         assert "check that photos is a manifest" in refused("prove", "photos", LOWEST)
@@ -929,7 +932,7 @@ class TestVerifyOnChain:
         (result,) = run_json("verify", LOWEST, *options, status=2)["results"]
         assert result["verdict"] == "unverifiable"
         assert (
-            "name its folder with --manifest, or add it with alithis store put"
+            "give its folder with --manifest, or add it with `alithis store put`"
             in result["steps"][-1]["detail"]
         )
 
@@ -1134,7 +1137,9 @@ class TestAudit:
 
     def test_refuses_a_folder_without_a_manifest(self, photos):
         assert "check that photos is a manifest" in run("audit", "photos", status=2).stdout
-        assert "photos/cats/a: is a file; give the folder" in refused("audit", "photos/cats/a")
+        assert "photos/cats/a: is a file; give a manifest's folder" in refused(
+            "audit", "photos/cats/a"
+        )
 
 
 class TestStore:
@@ -1367,7 +1372,7 @@ class TestMishaps:
         assert shown.stdout.startswith(f"{posing}: a proof file; {about}\n")
 
     def test_refuses_an_empty_name(self, hashed):
-        assert "an empty name" in refused("verify", "", "--manifest", hashed)
+        assert "the name is empty" in refused("verify", "", "--manifest", hashed)
 
     def test_refuses_a_damaged_proof_with_keys_in_another_order(self, hashed, place):
         damaged = place / "proof.json"

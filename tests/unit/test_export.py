@@ -651,7 +651,7 @@ class TestCommand:
         options += ["--rpc", "x", "--registry", registry.address]
         said = refused("export", 3, "--to", "in-toto", *options)
         assert "(token 3): its files are not known: " in said
-        assert "add it with alithis store put" in said
+        assert "add it with `alithis store put`" in said
 
     def test_refuses_wrong_options_in_one_line(self, family, tmp_path):
         photos, tuned = family.photos, family.tuned

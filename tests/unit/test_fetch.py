@@ -83,7 +83,7 @@ def same(store, name, folder, tmp_path):
 
 
 class TestCommand:
-    def test_from_a_real_peer(self, ipfs_peer, folder, name, tmp_path):
+    def test_a_manifest_is_fetched_from_a_real_peer(self, ipfs_peer, folder, name, tmp_path):
         ipfs_peer.add_manifest(folder)
         told = run_json("store", "get", name, "-o", "copy", "--gateway", ipfs_peer.url)
         assert sorted(told["fetched"]) == ["items.parquet", "leaves", "tiles/1", "tiles/2"]
@@ -97,7 +97,7 @@ class TestCommand:
         said = run("store", "get", name.digest.hex(), "-o", "copy", "--gateway", gateway.url)
         assert said.stdout == "copy: written, 4 files of it from gateways\n"
 
-    def test_without_gateways(self, name):
+    def test_without_gateways_a_fetch_is_refused(self, name):
         said = refused("store", "get", name, "-o", "copy", "--gateway", "none")
         assert f"{name} is not in the store" in said
 
@@ -226,18 +226,18 @@ class TestCommand:
 
 
 class TestWays:
-    def test_by_a_car(self, gateway, store, name, folder, tmp_path, leaves):
+    def test_a_file_is_fetched_as_a_car(self, gateway, store, name, folder, tmp_path, leaves):
         get(store, name, gateway)
         same(store, name, folder, tmp_path)
         assert [path for path in gateway.asked("raw") if str(leaves) in path] == []
         assert len([path for path in gateway.asked("car") if str(leaves) in path]) == 1
 
-    def test_block_by_block(self, gateway, store, name, folder, tmp_path):
+    def test_a_file_is_fetched_block_by_block(self, gateway, store, name, folder, tmp_path):
         gateway.cars = False
         get(store, name, gateway)
         same(store, name, folder, tmp_path)
 
-    def test_by_range(self, store, name, folder, tmp_path):
+    def test_a_file_is_fetched_by_range(self, store, name, folder, tmp_path):
         """From a server that knows neither."""
         content = laid_out(folder, tmp_path / "content")
         with serving(content) as server:
@@ -302,7 +302,9 @@ class TestFaults:
         same(store, name, folder, tmp_path)
         return found
 
-    def test_corrupted_blocks(self, gateway, other, store, name, folder, tmp_path):
+    def test_corrupted_blocks_are_fetched_from_the_next_gateway(
+        self, gateway, other, store, name, folder, tmp_path
+    ):
         gateway.spoil = lambda kind, each, data: (
             data[:-1] + bytes([data[-1] ^ 1]) if each.codec == RAW or kind == "car" else data
         )
@@ -316,7 +318,9 @@ class TestFaults:
         same(store, name, folder, tmp_path)
         assert any("closed the connection" in line or "cut" in line for line in found.notes)
 
-    def test_a_car_of_something_else(self, gateway, store, name, folder, tmp_path, leaves):
+    def test_a_car_of_another_file_is_not_used(
+        self, gateway, store, name, folder, tmp_path, leaves
+    ):
         other = gateway.car(cid.of_file(folder / "items.parquet"), 0)
         gateway.spoil = lambda kind, _, data: other[: len(data)] if kind == "car" else data
         get(store, name, gateway)
@@ -353,7 +357,7 @@ class TestFaults:
         (asked,) = [path for path in gateway.asked("car") if str(leaves) in path]
         assert "entity-bytes=" in asked
 
-    def test_resumed_where_ranges_of_cars_are_not_known(
+    def test_resuming_works_without_support_for_car_ranges(
         self, gateway, other, store, name, folder, tmp_path
     ):
         gateway.spoil = lambda kind, each, data: (
@@ -362,7 +366,9 @@ class TestFaults:
         other.ranges = False
         self.rescued(store, name, folder, tmp_path, gateway, other)
 
-    def test_another_file_by_range(self, store, name, folder, tmp_path, other):
+    def test_a_wrong_file_by_range_is_noticed_when_complete(
+        self, store, name, folder, tmp_path, other
+    ):
         """It shows once the file is whole; the next gateway begins again."""
         content = laid_out(folder, tmp_path / "content")
         for path in (content / "ipfs").iterdir():
@@ -397,7 +403,9 @@ class TestFaults:
         with pytest.raises((FormatError, StorageError, IntegrityError)):
             get(store, name, gateway)
 
-    def test_a_stream_that_drips(self, gateway, store, name, monkeypatch, folder, tmp_path):
+    def test_a_stream_that_arrives_byte_by_byte_is_abandoned(
+        self, gateway, store, name, monkeypatch, folder, tmp_path
+    ):
         """It is given up, and the rest comes by blocks."""
 
         def dripping(handler, path):

@@ -232,7 +232,9 @@ class TestWithoutAChain:
             (False, "ab" * 32, "transcript"),
         ],
     )
-    def test_the_dataset_s_metadata_is_all_that_contradicts(self, tmp_path, known, root, grade):
+    def test_without_a_chain_the_datasets_metadata_can_contradict(
+        self, tmp_path, known, root, grade
+    ):
         fed = {"root": root, "size": 3, "seen": 3, "unseen": 0, "foreign": 0}
         given = {"relation": "trained_on", "name": "photos", "metadata": "$metadata"}
         table = {"inputs": [given | {"transcript": fed}], "grade": grade, "counts": False}

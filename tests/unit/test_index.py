@@ -102,7 +102,9 @@ class TestSync:
             assert second.sync().tokens == 8
             assert again.count("eth_getLogs") == 1
 
-    def test_another_process_may_be_faster(self, index, reader, registry, family, tmp_path):
+    def test_a_window_that_another_process_stored_is_not_stored_again(
+        self, index, reader, registry, family, tmp_path
+    ):
         def meanwhile(method, answer):
             if method == "eth_getLogs":
                 index.sync()
@@ -124,7 +126,7 @@ class TestSync:
         assert steps[-1].block == steps[-1].head == chain.height
         assert_index_tells(index, state_by_events(reader.events()))
 
-    def test_killed_in_the_middle(self, index, reader, family, tmp_path):
+    def test_a_killed_sync_is_resumed(self, index, reader, family, tmp_path):
         """A process that is killed within a window leaves the windows before it."""
         script = f"""
 import os, signal, sqlite3
@@ -176,10 +178,10 @@ class TestReorganisation:
         chain.restore(snapshot)
 
         assert index.sync().tokens == 1
-        with pytest.raises(NoTokenError, match="has no token 2: it has 1 tokens"):
+        with pytest.raises(NoTokenError, match="has no token 2; it has 1 tokens"):
             index.node(2)
 
-    def test_while_it_is_read(self, index, reader, family, tmp_path):
+    def test_a_reorganisation_during_a_read_is_an_error(self, index, reader, family, tmp_path):
         hashes = iter(range(100))
 
         def change(method, answer):
@@ -188,7 +190,7 @@ class TestReorganisation:
             return answer
 
         with Index(tmp_path / "other.sqlite", through(reader, change)) as fickle:
-            with pytest.raises(RegistryError, match="changed while it was read: run it again"):
+            with pytest.raises(RegistryError, match="changed while it was read: try again"):
                 fickle.sync()
             assert fickle._count() == 0
 
@@ -331,7 +333,7 @@ class TestMistrust:
         self, index, reader, registry, owner, transport, tmp_path, chain
     ):
         other = chain.deploy()
-        with pytest.raises(ChainError, match="indexes registry"):
+        with pytest.raises(ChainError, match="is the index of registry"):
             Index(tmp_path / "index.sqlite", Registry(transport, other.address))
 
     def test_an_index_of_another_chain(self, index, reader, tmp_path):
@@ -344,7 +346,7 @@ class TestMistrust:
     @pytest.mark.parametrize("content", [b"no database", b"\0" * 5000])
     def test_a_file_that_is_not_an_index(self, reader, tmp_path, content):
         (tmp_path / "index.sqlite").write_bytes(content)
-        with pytest.raises(FormatError, match="not an index, or damaged"):
+        with pytest.raises(FormatError, match="is not an index, or is damaged"):
             Index(tmp_path / "index.sqlite", reader)
 
     def test_another_database(self, reader, tmp_path):
@@ -354,10 +356,10 @@ class TestMistrust:
 
     def test_an_index_of_another_release(self, index, reader, tmp_path):
         index._database.execute("UPDATE about SET version = 2")
-        with pytest.raises(FormatError, match=r"of format 2.*delete it"):
+        with pytest.raises(FormatError, match=r"has format 2.*Delete the file"):
             Index(tmp_path / "index.sqlite", reader)
 
-    def test_where_nothing_can_be_written(self, reader, tmp_path):
+    def test_a_folder_that_cannot_be_written_is_an_error(self, reader, tmp_path):
         (tmp_path / "file").write_bytes(b"")
         with pytest.raises(StorageError):
             Index(tmp_path / "file" / "index.sqlite", reader)
@@ -530,13 +532,13 @@ class TestCommand:
         assert 't2 -.->|"tested_on, stated"| t1' in run(2, "--format", "mermaid").stdout
         assert '2 -> 1 [label="trained_on\\ntranscript"];' in run(2, "--format", "dot").stdout
 
-    def test_unknown(self, run, tmp_path):
+    def test_an_unknown_token_is_an_error(self, run, tmp_path):
         assert "has no token 3" in run(3, status=2).stderr
         assert "there is no such folder" in run("nowhere", status=2).stderr
         build(tmp_path / "unminted", [b"x"])
         assert "no token of registry" in run(tmp_path / "unminted", status=2).stderr
 
-    def test_a_dead_endpoint(self, tmp_path):
+    def test_an_endpoint_that_cannot_be_reached_is_an_error(self, tmp_path):
         options = ["--rpc", "http://127.0.0.1:1", "--registry", "0x" + "00" * 20]
         result = commands.invoke("lineage", "1", *options)
         assert result.exit_code == 2

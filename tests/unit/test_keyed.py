@@ -76,7 +76,7 @@ class TestScheme:
         assert key.leaf(digest) == hmac.new(item_key, digest, "sha256").digest()
 
     @given(key=keys, other=keys)
-    def test_only_its_own_check_is_taken(self, key, other):
+    def test_only_its_own_key_check_is_accepted(self, key, other):
         key.require(key.check)
         if other != key:
             with pytest.raises(IntegrityError, match="not the one the leaves were made with"):
@@ -85,7 +85,7 @@ class TestScheme:
             key.require(None)
 
     @pytest.mark.parametrize("length", [0, 16, 31, 33, 64])
-    def test_another_length_is_no_key(self, length):
+    def test_a_key_has_32_bytes(self, length):
         """HMAC would pad it: two keys would make the same leaves."""
         with pytest.raises(SourceError, match=f"32 bytes, not {length}"):
             PublisherKey(bytes(length))
@@ -99,7 +99,7 @@ class TestScheme:
 
 
 class TestKeyFile:
-    def test_is_made_for_its_owner_alone(self, tmp_path):
+    def test_a_new_key_file_is_readable_by_its_owner_only(self, tmp_path):
         before = os.umask(0)
         try:
             key, made = obtain_key(tmp_path / "key")
@@ -111,16 +111,16 @@ class TestKeyFile:
         assert (tmp_path / "key").read_text() == key.secret.hex() + "\n"
         assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
-    def test_is_read_again(self, tmp_path):
+    def test_a_key_file_is_read_again(self, tmp_path):
         key, _ = obtain_key(tmp_path / "key")
 
         assert obtain_key(tmp_path / "key") == (key, False)
         assert read_key(tmp_path / "key") == key
 
-    def test_is_another_each_time(self, tmp_path):
+    def test_each_new_key_differs(self, tmp_path):
         assert obtain_key(tmp_path / "a")[0] != obtain_key(tmp_path / "b")[0]
 
-    def test_those_who_make_it_at_once_have_the_same(self, tmp_path):
+    def test_processes_that_create_a_key_at_once_get_the_same(self, tmp_path):
         barrier, found = threading.Barrier(8), []
 
         def obtain():
@@ -138,7 +138,7 @@ class TestKeyFile:
         assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
     @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o644, 0o777])
-    def test_that_others_may_read_is_refused(self, tmp_path, mode):
+    def test_a_key_file_that_others_may_read_is_refused(self, tmp_path, mode):
         obtain_key(tmp_path / "key")
         (tmp_path / "key").chmod(mode)
 
@@ -160,7 +160,7 @@ class TestKeyFile:
             b"secret word",
         ],
     )
-    def test_damaged(self, tmp_path, content):
+    def test_a_damaged_key_file_is_refused(self, tmp_path, content):
         (tmp_path / "key").write_bytes(content)
         (tmp_path / "key").chmod(0o600)
 
@@ -169,7 +169,7 @@ class TestKeyFile:
         if content:
             assert content.decode() not in str(caught.value).replace(str(tmp_path), "")
 
-    def test_that_is_none(self, tmp_path):
+    def test_a_key_path_that_is_not_a_file_is_refused(self, tmp_path):
         with pytest.raises(SourceError, match="No such file"):
             read_key(tmp_path / "key")
         with pytest.raises(SourceError, match="not a regular file"):
@@ -183,7 +183,7 @@ class TestKeyFile:
 
 class TestOpening:
     @given(key=keys, digest=digests, other=digests)
-    def test_opens_its_own_leaf_alone(self, key, digest, other):
+    def test_an_opening_opens_only_its_own_leaf(self, key, digest, other):
         opening = Opening(digest, key.item_key(digest))
         opening.check(key.leaf(digest))
         if other != key.leaf(digest):
@@ -191,7 +191,7 @@ class TestOpening:
                 opening.check(other)
 
     @given(key=keys, digest=digests, bit=st.integers(0, 511))
-    def test_no_bit_of_it_can_be_another(self, key, digest, bit):
+    def test_any_changed_bit_of_an_opening_is_refused(self, key, digest, bit):
         both = bytearray(digest + key.item_key(digest))
         both[bit // 8] ^= 1 << bit % 8
         with pytest.raises(ProofError):
@@ -219,7 +219,7 @@ class TestOpening:
         with pytest.raises(FormatError, match=said):
             proof.load(json.dumps(document | {"opening": opening}).encode())
 
-    def test_goes_with_no_absence(self, dataset):
+    def test_an_opening_is_refused_with_a_proof_of_absence(self, dataset):
         """Some key makes any leaf out of any digest, so it would show nothing."""
         found = Manifest.open(dataset).prove(KEY.leaf(of_bytes(b"nobody")))
         document = json.loads(proof.dump(found, proof.Subject()))
@@ -300,13 +300,13 @@ class TestVerifying:
         assert "only their publisher can compute them" in leaf_step(result)
 
     @pytest.mark.parametrize("content", [ROWS[7], b"nobody"])
-    def test_another_key_never_says_absent(self, dataset, tmp_path, content):
+    def test_with_another_key_nothing_is_absent(self, dataset, tmp_path, content):
         result = verify_manifest(asked(tmp_path, content, key=OTHER), dataset)
 
         assert result.verdict == UNVERIFIABLE
         assert "not the one the leaves were made with" in leaf_step(result)
 
-    def test_a_key_that_is_not_needed_does_no_harm(self, tmp_path):
+    def test_an_unneeded_key_is_ignored(self, tmp_path):
         build(tmp_path / "plain", ROWS)
         assert (
             verify_manifest(asked(tmp_path, ROWS[7], key=OTHER), tmp_path / "plain").verdict
@@ -315,7 +315,7 @@ class TestVerifying:
 
 
 class TestProofs:
-    def test_opens_one_leaf_for_who_has_the_file(self, dataset, tmp_path):
+    def test_a_proof_opens_one_leaf_for_the_owner_of_the_file(self, dataset, tmp_path):
         file = proved(tmp_path, dataset, ROWS[7])
         result = verify_manifest(asked(tmp_path, ROWS[7], proof_file=file), dataset)
 
@@ -329,16 +329,16 @@ class TestProofs:
         assert not [row for row in ROWS if row != ROWS[7] and of_bytes(row).hex() in written]
 
     @pytest.mark.parametrize("content", [ROWS[8], b"nobody"])
-    def test_is_about_no_other_file(self, dataset, tmp_path, content):
+    def test_a_proof_is_refused_for_another_file(self, dataset, tmp_path, content):
         file = proved(tmp_path, dataset, ROWS[7])
         for result in (
             verify_manifest(asked(tmp_path, content, proof_file=file), dataset),
             self.alone(dataset, asked(tmp_path, content, proof_file=file)),
         ):
             assert result.verdict == UNVERIFIABLE
-            assert leaf_step(result).startswith("digest that the proof file opens")
+            assert leaf_step(result).startswith("digest in the proof file's opening")
 
-    def test_needs_nothing_but_root_and_size(self, dataset, tmp_path):
+    def test_a_proof_needs_only_root_and_size(self, dataset, tmp_path):
         file = proved(tmp_path, dataset, ROWS[7])
 
         assert self.alone(dataset, asked(tmp_path, ROWS[7], proof_file=file)).verdict == INCLUDED
@@ -356,7 +356,7 @@ class TestProofs:
             assert result.verdict == UNVERIFIABLE
             assert leaf_step(result).startswith("the item key and digest give leaf")
 
-    def test_that_does_not_open_its_leaf_takes_the_publishers_key(self, dataset, tmp_path):
+    def test_a_proof_without_an_opening_needs_the_publishers_key(self, dataset, tmp_path):
         found = Manifest.open(dataset).prove(KEY.leaf(of_bytes(ROWS[7])))
         file = tmp_path / "proof"
         file.write_bytes(proof.dump(found, proof.Subject()))
@@ -370,15 +370,15 @@ class TestProofs:
             UNVERIFIABLE,
         ]
 
-    def test_alone_says_which_digest_it_opens(self, dataset, tmp_path):
+    def test_a_proof_alone_shows_the_digest_that_it_opens(self, dataset, tmp_path):
         result = verify_manifest(Target.parse(str(proved(tmp_path, dataset, ROWS[7]))), dataset)
 
         assert result.verdict == INCLUDED
         assert leaf_step(result).endswith(
-            f"which says whose it is: digest {of_bytes(ROWS[7]).hex()}"
+            f"whose opening shows its digest: {of_bytes(ROWS[7]).hex()}"
         )
 
-    def test_of_absence_takes_the_file_and_the_publishers_key(self, dataset, tmp_path):
+    def test_absence_of_a_keyed_leaf_needs_the_file_and_the_key(self, dataset, tmp_path):
         file = proved(tmp_path, dataset, b"nobody")
         with_key = asked(tmp_path, b"nobody", proof_file=file, key=KEY)
 
@@ -392,7 +392,7 @@ class TestProofs:
         ):
             assert verify_manifest(target, dataset).verdict == UNVERIFIABLE
 
-    def test_of_absence_of_a_file_takes_its_metadata(self, dataset, tmp_path):
+    def test_absence_of_a_file_needs_the_metadata(self, dataset, tmp_path):
         """Without, neither form nor scheme are known, and any file would seem absent."""
         file = proved(tmp_path, dataset, b"nobody")
         result = self.alone(dataset, asked(tmp_path, b"nobody", proof_file=file, key=KEY))
@@ -400,7 +400,7 @@ class TestProofs:
         assert result.verdict == UNVERIFIABLE
         assert "give --manifest" in leaf_step(result)
 
-    def test_item_keys_open_no_plain_leaves(self, tmp_path):
+    def test_an_opening_of_a_plain_leaf_is_refused(self, tmp_path):
         plain = build(tmp_path / "plain", [KEY.leaf(of_bytes(ROWS[7]))]).metadata
         leaf = next(Manifest.open(tmp_path / "plain").leaves())
         opening = Opening(of_bytes(ROWS[7]), KEY.item_key(of_bytes(ROWS[7])))
@@ -415,10 +415,10 @@ class TestProofs:
             result = verify_manifest(target, tmp_path / "plain")
             assert (result.verdict, leaf_step(result)) == (
                 UNVERIFIABLE,
-                "the proof file has an item key, but these leaves are plain digests without keys",
+                "the proof file contains an item key, but these leaves are digests without keys",
             )
 
-    def test_of_plain_leaves_is_about_its_file_alone(self, tmp_path):
+    def test_a_proof_of_a_plain_leaf_is_refused_for_another_file(self, tmp_path):
         plain = tmp_path / "plain"
         build(plain, ROWS)
         file = proved(tmp_path, plain, ROWS[7], key=None)
@@ -430,16 +430,16 @@ class TestProofs:
             self.alone(plain, asked(tmp_path, ROWS[8], proof_file=file)),
         ):
             assert result.verdict == UNVERIFIABLE
-            assert leaf_step(result).startswith("leaf that the proof file is about")
+            assert leaf_step(result).startswith("the proof file's leaf")
 
     @staticmethod
     def alone(manifest, target):
         data = Manifest.open(manifest).metadata
         return verify_proof(target, root=data.root, size=data.size)
 
-    def test_a_proof_goes_with_a_data_point(self, dataset, tmp_path):
+    def test_a_second_proof_file_is_refused_as_target(self, dataset, tmp_path):
         file = proved(tmp_path, dataset, ROWS[7])
-        with pytest.raises(SourceError, match="is a proof file itself"):
+        with pytest.raises(SourceError, match="is itself a proof file"):
             Target.parse(str(file), proof_file=file)
         with pytest.raises(FormatError, match="row: is not a proof file"):
             asked(tmp_path, ROWS[7], proof_file=tmp_path / "row")
@@ -514,7 +514,7 @@ class TestCommands:
             assert "may read this key (mode 644). Run chmod 600 on it" in refused(*words)
         assert not Path("b").exists()
 
-    def test_no_key_is_made_to_read_with(self, patients):
+    def test_reading_creates_no_key(self, patients):
         run("manifest", patients, "--key-file", "key")
         verify = ["verify", "patients/7", "--manifest", "patients.alithis", "--key-file", "other"]
 
@@ -560,7 +560,7 @@ class TestAuditing:
     def made(self, patients):
         run("manifest", patients, "--key-file", "key")
 
-    def test_the_source_it_was_made_of(self):
+    def test_an_audit_with_the_source_passes(self):
         assert run(*self.AUDIT, "--key-file", "key").stdout.startswith("patients.alithis: sound")
 
     def test_a_source_that_differs(self):
@@ -579,7 +579,7 @@ class TestAuditing:
         run("audit", "patients.alithis", "--withheld")
 
 
-def test_broken_off_work_goes_on_with_the_same_key_only(patients):
+def test_interrupted_work_is_resumed_with_the_same_key_only(patients):
     from alithis import readers
     from alithis.forms.pool import Pool
     from alithis.readers.stream import stream
@@ -631,7 +631,7 @@ class TestWarning:
         assert said.count("\n") == 1
 
     @pytest.mark.parametrize(("short", "warned"), [(1, False), (2, True)])
-    def test_one_in_a_hundred_is_enough(self, patients, short, warned):
+    def test_one_short_data_point_in_a_hundred_is_enough(self, patients, short, warned):
         contents = [os.urandom(64 if number < short else 65) for number in range(200)]
         assert ("at most 64 bytes" in self.said(Path("mixed"), contents)) is warned
 
@@ -643,14 +643,14 @@ class TestWarning:
     def test_large_files_may_be_copies_of_each_other(self, patients):
         assert self.said(Path("photos"), [os.urandom(1025)] * 3 + [os.urandom(1025)]) == ""
 
-    def test_sizes_that_nobody_knows_are_not_small(self, tmp_path):
+    def test_unknown_sizes_are_not_counted_as_small(self, tmp_path):
         """As in a list of digests."""
         items = DataPoints(bytes(2 * SIZE), ["a", "b"], [None, None])
         text = {"description": Description("m", ""), "form": BYTES}
         built = builder.build([items], tmp_path / "m", **text)
         assert advice(built, tmp_path / "m") is None
 
-    def test_what_a_broken_off_run_digested_counts(self, patients):
+    def test_digests_of_an_interrupted_run_count(self, patients):
         """Else the warning speaks of fewer data points than the manifest has, or is not given."""
         folder = Path("mixed")
         self.said(folder, [b"short"] * 20)
@@ -666,7 +666,7 @@ class TestWarning:
         assert resumed.endswith(expected)
         assert "20 of 20 data points have at most 64 bytes" in expected
 
-    def test_nothing_to_warn_of(self, patients):
+    def test_large_distinct_data_points_give_no_warning(self, patients):
         assert self.said(Path("photos"), [os.urandom(65) for _ in range(50)]) == ""
 
     def test_keyed_leaves_are_not_guessed_but_names_are_shown(self, patients):

@@ -128,7 +128,7 @@ class TestInputs:
         assert mint.input_links(registry, [self.STATED]) == [Link(2, Relation.TRAINED_ON)]
 
     @pytest.mark.parametrize("mark", ["withdrawn", "disordered"])
-    def test_a_marked_token_is_passed_over(self, mark):
+    def test_a_withdrawn_or_disordered_token_is_not_linked(self, mark):
         registry = Holding([record(1, **{mark: True}), record(2)])
         assert mint.input_links(registry, [self.STATED]) == [Link(2, Relation.TRAINED_ON)]
 
@@ -147,10 +147,10 @@ class TestInputs:
         found = mint.input_links(Holding([record(1)]), [self.STATED], chosen)
         assert found == [Link(1, Relation.TRAINED_ON)]
 
-    def test_offline_each_input_takes_a_link_of_its_own(self):
+    def test_offline_each_input_needs_its_own_link(self):
         links = [Link(1, Relation.TRAINED_ON)]
         mint.check_inputs([self.STATED], links)
-        with pytest.raises(MintError, match="no token is named for the input rows"):
+        with pytest.raises(MintError, match="the input rows has no token"):
             mint.check_inputs([self.STATED, self.STATED], links)
 
 
@@ -159,8 +159,8 @@ class TestTokensOfAManifest:
         registry = Holding([record(1, root=b"\3" * 32), record(2)])
         assert mint.find_token(registry, b"\1" * 32, b"\2" * 32, "rows") == 2
 
-    def test_none_and_several_are_refused(self):
-        with pytest.raises(MintError, match="commits to rows; mint that first"):
+    def test_no_token_or_several_tokens_are_refused(self):
+        with pytest.raises(MintError, match="commits to rows; mint it first"):
             mint.find_token(Holding([]), b"\1" * 32, b"\2" * 32, "rows")
         several = Holding([record(1), record(2, publisher=BOB)])
         with pytest.raises(
@@ -168,7 +168,7 @@ class TestTokensOfAManifest:
         ):
             mint.find_token(several, b"\1" * 32, b"\2" * 32, "rows")
 
-    def test_what_its_publisher_minted_before_is_found_whatever_the_metadata(self):
+    def test_an_earlier_mint_of_the_same_leaves_is_found_with_any_metadata(self):
         records = [record(1, publisher=BOB), record(2, size=6), record(3), record(4)]
         other = replace(COMMITMENT, metadata_digest=b"\4" * 32)
         assert mint.minted_before(records, ALICE, Kind.DATASET, other) == records[2]
@@ -207,7 +207,7 @@ requests = st.builds(
 
 class TestFile:
     @given(requests, st.none() | st.binary(min_size=1, max_size=70))
-    def test_what_is_written_is_read_again(self, request, signature):
+    def test_a_written_file_is_read_back(self, request, signature):
         assert mint.load(mint.dump(request, signature), "mint.json") == (request, signature)
 
     @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ class TestFile:
             (lambda file: file.update(version=2), "format version 1"),
             (lambda file: file.update(version=True), "format version 1"),
             (lambda file: file.update(alithis="proof"), "not a signed mint"),
-            (lambda file: file.update(signature="0x" + "11" * 8193), "a signature is"),
-            (lambda file: file.update(signature="0x"), "a signature is"),
-            (lambda file: file.update(signature=7), "a signature is"),
+            (lambda file: file.update(signature="0x" + "11" * 8193), "the signature must be"),
+            (lambda file: file.update(signature="0x"), "the signature must be"),
+            (lambda file: file.update(signature=7), "the signature must be"),
         ],
         ids=range(19),
     )
@@ -262,13 +262,13 @@ class TestFile:
         assert "typed data" not in str(caught.value) or str(caught.value).startswith("mint.json: ")
 
     @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"x" * 300_000])
-    def test_what_is_no_such_file_is_refused_by_its_name(self, content):
+    def test_another_kind_of_file_is_refused_with_its_name(self, content):
         with pytest.raises(FormatError, match=r"^mint\.json"):
             mint.load(content, "mint.json")
 
 
 class TestBeforeItIsRelayed:
-    def test_a_mint_that_is_due_passes(self):
+    def test_a_mint_with_the_next_nonce_passes(self):
         REQUEST.check(Holding([]), REQUEST.deadline)
 
     @pytest.mark.parametrize(
@@ -276,13 +276,13 @@ class TestBeforeItIsRelayed:
         [
             (Holding([], address=BOB), 0, f"signed for registry {REGISTRY} on chain 314, not for"),
             (Holding([], chain_id=1), 0, "on 1$"),
-            (Holding([], next_nonce=4), 0, "was used up: the next is 4"),
-            (Holding([], next_nonce=2), 0, "is not due yet: the next is 2"),
+            (Holding([], next_nonce=4), 0, "was already used: the next nonce is 4"),
+            (Holding([], next_nonce=2), 0, "cannot be used yet: the next nonce is 2"),
             (Holding([]), REQUEST.deadline + 1, "the signature has expired"),
         ],
         ids=["registry", "chain", "used", "early", "expired"],
     )
-    def test_what_the_contract_would_refuse_is_said_in_words(self, registry, now, said):
+    def test_a_refusal_of_the_contract_is_predicted_in_words(self, registry, now, said):
         with pytest.raises(MintError, match=said):
             REQUEST.check(registry, now)
 
@@ -290,19 +290,19 @@ class TestBeforeItIsRelayed:
 class TestRehearsal:
     MESSAGE = Message(ALICE, b"\x12\x34", REGISTRY)
 
-    def test_it_states_no_price_so_that_no_balance_is_compared(self):
+    def test_a_message_has_no_gas_price(self):
         node = Node("0x")
         mint.rehearse(node, self.MESSAGE)
         call = {"from": ALICE, "data": "0x1234", "to": REGISTRY}
         assert node.asked == [("eth_call", [call, "latest"])]
 
-    def test_a_creation_has_no_receiver(self):
+    def test_a_contract_creation_has_no_receiver(self):
         node = Node("0x5208")
         assert mint.estimate_gas(node, Message(ALICE, b"\x60", None)) == 21_000
         assert node.asked == [("eth_estimateGas", [{"from": ALICE, "data": "0x60"}])]
 
     @pytest.mark.parametrize("ask", [mint.rehearse, mint.estimate_gas])
-    def test_the_contract_s_refusal_is_said_in_words(self, ask):
+    def test_a_refusal_of_the_contract_is_described_in_words(self, ask):
         data = refusal("WrongRelation", 0, 0, 1, 1)
         node = Node(RpcError("execution reverted", code=3, data=data))
         with pytest.raises(RefusedError) as caught:
@@ -318,7 +318,7 @@ class TestRehearsal:
         [None, "0x", "0x1", "0x08c379a0", "0xffffffff" + "00" * 32],
         ids=["none", "empty", "half a byte", "a string's selector", "unknown"],
     )
-    def test_any_other_failure_stays_what_it_is(self, data):
+    def test_other_errors_are_not_changed(self, data):
         failure = RpcError("execution reverted", code=3, data=data)
         with pytest.raises(RpcError) as caught:
             mint.rehearse(Node(failure), self.MESSAGE)
@@ -342,28 +342,31 @@ class TestRehearsal:
         assert foreign == "the contract refuses: Other(data=12, kind=1)"
 
     @pytest.mark.parametrize("answer", [None, 21_000, "21000", "0x", "0x" + "f" * 65, []])
-    def test_gas_that_is_no_number_is_refused(self, answer):
+    def test_gas_that_is_not_a_number_is_refused(self, answer):
         with pytest.raises(RegistryError, match="eth_estimateGas"):
             mint.estimate_gas(Node(answer), self.MESSAGE)
 
 
 class TestCost:
-    def test_the_highest_fee_is_all_the_gas_at_the_highest_price(self):
+    def test_the_highest_fee_is_the_gas_limit_times_the_maximum_price(self):
         assert mint.highest_fee(21_000, 100, 7) == 2_100_000
 
     @pytest.mark.parametrize("fees", [(-1, 0), (0, -1)])
-    def test_fees_below_zero_are_refused(self, fees):
-        with pytest.raises(TransportError, match="fees below zero"):
+    def test_negative_fees_are_refused(self, fees):
+        with pytest.raises(TransportError, match="negative fees"):
             mint.highest_fee(21_000, *fees)
 
-    def test_an_account_that_holds_the_fee_can_pay(self):
+    def test_a_balance_of_at_least_the_fee_passes(self):
         mint.check_balance(ALICE, 10, 10, "filecoin:calibration", 314159)
 
-    def test_an_account_that_holds_nothing_is_told_so_before_the_fee_is_known(self):
-        with pytest.raises(MintError, match=f"{ALICE} holds nothing on filecoin:calibration"):
+    def test_a_balance_of_zero_is_refused_before_the_fee_is_known(self):
+        with pytest.raises(MintError, match=f"{ALICE} has no FIL on filecoin:calibration"):
             mint.check_balance(ALICE, 0, 0, "filecoin:calibration", 314159)
 
-    def test_an_account_that_holds_less_is_told_both_amounts(self):
-        said = r"holds 0\.000001 tFIL on filecoin:calibration, and it may cost 2\.000000 tFIL"
+    def test_a_low_balance_is_refused_with_both_amounts(self):
+        said = (
+            r"has 0\.000001 tFIL on filecoin:calibration, "
+            r"but the transaction may cost 2\.000000 tFIL"
+        )
         with pytest.raises(MintError, match=said):
             mint.check_balance(ALICE, 10**12, 2 * 10**18, "filecoin:calibration", 314159)

@@ -244,12 +244,12 @@ class TestWeights:
     @pytest.mark.parametrize(
         ("names", "said"),
         [
-            ([], "no weights: name the files"),
+            ([], "no weights: give the files"),
             (["missing"], "missing: cannot be read: No such file"),
             (["."], "two files|the name is not UTF-8"),
             (["empty"], "empty: contains no files"),
             (["a", "b"], "another file has the same name"),
-            (["hidden"], "no weights: name the files"),
+            (["hidden"], "no weights: give the files"),
             (["/dev/null"], "not a regular file"),
             (["a/model.bin", "b/model.bin"], "another file has the same name; rename one"),
             (
@@ -328,7 +328,7 @@ class TestHostileSafetensors:
         [b"", b"[]", b"{", b'{"a": NaN}', b"\xff\xfe", b'{"t": {}, "t": {}}', b"[" * 100_000],
         ids=["empty", "list", "open", "nan", "encoding", "twice", "deep"],
     )
-    def test_header_that_is_no_json_object(self, tmp_path, header):
+    def test_a_header_that_is_not_a_json_object_is_refused(self, tmp_path, header):
         if header.startswith(b'{"t"'):
             header = (
                 json.dumps({"t": F4}).encode()[:-1] + b', "t": ' + json.dumps(F4).encode() + b"}"
@@ -377,12 +377,12 @@ class TestHostileSafetensors:
     )
     def test_tensor_described_wrongly(self, tmp_path, entry):
         path = safetensors_file(tmp_path, {"t": entry}, bytes(4))
-        self.refused(path, "describes tensor 't' wrongly")
+        self.refused(path, "entry for tensor 't' is invalid")
 
     def test_refuses_too_many_axes(self, tmp_path):
         entry = {**F4, "shape": [1] * 100_000}
         path = safetensors_file(tmp_path, {"t": entry}, bytes(4))
-        with pytest.raises(FormatError, match=r"describes tensor .* wrongly"):
+        with pytest.raises(FormatError, match=r"entry for tensor .* is invalid"):
             build_model([path], tmp_path / "out", description=Description("m"))
 
     @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ class TestHostileSafetensors:
             ({"t": tensor("F32", [1], 1 << 50, (1 << 50) + 4)}, "starts at byte"),
             (
                 {"a": tensor("F32", [2], 0, 8), "b": tensor("F32", [1], 4, 8)},
-                "tensor 'b' starts at byte 4, but the one before it ends at 8",
+                "tensor 'b' starts at byte 4, but the tensor before it ends at 8",
             ),
             (
                 {"a": tensor("F32", [2], 0, 8), "b": tensor("F32", [2], 0, 8)},
@@ -402,7 +402,7 @@ class TestHostileSafetensors:
             ),
             (
                 {"a": tensor("U8", [3], 0, 3), "b": tensor("U8", [4], 4, 8)},
-                "tensor 'b' starts at byte 4, but the one before it ends at 3",
+                "tensor 'b' starts at byte 4, but the tensor before it ends at 3",
             ),
         ],
         ids=["past the end", "short", "gap first", "far", "overlap", "twice", "hole"],
@@ -410,16 +410,16 @@ class TestHostileSafetensors:
     def test_tensors_that_do_not_fill_the_file(self, tmp_path, header, said):
         self.refused(safetensors_file(tmp_path, header, bytes(8)), said)
 
-    def test_refuses_names_that_are_no_text(self, tmp_path):
+    def test_refuses_names_that_are_not_text(self, tmp_path):
         path = safetensors_file(tmp_path, {"\ud800": F4}, bytes(4))
         self.refused(path, r"the tensor name '\\ud800' is not UTF-8|not JSON")
 
     def test_refuses_long_names(self, tmp_path):
         self.refused(
-            safetensors_file(tmp_path, {"n" * 100_000: {}}, b""), "describes tensor .* wrongly"
+            safetensors_file(tmp_path, {"n" * 100_000: {}}, b""), "entry for tensor .* is invalid"
         )
 
-    def test_file_replaced_between_two_readings(self, tmp_path, monkeypatch):
+    def test_file_replaced_between_two_reads(self, tmp_path, monkeypatch):
         path = safetensors_file(tmp_path, {"t": F4}, bytes(4))
         of_file = hashing.of_file
 
@@ -433,7 +433,7 @@ class TestHostileSafetensors:
         with pytest.raises(SourceError, match="changed while it was read"):
             build_model([path], tmp_path / "out", description=Description("m"))
 
-    def test_file_gone_between_two_readings(self, tmp_path, monkeypatch):
+    def test_file_removed_between_two_reads(self, tmp_path, monkeypatch):
         path = safetensors_file(tmp_path, {"t": F4}, bytes(4))
         of_file = hashing.of_file
 
@@ -1077,7 +1077,7 @@ class TestValues:
         assert said in str(caught.value)
         assert not (tmp_path / "out").exists()
 
-    def test_nesting_has_an_end(self, written):
+    def test_nesting_is_limited(self, written):
         endless = []
         endless.append(endless)
         with pytest.raises(FormatError, match="nested more than 29 levels deep"):
@@ -1277,7 +1277,7 @@ class TestCommand:
         ]
         assert run_json("audit", "base")["ok"]
 
-    def test_all_that_can_be_said(self):
+    def test_all_options_of_the_command(self):
         Path("params.json").write_text('{"rate": 0.1, "layers": [1]}')
         Path("metrics.json").write_text('{"loss": 0.5}')
         run_json(
@@ -1311,8 +1311,8 @@ class TestCommand:
             (["--run", "list.json"], "list.json: not a JSON object"),
             (["--run", "params.json"], "params.json: is not the record of a Run"),
             (["--params", "list.json"], "list.json: not a JSON object"),
-            (["--params", "large.json"], "large.json: is larger than 262144 bytes"),
-            (["--run", "odd.json"], "odd.json: parameters is no JSON object"),
+            (["--params", "large.json"], "large.json: more than 262144 bytes"),
+            (["--run", "odd.json"], "odd.json: parameters is not a JSON object"),
             (["--run", "inputs.json"], "inputs.json states malformed inputs"),
             (["--force", "-o", "base.safetensors"], "exists and is not a manifest"),
         ],

@@ -63,7 +63,7 @@ def test_serves_blocks(ipfs_peer, query, headers):
     assert hashlib.sha256(answer.content).digest() == small.digest
 
 
-def test_takes_cars_that_it_gave(ipfs_peer, stored):
+def test_imports_the_cars_that_it_exported(ipfs_peer, stored):
     archive = get(ipfs_peer, f"{stored}?format=car")
     assert archive.headers["Content-Type"].startswith("application/vnd.ipld.car")
     with run_peer() as other:
@@ -78,7 +78,7 @@ def test_fetches_from_other_peers(ipfs_peer, stored):
         assert get(other, stored).content == DATA
 
 
-def test_says_that_no_peer_has_it(ipfs_peer):
+def test_reports_content_that_no_peer_has(ipfs_peer):
     unknown = cid.of_bytes(b"nowhere")
     assert get(ipfs_peer, unknown).status_code == 504
     answer = get(ipfs_peer, unknown, **{"Cache-Control": "only-if-cached"})

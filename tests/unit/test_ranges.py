@@ -96,7 +96,7 @@ class TestPlaces:
     def test_folder_or_metadata(self, server, end):
         assert open_manifest(f"{server.url}/1000{end}").metadata.size == 1_000
 
-    def test_query_goes_with_every_file(self, server):
+    def test_the_query_is_sent_with_every_file(self, server):
         remote = RemoteFolder(f"{server.url}/1000/?key=s3cr3t")
         remote.open().prove(HIGHEST)
         assert {path.partition("?")[2] for path, _ in server.asked} == {"key=s3cr3t"}
@@ -117,7 +117,7 @@ class TestPlaces:
             ("ftp://x", False),
         ],
     )
-    def test_what_is_meant_as_a_url(self, place, url):
+    def test_urls_are_recognised(self, place, url):
         assert (Reference.parse(place).kind == "url") is url
 
     @pytest.mark.parametrize("url", ["http://", "https:///x", "http://h:port/"])
@@ -193,7 +193,7 @@ def hang_up(handler, path):
 FAULTS = {
     "ignores ranges": (
         whole,
-        "ignores ranges, and would send all of leaves: download the manifest",
+        "does not support ranges, and would send all of leaves: download the manifest",
     ),
     "no such range": (bad(416), "has fewer bytes of leaves than metadata.json states: 2240000"),
     "no such file": (bad(404), "has no leaves"),
@@ -208,25 +208,25 @@ FAULTS = {
         bad(Content_Range="bytes 0-8191/8192"),
         "bytes in leaves on server .* expected 2240000, found 8192",
     ),
-    "another range": (bad(Content_Range="bytes 0-9/2240000"), "gives another range of leaves"),
+    "another range": (bad(Content_Range="bytes 0-9/2240000"), "returns another range of leaves"),
     "several ranges": (
         bad(Content_Range=None, Content_Type="multipart/byteranges; boundary=x"),
         "does not state which range",
     ),
-    "cuts short": (body(lambda data: data[:-1]), r"gives fewer than the \d+ bytes of leaves"),
+    "cuts short": (body(lambda data: data[:-1]), r"returns fewer than the \d+ bytes of leaves"),
     "breaks off": (body(lambda data: data[:-1], Content_Length=8192), "closed the connection"),
-    "goes on": (body(lambda data: data + b"x"), r"gives more than the \d+ bytes of leaves"),
-    "web page": (body(lambda _: b"<html>"), "gives fewer than"),
+    "goes on": (body(lambda data: data + b"x"), r"returns more than the \d+ bytes of leaves"),
+    "web page": (body(lambda _: b"<html>"), "returns fewer than"),
     "compresses": (
         body(lambda data: gzip.compress(data), Content_Encoding="gzip"),
         "sends an unexpected Content-Encoding",
     ),
     "hangs up": (hang_up, "cannot be reached, or closed the connection"),
-    "lies": (body(lambda data: bytes(len(data))), "root from leaves and tiles/"),
-    "turns it around": (body(lambda data: data[::-1]), "root from leaves and tiles/"),
-    "redirects nowhere": (bad(302), "redirects to no HTTP URL"),
-    "redirects to a file": (bad(302, Location="file:///etc/passwd"), "redirects to no HTTP URL"),
-    "redirects to no URL": (bad(302, Location="http://[x/"), "redirects to no"),
+    "lies": (body(lambda data: bytes(len(data))), "root that leaves and tiles/ lead to"),
+    "turns it around": (body(lambda data: data[::-1]), "root that leaves and tiles/ lead to"),
+    "redirects nowhere": (bad(302), "not an HTTP URL"),
+    "redirects to a file": (bad(302, Location="file:///etc/passwd"), "not an HTTP URL"),
+    "redirects to no URL": (bad(302, Location="http://[x/"), "not a URL"),
     "redirects, with a body without end": (endless_redirect, "redirects more than 5 times"),
     "redirects in circles": (bad(307, Location="leaves"), "redirects more than 5 times"),
     "redirects inwards": (
@@ -302,7 +302,7 @@ class TestFaults:
         ],
         ids=["ETag", "Last-Modified", "ETag at last"],
     )
-    def test_changes_the_file_between_reads(self, server, version):
+    def test_a_file_that_changes_between_reads_is_an_error(self, server, version):
         turns = iter(range(1, 9))
 
         def changing(handler, path):
@@ -315,7 +315,7 @@ class TestFaults:
         with pytest.raises(StorageError, match="changed leaves while it was read: try again"):
             b"".join(opened.blocks())
 
-    def test_replaces_the_file_between_reads(self, server, folder):
+    def test_a_file_replaced_between_reads_fails_the_proof(self, server, folder):
         """What a server without ETag or date would do: the path tells."""
         swapped = []
 
@@ -352,20 +352,20 @@ class TestMetadata:
             (
                 first(404),
                 NotStoredError,
-                "has no metadata.json at this URL: give that of the manifest's folder",
+                "has no metadata.json at this URL: give the URL of the manifest's folder",
             ),
             (first(410), NotStoredError, "has no metadata.json at this URL"),
             (first(403), StorageError, "answers HTTP 403"),
             (first(206), StorageError, "answers HTTP 206"),
             (first(503), StorageError, "answers HTTP 503"),
-            (first(content=b" <!doctype html>"), StorageError, "gives a web page, not metadata"),
+            (first(content=b" <!doctype html>"), StorageError, "returns a web page, not metadata"),
             (first(content=b"{}"), FormatError, "server .*: metadata.json: alithis is missing"),
             (first(content=b"{"), FormatError, "server .*: metadata.json: not JSON"),
             (first(content=b""), FormatError, "metadata.json: not JSON"),
             (
                 first(content=b" " * (metadata.MAX_BYTES + 1)),
                 StorageError,
-                "gives a metadata.json of more than 262,144 bytes",
+                "returns a metadata.json of more than 262,144 bytes",
             ),
             (
                 first(content=gzip.compress(b"{}"), Content_Encoding="gzip"),
@@ -381,7 +381,7 @@ class TestMetadata:
             open_manifest(server.url)
         assert str(caught.value).startswith(f"server {server.address}")
 
-    def test_endless_metadata_is_cut_off(self, server):
+    def test_endless_metadata_is_not_read_beyond_the_limit(self, server):
         def flood(handler, _):
             handler.send_response(200)
             handler.end_headers()
@@ -429,7 +429,7 @@ class TestRedirects:
         assert len(old) == len(set(old))
         assert len(server.asked) > 2 * len(old)
 
-    def test_to_another_server(self, server, folder):
+    def test_a_redirect_to_another_server_is_followed(self, server, folder):
         with serving(folder) as gateway:
             gateway.fault = lambda handler, path: (
                 handler.reply(302, b"", Location=f"{server.url}/{path.removeprefix('gate/')}")
@@ -492,4 +492,4 @@ class TestCommands:
 
     def test_the_only_one_that_cannot_be_opened(self, rows):
         said = refused("verify", "7", "--manifest", f"{rows.url}/nothing")
-        assert "has no metadata.json at this URL: give that of the manifest's folder" in said
+        assert "has no metadata.json at this URL: give the URL of the manifest's folder" in said

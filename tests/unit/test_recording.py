@@ -455,7 +455,7 @@ def reference_rows(joined):
 
 
 class TestLists:
-    def test_wrapper_passes_for_the_original(self, texts):
+    def test_isinstance_accepts_the_wrapper(self, texts):
         run = Run("r")
         wrapped = run.use(TEXTS, texts)
         assert isinstance(wrapped, list)
@@ -534,7 +534,7 @@ class TestLists:
         assert fed(run) == (2, 10, 0, 3)
 
     @pytest.mark.parametrize("count", [1, 300])
-    def test_copies_note_too(self, texts, count):
+    def test_copies_record_too(self, texts, count):
         run = Run("r")
         wrapped = run.use(TEXTS * count, texts)
         for each in (wrapped, copy.copy(wrapped), copy.deepcopy(wrapped)):
@@ -750,7 +750,7 @@ class TestHuggingFace:
     def data(self):
         return datasets.Dataset.from_list(ROWS)
 
-    def test_wrapper_passes_for_the_original(self, data, records):
+    def test_isinstance_accepts_the_wrapper(self, data, records):
         run = Run("r")
         wrapped = run.use(data, records)
         assert isinstance(wrapped, datasets.Dataset)
@@ -892,7 +892,7 @@ class TestRun:
                 raise KeyboardInterrupt(run.use(["else"], texts)[0])
 
     def test_data_and_manifest_swapped(self, texts):
-        with pytest.raises(FormatError, match=r"a list cannot be the manifest: call use\(data"):
+        with pytest.raises(FormatError, match=r"a list is not a manifest: call use\(data"):
             Run("r").use(texts, TEXTS)
 
     def test_temporary_folder_is_removed(self, texts, tmp_path, monkeypatch):
@@ -1047,7 +1047,7 @@ class TestRun:
         assert record["parameters"]["layers"]["1"] == "<object object>"
         assert record["inputs"][0]["transcript"]["seen"] == 1
 
-    def test_weights_that_cannot_be_read_hide_no_error_of_the_training(self, texts, tmp_path):
+    def test_unreadable_weights_do_not_hide_an_error_of_the_training(self, texts, tmp_path):
         def train():
             with Run("r", out=tmp_path / "out") as run:
                 run.use(TEXTS, texts)[0]
@@ -1133,7 +1133,7 @@ with Run("r", out={str(tmp_path / "out")!r}) as run:
         with pytest.raises(SourceError, match="set TMPDIR to another"):
             Run("r").use(TEXTS, texts)
 
-    def test_write_refuses_values_that_are_no_json(self, tmp_path):
+    def test_write_refuses_values_that_are_not_json(self, tmp_path):
         (tmp_path / "weights").write_bytes(b"weights")
         run = Run("r")
         run.save_model(tmp_path / "weights")

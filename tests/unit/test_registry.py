@@ -251,7 +251,7 @@ class TestEvidence:
         assert reader.claims(2) == ()
         assert [reader.claim(1, number) for number in (1, 2, 3)] == list(reader.claims(1))
         for token, number in ((1, 0), (1, 4), (2, 1)):
-            with pytest.raises(RegistryError, match=f"no claim {number} against token {token}: it"):
+            with pytest.raises(RegistryError, match=f"no claim {number} against token {token}; it"):
                 reader.claim(token, number)
 
     def test_texts_are_in_the_events(self, reader, registry, owner):
@@ -338,7 +338,7 @@ class TestFinding:
         with pytest.raises(NoRegistryError, match="is not an Alithis registry"):
             Registry(chain, NOBODY)
 
-    def test_contract_that_says_yes_to_everything(self, chain):
+    def test_contract_that_answers_true_to_everything(self, chain):
         """ERC-165: what claims the interface 0xffffffff has not understood the question."""
         chain.codes[NOBODY] = lambda _: (1).to_bytes(32)
         with pytest.raises(NoRegistryError, match="the contract is not an Alithis registry"):
@@ -599,7 +599,7 @@ class TestLies:
         return registry
 
     @pytest.mark.parametrize(("function", "read", "lie"), BAD_RESULTS)
-    def test_data_that_does_not_decode(self, reader, transport, function, read, lie):
+    def test_data_that_cannot_be_decoded_is_refused(self, reader, transport, function, read, lie):
         lying = self.lying(reader, transport, selector(function), lie)
         with pytest.raises(RegistryError) as caught:
             read(lying)
@@ -637,7 +637,7 @@ class TestLies:
             selector("tokenURI"),
             lambda _: hexed(encode(["bytes"], [b"ipfs://\xff"])),
         )
-        with pytest.raises(RegistryError, match="do not decode"):
+        with pytest.raises(RegistryError, match="cannot be decoded"):
             lying.token_uri(3)
 
     def test_array_whose_elements_share_their_bytes(self, reader, transport):
@@ -650,7 +650,7 @@ class TestLies:
         with pytest.raises(RegistryError, match="multicall: "):
             list(lying.records([1] * 100))
 
-    def test_fewer_tokens_than_asked_for(self, reader, transport):
+    def test_fewer_tokens_than_requested_are_refused(self, reader, transport):
         lying = self.lying(
             reader, transport, selector("multicall"), lambda _: hexed(encode(["bytes[]"], [[b""]]))
         )
@@ -803,7 +803,7 @@ class TestLyingAboutEvents:
         assert type(caught.value) is RegistryError
         assert "\n" not in str(caught.value)
 
-    def test_event_that_was_not_asked_for(self, reader, transport):
+    def test_an_event_that_was_not_requested_is_refused(self, reader, transport):
         (other,) = transport.request(
             "eth_getLogs",
             [
@@ -822,7 +822,7 @@ class TestLyingAboutEvents:
             ("Linked", {}),
             ("Minted", {"root": bytes(32)}),
         ):
-            with pytest.raises(RegistryError, match="not asked for"):
+            with pytest.raises(RegistryError, match="was not requested"):
                 list(lying.events(name, **indexed))
 
     def test_removed_logs_are_ignored(self, reader, transport):
@@ -1022,9 +1022,9 @@ BAD_ANSWERS = {
     "forbidden": (send(b"{}", 403), "HTTP 403"),
     "broken": (send(b"", 500), "HTTP 500"),
     "too many requests": (send(b"", 429), "HTTP 429, too many requests"),
-    "other id": (answer(id=99, result="0x1"), "gave an answer to another request"),
-    "id as text": (answer(id="1", result="0x1"), "gave an answer to another request"),
-    "no result": (answer(), "gave an answer to another request"),
+    "other id": (answer(id=99, result="0x1"), "returned an answer to another request"),
+    "id as text": (answer(id="1", result="0x1"), "returned an answer to another request"),
+    "no result": (answer(), "returned an answer to another request"),
     "result with status 502": (answer(status=502, result="0x1"), "HTTP 502"),
 }
 
@@ -1169,7 +1169,7 @@ class TestHttpTransport:
             HttpTransport(url)
         self.assert_secretive(caught.value)
 
-    def test_url_that_cannot_be_asked(self):
+    def test_a_url_that_cannot_be_requested_is_an_error(self):
         with pytest.raises(TransportError, match="cannot be asked") as caught:
             HttpTransport(f"http://.example/{SECRETS[2]}").request("m", [])
         self.assert_secretive(caught.value)
@@ -1179,7 +1179,7 @@ class TestHttpTransport:
         assert repr(transport) == "HttpTransport('node.example')"
 
 
-def test_numbers_are_the_contracts():
+def test_enum_numbers_are_those_of_the_contract():
     assert [kind.number for kind in Kind] == [0, 1]
     assert [scheme.number for scheme in Scheme] == [0, 1]
     assert Relation.SUPERSEDES.number == 6

@@ -419,7 +419,7 @@ class TestCommand:
         name = f"314159-{upstream_registry.lower()}.sqlite"
         (tmp_path / name).write_bytes(b"not an index " * 1000)
         said = refused(*self.options(upstream, upstream_registry, "--index", tmp_path))
-        assert f"{name}: not an index, or damaged" in said
+        assert f"{name}: is not an index, or is damaged" in said
 
     def test_a_secret_node_stays_secret(self, upstream, node, store):
         secret = f"{upstream.uri}/?key=s3cr3ts3cr3t"

@@ -87,7 +87,7 @@ def contents_of(folder):
 
 class TestFiles:
     @pytest.mark.parametrize("size", [0, 1, (1 << 20) + 1])
-    def test_put_then_get_gives_the_same_bytes(self, store, tmp_path, size):
+    def test_content_is_read_back_unchanged(self, store, tmp_path, size):
         source, target = tmp_path / "source", tmp_path / "target"
         source.write_bytes(os.urandom(size))
         cid = store.put_file(source)
@@ -201,7 +201,7 @@ class TestReading:
         ):
             file.read(offset, length)
 
-    def test_closed(self, store):
+    def test_a_closed_reader_refuses_to_read(self, store):
         file = store.open(store.put_bytes(b"hello"))
         file.close()
         file.close()
@@ -225,7 +225,7 @@ class TestReading:
             with pytest.raises(StorageError, match="cannot be read"):
                 file.read(0, 5)
 
-    def test_not_stored(self, store, tmp_path):
+    def test_content_that_is_not_stored_is_an_error(self, store, tmp_path):
         for read in (
             lambda: store.open(HELLO),
             lambda: store.read_bytes(HELLO, LIMIT),
@@ -235,7 +235,7 @@ class TestReading:
                 read()
         assert not (tmp_path / "target").exists()
 
-    def test_limit(self, store):
+    def test_content_beyond_the_limit_is_not_read(self, store):
         store.put_bytes(b"hello")
         assert store.read_bytes(HELLO, 5) == b"hello"
         with pytest.raises(StorageError, match="5 bytes; at most 4"):
@@ -280,7 +280,7 @@ class TestReading:
 
 
 class TestFaults:
-    def test_root_is_a_file(self, tmp_path):
+    def test_a_file_as_the_store_is_an_error(self, tmp_path):
         (tmp_path / "file").write_bytes(b"")
         store = Store(tmp_path / "file")
         with pytest.raises(StorageError, match=r"^cannot store content in .*file: "):
@@ -289,7 +289,7 @@ class TestFaults:
         with pytest.raises(StorageError):
             store.open(HELLO)
 
-    def test_root_is_a_symlink_loop(self, tmp_path):
+    def test_a_symlink_loop_as_the_store_is_an_error(self, tmp_path):
         (tmp_path / "loop").symlink_to(tmp_path / "loop")
         store = Store(tmp_path / "loop")
         with pytest.raises(StorageError, match="cannot read the store"):
@@ -297,7 +297,7 @@ class TestFaults:
         with pytest.raises(StorageError):
             store.put_bytes(b"hello")
 
-    def test_folder_in_the_place_of_a_file(self, store):
+    def test_a_folder_in_place_of_a_file_is_an_error(self, store):
         place_of(store, HELLO).mkdir(parents=True)
         assert not store.has(HELLO)
         with pytest.raises(StorageError):
@@ -424,7 +424,7 @@ class TestManifests:
             store.put_manifest(manifest)
         assert store.manifests().manifests == ()
 
-    def test_no_manifest(self, store, tmp_path):
+    def test_a_folder_without_metadata_is_refused(self, store, tmp_path):
         with pytest.raises(SourceError, match=r"metadata\.json: cannot be read"):
             store.put_manifest(tmp_path)
 
@@ -435,7 +435,7 @@ class TestManifests:
             store.put_manifest(manifest)
 
     @pytest.mark.parametrize("name", ["items.parquet", "leaves", "tiles/1"])
-    def test_altered_file_is_not_put(self, store, manifest, name):
+    def test_an_altered_file_is_not_stored(self, store, manifest, name):
         data = (manifest / name).read_bytes()
         (manifest / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(IntegrityError, match=f"{name}: CID: expected bafk"):
@@ -615,5 +615,5 @@ class TestManifests:
             store.put_manifest(manifest)
 
 
-def test_a_tilde_stands_for_the_users_home():
+def test_a_tilde_is_expanded_to_the_users_home():
     assert Store(Path("~/somewhere")).root == Path.home() / "somewhere"

@@ -125,7 +125,7 @@ def failed(result, step):
 
 
 class TestVerdicts:
-    def test_a_file_that_is_in_it(self, reader, shelf, registry, owner, tmp_path):
+    def test_a_file_in_the_dataset_is_included(self, reader, shelf, registry, owner, tmp_path):
         result = ask_one(reader, shelf, written(tmp_path, PHOTOS[7]))
 
         leaf = of_bytes(PHOTOS[7])
@@ -144,7 +144,7 @@ class TestVerdicts:
         assert details["path"] == f"leads to the committed root {result.root}"
 
     @pytest.mark.parametrize("spell", [bytes.hex, lambda leaf: f"0x{leaf.hex().upper()}"])
-    def test_a_digest_that_is_in_it(self, reader, shelf, spell):
+    def test_a_digest_in_the_dataset_is_included(self, reader, shelf, spell):
         result = ask_one(reader, shelf, Target.parse(spell(LEAVES[42])))
 
         assert (result.verdict, result.index) == (INCLUDED, 42)
@@ -163,13 +163,13 @@ class TestVerdicts:
         ],
         ids=["left edge", "right edge"],
     )
-    def test_absent_at_the_edges(self, reader, shelf, leaf, index, said):
+    def test_a_leaf_outside_all_leaves_is_absent(self, reader, shelf, leaf, index, said):
         result = ask_one(reader, shelf, hashed(leaf))
 
         assert (result.verdict, result.index) == (ABSENT, index)
-        assert result.steps[4].detail == f"not found: it would stand {said}"
+        assert result.steps[4].detail == f"not found: its place would be {said}"
 
-    def test_absent_in_the_middle(self, reader, shelf, tmp_path):
+    def test_a_leaf_between_two_leaves_is_absent(self, reader, shelf, tmp_path):
         result = ask_one(reader, shelf, written(tmp_path, b"no photo"))
 
         assert result.verdict == ABSENT
@@ -179,18 +179,18 @@ class TestVerdicts:
         assert reader.verify_inclusion(1, left.leaf, result.index - 1, left.path)
         assert reader.verify_inclusion(1, right.leaf, result.index, right.path)
 
-    def test_every_gap(self, reader, shelf):
+    def test_a_leaf_in_any_gap_is_absent(self, reader, shelf):
         for left, right in pairwise(LEAVES[254:258]):
             middle = (int.from_bytes(left) + int.from_bytes(right)) // 2
             assert ask_one(reader, shelf, hashed(middle.to_bytes(32))).verdict == ABSENT
 
     @given(leaf=st.one_of(st.sampled_from(LEAVES), st.binary(min_size=32, max_size=32)))
     @settings(deadline=None, max_examples=examples(40))
-    def test_any_leaf_is_either(self, reader, shelf, leaf):
+    def test_any_leaf_is_included_or_absent(self, reader, shelf, leaf):
         expected = INCLUDED if leaf in LEAVES else ABSENT
         assert ask_one(reader, shelf, hashed(leaf)).verdict == expected
 
-    def test_a_folder_serves_as_well_as_the_store(self, reader, photos, tmp_path):
+    def test_a_folder_can_replace_the_store(self, reader, photos, tmp_path):
         at_hand = Shelf(Store(tmp_path), [photos])
 
         assert ask_one(reader, at_hand, hashed(LEAVES[3])).verdict == INCLUDED
@@ -246,7 +246,7 @@ class TestMarks:
         assert result.marks == ("unanswered claims against it: 2",)
         assert ask_one(Record(reader, claims=3), shelf, hashed(LEAVES[0])).marks == ()
 
-    def test_disorder_leaves_inclusion_and_takes_absence(self, reader, shelf):
+    def test_disorder_rules_out_absence_and_not_inclusion(self, reader, shelf):
         lying = Record(reader, disordered=1)
 
         included = ask_one(lying, shelf, hashed(LEAVES[0]))
@@ -256,10 +256,10 @@ class TestMarks:
         )
         detail = failed(ask_one(lying, shelf, hashed(BETWEEN)), "position")
         assert detail == (
-            "not found, but the leaves were proved to be out of order, so it may be anywhere"
+            "not found, but the leaves were proved to be out of order, so absence cannot be proved"
         )
 
-    def test_disorder_takes_a_proof_file_of_absence_too(self, reader, shelf, photos, tmp_path):
+    def test_disorder_rules_out_a_proof_file_of_absence(self, reader, shelf, photos, tmp_path):
         target = proof_file(tmp_path, Manifest.open(photos).prove(BETWEEN))
 
         failed(ask_one(Record(reader, disordered=1), shelf, target), "position")
@@ -289,7 +289,7 @@ class Record(Registry):
 
 
 class TestModels:
-    def test_what_links_to_a_dataset(self, reader, shelf, accounts):
+    def test_models_that_link_to_a_dataset_are_listed(self, reader, shelf, accounts):
         first, second = ask(reader, shelf, hashed(LOWEST), 1, 2)
 
         publisher = accounts[1].address
@@ -319,7 +319,7 @@ class TestModels:
         links = [(1, Relation.TRAINED_ON.number), (1, Relation.TESTED_ON.number)]
         registry.mintModel(commitment(model.metadata), links, sender=accounts[1])
 
-    def test_transcript_where_the_metadata_has_one(
+    def test_a_transcript_in_the_metadata_is_shown(
         self, reader, shelf, registry, owner, accounts, store, photos, tmp_path
     ):
         self.recorded(registry, accounts, store, Manifest.open(photos), tmp_path)
@@ -355,7 +355,7 @@ class TestModels:
         ],
         ids=str,
     )
-    def test_a_transcript_that_cannot_be_is_none(
+    def test_a_contradicted_transcript_is_ignored(
         self, reader, store, registry, accounts, photos, tmp_path, changes
     ):
         self.recorded(registry, accounts, store, Manifest.open(photos), tmp_path, **changes)
@@ -363,21 +363,21 @@ class TestModels:
 
         assert (trained.name, trained.grade, trained.transcript) == ("recorded", "stated", None)
 
-    def test_a_model_without_metadata_at_hand_has_no_name(self, reader, photos, tmp_path):
+    def test_a_model_without_available_metadata_has_no_name(self, reader, photos, tmp_path):
         shelf = Shelf(Store(tmp_path), [photos, photos.with_name("tuned")])
         result = ask_one(reader, shelf, hashed(LOWEST))
 
         assert [model.name for model in result.models] == [None, "tuned"]
         assert "model unnamed (token 3): trained_on, stated by" in verdicts.as_text(result)
 
-    def test_a_derived_dataset_is_no_model(self, reader, shelf, registry, owner):
+    def test_a_derived_dataset_is_not_listed_as_a_model(self, reader, shelf, registry, owner):
         derived = commitment(shelf.open(reader.record(2).metadata_digest).metadata)
         registry.mintDataset(derived, [(2, Relation.DERIVED_FROM.number)], sender=owner)
 
         assert [model.token for model in ask_one(reader, shelf, hashed(LOWEST), 2).models] == [3]
         assert ask_one(reader, shelf, hashed(LOWEST), 5).models == ()
 
-    def test_links_from_a_token_on(self, reader):
+    def test_links_are_read_from_a_token_onwards(self, reader):
         third = (Link(1, Relation.TRAINED_ON), Link(2, Relation.TESTED_ON))
         fourth = (Link(3, Relation.SUPERSEDES), Link(1, Relation.VALIDATED_ON))
 
@@ -406,29 +406,29 @@ class TestModels:
 
 
 class TestEmptyRegistry:
-    def test_nothing_to_verify_against(self, chain, shelf):
+    def test_an_empty_registry_gives_no_result(self, chain, shelf):
         empty = Registry(chain, chain.deploy().address)
         assert ask(empty, shelf, hashed(LOWEST)) == []
 
 
 class TestMetadataStep:
-    def test_not_in_the_store(self, reader, tmp_path):
+    def test_a_manifest_that_is_not_in_the_store_is_unverifiable(self, reader, tmp_path):
         detail = failed(ask_one(reader, Shelf(Store(tmp_path)), hashed(LEAVES[0])), "metadata")
 
         cid = Cid.raw(reader.record(1).metadata_digest)
         assert detail == (
-            f"{cid} is not in the store {tmp_path}: name its folder with --manifest, "
-            "or add it with alithis store put"
+            f"{cid} is not in the store {tmp_path}: give its folder with --manifest, "
+            "or add it with `alithis store put`"
         )
 
-    def test_a_folder_of_another_artifact_does_not_serve(self, reader, photos, tmp_path):
+    def test_a_folder_of_another_artifact_is_not_used(self, reader, photos, tmp_path):
         shelf = Shelf(Store(tmp_path), [photos.with_name("texts")])
 
         detail = failed(ask_one(reader, shelf, hashed(LEAVES[0])), "metadata")
 
         assert "is not in the store" in detail
 
-    def test_altered_in_the_store(self, reader, copy, tmp_path):
+    def test_a_manifest_altered_in_the_store_is_unverifiable(self, reader, copy, tmp_path):
         store = Store(tmp_path / "store")
         cid = store.put_manifest(copy)
         (place,) = store.root.rglob(f"files/*/{cid}")
@@ -439,7 +439,7 @@ class TestMetadataStep:
 
         assert f"CID: expected {cid}, found bafkrei" in detail
 
-    def test_another_sha256_than_committed(self, reader, photos):
+    def test_metadata_with_another_sha256_is_unverifiable(self, reader, photos):
         opened = Manifest.open(photos)
         data = opened.metadata
         committed = Commitment(data.root, data.size, "a record", metadata=bytes(32))
@@ -450,7 +450,7 @@ class TestMetadataStep:
             f"SHA-256 of metadata.json: expected {bytes(32).hex()}, found {data.digest.hex()}"
         )
 
-    def test_altered_manifest_at_hand_is_not_the_committed_one(self, reader, copy, tmp_path):
+    def test_an_altered_local_manifest_is_not_the_committed_one(self, reader, copy, tmp_path):
         rewrite(copy, b'"photos"', b'"frauds"')
         shelf = Shelf(Store(tmp_path / "store"), [copy])
 
@@ -470,7 +470,9 @@ class TestCommitmentStep:
             ("scheme", "keyed", "keyed", "sha256"),
         ],
     )
-    def test_minted_so(self, reader, shelf, photos, registry, owner, what, other, expected, found):
+    def test_metadata_that_contradicts_the_token_is_unverifiable(
+        self, reader, shelf, photos, registry, owner, what, other, expected, found
+    ):
         data = Manifest.open(photos).metadata
         registry.mintDataset(commitment(data, **{what: other}), [], sender=owner)
 
@@ -509,12 +511,12 @@ class TestCommitmentStep:
 
         failed(ask_one(lying, shelf, hashed(of_bytes(b"a"))), "commitment")
 
-    def test_a_node_that_makes_no_sense_raises(self, reader, shelf):
+    def test_a_meaningless_answer_of_a_node_raises(self, reader, shelf):
         for lie in ({"kind": 7}, {"disordered": 2}, {"publisher": HIGHEST}):
             with pytest.raises(RegistryError):
                 ask_one(Record(reader, **lie), shelf, hashed(LEAVES[0]))
 
-    def test_a_node_that_counts_without_end_is_left(self, reader, shelf):
+    def test_a_node_with_endless_tokens_is_refused(self, reader, shelf):
         class Endless(Registry):
             def count(self):
                 return 1 << 200
@@ -538,24 +540,24 @@ class TestLeafStep:
         detail = failed(ask_one(reader, shelf, target), "leaf")
         assert detail == f"{tmp_path / 'file'}: cannot be read: No such file or directory"
 
-    def test_a_name_of_several_lines_makes_one_line(self, tmp_path):
+    def test_a_name_of_several_lines_is_shown_in_one_line(self, tmp_path):
         path = tmp_path / "file\n  ok   path       leads to the committed root"
         path.write_bytes(b"text")
         result = verify_manifest(Target.parse(str(path)), image_manifest(tmp_path))
 
         assert "\n" not in failed(result, "leaf")
 
-    def test_keyed_leaves_are_their_publishers_to_compute(self, copy, tmp_path):
+    def test_keyed_leaves_cannot_be_computed_without_the_key(self, copy, tmp_path):
         rewrite(copy, *KEYED)
 
         for target in (hashed(LEAVES[0]), hashed(BETWEEN), written(tmp_path, b"text")):
             detail = failed(verify_manifest(target, copy), "leaf")
             assert detail == (
-                "the leaves are keyed, and only their publisher can compute them: "
-                "ask for a proof file, or give the publisher's key with --key-file"
+                "the leaves are keyed, so only their publisher can compute them: "
+                "ask the publisher for a proof file, or give the publisher's key with --key-file"
             )
 
-    def test_a_proof_file_serves_keyed_leaves_and_says_what_it_shows(self, copy, tmp_path):
+    def test_a_proof_file_of_a_keyed_leaf_says_what_it_shows(self, copy, tmp_path):
         found = Manifest.open(copy).prove(LEAVES[0])
         rewrite(copy, *KEYED)
 
@@ -564,7 +566,7 @@ class TestLeafStep:
         assert result.verdict == INCLUDED
         assert result.steps[3].detail == (
             f"{LEAVES[0].hex()}, from the proof file; only its publisher knows which "
-            "data point it stands for"
+            "data point it belongs to"
         )
 
 
@@ -605,7 +607,7 @@ class TestKeyedToken:
         other = Target.parse(str(tmp_path / "b"), proof_file=file)
         failed(ask_one(reader, nothing, other, token), "leaf")
 
-    def test_absence_by_the_chain_alone_cannot_be_told(self, reader, token, tmp_path):
+    def test_absence_cannot_be_checked_with_the_chain_alone(self, reader, token, tmp_path):
         found = Manifest.open(tmp_path / "patients").prove(self.KEY.leaf(of_bytes(b"x")))
         nothing = Shelf(Store(tmp_path / "empty"))
         detail = failed(ask_one(reader, nothing, proof_file(tmp_path, found), token), "leaf")
@@ -725,17 +727,17 @@ class TestProofFiles:
         return Manifest.open(photos)
 
     @pytest.mark.parametrize("leaf", [LEAVES[9], LEAVES[299], BETWEEN, LOWEST, HIGHEST])
-    def test_nothing_but_the_chain_is_needed(self, reader, opened, tmp_path, leaf):
+    def test_a_proof_file_needs_only_the_chain(self, reader, opened, tmp_path, leaf):
         target = proof_file(tmp_path, opened.prove(leaf), token=1)
 
         (result,) = ask(reader, Shelf(Store(tmp_path / "none")), target)
 
         assert result.verdict == (INCLUDED if leaf in LEAVES else ABSENT)
         assert (result.token, result.name, result.kind) == (1, None, "dataset")
-        assert result.steps[1].detail.startswith("not needed: the proof file has the path (")
+        assert result.steps[1].detail.startswith("not read, as the proof file contains the path (")
         assert result.steps[3].detail == f"{leaf.hex()}, from the proof file"
 
-    def test_metadata_at_hand_is_checked_all_the_same(self, reader, shelf, opened, tmp_path):
+    def test_available_metadata_is_checked_too(self, reader, shelf, opened, tmp_path):
         (result,) = ask(reader, shelf, proof_file(tmp_path, opened.prove(LEAVES[9]), token=1))
 
         assert (result.verdict, result.name) == (INCLUDED, "photos")
@@ -753,7 +755,9 @@ class TestProofFiles:
     def test_metadata_that_no_token_commits_to(self, reader, shelf, opened, tmp_path):
         target = proof_file(tmp_path, opened.prove(LEAVES[9]), metadata=BETWEEN)
 
-        with pytest.raises(NoTokenError, match=f"proof file is about metadata {BETWEEN.hex()}"):
+        with pytest.raises(
+            NoTokenError, match=f"commits to metadata {BETWEEN.hex()}, which the proof file"
+        ):
             ask(reader, shelf, target)
 
     def test_a_proof_that_names_nothing_is_tried_on_all(self, reader, shelf, opened, tmp_path):
@@ -897,13 +901,13 @@ def verdict_of(path, data):
 
 
 class TestOffline:
-    def test_by_the_manifests_own_word(self, reader, photos):
+    def test_without_a_root_the_manifests_own_root_is_used_and_named(self, reader, photos):
         result = verify_manifest(hashed(LEAVES[9]), photos)
 
         assert (result.verdict, result.token, result.models) == (INCLUDED, None, ())
         assert (result.name, result.kind) == ("photos", "dataset")
         assert result.steps[0].detail == (
-            "root and size as the manifest states them: not checked against a chain"
+            "root and size as the manifest states them, not checked against a chain"
         )
         assert not result.steps[1].detail.endswith("as committed")
 
@@ -942,7 +946,7 @@ class TestTarget:
         assert result.index == LEAVES.index(of_bytes(PHOTOS[5]))
         assert result.steps[3].detail.endswith("canonical form bytes")
 
-    def test_a_folder_named_like_a_digest_is_none(self, tmp_path, monkeypatch):
+    def test_a_folder_named_like_a_digest_is_not_a_file(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / LEAVES[0].hex()).mkdir()
 
@@ -951,14 +955,14 @@ class TestTarget:
     @pytest.mark.parametrize("text", ["", "nothing", "ab" * 31, "0x" + "ab" * 33, "ag" * 32])
     def test_neither_file_nor_digest(self, text, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        said = "not 64 hexadecimal digits" if text else "an empty name"
+        said = "or 64 hexadecimal digits" if text else "the name is empty"
         with pytest.raises(SourceError, match=said):
             Target.parse(text)
 
     @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-    def test_no_regular_file(self, tmp_path, make):
+    def test_a_target_must_be_a_regular_file(self, tmp_path, make):
         make(tmp_path / "it")
-        with pytest.raises(SourceError, match="it: not a regular file"):
+        with pytest.raises(SourceError, match="it: is not a regular file"):
             Target.parse(str(tmp_path / "it"))
 
     @pytest.mark.parametrize(
@@ -1074,7 +1078,7 @@ class TestShowing:
 
         assert verdicts.as_text(result).startswith("unnamed: included, at index 9 of 300\n")
 
-    def test_never_more_than_was_shown(self, reader, shelf):
+    def test_the_text_never_claims_more_than_was_shown(self, reader, shelf):
         for leaf in (LEAVES[9], LOWEST):
             text = verdicts.as_text(ask_one(reader, shelf, hashed(leaf)))
             assert "not used" not in text

@@ -1,11 +1,12 @@
 """Hosts that manifests are uploaded to: IPFS nodes, pinning services, buckets.
 
-A host says whether it has a file, and accepts one and returns the CID that it has there; `publish`
-checks that CID. Hosts cut files into chunks as they like, and the cut decides the CID. So a file is
-sent as it is only if that cannot matter, and otherwise as a CAR, whose blocks are ours.
+A host reports whether it has a file. It accepts a file and returns the CID that the file has there;
+`publish` compares that CID with ours. Each host cuts files into chunks of its own size, and the CID
+depends on that size. So a file is sent unchanged only if the chunk size makes no difference;
+otherwise it is sent as a CAR, which contains our blocks.
 
-Keys come from the environment, or from a file that it names. They are sent to their own host only,
-no redirect is followed, and errors contain nothing of keys, of URLs except the host, or of answers.
+Keys come from the environment, or from a file that it names. A key is sent only to its own host, no
+redirect is followed, and errors never contain keys, URLs other than the host, or answers.
 
 Sources: Kubo's RPC reference, the API references of Lighthouse and Pinata, fsspec.
 """
@@ -24,7 +25,7 @@ from alithis.storage.hosts.pinata import Pinata
 
 
 def open_hosts(names: Iterable[str]) -> list[Host]:
-    """Open hosts by name; one named twice is opened once.
+    """Open hosts by name; a repeated name is opened once.
 
     Args:
         names: ``lighthouse``, ``pinata``, ``kubo``, ``kubo=URL`` or ``s3://BUCKET/PREFIX``.
@@ -49,5 +50,5 @@ def _open(name: str) -> Host:
         return Bucket(name)
     raise StorageError(
         f"{name.partition('=')[0]!r} is not a known host: "
-        "name lighthouse, pinata, kubo, kubo=URL or s3://BUCKET/PREFIX"
+        "use lighthouse, pinata, kubo, kubo=URL or s3://BUCKET/PREFIX"
     )

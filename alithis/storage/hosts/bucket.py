@@ -10,16 +10,17 @@ from typing import Any
 
 from alithis.base.remote_files import open_file_system
 from alithis.errors import AlithisError, NotStoredError, StorageError
-from alithis.ipfs.car import Part
+from alithis.ipfs.car import LocalFile
 from alithis.ipfs.cid import Cid, Dag
 from alithis.manifest.reader import RangeReader
 from alithis.storage.hosts.host import ReportBytes
 
 
 class Bucket:
-    """A bucket of S3 or a compatible service, as a mirror: ``PREFIX/ipfs/CID``, as on a gateway.
+    """A bucket of S3 or a compatible service; objects are named ``PREFIX/ipfs/CID``.
 
-    Its owner decides whether others may read it.
+    Gateways use the same paths, so a public bucket can serve as one. Its owner decides whether
+    others may read it.
     """
 
     public = False
@@ -41,16 +42,16 @@ class Bucket:
         with self._errors("opened"):
             self._system, self._folder = open_file_system(self.name)
 
-    def has(self, part: Part) -> bool:
-        """Return whether an object with the file's CID as name, and its size, is there."""
+    def has(self, local: LocalFile) -> bool:
+        """Return whether the bucket has an object with the file's CID as its name, and its size."""
         with self._errors("read"):
             try:
-                return bool(self._info(part)["size"] == part.size)
+                return bool(self._info(local)["size"] == local.size)
             except FileNotFoundError:
                 return False
 
-    def put(self, part: Part, report: ReportBytes) -> Cid:
-        """Upload a file, and read it back: a bucket does not compute CIDs."""
+    def put(self, local: LocalFile, report: ReportBytes) -> Cid:
+        """Upload a file, and read it back to compute its CID: a bucket does not compute CIDs."""
         from fsspec.callbacks import Callback
 
         class Watched(Callback):  # type: ignore[misc]
@@ -60,53 +61,53 @@ class Bucket:
 
         self._check_stopped()
         with self._errors("written"):
-            self._system.put_file(str(part.path), self._key(part), callback=Watched())
+            self._system.put_file(str(local.path), self._key(local), callback=Watched())
         dag = Dag()
-        for block in self._blocks(part):
+        for block in self._blocks(local):
             dag.update(block)
         return dag.finish()
 
-    def open(self, part: Part) -> RangeReader:
-        """Open a file that is there, to be read by range.
+    def open(self, local: LocalFile) -> RangeReader:
+        """Open a file for reading by range.
 
         Raises:
-            NotStoredError: it is not there.
+            NotStoredError: the bucket does not have it.
             StorageError: the bucket cannot be read.
         """
         with self._errors("read"):
             try:
-                return _Object(self, self._key(part), int(self._info(part)["size"]))
+                return _Object(self, self._key(local), int(self._info(local)["size"]))
             except FileNotFoundError as error:
-                raise NotStoredError(f"{part.cid} is not in {self.name}") from error
+                raise NotStoredError(f"{local.cid} is not in {self.name}") from error
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Read a range of an object.
 
         Raises:
-            StorageError: the bucket does not give it.
+            StorageError: the bucket does not return it.
         """
         with self._errors("read"):
             data: bytes = self._system.cat_file(key, start=offset, end=offset + length)
         if len(data) != length:
-            raise StorageError(f"{self.name} does not give the {length} bytes that were asked for")
+            raise StorageError(f"{self.name} does not return the {length} requested bytes")
         return data
 
     def stop(self) -> None:
-        """End what is being sent: see `Host.stop`."""
+        """Abort uploads: see `Host.stop`."""
         self._stopped.set()
 
-    def _blocks(self, part: Part) -> Iterator[bytes]:
-        file, step = self.open(part), 8 << 20
+    def _blocks(self, local: LocalFile) -> Iterator[bytes]:
+        file, step = self.open(local), 8 << 20
         for offset in range(0, file.size, step):
             self._check_stopped()
             yield file.read(offset, min(step, file.size - offset))
 
-    def _key(self, part: Part) -> str:
-        return f"{self._folder}/ipfs/{part.cid}"
+    def _key(self, local: LocalFile) -> str:
+        return f"{self._folder}/ipfs/{local.cid}"
 
-    def _info(self, part: Part) -> Mapping[str, Any]:
+    def _info(self, local: LocalFile) -> Mapping[str, Any]:
         self._system.invalidate_cache()
-        info: Mapping[str, Any] = self._system.info(self._key(part))
+        info: Mapping[str, Any] = self._system.info(self._key(local))
         return info
 
     def _check_stopped(self) -> None:
@@ -115,7 +116,7 @@ class Bucket:
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        """Name the bucket in errors: libraries raise nearly anything, and may show secrets."""
+        """Translate errors: libraries raise many kinds, and their messages may show secrets."""
         try:
             yield
         except AlithisError:

@@ -1,4 +1,4 @@
-"""A host that files are uploaded to, and what those have in common that speak HTTP."""
+"""A host that files are uploaded to, and a base class for hosts with an HTTP API."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ from alithis.errors import (
     StorageError,
 )
 from alithis.ipfs import cid as cids
-from alithis.ipfs.car import Car, Part
+from alithis.ipfs.car import Car, LocalFile
 from alithis.ipfs.cid import CHUNK_SIZE, Cid
 
 ReportBytes = Callable[[int], None]
-"""Is called with the number of bytes that were sent; negative when a file is sent again."""
+"""Called with the number of bytes that were sent; negative when a file is sent again."""
 _MAX_ANSWER = 1 << 16
-MAX_RAW = 1 << 18  # bytes that every host stores as one chunk
-MAX_RAW_KUBO = (
-    174 * CHUNK_SIZE
-)  # bytes that our chunk size puts under one node with any host's number of links
+# A file up to this size is one chunk at every host, so all hosts give it the same CID.
+MAX_RAW = 1 << 18
+# Kubo accepts our chunk size, but a node may put fewer links into a node (174 is a common default).
+# A file with at most 174 chunks has one node in any case, and so the same CID.
+MAX_RAW_KUBO = 174 * CHUNK_SIZE
 
 
 class Host(Protocol):
@@ -45,32 +46,32 @@ class Host(Protocol):
     name: str
     """Its name in reports: ``kubo 127.0.0.1:5001``."""
     public: bool
-    """Whether anybody can read what is there, by its CID."""
+    """Whether anybody can read its files by their CIDs."""
 
-    def has(self, part: Part) -> bool:
-        """Return whether a file is there, by the host's own word.
+    def has(self, local: LocalFile) -> bool:
+        """Return whether the host states that it has a file.
 
         Raises:
-            StorageError: it cannot be asked.
+            StorageError: the host cannot be asked.
         """
 
-    def put(self, part: Part, report: ReportBytes) -> Cid:
+    def put(self, local: LocalFile, report: ReportBytes) -> Cid:
         """Send a file, and return the CID that it has there.
 
         Raises:
-            SourceError: the file cannot be read, or changed while it was.
+            SourceError: the file cannot be read, or changed while it was read.
             StorageError: the host does not accept it.
         """
 
     def stop(self) -> None:
-        """End what other threads are sending, with a StorageError."""
+        """Abort the uploads of other threads with a StorageError."""
 
 
 def read_secret(variable: str) -> str:
     """Read a key from the environment, or from the file that ``<variable>_FILE`` names.
 
     Raises:
-        StorageError: there is none, or it is not one line of printable ASCII.
+        StorageError: there is no key, or it is not one line of printable ASCII.
     """
     value, path = os.environ.get(variable), os.environ.get(f"{variable}_FILE")
     if not value and not path:
@@ -86,16 +87,16 @@ def read_secret(variable: str) -> str:
             raise StorageError(f"{variable}_FILE: {path}: cannot be read: {reason}") from error
     value = value.strip()
     if not re.fullmatch(r"[!-~]{1,4096}", value):
-        raise StorageError(f"{variable}: not a key: a key is one word of printable ASCII")
+        raise StorageError(f"{variable}: is not a key: a key is one word of printable ASCII")
     return value
 
 
 class _Form:
-    """A form with a file (RFC 7578), as a stream that can be sent again."""
+    """A multipart form with a file (RFC 7578), as a stream that can be sent again for a retry."""
 
     def __init__(
         self,
-        part: Part,
+        local: LocalFile,
         file: RequestBody,
         report: ReportBytes,
         stopped: threading.Event,
@@ -107,14 +108,14 @@ class _Form:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
             for name, value in fields.items()
         ]
-        # With a slash in the name Kubo would add a folder.
-        name = re.sub(r"[^\w.-]", "-", part.name)
+        # If the name contained a slash, Kubo would add a folder.
+        name = re.sub(r"[^\w.-]", "-", local.name)
         head.append(
             f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         )
         self._head, self._tail = "".join(head).encode(), f"\r\n--{boundary}--\r\n".encode()
-        self._part, self._file = part, file
+        self._local, self._file = local, file
         self._report, self._stopped = report, stopped
         self._reported = 0
 
@@ -129,44 +130,49 @@ class _Form:
             if self._stopped.is_set():
                 raise StorageError("stopped")
             yield piece
-            # A CAR is a little longer than the file.
-            more = min(len(piece), self._part.size - self._reported)
+            # A CAR is a little longer than the file, but progress is counted in bytes of the file.
+            more = min(len(piece), self._local.size - self._reported)
             self._reported += more
             self._report(more)
         yield self._tail
 
 
 class RawFile:
-    """The bytes of a file."""
+    """A file's unchanged content as a request body."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, local: LocalFile) -> None:
         """Choose the file."""
-        self._part = part
+        self._local = local
 
     def __len__(self) -> int:
         """Return the file's bytes."""
-        return self._part.size
+        return self._local.size
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the file; with fewer bytes than announced the host would wait for the rest."""
+        """Yield the file.
+
+        Its size was announced, so a file that changed is an error: with fewer bytes the host would
+        wait for the rest.
+        """
         count = 0
-        for block in cids.blocks(self._part.path):
+        for block in cids.blocks(self._local.path):
             count += len(block)
-            if count > self._part.size:
+            if count > self._local.size:
                 break
             yield block
-        if count != self._part.size:
+        if count != self._local.size:
             raise ChangedError(
-                f"{self._part.path}: no longer has {self._part.size} bytes. Try again"
+                f"{self._local.path}: no longer has {self._local.size} bytes: "
+                "try again when it is not being modified"
             )
 
 
 class CarFile:
-    """A file as a CAR, with our blocks."""
+    """A file as a CAR with our blocks, as a request body."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, local: LocalFile) -> None:
         """Choose the file."""
-        self._car = Car([part])
+        self._car = Car([local])
 
     def __len__(self) -> int:
         """Return the CAR's bytes."""
@@ -178,7 +184,7 @@ class CarFile:
 
 
 class EmptyBody:
-    """No bytes: the body of an RPC whose parameters are in its URL."""
+    """An empty request body, for an RPC with its parameters in the URL."""
 
     def __len__(self) -> int:
         """Return 0."""
@@ -193,7 +199,7 @@ class HttpHost(ABC):
     """A host with an HTTP API."""
 
     TIMEOUT: ClassVar[float] = 120.0
-    """Seconds for an answer, and for each piece of a file to be accepted."""
+    """Seconds to wait for an answer, and for the host to accept each piece of a file."""
     RETRIES: ClassVar[RetryPolicy] = UPLOADS
     SECRET: ClassVar[str] = ""
     """The environment variable with the key."""
@@ -207,18 +213,18 @@ class HttpHost(ABC):
         self._key = key
 
     @abstractmethod
-    def put(self, part: Part, report: ReportBytes) -> Cid:
+    def put(self, local: LocalFile, report: ReportBytes) -> Cid:
         """Send a file: see `Host.put`."""
 
     def stop(self) -> None:
-        """End what is being sent: see `Host.stop`."""
+        """Abort uploads: see `Host.stop`."""
         self._client.stopped.set()
 
     def _send(
-        self, url: str, part: Part, file: RequestBody, report: ReportBytes, **fields: str
+        self, url: str, local: LocalFile, file: RequestBody, report: ReportBytes, **fields: str
     ) -> Mapping[str, Any]:
         """Post a form with a file, and return the JSON object in the last line of the answer."""
-        form = _Form(part, file, report, self._client.stopped, fields)
+        form = _Form(local, file, report, self._client.stopped, fields)
         answer = self._ask(url, form, {"Content-Type": form.content_type})
         if answer.status != 200:
             raise self._refused(url, answer.status)
@@ -234,7 +240,7 @@ class HttpHost(ABC):
         raise self._client.failure(url, "does not answer with its documented JSON")
 
     def _cid(self, url: str, found: Any) -> Cid:
-        """Parse the CID that a host states."""
+        """Parse the CID in a host's answer."""
         try:
             return Cid.parse(found)
         except (FormatError, TypeError, AttributeError):
@@ -246,8 +252,8 @@ class HttpHost(ABC):
         """Send a request with the key.
 
         Raises:
-            StorageError: there is no answer, or the last one still has a transient status, which
-                says nothing about the file.
+            StorageError: there is no answer; or the last one has a temporary status, which does not
+                show whether the host has the file.
         """
         headers = dict(headers or {})
         if self._key is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
 from alithis.base.http import UPLOADS, is_private
-from alithis.ipfs.car import Part
+from alithis.ipfs.car import LocalFile
 from alithis.ipfs.cid import CHUNK_SIZE, MAX_LINKS, Cid
 from alithis.manifest.reader import RangeReader
 from alithis.storage.hosts.host import (
@@ -19,21 +19,21 @@ from alithis.storage.hosts.host import (
 )
 
 KUBO = "ALITHIS_KUBO"
-"""Names the RPC address of the Kubo node that ``kubo`` means."""
+"""The environment variable with the RPC address of the host ``kubo``."""
 KUBO_URL = "http://127.0.0.1:5001"
 
 
 class Kubo(HttpHost):
-    """A Kubo node, or another one with its RPC; uploaded files are pinned."""
+    """A Kubo node, or another node with the same RPC; uploaded files are pinned."""
 
-    # Status 500 is its answer to whatever it cannot do: it would be so again.
+    # Kubo answers every failed command with status 500, so a retry would fail too.
     RETRIES = replace(UPLOADS, statuses=UPLOADS.statuses - {500})
 
     def __init__(self, url: str) -> None:
         """Choose the node; nothing is sent yet.
 
         Args:
-            url: of its RPC, ``http://127.0.0.1:5001``; may contain a user and password.
+            url: URL of its RPC, ``http://127.0.0.1:5001``; may contain a user and password.
 
         Raises:
             StorageError: it is not such a URL.
@@ -44,50 +44,50 @@ class Kubo(HttpHost):
         self.name = f"kubo {host}"
         self.public = not is_private(urlsplit(url).hostname or "")
 
-    def has(self, part: Part) -> bool:
+    def has(self, local: LocalFile) -> bool:
         """Return whether the whole file is pinned."""
-        url = self._rpc("pin/ls", arg=str(part.cid), type="recursive")
+        url = self._rpc("pin/ls", arg=str(local.cid), type="recursive")
         answer = self._ask(url, EmptyBody())
         if answer.status in (401, 403):
             raise self._refused(url, answer.status)
         if answer.status != 200:
             return False
         keys = self._object(url, answer).get("Keys")
-        return isinstance(keys, dict) and str(part.cid) in keys
+        return isinstance(keys, dict) and str(local.cid) in keys
 
-    def put(self, part: Part, report: ReportBytes) -> Cid:
-        """Add a file, or import its blocks; both pin it."""
-        if part.size > MAX_RAW_KUBO:
-            return self._import(part, report)
+    def put(self, local: LocalFile, report: ReportBytes) -> Cid:
+        """Add a file, or import its blocks; both commands pin it."""
+        if local.size > MAX_RAW_KUBO:
+            return self._import(local, report)
         url = self._rpc(
             "add",
             **{"cid-version": "1", "raw-leaves": "true", "hash": "sha2-256"},
             **{"chunker": f"size-{CHUNK_SIZE}", "max-file-links": str(MAX_LINKS)},
             **{"pin": "true", "progress": "false"},
         )
-        return self._cid(url, self._send(url, part, RawFile(part), report).get("Hash"))
+        return self._cid(url, self._send(url, local, RawFile(local), report).get("Hash"))
 
-    def open(self, part: Part) -> RangeReader:
-        """Open a file that is there, to be read by range."""
-        return _KuboFile(self, part)
+    def open(self, local: LocalFile) -> RangeReader:
+        """Open a file for reading by range."""
+        return _KuboFile(self, local)
 
     def read(self, cid: Cid, offset: int, length: int) -> bytes:
         """Read a range of a file.
 
         Raises:
-            StorageError: the node does not give it.
+            StorageError: the node does not return it.
         """
         url = self._rpc("cat", arg=str(cid), offset=str(offset), length=str(length))
         answer = self._client.ask(url, content=EmptyBody(), limit=length)
         if answer.status != 200:
             raise self._refused(url, answer.status)
         if answer.cut or len(answer.body) != length:
-            raise self._client.failure(url, f"does not give the {length} bytes that were asked for")
+            raise self._client.failure(url, f"does not return the {length} requested bytes")
         return answer.body
 
-    def _import(self, part: Part, report: ReportBytes) -> Cid:
+    def _import(self, local: LocalFile, report: ReportBytes) -> Cid:
         url = self._rpc("dag/import", **{"pin-roots": "true"})
-        root = self._send(url, part, CarFile(part), report).get("Root")
+        root = self._send(url, local, CarFile(local), report).get("Root")
         if not isinstance(root, dict) or root.get("PinErrorMsg"):
             raise self._client.failure(url, "did not pin what it imported")
         link = root.get("Cid")
@@ -100,8 +100,8 @@ class Kubo(HttpHost):
 class _KuboFile:
     """A reader of a file on a node."""
 
-    def __init__(self, node: Kubo, part: Part) -> None:
-        self._node, self._cid, self.size = node, part.cid, part.size
+    def __init__(self, node: Kubo, local: LocalFile) -> None:
+        self._node, self._cid, self.size = node, local.cid, local.size
 
     def read(self, offset: int, length: int) -> bytes:
         return self._node.read(self._cid, offset, length)

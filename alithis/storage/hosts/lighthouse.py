@@ -1,4 +1,4 @@
-"""Lighthouse, which stores on Filecoin."""
+"""Lighthouse, a service that stores files on Filecoin."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from alithis.base.untrusted_json import parse
-from alithis.errors import (
-    FormatError,
-)
-from alithis.ipfs.car import Part
+from alithis.errors import FormatError
+from alithis.ipfs.car import LocalFile
 from alithis.ipfs.cid import Cid
 from alithis.storage.hosts.host import MAX_RAW, CarFile, HttpHost, RawFile, ReportBytes
 
@@ -21,10 +19,10 @@ class Deal:
     """A storage deal on Filecoin, as a host states it.
 
     Attributes:
-        id: on the chain; None before it is there, or if it is not stated.
+        id: the deal's id on the chain; None before it is on the chain, or if it is not stated.
         provider: the storage provider.
-        status: its state, in the host's words.
-        end: epoch at which it ends; None if that is not stated.
+        status: the deal's state, in the host's words.
+        end: the epoch at which it ends; None if that is not stated.
     """
 
     id: int | None
@@ -45,26 +43,26 @@ class Lighthouse(HttpHost):
         """Take the API key; nothing is sent yet."""
         super().__init__("lighthouse", key)
 
-    def has(self, part: Part) -> bool:
-        """Return whether it has the file, even if another account uploaded it."""
-        url = f"{self.API}/api/lighthouse/file_info?{urlencode({'cid': str(part.cid)})}"
+    def has(self, local: LocalFile) -> bool:
+        """Return whether Lighthouse has the file, even if another account uploaded it."""
+        url = f"{self.API}/api/lighthouse/file_info?{urlencode({'cid': str(local.cid)})}"
         answer = self._ask(url)
         if answer.status in (401, 403):
             raise self._refused(url, answer.status)
         if answer.status != 200 or answer.body.strip() in (b"", b"null"):
             return False
-        return self._object(url, answer).get("cid") == str(part.cid)
+        return self._object(url, answer).get("cid") == str(local.cid)
 
-    def put(self, part: Part, report: ReportBytes) -> Cid:
+    def put(self, local: LocalFile, report: ReportBytes) -> Cid:
         """Upload a file of one block as it is, and a larger one as a CAR."""
-        if part.size <= MAX_RAW:
+        if local.size <= MAX_RAW:
             url = f"{self.UPLOADS}/api/v0/add?cid-version=1"
-            return self._stored(url, self._send(url, part, RawFile(part), report))
+            return self._stored(url, self._send(url, local, RawFile(local), report))
         url = f"{self.UPLOADS}/api/v0/dag/import"
-        return self._stored(url, self._send(url, part, CarFile(part), report))
+        return self._stored(url, self._send(url, local, CarFile(local), report))
 
     def deals(self, cid: Cid) -> tuple[Deal, ...]:
-        """Return the storage deals of a file; there may be none yet.
+        """Return the storage deals of a file; a new file has none yet.
 
         Raises:
             StorageError: there is no usable answer.
@@ -75,7 +73,7 @@ class Lighthouse(HttpHost):
             return ()
         if answer.status != 200:
             raise self._refused(url, answer.status)
-        # A list, or an object with the list in it: the parser takes objects.
+        # The answer is a list, or an object with the list; our parser accepts only objects.
         body = answer.body if answer.body.lstrip()[:1] == b"{" else b'{"data":%b}' % answer.body
         try:
             return tuple(map(_deal, parse(body * (not answer.cut), "answer").get("data") or ()))
@@ -84,7 +82,7 @@ class Lighthouse(HttpHost):
             raise self._client.failure(url, what) from None
 
     def _stored(self, url: str, answer: Mapping[str, Any]) -> Cid:
-        """Parse the CID, which is under ``Hash``, or where Kubo's import puts it."""
+        """Parse the CID, which is in ``Hash`` or, after an import, in ``Root`` as with Kubo."""
         inner = answer.get("data")
         found = inner if isinstance(inner, dict) else answer
         root = found.get("Root")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 from urllib.parse import urlencode
 
-from alithis.ipfs.car import Part
+from alithis.ipfs.car import LocalFile
 from alithis.ipfs.cid import Cid
 from alithis.storage.hosts.host import MAX_RAW, CarFile, HttpHost, RawFile, ReportBytes
 
 
 class Pinata(HttpHost):
-    """Pinata: pins on IPFS."""
+    """Pinata: pins files on IPFS."""
 
     UPLOADS: ClassVar[str] = "https://uploads.pinata.cloud"
     API: ClassVar[str] = "https://api.pinata.cloud"
@@ -22,25 +22,25 @@ class Pinata(HttpHost):
         """Take the JWT; nothing is sent yet."""
         super().__init__("pinata", key)
 
-    def has(self, part: Part) -> bool:
+    def has(self, local: LocalFile) -> bool:
         """Return whether the account has the file."""
-        url = f"{self.API}/v3/files/public?{urlencode({'cid': str(part.cid), 'limit': '1'})}"
+        url = f"{self.API}/v3/files/public?{urlencode({'cid': str(local.cid), 'limit': '1'})}"
         answer = self._ask(url)
         if answer.status != 200:
             raise self._refused(url, answer.status)
         data = self._object(url, answer).get("data")
         files = data.get("files") if isinstance(data, dict) else None
         return any(
-            isinstance(file, dict) and file.get("cid") == str(part.cid) for file in files or ()
+            isinstance(file, dict) and file.get("cid") == str(local.cid) for file in files or ()
         )
 
-    def put(self, part: Part, report: ReportBytes) -> Cid:
+    def put(self, local: LocalFile, report: ReportBytes) -> Cid:
         """Upload a file of one block as it is, and a larger one as a CAR."""
         url = f"{self.UPLOADS}/v3/files"
-        if part.size <= MAX_RAW:
-            answer = self._send(url, part, RawFile(part), report, network="public")
+        if local.size <= MAX_RAW:
+            answer = self._send(url, local, RawFile(local), report, network="public")
         else:
-            file = CarFile(part)
-            answer = self._send(url, part, file, report, network="public", car="true")
+            file = CarFile(local)
+            answer = self._send(url, local, file, report, network="public", car="true")
         data = answer.get("data")
         return self._cid(url, data.get("cid") if isinstance(data, dict) else None)

@@ -1,7 +1,8 @@
 """Wrap the data of a training loop, so that each data point that is read is recorded.
 
-A wrapped object behaves like the original: it has the same length and items and passes for the same
-type, and it can be sent to the worker processes of a DataLoader, sampled and sharded.
+A wrapped object behaves like the original: it has the same length and items, `isinstance` accepts
+it as the same type, and it can be sent to the worker processes of a DataLoader, sampled and
+sharded.
 """
 
 from __future__ import annotations

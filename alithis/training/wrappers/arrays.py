@@ -29,7 +29,7 @@ class ArrayWrapper(Wrapper):
     reads the whole array counts as reading all rows.
     """
 
-    __hash__ = None  # type: ignore[assignment]  # as an array's: what compares by element has none
+    __hash__ = None  # type: ignore[assignment]  # like arrays, which compare element by element
 
     def __init__(self, data: Any, rows: RowRecorder, *, own: bool = False) -> None:
         """Wrap an array.
@@ -165,7 +165,7 @@ class ArrayHasher:
     """Hashes rows of an array by their numbers."""
 
     def __init__(self, source: NDArray[Any], hasher: ItemHasher) -> None:
-        """Hash rows of an array; checksums of it show later whether it was changed."""
+        """Hash rows of an array; its checksums show later whether it was changed."""
         self._source, self._hasher = source, hasher
         self._step = max(1, _BLOCK * len(source) // source.nbytes)  # rows
         self._sums = [] if _is_fixed(source) else self._checksums()

@@ -1,7 +1,8 @@
 """Hash the items of a training loop as data points, in a manifest's canonical form.
 
-An item without that form is refused: an image that was converted to floating-point numbers, say,
-no longer has the digest that the manifest lists, and must not be recorded as if it had none of it.
+An item without that form is refused. For example, an image that was converted to floating-point
+numbers no longer has the digest in the manifest; if it were recorded, the transcript would say that
+the training used other data.
 """
 
 from __future__ import annotations

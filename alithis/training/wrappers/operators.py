@@ -1,6 +1,6 @@
 """Operators and attributes of arrays and tensors: which of them read rows, and which write.
 
-The names stand here once, for NumPy's arrays (`arrays`) and PyTorch's tensors (`tensors`).
+The names are listed once for both NumPy's arrays (`arrays`) and PyTorch's tensors (`tensors`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ IN_PLACE = (
     *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow"),
     *("lshift", "rshift", "and", "xor", "or"),
 )
-"""Operators of two sides that can also write to their left side: ``+`` and ``+=``."""
+"""Binary operators that also have an in-place form: ``+`` and ``+=``."""
 
 BINARY = (*IN_PLACE, "divmod")
-"""Operators of two sides that have a reflected form: ``2 - array`` calls ``__rsub__``."""
+"""Binary operators that have a reflected form: ``2 - array`` calls ``__rsub__``."""
 
 OTHERS = ("lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs", "invert")
 """Operators without a reflected form."""
@@ -42,7 +42,7 @@ DESCRIBING_TENSOR = DESCRIBING | {
 
 
 def refuse_write(*_: Any) -> None:
-    """Stand in for the methods that write: recorded rows must stay as they were hashed.
+    """Replace the methods that write: recorded rows must not change after they were hashed.
 
     Raises:
         TypeError: always.

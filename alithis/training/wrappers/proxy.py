@@ -1,4 +1,4 @@
-"""The base class of wrappers: an object that passes for the one that it wraps."""
+"""The base class of wrappers: a proxy that `isinstance` accepts as the wrapped object's type."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Wrapper:
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the wrapper; pickle would take it for the wrapped type."""
+        """Pickle the wrapper: by default, pickle would use the wrapped type from `__class__`."""
         return _restored, (type(self), dict(vars(self)))
 
     def __len__(self) -> int:

@@ -38,8 +38,8 @@ class RowHasher(Protocol):
         """Return those of the data points that may have been changed since they were hashed."""
 
 
-# The number of this process: asking the system for it at each data point would take longer than
-# all the rest. Windows has no fork; there a process always loads this module itself.
+# The process id. Asking the system for it at each data point would take longer than all other work.
+# It changes only after a fork; Windows has no fork, so there each process loads this module itself.
 _process = [os.getpid()]
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, os.getpid()))
