@@ -99,10 +99,11 @@ def test_an_arrow_that_a_longer_way_covers_is_left_out():
     assert set(architecture.reduced(arrows)) == arrows - {("cli", "manifest")}
 
 
-def test_the_document_has_the_five_walks():
+def test_the_document_has_the_six_walks():
     assert list(WALKS) == [
         "Folder → manifest",
         "File → verdict",
+        "Manifest → token",
         "Run → model",
         "Event → lineage",
         "Token → report",
@@ -130,9 +131,17 @@ def test_each_path_in_the_document_exists():
     assert [path for path in paths if not (architecture.ROOT / path).exists()] == []
 
 
+def is_callable(step):
+    module, _, name = step.rpartition(".")
+    if not module.startswith("alithis_ape."):
+        return callable(resolve_name(step))
+    path = architecture.ROOT / f"{module.replace('.', '/')}.py"  # this suite does without Ape
+    return f"\ndef {name}(" in path.read_text(encoding="utf-8")
+
+
 def test_each_step_of_a_walk_is_a_function_or_class():
     steps = {step for steps in WALKS.values() for step in steps}
-    assert [step for step in sorted(steps) if not callable(resolve_name(step))] == []
+    assert [step for step in sorted(steps) if not is_callable(step)] == []
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +152,7 @@ def found():
 
 @pytest.mark.parametrize("title", WALKS)
 def test_neighbouring_steps_of_a_walk_import_downward_only(title, found):
-    packages = [step.split(".")[1] for step in WALKS[title]]
+    packages = [step.removeprefix("alithis.").split(".")[0] for step in WALKS[title]]
     neighbours = {frozenset(pair) for pair in pairwise(packages)}
     between = [each for each in found if {each.importer, each.imported} in neighbours]
     assert [
