@@ -22,7 +22,7 @@ Buffer = bytes | bytearray | memoryview
 
 _WINDOWS = os.name == "nt"
 _SEEKING = threading.Lock()
-# Without O_NONBLOCK, opening a FIFO would wait for its writer for ever. Without O_BINARY, Windows
+# Without O_NONBLOCK, opening a FIFO would wait for its writer forever. Without O_BINARY, Windows
 # translates line ends. Each flag exists on some systems only.
 _READ_FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):

@@ -238,7 +238,7 @@ class Client:
         """Send a GET, and give the response: status and headers, and the body as a file.
 
         Redirects are not followed. The timeout applies to each piece of the body; all of it must
-        arrive at 16 KiB a second on average, or a server could keep us for ever.
+        arrive at 16 KiB a second on average, or a server could keep us forever.
 
         Raises:
             AlithisError: of the client's own type, from here or while the body is read: there is

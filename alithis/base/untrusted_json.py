@@ -85,7 +85,7 @@ class JsonObject:
         return JsonObject(self._typed(key, dict), self._name)
 
     def list(self, key: str, maximum: int) -> list[Any]:
-        """Return a list, its elements unchecked, of at most so many."""
+        """Return a list, its elements unchecked, of at most ``maximum`` elements."""
         found: list[Any] = self._typed(key, list)
         if len(found) > maximum:
             self.fail(key, f"has {len(found):,} elements; at most {maximum:,} are allowed")
@@ -123,7 +123,7 @@ class JsonObject:
         return self._sha256(key, self.values.get(key))
 
     def sha256_list(self, key: str, maximum: int) -> tuple[bytes, ...]:
-        """Return a list of at most so many SHA-256, 32 bytes each."""
+        """Return a list of at most ``maximum`` SHA-256, 32 bytes each."""
         return tuple(self._sha256(key, value) for value in self.list(key, maximum))
 
     def _sha256(self, key: str, value: Any) -> bytes:
@@ -165,7 +165,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    # int() takes the square of the number of digits.
+    # int() takes time quadratic in the number of digits.
     digits = len(text.removeprefix("-"))
     if digits > MAX_DIGITS:
         raise ValueError(f"a number of {digits} digits")

@@ -194,7 +194,9 @@ def find_token(registry: Registry, root: bytes, metadata_digest: bytes, name: st
     if not found:
         raise MintError(f"no token of registry {registry.address} commits to {name}; mint it first")
     if len(found) > 1:
-        raise MintError(f"several tokens commit to {name}: {_listed(found)}")
+        raise MintError(
+            f"several tokens commit to {name}: {_listed(found)}. Name one by its number"
+        )
     return found[0].id
 
 

@@ -464,7 +464,7 @@ def _claim(id: int, number: int, value: Mapping[str, Any]) -> Claim:
 
 
 def _check_proof(index: int, *hashes: bytes) -> None:
-    """Check that a proof fits the contract's types."""
+    """Check only that a proof fits the contract's types; the contract itself checks the proof."""
     if any(len(value) != WORD for value in hashes):
         raise ProofError("a leaf, or a hash of a path, does not have 32 bytes")
     if not 0 <= index < 1 << 256:

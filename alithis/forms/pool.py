@@ -93,7 +93,7 @@ def _executor(workers: int) -> Executor:
     Both stay, since each has what the other lacks. Two forked workers answer after 10 to 20 ms,
     fresh interpreters after 200 to 250 ms (measured on 2 cores): as much as the whole command
     takes for 70,000 records. But a fork copies the locks that other threads hold, and then waits
-    for them for ever; macOS's own libraries have such threads, and Windows has no fork. For fresh
+    for them forever; macOS's own libraries have such threads, and Windows has no fork. For fresh
     interpreters loky does what the standard library does not: it never runs the caller's main
     module again (a notebook has none, a script may lack the ``__main__`` guard).
     """

@@ -7,7 +7,7 @@ import unicodedata
 
 from alithis.errors import SourceError
 
-_MAX_MARKS = 1000  # to put a run of marks in order takes the square of its length
+_MAX_MARKS = 1000  # sorting a run of marks takes time quadratic in its length
 _USUAL = set(map(chr, range(128)))  # characters that were looked at, and are no marks
 
 

@@ -4,7 +4,7 @@ A proof of absence shows two adjacent leaves, one less and one greater than the 
 proves absence only if all leaves ascend, which a root does not show. The attack: a dishonest
 publisher puts a leaf out of order and then "proves" it absent. The evidence consists of two leaves
 with Merkle paths, where the leaf at the lower index is not less than the other. The contract's
-``reportDisorder`` checks it and marks the token for ever.
+``reportDisorder`` checks it and marks the token permanently.
 
 Evidence is found in a manifest by reading all leaves, or in proofs that a publisher gave. If one
 leaf is proved both included and absent, one of its neighbours in the proof of absence is out of

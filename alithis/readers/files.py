@@ -100,7 +100,7 @@ def _files(
         below: the folder's path relative to it.
         above: device and inode of each folder on the way to it, to find loops.
         times: how often each folder was listed. Links in n folders, each to the next one twice,
-            form no loop, but 2^n paths.
+            form no loop, but there are 2^n paths.
     """
     here = f"{root}/{below}" if below else root
     try:

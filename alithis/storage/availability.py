@@ -180,7 +180,7 @@ class GatewayFiles:
         return self._gateway.block(cid)
 
     def deals(self, _: FileEntry) -> tuple[Deal, ...]:
-        """Return none: a gateway states no deals."""
+        """Return an empty tuple: a gateway states no deals."""
         return ()
 
 

@@ -75,8 +75,8 @@ def _in_turn(sources: Sequence[S], errors: list[AlithisError]) -> Iterator[S]:
             later.append(source)
     for source in sorted(later, key=lambda source: source.wait_seconds):
         if source.wait_seconds > LONGEST_WAIT:
-            text = f"{source} rate-limits us: try again in {source.wait_seconds:,.0f} s"
-            errors.append(StorageError(text))
+            seconds = f"{source.wait_seconds:,.0f} s"
+            errors.append(StorageError(f"{source} rate-limits us: try again after {seconds}"))
         else:
             time.sleep(source.wait_seconds)
             yield source

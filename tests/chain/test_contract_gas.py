@@ -33,7 +33,7 @@ LIMITS = {
 SIZE_LIMIT = 24_576
 """Bytes of a contract's code: EIP-170."""
 ROOM = 4_096
-"""Bytes of it that stay free, lest another compiler's release break the limit."""
+"""Bytes of it that stay free, so that a new compiler does not exceed the limit."""
 
 
 def measure_minting(registry, owner):

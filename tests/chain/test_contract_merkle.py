@@ -1,4 +1,4 @@
-"""Proofs on-chain against RFC 9162's reference, the library, and whoever alters a proof."""
+"""Proofs on-chain against RFC 9162's reference, the library, and altered proofs."""
 
 import random
 from functools import cache, partial
@@ -246,7 +246,7 @@ def neighbour(leaves, index):
 
 
 def exclusion(leaves, index, leaf):
-    """A proof (leaf, index, left, left path, right, right path) for whoever holds the tree."""
+    """A proof (leaf, index, left, left path, right, right path) made from the whole tree."""
     return (leaf, index, *neighbour(leaves, index - 1), *neighbour(leaves, index))
 
 

@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
                 ape.chain.mine(deltatime=seconds)
 
     def transfer(self, data: Any, to: int) -> None:
-        """By whoever owns it: ERC-721's own rules are OpenZeppelin's to test."""
+        """By the owner: ERC-721's own rules are OpenZeppelin's to test."""
         id = data.draw(st.sampled_from(sorted(self.state.tokens)), label="token")
         owner = self.owner_of(id)
         self.send("transferFrom", self.address(owner), self.address(to), id, by=owner)

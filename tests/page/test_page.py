@@ -907,7 +907,7 @@ class TestWallet:
             drop(page, digit(tmp_path))
             card(page, world, "digits").get_by_role("button", name="Put it on record").click()
             dialog = page.locator("dialog[open]")
-            expect(dialog).to_contain_text("your wallet's address become public, for ever")
+            expect(dialog).to_contain_text("your wallet's address become public permanently")
             assert page.evaluate("window.sent") == []
             dialog.get_by_role("button", name="Continue in the wallet").click()
             expect(dialog).to_contain_text("Done: it is recorded in block")
@@ -931,7 +931,7 @@ class TestWallet:
             page.get_by_role("button", name="Accept").click()
             dialog = page.locator("dialog[open]")
             dialog.get_by_role("button", name="Continue in the wallet").click()
-            expect(dialog).to_contain_text("Choose the owner's account")
+            expect(dialog).to_contain_text("Switch to the owner's account")
             assert page.evaluate("window.sent") == []
         with with_wallet(f"#token={token}") as page:
             page.get_by_role("button", name="Accept").click()

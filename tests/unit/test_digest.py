@@ -451,7 +451,7 @@ class TestFile:
         monkeypatch.setattr(os, "read", growing)
         with pytest.raises(ChangedError, match="log: changed while it was read"):
             hashing.of_file(path, form)
-        assert len(reads) < 10, "it must not run after the writer for ever"
+        assert len(reads) < 10, "it must not run after the writer forever"
 
     @pytest.mark.parametrize("form", [BYTES, GREY], ids=["bytes", "pixels"])
     @pytest.mark.parametrize("size", [10, 3 << 20])

@@ -1,4 +1,4 @@
-"""What bounds the server: rates, connections, the log."""
+"""The server's limits of rates and connections, and its log."""
 
 import json
 import logging

@@ -1463,7 +1463,7 @@ class TestFormat:
 
 
 class TestReleasedManifest:
-    """Manifests that were published stay readable for ever."""
+    """Manifests that were published stay readable."""
 
     PATH = VECTOR_FILES / "manifest"
 

@@ -148,7 +148,7 @@ def test_a_relation_to_the_wrong_kind_is_refused(folder):
         alithis.hash_model("model.bin", "model.alithis", inputs=[("fine_tuned_from", train)])
 
 
-def test_manifests_that_cannot_be_compared_are_no_zero(folder):
+def test_manifests_that_cannot_be_compared_raise_an_error(folder):
     files = alithis.hash_dataset("photos/", "files.alithis")
     Path("lines.txt").write_text("cat\ndog\n")
     lines = alithis.hash_dataset("lines.txt", "lines.alithis")

@@ -238,7 +238,7 @@ class DatasetHasher:
         form, point = hasher.form, hasher.point
         if point is None and form.name != "record":
             raise SourceError(
-                f"name the column that contains the data points ({form.name}) with point=; "
+                f"say with point= which column has the data points (their form is {form.name}); "
                 f"the columns are {', '.join(data.column_names)}"
             )
         if point is not None and not isinstance(point, str):
@@ -250,7 +250,7 @@ class DatasetHasher:
         self._data = data.with_format("arrow", columns=wanted)
 
     def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return none: the rows of such a dataset cannot be changed."""
+        """Return an empty array: the rows of such a dataset cannot be changed."""
         return numbers[:0]
 
     def __call__(self, numbers: NDArray[np.intp]) -> bytes:

@@ -160,7 +160,7 @@ class SequenceHasher:
         return b"".join(self._hasher.item(self._source[number]) for number in numbers.tolist())
 
     def changed(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return none: changed items of a sequence are not detected."""
+        """Return an empty array: changed items of a sequence are not detected."""
         return numbers[:0]
 
 

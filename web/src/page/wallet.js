@@ -34,7 +34,7 @@ export function entryActions({ verdict, proof, token }, session) {
     title: "Put it on record",
     effects: [
       `The chain's history gets a record: somebody proved that this entry is in ${named(token)}.`,
-      "The entry's fingerprint and your wallet's address become public, for ever.",
+      "The entry's fingerprint and your wallet's address become public permanently.",
       "It does not say that the entry is yours.",
     ],
     call: () => ({ signature: "attest(uint256,bytes32,uint256,bytes32[])", values: [token.id, leaf, index, path] }),
@@ -45,7 +45,7 @@ export function entryActions({ verdict, proof, token }, session) {
     effects: [
       `You file a claim against ${named(token)} about this entry: about consent, a licence or personal data.`,
       "Everybody sees it on this page, before and after the owner answers. It cannot be withdrawn.",
-      "The fingerprint, your wallet's address and what you write here become public, for ever.",
+      "The fingerprint, your wallet's address and what you write here become public permanently.",
       "The proof shows that the entry is in the list, not that you have a right in it: explain your right in your claim.",
     ],
     asks: "Text of your claim, or the web address where you explain it (optional)",
@@ -116,7 +116,7 @@ export function claimAnswers(token, claim, session) {
           effects: [
             `Your answer to claim ${claim.number} against ${named(token)}: ${words}.`,
             effect,
-            "The answer, and what you write here, become public, for ever.",
+            "The answer, and what you write here, become public permanently.",
           ],
           owned: token,
           asks: "Text of your answer, or the web address where you explain it (optional)",
@@ -222,7 +222,7 @@ class Dialog {
     const account = await wallet.connect();
     if (!(await this.onChain(wallet))) return;
     if (plan.owned && plan.owned.owner !== account) {
-      this.problem.textContent = `Your wallet's account is ${brief(account)}. Choose the owner's account, ${brief(plan.owned.owner)}, in the wallet.`;
+      this.problem.textContent = `Your wallet's account is ${brief(account)}. Switch to the owner's account, ${brief(plan.owned.owner)}, in the wallet.`;
       this.go.disabled = false;
       return;
     }

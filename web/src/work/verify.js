@@ -169,7 +169,7 @@ class Verification {
     const from = `${toHex(brought.leaf)}, from the proof file`;
     if (brought.kind === "inclusion" && brought.opening) {
       checkOpening(brought.opening, brought.leaf);
-      return `${from}, which says whose it is: digest ${toHex(brought.opening.digest)}`;
+      return `${from}, which names the data point: digest ${toHex(brought.opening.digest)}`;
     }
     if (this.token.scheme !== "keyed") return from;
     if (brought.kind === "absence") {
