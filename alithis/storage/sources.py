@@ -76,7 +76,7 @@ def _in_turn(sources: Sequence[S], errors: list[AlithisError]) -> Iterator[S]:
     for source in sorted(later, key=lambda source: source.wait_seconds):
         if source.wait_seconds > LONGEST_WAIT:
             seconds = f"{source.wait_seconds:,.0f} s"
-            errors.append(StorageError(f"{source} rate-limits us: try again after {seconds}"))
+            errors.append(StorageError(f"{source} rate-limits us: try again in {seconds}"))
         else:
             time.sleep(source.wait_seconds)
             yield source
