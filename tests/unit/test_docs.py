@@ -79,7 +79,7 @@ def test_each_option_of_the_store_is_in_its_manual():
 SERVE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 
 
-def test_the_servers_manual_has_its_routes_and_bounds():
+def test_the_servers_manual_states_its_routes_and_limits():
     from alithis.chain import index
     from alithis.server import api, app, follower, limits, middleware
 
@@ -91,15 +91,15 @@ def test_the_servers_manual_has_its_routes_and_bounds():
             if path == "/api/tokens":
                 assert f"`{parameter['name']}`" in SERVE
     bounds = [
-        f"| {app.Limits().rate} a minute",
+        f"| {app.Limits().rate} per minute",
         f"| {middleware.CONTENT} times that",
         f"{limits.MAX_CLIENTS:,} are remembered",
-        f"| {app._AT_ONCE}, {limits._CONNECTIONS} of one client |",
+        f"| {app._AT_ONCE}; {limits._CONNECTIONS} per client |",
         f"| {app._MAX_HEAD >> 10} KiB, and {limits._HEAD:.0f} seconds",
         f"after {limits._STALL:.0f} seconds",
-        f"| {api._AT_ONCE} requests at a time, {api._WAITING} more wait, then 503; "
-        f"{api._SECONDS:.0f} seconds each",
-        f"| {api.MAX_TOKENS}; {api.MAX_VERIFIED} of a verification",
+        f"| {api._AT_ONCE} requests in parallel and {api._WAITING} in the queue, then 503; "
+        f"{api._SECONDS:.0f} seconds for each",
+        f"| {api.MAX_TOKENS}; {api.MAX_VERIFIED} in a verification",
         f"| {follower._WINDOWS} windows of {index.WINDOW:,} blocks",
         f"up to {follower._SLOWEST / 60:.0f} minutes",
         f"have {app._SHUTDOWN} seconds to finish",
