@@ -313,7 +313,7 @@ class _Reader:
         column = self._options.column
         if column is None:
             chosen = list(parts.values())
-            found = of_bytes(record.sample({k: each[0].hex() for k, (_, each) in parts.items()}))
+            found = of_bytes(record.record({k: each[0].hex() for k, (_, each) in parts.items()}))
         elif column in parts:
             chosen = [parts[column]]
             found = chosen[0][1][0]
