@@ -266,7 +266,7 @@ class Client:
         try:
             yield self._session
         except (requests.Timeout, TimeoutError):
-            raise self.failure(url, f"gives no answer within {self.timeout:g} s") from None
+            raise self.failure(url, f"sent no answer within {self.timeout:g} s") from None
         except requests.exceptions.SSLError:
             raise self.failure(url, "has no trusted TLS certificate") from None
         except (requests.ConnectionError, HTTPError):

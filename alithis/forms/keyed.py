@@ -121,7 +121,7 @@ def read_key(path: Path) -> PublisherKey:
         )
     found = _TEXT.fullmatch(data)
     if found is None:
-        raise SourceError(f"{path}: not a key file: it must hold {2 * SIZE} hexadecimal digits")
+        raise SourceError(f"{path}: not a key file: it must contain {2 * SIZE} hexadecimal digits")
     return PublisherKey(bytes.fromhex(found[1].decode()))
 
 

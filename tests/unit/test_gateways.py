@@ -466,8 +466,8 @@ class TestFaults:
                 handler.wfile.flush()
 
         try:
-            holds(on_ranges(silent), "gives no answer within 0.3 s", timeout=0.3)
-            holds(on_all(silent), "gives no answer within 0.3 s", timeout=0.3)
+            holds(on_ranges(silent), "sent no answer within 0.3 s", timeout=0.3)
+            holds(on_all(silent), "sent no answer within 0.3 s", timeout=0.3)
             holds(on_ranges(dripping), "takes longer than 0.3 s", timeout=0.3)
         finally:
             released.set()

@@ -164,7 +164,7 @@ class TestKeyFile:
         (tmp_path / "key").write_bytes(content)
         (tmp_path / "key").chmod(0o600)
 
-        with pytest.raises(SourceError, match="must hold 64 hexadecimal digits") as caught:
+        with pytest.raises(SourceError, match="must contain 64 hexadecimal digits") as caught:
             read_key(tmp_path / "key")
         if content:
             assert content.decode() not in str(caught.value).replace(str(tmp_path), "")
