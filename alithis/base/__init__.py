@@ -1,4 +1,4 @@
-"""Helpers that every other package uses: files, HTTP, untrusted JSON, text, progress.
+"""Helpers for all other packages: files, HTTP, untrusted JSON, text, progress.
 
-The lowest package: it imports nothing of Alithis but the exceptions.
+This is the lowest package: of Alithis, it imports the exceptions only.
 """

@@ -1,7 +1,7 @@
 """Files: opened safely, written atomically, locked.
 
-What differs between Linux, macOS and Windows is decided here and nowhere else. The tests run on
-Linux; the branches for the others follow Python's documentation and have not been run there.
+All differences between Linux, macOS and Windows are handled here. The tests run on Linux. The code
+for the other systems follows Python's documentation and has not been run there.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Buffer = bytes | bytearray | memoryview
 
 _WINDOWS = os.name == "nt"
 _SEEKING = threading.Lock()
-# Without O_NONBLOCK, opening a FIFO would wait for its writer forever. Without O_BINARY, Windows
-# translates line ends. Each flag exists on some systems only.
+# Without O_NONBLOCK, opening a FIFO waits for its writer forever. Without O_BINARY, Windows
+# translates line ends. Not every flag exists on every system.
 _READ_FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
     _READ_FLAGS |= getattr(os, _name, 0)
-# What flock(2) answers on file systems without locks (some NFS and FUSE mounts).
+# Errors of flock(2) on file systems without locks (some NFS and FUSE mounts).
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -65,7 +65,7 @@ def regular_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, os.stat_re
 
 
 def read_at(handle: int, offset: int, length: int, name: str | os.PathLike[str]) -> bytes:
-    """Read from an offset, without moving the file's position; several threads may.
+    """Read from an offset, without moving the file's position; safe in several threads.
 
     Args:
         handle: the open file.
@@ -74,7 +74,7 @@ def read_at(handle: int, offset: int, length: int, name: str | os.PathLike[str])
         name: what to call the file in errors.
 
     Returns:
-        The bytes; fewer where the file ends.
+        The bytes; fewer at the end of the file.
 
     Raises:
         SourceError: the file cannot be read.
@@ -128,10 +128,10 @@ def unwritable(path: Path, error: OSError | ValueError) -> SourceError:
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into one that names a path.
+    """Turn an error of the file system into an error that names a path.
 
     Raises:
-        SourceError: in place of an OSError.
+        SourceError: instead of an OSError.
     """
     try:
         yield
@@ -151,9 +151,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write that replaces the one at ``path`` at the end, or not at all.
+    """Open a file for writing that replaces the file at ``path`` at the end, or not at all.
 
-    Readers see the old content or the new, never a part. A symbolic link or a device such as
+    Readers see the old or the new content, never a part. A symbolic link or a device such as
     ``/dev/stdout`` is written directly: renaming over it would replace the link or the device.
 
     Raises:
@@ -178,7 +178,7 @@ def write_new(path: Path, data: Buffer) -> None:
     """Write a new file, and flush it to the disk.
 
     Raises:
-        OSError: it cannot be written, or exists.
+        OSError: it cannot be written, or already exists.
     """
     with path.open("xb") as file:
         file.write(data)
@@ -186,7 +186,7 @@ def write_new(path: Path, data: Buffer) -> None:
 
 
 def flush(file: BinaryIO) -> None:
-    """Flush what was written to a file to the disk.
+    """Flush a file's content to the disk.
 
     Raises:
         OSError: the disk fails, or is full.
@@ -201,7 +201,7 @@ def sync_folder(path: Path) -> None:
     Raises:
         OSError: the disk fails.
     """
-    if _WINDOWS:  # which cannot open a folder, and writes its entries through
+    if _WINDOWS:  # Windows cannot open a folder; it writes the entries itself
         return
     handle = os.open(path, _READ_FLAGS)
     try:
@@ -215,26 +215,26 @@ def sync_folder(path: Path) -> None:
 
 @contextmanager
 def lock_file(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold an exclusive lock; the thread that holds it may nest.
+    """Hold an exclusive lock; the thread that holds it may take it again.
 
-    The kernel releases the lock when the process ends, even if it is killed: a lock file that a
-    killed process left locks nobody out. Otherwise the file is removed at the end.
+    The kernel releases the lock when the process ends, even if it is killed, so a lock file that a
+    killed process left has no effect. Otherwise the file is removed at the end.
 
     Args:
         path: the lock file; its folder exists.
-        wait: whether to wait for another holder.
+        wait: whether to wait until another holder releases it.
 
     Yields:
-        Whether the lock is held: False on a file system without locks.
+        True if the lock is held; False on a file system without locks.
 
     Raises:
-        BlockingIOError: another process or thread holds it, and waiting was not asked for.
+        BlockingIOError: another process or thread holds it, and ``wait`` is false.
         OSError: the file cannot be created.
     """
-    # Imported here since it takes as long to load as all of this package.
+    # Imported here, since it takes as long to load as this whole package.
     from filelock import FileLock, Timeout
 
-    # The soft fallback, a file whose existence is the lock, would outlive a killed process.
+    # With the soft fallback, the existing file is the lock: it would survive a killed process.
     lock = FileLock(path, is_singleton=True, fallback_to_soft=False)
     nested = lock.is_locked
     try:
@@ -250,9 +250,9 @@ def lock_file(path: Path, *, wait: bool = False) -> Iterator[bool]:
         yield held
     finally:
         if not nested:
-            # Before the release: afterwards the file may be the next holder's. A process that
-            # opened it meanwhile notices that it is gone (`filelock` compares). Windows does not
-            # remove an open file, but filelock does that itself there.
+            # Before the release, since afterwards the file may belong to the next holder. A process
+            # that has opened it in the meantime notices the removal (`filelock` compares).
+            # Windows cannot remove an open file; there, filelock removes it.
             with suppress(PermissionError):
                 path.unlink(missing_ok=True)
         if held:

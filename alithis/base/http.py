@@ -1,8 +1,8 @@
-"""HTTP requests to untrusted servers: RPC endpoints, gateways, stores, manifests' hosts.
+"""HTTP requests to untrusted servers: RPC endpoints, gateways, storage services, other hosts.
 
-Errors name only the host: the rest of a URL may be an API key. Responses are bounded in bytes and
-in time. They are never decompressed, since a few bytes can decompress to gigabytes, and redirects
-are not followed: the caller decides.
+Errors name only the host, since the rest of a URL may contain an API key. The size and the time of
+responses are limited. Responses are never decompressed, since a few bytes can decompress to
+gigabytes. Redirects are not followed: that is the caller's decision.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     import tenacity
 
 _PIECE = 1 << 16
-_SLOWEST = 1 << 14  # bytes a second that a long answer must bring on average
+_SLOWEST = 1 << 14  # bytes a second on average, at least, for a streamed response
 
 FIRST_WAIT = 1.0
-"""Seconds that the second attempt waits at most; each further one waits up to twice as long."""
+"""Seconds before the second attempt at most; the limit doubles with each further attempt."""
 TRANSIENT = frozenset((408, 429, 500, 502, 503, 504))
 """Statuses after which the same request may succeed (RFC 9110, sections 15.5 and 15.6)."""
 
@@ -42,11 +42,11 @@ class RetryPolicy:
 
     Attributes:
         attempts: how often it is sent at most.
-        longest_wait: seconds that a server may ask us to wait (Retry-After); if it asks for more,
+        longest_wait: seconds that a server may ask us to wait (Retry-After). If it asks for more,
             the request fails at once.
-        patience: seconds after which no further attempt begins: a server that used up its time
-            without an answer gets no second one.
-        statuses: those that are repeated, beside connections that fail or break off.
+        patience: seconds after which no further attempt begins, so that a request that timed out
+            is not repeated.
+        statuses: HTTP statuses after which it is sent again, as after a failed connection.
     """
 
     attempts: int
@@ -56,11 +56,11 @@ class RetryPolicy:
 
 
 ONCE = RetryPolicy(1)
-"""For one of several servers: another one is asked instead."""
+"""For one of several servers: after a failure, the next server is asked."""
 READS = RetryPolicy(3, patience=20.0)
-"""For a read that somebody waits for."""
+"""For a read that a user waits for."""
 UPLOADS = RetryPolicy(5, longest_wait=60.0)
-"""For long work that would be expensive to begin again."""
+"""For long work that would be expensive to repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class Response:
 
     Attributes:
         status: the HTTP status.
-        headers: the headers; their names in any case.
-        body: the body, up to the limit; empty for a status that the caller did not want.
-        cut: whether the body is longer than the limit.
+        headers: the headers; their names are case-insensitive.
+        body: the body, up to the limit; empty if the status is not the expected one.
+        cut: whether the body was longer than the limit.
     """
 
     status: int
@@ -81,7 +81,7 @@ class Response:
 
 
 class RequestBody(Protocol):
-    """The body of a request, in pieces; iterating again starts over, for a retry."""
+    """The body of a request, in pieces. A retry iterates over it again from the start."""
 
     def __len__(self) -> int:
         """Return its number of bytes."""
@@ -91,11 +91,11 @@ class RequestBody(Protocol):
 
 
 class Client:
-    """Sends requests, and turns whatever fails into an error of one line.
+    """Sends requests, and turns every failure into a one-line error.
 
     Attributes:
         timeout: seconds for a response.
-        stopped: once it is set, by another thread, nothing is waited for or sent again.
+        stopped: another thread can set this event to end all waiting and all retries.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class Client:
         timeout: float,
         retries: RetryPolicy = ONCE,
     ) -> None:
-        """Set how errors name the server; nothing is sent yet.
+        """Create the client; nothing is sent yet.
 
         Args:
-            called: what errors call the server: ``RPC endpoint``.
+            called: the server's name in errors: ``RPC endpoint``.
             error: the type of the errors.
             timeout: seconds for a response.
             retries: when a request is sent again.
@@ -122,7 +122,7 @@ class Client:
         """Return a URL's host and port.
 
         Raises:
-            AlithisError: of the client's own type: it is no ``http://`` or ``https://`` URL.
+            AlithisError: of the client's own type: it is not an ``http`` or ``https`` URL.
         """
         try:
             parts = urlsplit(url)
@@ -134,7 +134,7 @@ class Client:
         return host if port is None else f"{host}:{port}"
 
     def failure(self, url: str, what: str) -> AlithisError:
-        """Return the error for something that is wrong with the server at a URL."""
+        """Return the error for a fault of the server at a URL."""
         return self._error(f"{self._called} {self.host(url)} {what}")
 
     def ask(
@@ -148,24 +148,24 @@ class Client:
         only: int | None = None,
         idempotent: bool = True,
     ) -> Response:
-        """Send a request, again as the policy allows, and return the last response.
+        """Send a request, retry it as the policy allows, and return the last response.
 
         Redirects are not followed.
 
         Args:
             url: where to send it.
             json: the body, as JSON.
-            content: the body, as a stream; without either, the request is a GET. The timeout
-                applies to each piece, and to the response once all is sent.
-            headers: further headers.
-            limit: bytes of the body that are read.
+            content: the body, as a stream. Without ``json`` and ``content``, the request is a GET.
+                The timeout applies to each piece, and then to the response.
+            headers: additional headers.
+            limit: bytes of the response's body to read at most.
             only: the only status whose body is read; None for any.
-            idempotent: whether sending it twice has the effect of sending it once; if not, it is
-                never repeated, as a lost response does not show whether it was carried out.
+            idempotent: whether sending it twice has the effect of sending it once. If not, it is
+                never repeated, since a lost response does not show whether it was carried out.
 
         Raises:
-            AlithisError: of the client's own type: there is no response, it is too slow, or it is
-                compressed; or the server asks us to wait for too long.
+            AlithisError: of the client's own type: there is no response, it is too slow or
+                compressed, or the server asks us to wait too long.
         """
         with self.errors(url) as session:
 
@@ -177,17 +177,17 @@ class Client:
             return self._retrying(url)(send)
 
     def _retrying(self, url: str) -> tenacity.Retrying:
-        """Return what repeats a request.
+        """Return the retry loop.
 
-        tenacity, and not urllib3's Retry in the session: that one sleeps where nothing can wake
-        it, so that a stopped upload would wait on, obeys any Retry-After, and does not see an
-        answer that breaks off in its body.
+        It uses tenacity instead of urllib3's Retry. The latter sleeps uninterruptibly, so a stopped
+        upload would go on waiting; it obeys any Retry-After; and it does not retry a response that
+        breaks off in its body.
         """
         import tenacity
 
         policy = self._retries
-        # At random up to the limit ("full jitter"): clients that failed together because a server
-        # is overloaded do not come back together.
+        # A random time up to the limit ("full jitter"): clients that failed together, because the
+        # server was overloaded, do not return together.
         backoff = tenacity.wait_random_exponential(FIRST_WAIT, max=policy.longest_wait)
 
         def wait(state: tenacity.RetryCallState) -> float:
@@ -198,7 +198,7 @@ class Client:
 
         def sleep(seconds: float) -> None:
             if self.stopped.wait(seconds):
-                raise self.failure(url, "was not asked again: stopped")
+                raise self.failure(url, "was not asked again, because the work was stopped")
 
         def last(state: tenacity.RetryCallState) -> Response:
             assert state.outcome is not None
@@ -220,10 +220,10 @@ class Client:
         )
 
     def _asked_to_wait(self, url: str, answer: Response) -> float:
-        """Return the seconds that a server asks us to wait.
+        """Return the seconds that a server asks us to wait (Retry-After).
 
         Raises:
-            AlithisError: of the client's own type: they are more than the policy allows.
+            AlithisError: of the client's own type: the policy does not allow so many.
         """
         seconds = retry_after(answer)
         if seconds > self._retries.longest_wait:
@@ -235,10 +235,10 @@ class Client:
     def stream(
         self, url: str, *, headers: Mapping[str, str] | None = None
     ) -> Iterator[tuple[Response, io.BufferedReader]]:
-        """Send a GET, and give the response: status and headers, and the body as a file.
+        """Send a GET, and yield the response, with the body as a file.
 
-        Redirects are not followed. The timeout applies to each piece of the body; all of it must
-        arrive at 16 KiB a second on average, or a server could keep us forever.
+        Redirects are not followed. The timeout applies to each piece of the body. All of it must
+        arrive at 16 KiB a second on average; otherwise a slow server could block us forever.
 
         Raises:
             AlithisError: of the client's own type, from here or while the body is read: there is
@@ -253,7 +253,7 @@ class Client:
 
     @contextmanager
     def errors(self, url: str) -> Iterator[requests.Session]:
-        """Give the session, and turn the libraries' errors into ours.
+        """Yield the session, and turn the libraries' errors into ours.
 
         Raises:
             AlithisError: of the client's own type.
@@ -262,11 +262,11 @@ class Client:
         from urllib3.exceptions import HTTPError, TimeoutError
 
         self._session = self._session or _session()
-        # "from None": the libraries' own messages hold the whole URL.
+        # "from None", since the libraries' messages contain the whole URL.
         try:
             yield self._session
         except (requests.Timeout, TimeoutError):
-            raise self.failure(url, f"gives no answer within {self.timeout:g} s") from None
+            raise self.failure(url, f"sent no answer within {self.timeout:g} s") from None
         except requests.exceptions.SSLError:
             raise self.failure(url, "has no trusted TLS certificate") from None
         except (requests.ConnectionError, HTTPError):
@@ -322,7 +322,7 @@ class Client:
 
 
 class _Body(io.RawIOBase):
-    """The body of a response, as a file."""
+    """The body of a response as a file."""
 
     def __init__(self, client: Client, url: str, response: requests.Response) -> None:
         self._client, self._url, self._raw = client, url, response.raw
@@ -347,10 +347,10 @@ def _headers(further: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _session() -> requests.Session:
-    """Open a session that ignores redirects.
+    """Open a session that treats redirects like any other response.
 
     Even with ``allow_redirects=False``, requests reads the whole body of a redirect and
-    decompresses it. A response that does not count as a redirect is left alone.
+    decompresses it: a bomb. It does not do so for other responses.
     """
     import requests
 
@@ -362,9 +362,9 @@ def _session() -> requests.Session:
 
 
 def is_private(host: str) -> bool:
-    """Tell whether a host is this machine, or in a network that others do not reach.
+    """Tell whether a host is this machine, or in a private network.
 
-    Judged by the name alone: a public name may still lead to a private address.
+    Only the name is examined: a public name can still resolve to a private address.
 
     Args:
         host: a name or an address as `urlsplit` gives it, without brackets.
@@ -375,13 +375,13 @@ def is_private(host: str) -> bool:
         name = host.rstrip(".").lower()
         if "." not in name or name.endswith((".local", ".localhost", ".internal", ".lan")):
             return True
-        # No public name ends in a number. Resolvers read such a name as an IPv4 address in a
-        # spelling of their own: 127.1 and 0x7f.0.0.1 are this machine.
+        # No public name ends in a number. Resolvers read such a name as an IPv4 address in an old
+        # notation: 127.1 and 0x7f.0.0.1 are this machine.
         return bool(re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2]))
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Tell whether an exchange failed in a way that the next one may not."""
+    """Tell whether the same request may succeed the next time."""
     import requests
     from urllib3.exceptions import HTTPError
 
@@ -390,16 +390,16 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def describe_status(status: int) -> str:
-    """Return what to say about an unusable HTTP status, after the server's name."""
+    """Return the end of an error about an HTTP status, after the server's name."""
     if status == 429:
-        return "answers HTTP 429, too many requests: wait, or name another endpoint"
+        return "answers HTTP 429, too many requests: wait, or use another endpoint"
     if 300 <= status < 400:
-        return f"answers HTTP {status}, a redirect: name the endpoint it leads to"
+        return f"answers HTTP {status}, a redirect: use the URL that it redirects to"
     return f"answers HTTP {status}"
 
 
 def retry_after(answer: Response) -> float:
-    """Return the seconds that a response asks to wait; 0 by default (RFC 9110, section 10.2.3)."""
+    """Return the seconds in Retry-After; 0 if there is none (RFC 9110, section 10.2.3)."""
     from urllib3.exceptions import HTTPError
     from urllib3.util import Retry
 

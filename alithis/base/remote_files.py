@@ -1,4 +1,4 @@
-"""File systems behind URLs, by fsspec: how they are opened, and what of a URL may be shown."""
+"""Remote file systems, through fsspec: opening them, and removing secrets from their URLs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXTRAS = {
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without what may be secret in it: a password, a signature."""
+    """Return a URL without its possible secrets: a password, a signature."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -30,7 +30,7 @@ def open_file_system(url: str) -> tuple[Any, str]:
 
     Raises:
         MissingExtraError: the library for URLs of this kind is not installed.
-        Exception: what fsspec raises, if it does not know the kind of URL, or finds no credentials.
+        Exception: an error of fsspec: it does not know the kind of URL, or finds no credentials.
     """
     import fsspec
 

@@ -1,7 +1,7 @@
-"""Text that other people wrote, made safe to show: in messages, on terminals, in reports.
+"""Makes untrusted text safe to show in messages, terminals and reports.
 
-Names, URLs and error messages come from files, servers and chains. They may hold line breaks,
-which would forge lines of our output, and escape sequences, which a terminal obeys.
+Names, URLs and error messages come from files, servers and chains. A line break in them could forge
+a line of our output, and a terminal executes escape sequences.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ def one_line(value: object, limit: int = 200) -> str:
     """Return an untrusted value on one line, without characters that cannot be printed.
 
     Args:
-        value: a text; of a list or mapping, only its type and length are shown.
+        value: a text. For a list or mapping, only the type and the length are shown.
         limit: characters at most.
     """
     if isinstance(value, list | Mapping):
         return f"a {type(value).__name__} of {len(value)}"
-    # The first cut bounds the work: the value may have millions of characters.
+    # The first cut limits the work, since the value may have millions of characters.
     text = "".join(char if char.isprintable() else " " for char in str(value)[: 5 * limit])
     return clipped(" ".join(text.split()), limit)
 
 
 def first_line(error: object) -> str:
-    """Return the first line of an error's message; libraries add paragraphs of advice."""
+    """Return the first line of an error's message; some libraries add paragraphs of advice."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,8 +1,8 @@
-"""Untrusted JSON: manifests, proof files and answers of servers, parsed and checked.
+"""Parses and checks untrusted JSON: manifests, proof files and responses of servers.
 
-Python's parser accepts more than the standard (RFC 8259) intends, and recurses as deep as the
-text is nested. Here every key is unique in its object, NaN is not a number, every number fits a
-double, and nesting is bounded. `JsonObject` then gives values of the expected types only.
+Python's parser accepts more than the standard (RFC 8259) allows, and recurses as deep as the text
+is nested. This parser refuses repeated keys, NaN, numbers outside the range of doubles, and deep
+nesting. `JsonObject` returns values of the expected types only.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from alithis.base.text import first_line, quoted
 from alithis.errors import FormatError
 
 MAX_DEPTH = 32
-"""Nesting allowed: more than any document of ours has."""
+"""Nesting allowed. No document of ours is nested as deep."""
 
 MAX_DIGITS = 100
-"""Digits allowed in a whole number: more than 2^256 has."""
+"""Digits allowed in a whole number. 2^256 has 78."""
 
 # A bracket; or a string, to skip the brackets in it. The possessive "++" keeps it linear.
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
@@ -32,8 +32,8 @@ def parse(data: bytes, name: str) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
-        data: the bytes; the caller has bounded how many.
-        name: what to call the document in errors.
+        data: the bytes; the caller has limited their number.
+        name: the document's name in errors.
 
     Raises:
         FormatError: the bytes are not one JSON object, a key is repeated in an object, or it is
@@ -64,7 +64,7 @@ class JsonObject:
 
         Args:
             values: the parsed object.
-            name: what to call the document in errors: ``metadata.json``.
+            name: the document's name in errors: ``metadata.json``.
         """
         self.values, self._name = values, name
 
@@ -85,7 +85,7 @@ class JsonObject:
         return JsonObject(self._typed(key, dict), self._name)
 
     def list(self, key: str, maximum: int) -> list[Any]:
-        """Return a list, its elements unchecked, of at most ``maximum`` elements."""
+        """Return a list of at most ``maximum`` elements, which are not checked."""
         found: list[Any] = self._typed(key, list)
         if len(found) > maximum:
             self.fail(key, f"has {len(found):,} elements; at most {maximum:,} are allowed")
@@ -96,8 +96,8 @@ class JsonObject:
 
         Args:
             key: its key.
-            pattern: the regular expression that all of it matches.
-            expected: what the pattern matches, in words.
+            pattern: a regular expression that the whole text must match.
+            expected: a description of the pattern, for errors.
         """
         found: str = self._typed(key, str)
         if not re.fullmatch(pattern, found, re.DOTALL):
@@ -112,18 +112,18 @@ class JsonObject:
         return found
 
     def one_of(self, key: str, words: Sequence[str]) -> str:
-        """Return one of some words."""
+        """Return a text that must be one of ``words``."""
         found: str = self._typed(key, str)
         if found not in words:
             self.fail(key, f"is {quoted(found)}; it must be one of {', '.join(words)}")
         return found
 
     def sha256(self, key: str) -> bytes:
-        """Return a SHA-256 that is written in hexadecimal: 32 bytes."""
+        """Return a SHA-256, 32 bytes; the document has it in hexadecimal."""
         return self._sha256(key, self.values.get(key))
 
     def sha256_list(self, key: str, maximum: int) -> tuple[bytes, ...]:
-        """Return a list of at most ``maximum`` SHA-256, 32 bytes each."""
+        """Return a list of at most ``maximum`` SHA-256 digests, 32 bytes each."""
         return tuple(self._sha256(key, value) for value in self.list(key, maximum))
 
     def _sha256(self, key: str, value: Any) -> bytes:
@@ -141,9 +141,9 @@ class JsonObject:
 
 
 def _is_shallow(data: bytes) -> bool:
-    """Tell whether the nesting is within bounds.
+    """Tell whether the nesting is within the limit.
 
-    Python's recursion limit is no protection: where a library has raised it, as py-evm does, deep
+    Python's recursion limit is no protection: if a library has raised it, as py-evm does, deep
     nesting overflows the C stack, and the process crashes.
     """
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
@@ -157,7 +157,8 @@ def _is_shallow(data: bytes) -> bool:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # RFC 8259, section 4: parsers differ on repeated keys, so one file would say two things.
+    # RFC 8259, section 4: parsers differ on repeated keys, so two tools could read one file
+    # differently.
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a key is repeated in one object")
@@ -165,7 +166,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    # int() takes time quadratic in the number of digits.
+    # The time of int() grows with the square of the number of digits.
     digits = len(text.removeprefix("-"))
     if digits > MAX_DIGITS:
         raise ValueError(f"a number of {digits} digits")

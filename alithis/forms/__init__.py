@@ -1,4 +1,4 @@
-"""Canonical forms: a data point becomes the bytes that are hashed, and those a digest.
+"""Canonical forms: how a data point becomes bytes, and the bytes a digest.
 
-`alithis.readers` gives the data points; `alithis.manifest` takes their digests.
+`alithis.readers` yields the data points; `alithis.manifest` stores their digests.
 """

@@ -5,8 +5,8 @@ Source: docs/format.md, "Canonical forms".
 ``bytes``
     the file or record as stored;
 ``pixels``
-    the decoded raster's 8-bit samples in C order (row by row, samples interleaved). The
-    colour mode and, where they are the same for all, the width and height stand in the metadata;
+    the decoded raster's 8-bit samples in C order (row by row, samples interleaved). The metadata
+    states the colour mode, and the width and height if all data points share them;
 ``text``
     the text in NFC, as UTF-8;
 ``record``
@@ -39,9 +39,9 @@ class Form:
     Attributes:
         name: ``bytes``, ``pixels``, ``text``, ``record`` or ``sample``.
         mode: for pixels, the colour mode: ``L``, ``RGB`` or ``RGBA``.
-        width: for pixels, the width in pixels where it is the same for all data points.
-        height: likewise the height.
-        columns: for records, the columns that are taken, in ascending order; None for all.
+        width: for pixels, the width in pixels if all data points share it.
+        height: for pixels, the height in pixels if all data points share it.
+        columns: for records, the columns that are hashed, in ascending order; None for all.
     """
 
     name: str = "bytes"
@@ -51,15 +51,15 @@ class Form:
     columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values that do not make a canonical form."""
+        """Check that the values are valid for the form."""
         if self.name not in FORMS:
             known = f"{', '.join(FORMS[:-1])} and {FORMS[-1]}"
-            raise FormatError(f"canonical form {self.name!r}: this release knows {known}")
+            raise FormatError(f"unknown canonical form {self.name!r}; this release knows {known}")
         if self.name != "pixels" and (self.mode, self.width, self.height) != (None, None, None):
             raise FormatError(f"canonical form {self.name}: has no mode, width or height")
         if self.name == "pixels" and self.mode not in MODES:
             raise FormatError(
-                f"canonical form pixels: mode {self.mode!r} is none of {', '.join(MODES)}"
+                f"canonical form pixels: mode {self.mode!r} must be one of {', '.join(MODES)}"
             )
         if self.columns is not None:
             self._check_columns(self.columns)
@@ -68,7 +68,7 @@ class Form:
         if self.name != "record":
             raise FormatError(f"canonical form {self.name}: has no columns")
         if not columns or list(columns) != sorted(set(columns)):
-            raise FormatError("canonical form record: columns are named once each, in order")
+            raise FormatError("canonical form record: columns must be sorted and different")
 
     def canonical(self, data: bytes) -> bytes:
         """Return the canonical form of one stored data point.
@@ -78,9 +78,9 @@ class Form:
                 ``text`` UTF-8, for ``record`` and ``sample`` a JSON object.
 
         Raises:
-            SourceError: the data has no such form. It is no image, has another width or height
-                or cannot be brought to the mode without loss; it is no text; it is no JSON
-                object, or one without the columns.
+            SourceError: the data has no such form. It is not an image, has another width or
+                height, or cannot be converted to the mode without loss; it is not text; it is not
+                a JSON object, or has none of the columns.
         """
         if self.name == "bytes":
             return data
@@ -102,29 +102,29 @@ class Form:
             pixels.load_pillow()
 
     def raster(self, image: Image.Image) -> bytes:
-        """Return the canonical form ``pixels`` of an image that is decoded already.
+        """Return the canonical form ``pixels`` of a decoded image.
 
         Args:
-            image: Pillow's.
+            image: a Pillow image.
 
         Raises:
-            SourceError: it has another width or height, or cannot be brought to the mode without
+            SourceError: it has another width or height, or cannot be converted to the mode without
                 loss.
         """
         self.check_size(*image.size)
         return pixels.raster(image, str(self.mode))
 
     def check_size(self, width: int, height: int) -> None:
-        """Check the size of an image against what is the same for all.
+        """Check that an image has the width and height, in pixels, that all data points share.
 
         Raises:
-            SourceError: it has another width or height, in pixels.
+            SourceError: it has another width or height.
         """
         wanted = (self.width or width, self.height or height)
         if wanted != (width, height):
             raise SourceError(
                 f"the image is {width} x {height} pixels, "
-                f"where all data points are {wanted[0]} x {wanted[1]}"
+                f"but all data points must be {wanted[0]} x {wanted[1]}"
             )
 
 

@@ -1,4 +1,4 @@
-"""The canonical form ``pixels``: what an image file decodes to."""
+"""The canonical form ``pixels``: the samples that an image file decodes to."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from alithis.errors import MissingExtraError, SourceError
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-_EXACT = ("1", "L", "LA", "P", "RGB", "RGBA")  # Pillow's modes that become one of them exactly
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others may run programs (EPS)
-_ROUNDED = re.compile(r";16[BLN]|'ppm")  # how Pillow names decoders that cut samples to 8 bits
+_EXACT = (
+    "1",
+    "L",
+    "LA",
+    "P",
+    "RGB",
+    "RGBA",
+)  # Pillow's modes that convert to L, RGB or RGBA exactly
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # others can run programs (EPS)
+_ROUNDED = re.compile(r";16[BLN]|'ppm")  # names of Pillow's decoders that reduce samples to 8 bits
 
 
 def load_pillow() -> Any:
@@ -36,14 +43,14 @@ def decoded(data: bytes, mode: str, check_size: Callable[[int, int], None]) -> b
 
     Args:
         data: the file.
-        mode: the colour mode that the samples are to have: ``L``, ``RGB`` or ``RGBA``.
-        check_size: is given width and height, in pixels, before anything is decoded.
+        mode: the colour mode of the result: ``L``, ``RGB`` or ``RGBA``.
+        check_size: is called with width and height, in pixels, before anything is decoded.
 
     Returns:
         8-bit samples in C order: rows from the top, pixels from the left, samples interleaved.
 
     Raises:
-        SourceError: it is no image that decodes to such samples without loss.
+        SourceError: the file is not an image that decodes to such samples without loss.
     """
     pillow = load_pillow()
     try:
@@ -59,16 +66,18 @@ def decoded(data: bytes, mode: str, check_size: Callable[[int, int], None]) -> b
     except SourceError:
         raise
     except pillow.DecompressionBombError as error:
-        raise SourceError(f"image too large to decode: {error}") from error
-    except Exception as error:  # on damaged data the decoders raise nearly anything
+        raise SourceError(f"the image is too large to decode: {error}") from error
+    except (
+        Exception
+    ) as error:  # damaged data makes decoders raise IndexError, struct.error and others
         raise SourceError("not an image that can be decoded") from error
 
 
 def raster(image: Image.Image, mode: str) -> bytes:
-    """Return the samples of an image that is decoded already, in a mode.
+    """Return the samples of a decoded image in a colour mode.
 
     Raises:
-        SourceError: it cannot be brought to the mode without loss.
+        SourceError: it cannot be converted to the mode without loss.
     """
     if image.mode not in _EXACT:
         raise SourceError(f"the image's mode {image.mode} has no exact 8-bit form")
@@ -76,7 +85,7 @@ def raster(image: Image.Image, mode: str) -> bytes:
 
 
 def _check_exact(image: ImageFile.ImageFile) -> None:
-    """Refuse an image whose raster, as Pillow decodes it, is not all of it."""
+    """Refuse an image that Pillow decodes only in part: 16-bit samples, several frames."""
     if image.mode not in _EXACT:
         raise SourceError(f"the image's mode {image.mode} has no exact 8-bit form")
     if _ROUNDED.search(repr(image.tile[:1])):
@@ -86,7 +95,7 @@ def _check_exact(image: ImageFile.ImageFile) -> None:
 
 
 def _scale_transparency(image: ImageFile.ImageFile) -> None:
-    """Scale a transparent grey of 2 or 4 bits, as Pillow does with the samples but not with it."""
+    """Scale a transparent grey value of 2 or 4 bits to 8: Pillow scales the samples only."""
     stated = image.info.get("transparency")
     for kind, factor in (("'L;2'", 85), ("'L;4'", 17)):
         if isinstance(stated, int) and kind in repr(image.tile[:1]):
@@ -94,12 +103,12 @@ def _scale_transparency(image: ImageFile.ImageFile) -> None:
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Bring an image to a mode, if that loses nothing."""
+    """Convert an image to a mode, if the conversion can be undone."""
     if image.mode == "LA" or "transparency" in image.info:
         image = image.convert("RGBA")
     elif image.mode in ("P", "1"):
         image = image.convert("RGB" if image.mode == "P" else "L")
     converted = image.convert(mode)
     if image.mode != mode and converted.convert(image.mode).tobytes() != image.tobytes():
-        raise SourceError(f"the image is {image.mode}, and cannot become {mode} without loss")
+        raise SourceError(f"the image is {image.mode} and cannot become {mode} without loss")
     return converted

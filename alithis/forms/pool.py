@@ -1,7 +1,7 @@
 """Worker processes, in which readers hash data points (`alithis.forms.hashing`).
 
-Processes and not threads: for small files and records Python's own work takes longer than the
-hash, and only one thread at a time runs Python.
+Processes instead of threads: for small files and records, Python's own work takes longer than
+hashing, and only one thread at a time runs Python.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Pool:
             workers: how many; by default one for each processor this process may use.
 
         Raises:
-            SourceError: the number is not positive.
+            SourceError: the number is less than 1.
         """
         self.workers = _processors() if workers is None else workers
         if self.workers < 1:
@@ -56,8 +56,7 @@ class Pool:
     def map(self, work: Callable[[_A], _R], items: Iterable[_A]) -> Iterator[_R]:
         """Apply a module-level function to each item; results come in the items' order.
 
-        At most four items per worker are taken before their results are consumed, so that memory
-        is bounded.
+        At most four items per worker are read ahead, so that memory is bounded.
 
         Raises:
             SourceError: a worker was killed.
@@ -77,7 +76,7 @@ class Pool:
                 yield waiting.popleft().result()
         except BrokenExecutor as error:
             raise SourceError(
-                "a worker process was killed, perhaps for lack of memory; run again"
+                "a worker process was killed, perhaps for lack of memory; use fewer workers"
             ) from error
 
 
@@ -90,12 +89,12 @@ def _processors() -> int:
 def _executor(workers: int) -> Executor:
     """Start worker processes: by fork where that is safe, or else in fresh interpreters.
 
-    Both stay, since each has what the other lacks. Two forked workers answer after 10 to 20 ms,
-    fresh interpreters after 200 to 250 ms (measured on 2 cores): as much as the whole command
-    takes for 70,000 records. But a fork copies the locks that other threads hold, and then waits
-    for them forever; macOS's own libraries have such threads, and Windows has no fork. For fresh
-    interpreters loky does what the standard library does not: it never runs the caller's main
-    module again (a notebook has none, a script may lack the ``__main__`` guard).
+    Each has an advantage. Two forked workers answer after 10 to 20 ms, fresh interpreters after 200
+    to 250 ms (measured on 2 cores), as long as the whole command takes for 70,000 records. But a
+    fork copies the locks that other threads hold, and then waits for them forever. macOS's system
+    libraries have such threads, and Windows has no fork. Fresh interpreters come from loky, since
+    the standard library runs the caller's main module again: a notebook has none, and a script may
+    lack the ``__main__`` guard.
     """
     parent = (os.getpid(),)
     if sys.platform == "linux" and _threads() == 1:
@@ -119,9 +118,9 @@ def _threads() -> int:
 
 
 def _begin_worker(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent does.
+    """Leave Ctrl-C to the parent, and end when the parent ends.
 
-    A worker waits for its queue, which does not tell it that the parent was killed.
+    A worker waits for its queue, and would wait forever if the parent was killed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

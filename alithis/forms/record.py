@@ -1,6 +1,9 @@
-"""The canonical forms ``text``, ``record`` and ``sample``: values → the bytes that are hashed.
+"""The canonical forms ``record`` and ``sample``: JSON values → the bytes that are hashed.
 
-docs/format.md specifies them, with vectors in tests/vectors/forms.json.
+The specification is docs/format.md; the test vectors are in tests/vectors/forms.json. Both forms
+are JSON as in RFC 8785 (JCS), which writes every number as ECMAScript writes a double. JSON numbers
+that a double does not hold exactly would collide: 2^53 and 2^53 + 1 would be one number. So whole
+numbers are written digit by digit: as a number if RFC 8785 gives the same digits, else as a string.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from alithis.base import untrusted_json
 from alithis.errors import FormatError, SourceError
 
 SAFE = (1 << 53) - 1
-"""Up to this, doubles hold every whole number (RFC 7493, section 2.2)."""
-_EXPONENT = 10**21  # from here on ECMAScript writes numbers with an exponent
+"""Doubles represent every whole number up to this one (RFC 7493, section 2.2)."""
+_EXPONENT = 10**21  # ECMAScript writes numbers from here on with an exponent
 _ENCODE = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -25,10 +28,10 @@ def record(value: Any) -> bytes:
     """Return a row's canonical JSON (RFC 8785).
 
     Args:
-        value: an object of JSON values; numbers that JSON has no exact form for become strings.
+        value: an object of JSON values; numbers without an exact JSON form become strings.
 
     Raises:
-        SourceError: it holds what is no JSON value, or half a surrogate pair.
+        SourceError: it contains a value that JSON does not have, or half a surrogate pair.
     """
     if _is_simple(value):
         try:
@@ -39,10 +42,11 @@ def record(value: Any) -> bytes:
 
 
 def _is_simple(value: Any) -> bool:
-    """Tell whether Python's own writer, which is ten times as fast, gives the canonical JSON.
+    """Tell whether Python's json module, which is ten times as fast, writes the canonical JSON.
 
-    It writes a number with a fraction as ECMAScript does from 0.0001 on, and orders keys by code
-    points, which is UTF-16's order unless some are beyond U+FFFF.
+    It differs from RFC 8785 in three ways: it writes small and large fractions with other exponents
+    than ECMAScript (equal from 0.0001 up to 2^53), whole doubles as ``1.0``, and it sorts keys by
+    code points instead of UTF-16 (equal for ASCII).
     """
     kind = type(value)
     if kind is str or value is None or kind is bool:
@@ -70,7 +74,7 @@ def _record(value: Any) -> bytes:
 
 
 def _spelt(value: Any) -> Any:
-    """Replace the numbers that JSON has no exact form for."""
+    """Replace the numbers that have no exact JSON form by strings."""
     if isinstance(value, dict):
         return {key: _spelt(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -83,7 +87,7 @@ def _spelt(value: Any) -> Any:
 
 
 def _is_exact(value: int) -> bool:
-    """Tell whether RFC 8785 writes a whole number, which it takes for a double, digit by digit."""
+    """Tell whether RFC 8785, which converts a whole number to a double, writes the same digits."""
     import rfc8785
 
     if abs(value) > _EXPONENT:
@@ -92,7 +96,7 @@ def _is_exact(value: int) -> bool:
 
 
 def number(value: float) -> Any:
-    """Return a floating-point number as a JSON value: what is not finite, by its name."""
+    """Return a float as a JSON value. JSON has no NaN and infinities: they become their names."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -104,18 +108,18 @@ def record_of(data: bytes, columns: Iterable[str] | None = None) -> bytes:
     """Return the canonical JSON of a row that is stored as JSON.
 
     Args:
-        data: UTF-8, one JSON object; a byte order mark is left out.
-        columns: the members that are taken; by default all.
+        data: one JSON object in UTF-8; a byte order mark is ignored.
+        columns: the members to keep; by default all.
 
     Raises:
-        SourceError: it is no JSON object, has a key twice or none of the columns, is nested too
-            deep, or holds a number that no double can.
+        SourceError: it is not a JSON object, repeats a key, has none of the columns, is nested too
+            deep, or contains a number outside the range of doubles.
     """
     return record(taken(parsed(data), columns))
 
 
 def parsed(data: bytes) -> dict[str, Any]:
-    """Read a row that is stored as JSON.
+    """Parse a row that is stored as JSON.
 
     Raises:
         SourceError: as `record_of` does.
@@ -127,7 +131,7 @@ def parsed(data: bytes) -> dict[str, Any]:
 
 
 def taken(value: Mapping[str, Any], columns: Iterable[str] | None) -> Mapping[str, Any]:
-    """Return a row's members of these names; those it lacks are lacking.
+    """Return a row's members with these names; missing members are left out.
 
     Raises:
         SourceError: it has none of them.
@@ -136,40 +140,36 @@ def taken(value: Mapping[str, Any], columns: Iterable[str] | None) -> Mapping[st
         return value
     found = {name: value[name] for name in columns if name in value}
     if not found:
-        raise SourceError(f"none of the columns {', '.join(columns)} in it")
+        raise SourceError(f"the row has none of the columns {', '.join(columns)}")
     return found
 
 
-def sample(members: Mapping[str, str]) -> bytes:
-    """Return the canonical form of a sample: its members' digests by extension, as a record.
+def sample_of(data: bytes) -> bytes:
+    """Return the canonical form of a sample: its files' digests by extension, as a record.
 
     Args:
-        members: for each extension the SHA-256 of the member's bytes, in hexadecimal.
-    """
-    return record(members)
-
-
-def sample_of(data: bytes) -> bytes:
-    """Return the canonical form of a sample that is stored as JSON.
+        data: a JSON object of extensions, each with the SHA-256 of a file in hexadecimal.
 
     Raises:
-        SourceError: it is no object of extensions and digests.
+        SourceError: it is not such an object.
     """
     members = parsed(data)
     if not members or not all(
         isinstance(each, str) and _HASH.fullmatch(each) for each in members.values()
     ):
         raise SourceError(
-            'no sample: {"extension": "SHA-256 in hexadecimal", …} for each of its files'
+            'not a sample: it must be {"extension": "SHA-256 in hexadecimal", …}, one per file'
         )
-    return sample(members)
+    return record(members)
 
 
 def row_pattern(names: Iterable[str]) -> tuple[list[str], str]:
-    """Return how rows of these columns are written, cell by cell.
+    """Return a pattern that writes rows of these columns from their cells.
+
+    The names are sorted and quoted once, instead of for each row.
 
     Returns:
-        The names in the order of the members (RFC 8785, section 3.2.3), and a pattern that takes
+        The names in the order of the members (RFC 8785, section 3.2.3), and a ``%`` pattern for
         the cells' canonical JSON in that order.
     """
     order = sorted(names, key=lambda name: name.encode("utf-16-be"))
@@ -178,7 +178,7 @@ def row_pattern(names: Iterable[str]) -> tuple[list[str], str]:
 
 
 def fragment(value: Any) -> str:
-    """Return a value inside a record as canonical JSON.
+    """Return a value in a record as canonical JSON.
 
     Raises:
         SourceError: as `record` does.

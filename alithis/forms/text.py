@@ -7,8 +7,8 @@ import unicodedata
 
 from alithis.errors import SourceError
 
-_MAX_MARKS = 1000  # sorting a run of marks takes time quadratic in its length
-_USUAL = set(map(chr, range(128)))  # characters that were looked at, and are no marks
+_MAX_MARKS = 1000  # NFC sorts a run of combining marks in time that grows with its square
+_USUAL = set(map(chr, range(128)))  # characters that were checked before, and are not marks
 
 
 def text(value: str) -> bytes:
@@ -20,8 +20,9 @@ def text(value: str) -> bytes:
         value: the text.
 
     Raises:
-        SourceError: it holds half a surrogate pair, a code point that this Python's Unicode
-            does not know (its NFC is not settled), or a run of more than 1,000 marks.
+        SourceError: it contains half a surrogate pair, a code point that this Python's Unicode
+            does not know (a later Unicode may give it another NFC), or a run of more than 1,000
+            combining marks.
     """
     value = value.removeprefix("\ufeff")
     if not value.isascii():
@@ -35,16 +36,16 @@ def _check_characters(value: str) -> None:
     for char in unusual:
         category = unicodedata.category(char)
         if category == "Cs":
-            raise SourceError(f"the text holds U+{ord(char):04X}, half of a surrogate pair")
+            raise SourceError(f"the text contains U+{ord(char):04X}, half of a surrogate pair")
         if category == "Cn" and not _is_noncharacter(ord(char)):
             raise SourceError(
-                f"the text holds U+{ord(char):04X}, which Unicode {unicodedata.unidata_version} "
-                "does not know: take a newer Python, or the form bytes"
+                f"the text contains U+{ord(char):04X}, which Unicode {unicodedata.unidata_version} "
+                "does not know: use a newer Python, or the form bytes"
             )
     marks = "".join(filter(unicodedata.combining, unusual))
     _USUAL.update(unusual.difference(marks))
     if marks and re.search(f"[{re.escape(marks)}]{{{_MAX_MARKS + 1}}}", value):
-        raise SourceError(f"the text holds a run of more than {_MAX_MARKS} combining marks")
+        raise SourceError(f"the text contains a run of more than {_MAX_MARKS} combining marks")
 
 
 def _is_noncharacter(point: int) -> bool:
@@ -56,16 +57,16 @@ def text_of(data: bytes) -> bytes:
     """Return the canonical form of a text that is stored as UTF-8.
 
     Raises:
-        SourceError: it is not UTF-8, or as `text` does.
+        SourceError: it is not UTF-8, or for the reasons that `text` names.
     """
     return text(decoded(data))
 
 
 def decoded(data: bytes) -> str:
-    """Read bytes as UTF-8.
+    """Decode bytes as UTF-8.
 
     Raises:
-        SourceError: they are not.
+        SourceError: they are not UTF-8.
     """
     try:
         return data.decode()

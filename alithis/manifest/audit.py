@@ -173,7 +173,7 @@ class _Order:
         self._broken: int | None = None
 
     def watched(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the blocks unchanged, and check them. A block holds whole leaves."""
+        """Yield the blocks unchanged, and check them. Each block consists of whole leaves."""
         for block in blocks:
             if self._broken is None:
                 self._check(self._before + block)

@@ -43,7 +43,7 @@ class Disorder:
             The evidence, not yet checked against a commitment; None if all ascend.
 
         Raises:
-            IntegrityError: the manifest's files are not as long as its metadata says.
+            IntegrityError: a file does not have the size that the metadata states.
             StorageError: they cannot be read.
         """
         for index, (leaf, following) in enumerate(pairwise(manifest.leaves())):

@@ -1,7 +1,7 @@
 """Where data points come from: folders, archives, tables, lines and arrays, local or remote.
 
 Each reader returns a `Source`, which hashes data points in batches (`manifest.reader.DataPoints`).
-No data point is dropped silently: an entry that is no data point is counted and listed
+No data point is dropped silently: an entry that is not a data point is counted and listed
 (`Source.skipped`), and a file that cannot be read stops the reader with an error that names it.
 """
 

@@ -122,7 +122,8 @@ def archives(
             are several files.
 
     Raises:
-        SourceError: while reading: a file is no archive, damaged, cut short or exceeds a limit.
+        SourceError: while reading: a file is not an archive, is damaged or truncated, or exceeds a
+            limit.
     """
     options.form.require()
     skipped = Skips()
@@ -245,7 +246,7 @@ class _Reader:
         """Return a member's name as a relative POSIX path.
 
         Raises:
-            SourceError: it is no such path, or the member is too large.
+            SourceError: the name is not such a path, or the member is too large.
         """
         where = self._data_file.where
         try:
@@ -313,12 +314,12 @@ class _Reader:
         column = self._options.column
         if column is None:
             chosen = list(parts.values())
-            found = of_bytes(record.sample({k: each[0].hex() for k, (_, each) in parts.items()}))
+            found = of_bytes(record.record({k: each[0].hex() for k, (_, each) in parts.items()}))
         elif column in parts:
             chosen = [parts[column]]
             found = chosen[0][1][0]
         else:
-            self._skip(key, f"the sample has no {column}")
+            self._skip(key, f"the sample has no file {column}")
             return
         if chosen[0][0].hashed:
             size = sum(task.member.size for task, _ in chosen)
@@ -330,8 +331,8 @@ class _Reader:
             return {}
         if label not in parts:
             raise SourceError(
-                f"{self._data_file.where}: {key}: the sample has no {label}, which is to be its "
-                "label"
+                f"{self._data_file.where}: {key}: the sample has no file {label}, which was chosen "
+                "as the label"
             )
         try:
             return {"label": text.decoded(parts[label][1][1]).strip()}
@@ -394,7 +395,9 @@ def _opened(file: BinaryIO, member: _Member) -> Any:
     file.seek(member.spot.header_offset)
     head = file.read(30)
     if len(head) < 30 or head[:4] != b"PK\3\4":
-        raise SourceError("is not where the zip's directory says: damaged. Download it again")
+        raise SourceError(
+            "damaged: it is not at the offset in the zip's directory. Download it again"
+        )
     name, extra = struct.unpack("<HH", head[26:])
     file.seek(name + extra, 1)
     return zipfile.ZipExtFile(file, "r", member.spot)

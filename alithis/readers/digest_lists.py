@@ -28,7 +28,7 @@ def listing(data_file: DataFile) -> Source:
             ``{label: [digest, …]}``, and which may have ``dataset_name`` and ``dataset_url``.
 
     Raises:
-        SourceError: the file is no such list, or larger than 512 MiB.
+        SourceError: the file is not such a list, or is larger than 512 MiB.
     """
     document = _document(data_file)
     rows = list(_rows(document.get(KEY), data_file))

@@ -32,7 +32,7 @@ def saved(path: Path, choice: Choice) -> Source:
         choice: what of a row is a data point.
 
     Raises:
-        SourceError: a file is missing or damaged, or lacks a column.
+        SourceError: a file is missing or damaged, or a column is missing.
     """
     if not (path / "dataset_dict.json").is_file():
         return arrow(list(_shards(path, "")), choice)
@@ -84,7 +84,7 @@ def dataset(data: Any, choice: Choice | None = None, *, name: str = "dataset") -
 
     Raises:
         MissingExtraError: the library ``datasets`` is not installed.
-        SourceError: ``data`` is no such dataset, is empty, or lacks a column.
+        SourceError: ``data`` is not such a dataset, is empty, or a column is missing.
     """
     library = _library()
     choice = choice or Choice()

@@ -57,7 +57,7 @@ def jsonl(files: Sequence[DataFile], choice: Choice) -> Source:
             column is null or missing.
 
     Raises:
-        SourceError: while reading: a line is no JSON object, not UTF-8, or too long.
+        SourceError: while reading: a line is not a JSON object, not UTF-8, or too long.
     """
     return _source("jsonl", files, choice, _line_pieces, _digest_json)
 

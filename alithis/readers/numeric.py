@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
 _UBYTES = b"\0\0\x08"  # an IDX file of unsigned bytes
 _MAX_AXES = 4
-_MAX_ITEMS, _MAX_ITEM = (
-    1 << 28,
-    1 << 28,
-)  # limits of what an IDX header may state: items, bytes of an item
+# Limits for an IDX header: items, and bytes of an item.
+_MAX_ITEMS, _MAX_ITEM = 1 << 28, 1 << 28
 _BATCH, _BLOCK = 1 << 16, 1 << 23  # rows and bytes to hash at a time
 
 
@@ -140,8 +138,8 @@ def idx(path: Path, labels: Path | None = None) -> Source:
         labels: the IDX file with one label per item.
 
     Raises:
-        SourceError: a file cannot be read, is no IDX file or is cut short, or the labels do
-            not fit.
+        SourceError: a file cannot be read, is not an IDX file or is truncated, or the labels
+            do not fit.
     """
     return idx_file(LocalDataFile.at(path), None if labels is None else LocalDataFile.at(labels))
 

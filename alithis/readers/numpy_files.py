@@ -44,8 +44,8 @@ def numpy_file(
         labels: a ``.npy`` file of labels.
 
     Raises:
-        SourceError: the file is no such file, damaged or cut short, its rows are Python objects,
-            or the labels do not fit.
+        SourceError: the file is not a NumPy file, is damaged or truncated, its rows are Python
+            objects, or the labels do not fit.
     """
     name = _chosen(data_file, array, label)
     with _opened(data_file, name) as (shape, dtype, _):

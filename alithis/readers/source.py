@@ -44,7 +44,7 @@ class Digested(Protocol):
 
 @dataclass(slots=True)
 class Skips:
-    """What a reader skipped because it is no data point: counted and listed.
+    """The entries that a reader skipped because they are not data points: counted and listed.
 
     It is complete once the source was read to its end.
 
@@ -151,11 +151,11 @@ def parent_folder(name: str) -> str:
     """Return the name of the folder that a data point is in: its label.
 
     Raises:
-        SourceError: the data point is in no folder.
+        SourceError: the data point is not in a folder.
     """
     label = PurePosixPath(name).parent.name
     if not label:
-        raise SourceError(f"{name}: is in no folder whose name could be its label")
+        raise SourceError(f"{name}: is not in a folder, so no folder name can be its label")
     return label
 
 
@@ -167,7 +167,7 @@ def first_folder(name: str) -> str:
     """
     split, slash, _ = name.partition("/")
     if not slash:
-        raise SourceError(f"{name}: is in no folder whose name could be its split")
+        raise SourceError(f"{name}: is not in a folder, so no folder name can be its split")
     return split
 
 
@@ -177,7 +177,7 @@ def folder_columns(
     """Return the columns ``label`` and ``split`` of files, taken from their folders.
 
     Raises:
-        SourceError: a file is in no folder.
+        SourceError: a file is not in a folder.
     """
     wanted = {"label": parent_folder} if label_from_folder else {}
     wanted |= {"split": first_folder} if split_from_folder else {}

@@ -1,4 +1,4 @@
-"""A source → the leaves of a manifest: plain digests, or keyed leaves in their place."""
+"""A source → the leaves of a manifest: plain digests, or keyed leaves instead of them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from alithis.manifest.builder import Stream
 from alithis.manifest.reader import DataPoints
 from alithis.readers.source import Source
 
-_KEYED_AT_ONCE = 1 << 13  # data points; fewer do not pay for the way to a worker
+_KEYED_AT_ONCE = 1 << 13  # data points; for fewer, sending them to a worker takes longer
 
 
 def stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Stream:
-    """Return a source's data points as a manifest is built from them.
+    """Return a source's data points as the stream that `build` takes.
 
     Args:
         source: the source.
-        pool: the workers that digest.
-        key: the publisher's key, for keyed leaves in place of digests.
+        pool: the workers that hash.
+        key: the publisher's key, for keyed leaves instead of digests.
     """
     if key is None:
         return Stream(source.identity, partial(_digested, source, pool), source.count)
@@ -35,7 +35,7 @@ def stream(source: Source, pool: Pool, key: PublisherKey | None = None) -> Strea
 
 
 def _digested(source: Source, pool: Pool, first: int = 0) -> Iterator[DataPoints]:
-    """Yield a source's data points; if all of it is skipped, say why."""
+    """Yield a source's data points; if all entries are skipped, the error states a reason."""
     found = first > 0
     for batch in source.digested(pool, first):
         found = True
@@ -43,7 +43,8 @@ def _digested(source: Source, pool: Pool, first: int = 0) -> Iterator[DataPoints
     if not found and source.skipped.count:
         name, reason = source.skipped.names[0]
         raise SourceError(
-            f"no data points: all {source.skipped.count:,} were skipped, as {name}: {reason}"
+            f"no data points: all {source.skipped.count:,} entries were skipped, for example "
+            f"{name}: {reason}"
         )
 
 

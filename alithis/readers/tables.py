@@ -65,7 +65,7 @@ def parquet(files: Sequence[DataFile], choice: Choice) -> Source:
         choice: what of a row is a data point. A row whose column is null is skipped.
 
     Raises:
-        SourceError: a file cannot be read, or lacks a column.
+        SourceError: a file cannot be read, or a column is missing.
     """
     pieces, forms = list[_RowRange](), list[Form]()
     for data_file in files:
@@ -202,7 +202,7 @@ def arrow(files: Sequence[DataFile], choice: Choice) -> Source:
         choice: what of a row is a data point. A row whose column is null is skipped.
 
     Raises:
-        SourceError: a file cannot be read, or lacks a column.
+        SourceError: a file cannot be read, or a column is missing.
     """
     forms = []
     for data_file in files:
@@ -263,9 +263,8 @@ def _arrow_file(data_file: DataFile) -> Iterator[Any]:
     with data_file.open() as file, _readable(data_file):
         head = file.read(len(_IPC_FILE))
         file.seek(max(0, data_file.stamp[0] - len(_END)))
-        if (
-            head != _IPC_FILE and file.read(len(_END)) != _END
-        ):  # PyArrow accepts a stream that is cut short
+        # PyArrow accepts a truncated stream, so data points would be lost without an error.
+        if head != _IPC_FILE and file.read(len(_END)) != _END:
             raise SourceError(
                 "the end mark of the Arrow stream is missing: cut short. Download it again"
             )

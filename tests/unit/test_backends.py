@@ -197,7 +197,7 @@ class TestHosts:
         monkeypatch.setattr(host_module.HttpHost, "RETRIES", RetryPolicy(2))
         host.always = hosts.hang
 
-        assert "gives no answer within 0.2 s" in error_of([small], to(kind))
+        assert "sent no answer within 0.2 s" in error_of([small], to(kind))
 
     def test_a_host_that_cannot_be_reached_is_named(self, kind, to, host, small, monkeypatch):
         with hosting() as gone:

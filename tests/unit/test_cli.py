@@ -834,7 +834,7 @@ class TestVerifyMnist:
         Image.fromarray(coloured).save("image.png")
         result = run("verify", "image.png", "--manifest", mnist, status=2)
 
-        assert "FAIL leaf       image.png: the image is RGB, and cannot become L without loss" in (
+        assert "FAIL leaf       image.png: the image is RGB and cannot become L without loss" in (
             result.stdout
         )
 
@@ -1106,7 +1106,7 @@ class TestAuditWithSource:
         run("audit", "out", "--source", "corpus.jsonl", "--column", "text")
         Path("corpus.jsonl").write_text("\n".join(lines[:2]))
         broken = run("audit", "out", "--source", "corpus.jsonl", "--column", "text", status=2)
-        assert "1 missing: corpus.jsonl#2" in broken.stdout
+        assert "1 missing from the source: corpus.jsonl#2" in broken.stdout
 
 
 class TestAudit:

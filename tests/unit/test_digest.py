@@ -74,18 +74,18 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: 
 
 class TestForm:
     @given(data=st.binary(max_size=300))
-    def test_bytes_are_as_stored(self, data):
+    def test_form_bytes_keeps_the_stored_bytes(self, data):
         assert BYTES.canonical(data) == data
         assert hashing.of_bytes(data) == sha256(data)
 
     @pytest.mark.parametrize("name", ["rows", "", "Bytes"])
-    def test_unknown_name(self, name):
+    def test_refuses_an_unknown_form(self, name):
         with pytest.raises(FormatError, match="knows bytes, pixels, text, record and sample"):
             Form(name)
 
     @pytest.mark.parametrize("mode", [None, "CMYK", "l", "P", ""])
     def test_pixels_have_one_of_three_modes(self, mode):
-        with pytest.raises(FormatError, match="none of L, RGB, RGBA"):
+        with pytest.raises(FormatError, match="must be one of L, RGB, RGBA"):
             Form("pixels", mode)
 
     @pytest.mark.parametrize("name", ["bytes", "text", "record", "sample"])
@@ -100,12 +100,12 @@ class TestForm:
             Form(name, columns=("a",))
 
     @pytest.mark.parametrize("columns", [(), ("b", "a"), ("a", "a")])
-    def test_columns_are_named_once_each_in_order(self, columns):
+    def test_columns_must_be_sorted_and_different(self, columns):
         """So that one set of columns is one form."""
-        with pytest.raises(FormatError, match="columns are named once each, in order"):
+        with pytest.raises(FormatError, match="columns must be sorted and different"):
             Form("record", columns=columns)
 
-    def test_pixels_need_pillow_and_say_so(self, monkeypatch):
+    def test_missing_pillow_names_the_command_to_install_it(self, monkeypatch):
         BYTES.require()
         GREY.require()
         monkeypatch.setitem(sys.modules, "PIL", None)
@@ -134,7 +134,7 @@ class TestPixels:
         mode=st.sampled_from(["L", "RGB", "RGBA"]),
         data=st.data(),
     )
-    def test_a_conversion_that_is_made_can_be_undone(self, width, height, mode, data):
+    def test_every_conversion_can_be_undone(self, width, height, mode, data):
         """Whatever the target: back in the first mode, not one sample differs; or it is refused."""
         colours = data.draw(st.lists(st.binary(min_size=4, max_size=4), min_size=1, max_size=3))
         greys = data.draw(st.booleans())
@@ -168,7 +168,7 @@ class TestPixels:
             )
 
     def test_colour_does_not_become_grey(self):
-        with pytest.raises(SourceError, match="the image is RGB, and cannot become L without"):
+        with pytest.raises(SourceError, match="the image is RGB and cannot become L without"):
             GREY.canonical(encoded(Image.new("RGB", (2, 2), (1, 2, 3))))
 
     @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -179,11 +179,11 @@ class TestPixels:
                 form.canonical(encoded(see_through))
         assert RGBA.canonical(encoded(see_through)) == bytes([9, 9, 9, 254]) * 4
 
-    def test_opaque_alpha_is(self):
+    def test_opaque_alpha_is_dropped(self):
         opaque = Image.new("RGBA", (2, 2), (1, 2, 3, 255))
         assert RGB.canonical(encoded(opaque)) == bytes([1, 2, 3]) * 4
 
-    def test_palette_becomes_its_colours(self):
+    def test_palette_is_replaced_by_its_colours(self):
         image = Image.new("P", (2, 1))
         image.putpalette([10, 20, 30, 7, 7, 7])
         image.putdata([0, 1])
@@ -197,7 +197,7 @@ class TestPixels:
         image.putdata([0, 1])
         assert GREY.canonical(encoded(image)) == bytes([5, 7])
 
-    def test_transparent_palette_entry(self):
+    def test_transparent_palette_entry_is_not_dropped(self):
         image = Image.new("P", (2, 1))
         image.putpalette([10, 20, 30, 7, 7, 7])
         image.putdata([0, 1])
@@ -271,7 +271,7 @@ class TestPixels:
         with pytest.raises(SourceError, match="more than 8 bits"):
             RGB.canonical(file)
 
-    def test_portable_pixmap(self):
+    def test_portable_pixmap_of_more_than_8_bits_is_refused(self):
         samples = raster(2, 3, 3)
         assert RGB.canonical(encoded(Image.fromarray(samples), "PPM")) == samples.tobytes()
         with pytest.raises(SourceError, match="more than 8 bits"):
@@ -282,7 +282,7 @@ class TestPixels:
         with pytest.raises(SourceError, match=f"mode {mode} has no exact 8-bit form"):
             RGB.canonical(encoded(Image.new(mode, (2, 2)), "TIFF"))
 
-    def test_jpeg_is_what_the_decoder_gives(self):
+    def test_jpeg_gives_the_samples_of_the_decoder(self):
         file = encoded(Image.fromarray(raster(16, 16, 3)), "JPEG")
         with Image.open(io.BytesIO(file)) as image:
             assert RGB.canonical(file) == image.tobytes()
@@ -295,18 +295,18 @@ class TestPixels:
             RGB.canonical(file)
 
     @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
-    def test_one_frame_of_an_animated_format(self, kind):
+    def test_animated_format_with_one_frame_is_accepted(self, kind):
         options = {"lossless": True} if kind == "WEBP" else {}
         file = encoded(Image.new("RGB", (2, 2), (8, 8, 8)), kind, **options)
         assert GREY.canonical(file) == bytes([8] * 4)
 
-    def test_picture_of_a_camera_with_its_preview(self):
+    def test_camera_picture_with_a_preview_is_accepted(self):
         """An MPO file is a JPEG with more pictures behind it."""
         first, second = (Image.new("RGB", (8, 8), (n, n, n)) for n in (1, 200))
         file = encoded(first, "MPO", save_all=True, append_images=[second])
         assert RGB.canonical(file) == bytes([1]) * 192
 
-    def test_fixed_width_and_height_are_held(self):
+    def test_other_width_or_height_is_refused(self):
         """Else 2 x 8 pixels pass for 4 x 4 with the same samples."""
         samples = raster(4, 4)
         file = encoded(Image.fromarray(samples))
@@ -314,11 +314,11 @@ class TestPixels:
         reshaped = encoded(Image.fromarray(samples.reshape(2, 8)))
         assert GREY.canonical(reshaped) == GREY.canonical(file)
         for form in (Form("pixels", "L", 4, 4), Form("pixels", "L", height=4)):
-            with pytest.raises(SourceError, match="8 x 2 pixels, where all data points are"):
+            with pytest.raises(SourceError, match="8 x 2 pixels, but all data points must be"):
                 form.canonical(reshaped)
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"])
-    def test_truncated_image(self, kind):
+    def test_truncated_image_is_refused(self, kind):
         file = encoded(Image.fromarray(raster(40, 40, 3)), kind)
         with pytest.raises(SourceError, match="not an image that can be decoded"):
             RGB.canonical(file[: len(file) // 2])
@@ -326,7 +326,7 @@ class TestPixels:
     @given(
         data=st.binary(max_size=100), start=st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"II*\0"])
     )
-    def test_noise(self, data, start):
+    def test_random_bytes_are_refused(self, data, start):
         with pytest.raises(SourceError):
             RGB.canonical(start + data)
 
@@ -339,7 +339,7 @@ class TestPixels:
         with suppress(SourceError):
             assert len(RGB.canonical(bytes(file))) % 3 == 0
 
-    def test_decompression_bomb(self):
+    def test_decompression_bomb_is_refused(self):
         bomb = png(30_000, 30_000, 8, 0, bytes(1000))
         with pytest.raises(SourceError, match="too large to decode"):
             GREY.canonical(bomb)
@@ -347,7 +347,7 @@ class TestPixels:
     @pytest.mark.parametrize(
         "data", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", b"<svg/>"]
     )
-    def test_formats_that_are_programs_are_not_run(self, data):
+    def test_formats_that_can_run_programs_are_refused(self, data):
         with pytest.raises(SourceError, match="not an image"):
             RGB.canonical(data)
 
@@ -369,18 +369,18 @@ def test_vectors_of_the_specification(vector):
 
 class TestRows:
     @given(rows=st.lists(st.binary(min_size=5, max_size=5), max_size=20))
-    def test_each_row_has_its_digest(self, rows):
+    def test_rows_have_the_digests_of_hashlib(self, rows):
         joined = b"".join(rows)
         expected = b"".join(map(sha256, rows))
         for buffer in (joined, bytearray(joined), memoryview(joined)):
             assert hashing.of_rows(buffer, 5) == expected
 
     @given(data=st.binary(max_size=100), bounds=st.tuples(st.integers(0, 99), st.integers(0, 99)))
-    def test_part_of_a_file(self, data, bounds):
+    def test_part_of_a_file_is_hashed(self, data, bounds):
         start, stop = sorted(min(at, len(data)) for at in bounds)
         assert hashing.of_part(io.BytesIO(data), start, stop - start) == sha256(data[start:stop])
 
-    def test_part_of_several_blocks(self):
+    def test_part_of_several_blocks_is_hashed(self):
         data = os.urandom(3 << 20)
         assert hashing.of_part(io.BytesIO(data), 5, 2_500_000) == sha256(data[5:2_500_005])
 
@@ -395,7 +395,7 @@ class TestFile:
         assert hashing.of_file(tmp_path / "file") == (sha256(data), size)
         assert hashing.of_file(str(tmp_path / "file")) == (sha256(data), size)
 
-    def test_large_file_is_never_whole_in_memory(self, tmp_path):
+    def test_large_file_is_streamed(self, tmp_path):
         """64 MiB under a limit that has no room for them."""
         path = tmp_path / "large"
         with path.open("wb") as file:
@@ -427,15 +427,15 @@ class TestFile:
         with pytest.raises(SourceError, match=r"x\.png: not an image that can be decoded"):
             hashing.of_file(tmp_path / "x.png", GREY)
 
-    def test_image_file_has_a_bound(self, tmp_path):
+    def test_oversized_image_file_is_refused(self, tmp_path):
         with (tmp_path / "x.png").open("wb") as file:
             file.truncate((1 << 30) + 1)
-        with pytest.raises(SourceError, match="too many for the form pixels"):
+        with pytest.raises(SourceError, match="the form pixels takes files of at most"):
             hashing.of_file(tmp_path / "x.png", GREY)
 
     @pytest.mark.parametrize("form", [BYTES, GREY], ids=["bytes", "pixels"])
     @pytest.mark.parametrize("size", [10, 3 << 20])
-    def test_file_that_grows_while_it_is_hashed(self, tmp_path, monkeypatch, form, size):
+    def test_file_that_grows_during_hashing_is_an_error(self, tmp_path, monkeypatch, form, size):
         path = tmp_path / "log"
         path.write_bytes(bytes(size))
         read, reads = os.read, []
@@ -455,7 +455,7 @@ class TestFile:
 
     @pytest.mark.parametrize("form", [BYTES, GREY], ids=["bytes", "pixels"])
     @pytest.mark.parametrize("size", [10, 3 << 20])
-    def test_file_that_shrinks_while_it_is_hashed(self, tmp_path, monkeypatch, form, size):
+    def test_file_that_shrinks_during_hashing_is_an_error(self, tmp_path, monkeypatch, form, size):
         path = tmp_path / "file"
         path.write_bytes(bytes(size))
         read = os.read
@@ -468,7 +468,7 @@ class TestFile:
         with pytest.raises(ChangedError):
             hashing.of_file(path, form)
 
-    def test_file_rewritten_with_the_same_size(self, tmp_path, monkeypatch):
+    def test_file_rewritten_with_the_same_size_is_an_error(self, tmp_path, monkeypatch):
         path = tmp_path / "file"
         path.write_bytes(b"before")
         os.utime(path, ns=(1, 1))
@@ -482,7 +482,7 @@ class TestFile:
         with pytest.raises(ChangedError):
             hashing.of_file(path)
 
-    def test_short_reads_are_read_on(self, tmp_path, monkeypatch):
+    def test_short_reads_are_continued(self, tmp_path, monkeypatch):
         """A network file system may give fewer bytes than were asked for."""
         path = tmp_path / "file"
         path.write_bytes(b"0123456789")
@@ -490,20 +490,20 @@ class TestFile:
         monkeypatch.setattr(os, "read", lambda handle, length: read(handle, min(length, 3)))
         assert hashing.of_file(path) == (sha256(b"0123456789"), 10)
 
-    def test_missing_file(self, tmp_path):
+    def test_missing_file_is_named(self, tmp_path):
         with pytest.raises(SourceError, match="gone: cannot be read: No such file"):
             hashing.of_file(tmp_path / "gone")
 
-    def test_link_to_itself(self, tmp_path):
+    def test_link_to_itself_is_named(self, tmp_path):
         (tmp_path / "loop").symlink_to("loop")
         with pytest.raises(SourceError, match="loop: cannot be read: Too many levels"):
             hashing.of_file(tmp_path / "loop")
 
-    def test_name_no_file_can_have(self):
+    def test_impossible_file_name_is_an_error(self):
         with pytest.raises(SourceError, match="cannot be read: embedded null byte"):
             hashing.of_file("a\0b")
 
-    def test_read_error(self, tmp_path, monkeypatch):
+    def test_read_error_names_the_file(self, tmp_path, monkeypatch):
         (tmp_path / "file").write_bytes(b"x")
 
         def failing(*_):
@@ -513,7 +513,7 @@ class TestFile:
         with pytest.raises(SourceError, match="file: cannot be read: Input/output error"):
             hashing.of_file(tmp_path / "file")
 
-    def test_directory(self, tmp_path):
+    def test_refuses_a_folder(self, tmp_path):
         with pytest.raises(SourceError, match="not a regular file"):
             hashing.of_file(tmp_path)
 
@@ -522,18 +522,18 @@ class TestFile:
         with pytest.raises(SourceError, match="fifo: not a regular file"):
             hashing.of_file(tmp_path / "fifo")
 
-    def test_socket(self, tmp_path, monkeypatch):
+    def test_refuses_a_socket(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)  # a socket's path is short
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("socket")
             with pytest.raises(SourceError, match="socket: cannot be read"):
                 hashing.of_file("socket")
 
-    def test_device(self):
+    def test_refuses_a_device(self):
         with pytest.raises(SourceError, match="not a regular file"):
             hashing.of_file(os.devnull)
 
-    def test_no_descriptor_is_left_open(self, tmp_path):
+    def test_all_descriptors_are_closed(self, tmp_path):
         (tmp_path / "file").write_bytes(b"x")
         before = len(list(Path("/proc/self/fd").iterdir()))
         for path in (tmp_path / "file", tmp_path):
@@ -597,27 +597,27 @@ class TestPool:
             assert list(pool.map(double, range(200))) == [2 * number for number in range(200)]
             assert list(pool.map(double, [])) == []
 
-    def test_one_worker_is_this_process(self):
+    def test_one_worker_uses_this_process(self):
         with Pool(1) as pool:
             assert set(pool.map(process_of, range(3))) == {os.getpid()}
 
-    def test_two_are_others(self):
+    def test_two_workers_are_other_processes(self):
         with Pool(2) as pool:
             assert os.getpid() not in set(pool.map(process_of, range(8)))
 
-    def test_one_for_each_processor_by_default(self):
+    def test_default_is_one_worker_for_each_processor(self):
         assert Pool().workers == len(os.sched_getaffinity(0))
 
-    def test_processors_of_a_system_without_affinity(self, monkeypatch):
+    def test_processors_are_counted_without_affinity(self, monkeypatch):
         monkeypatch.delattr(os, "sched_getaffinity")
         assert Pool().workers == os.cpu_count()
 
     @pytest.mark.parametrize("workers", [0, -1])
-    def test_no_workers(self, workers):
+    def test_refuses_less_than_one_worker(self, workers):
         with pytest.raises(SourceError, match=f"workers: {workers} is not a positive number"):
             Pool(workers)
 
-    def test_few_items_are_taken_ahead(self):
+    def test_items_read_ahead_are_bounded(self):
         taken = []
 
         def items():
@@ -636,18 +636,18 @@ class TestPool:
         with Pool(workers) as pool, pytest.raises(ChangedError, match="three"):
             list(pool.map(fail_at_three, range(10)))
 
-    def test_pool_is_of_use_after_an_error(self):
+    def test_pool_can_be_used_after_an_error(self):
         with Pool(2) as pool:
             with pytest.raises(ChangedError):
                 list(pool.map(fail_at_three, range(10)))
             assert list(pool.map(double, range(3))) == [0, 2, 4]
 
-    def test_beside_other_threads_fresh_interpreters_start(self, other_thread):
+    def test_fresh_interpreters_start_if_other_threads_run(self, other_thread):
         with Pool(2) as pool:
             assert list(pool.map(double, range(20))) == [2 * number for number in range(20)]
             assert not isinstance(pool._executor, concurrent.futures.process.ProcessPoolExecutor)
 
-    def test_alone_the_process_forks_and_a_killed_worker_is_one_clear_error(self):
+    def test_single_thread_forks_and_a_killed_worker_is_one_clear_error(self):
         result = subprocess.run(
             [sys.executable, "-c", FORKED], capture_output=True, text=True, check=True
         )
@@ -656,7 +656,7 @@ class TestPool:
         assert error.startswith("SourceError a worker process was killed")
         assert result.stderr == ""
 
-    def test_threads_where_proc_is_missing(self, monkeypatch):
+    def test_threads_are_counted_without_proc(self, monkeypatch):
         def missing(_):
             raise FileNotFoundError
 
@@ -727,7 +727,7 @@ class TestOrphans:
         assert all(map(is_running, found))
         return found
 
-    def test_interrupt_stops_the_workers_amid_their_work(self, busy, workers):
+    def test_interrupt_stops_busy_workers(self, busy, workers):
         busy.send_signal(signal.SIGINT)
         assert busy.wait(60) != 0
         wait_until_gone(workers)
@@ -770,7 +770,7 @@ class TestFiles:
         with Pool(workers) as pool, pytest.raises(SourceError, match="gone: cannot be read"):
             list(hashing.of_files(str(folder), ["000", "gone", "001"], BYTES, pool))
 
-    def test_images_in_workers(self, tmp_path):
+    def test_images_are_hashed_in_workers(self, tmp_path):
         samples = [raster(3, 3) + number for number in range(5)]
         for number, each in enumerate(samples):
             (tmp_path / f"{number}.png").write_bytes(encoded(Image.fromarray(each)))
@@ -779,7 +779,7 @@ class TestFiles:
             found = b"".join(digests for digests, _ in runs)
         assert found == b"".join(sha256(each.tobytes()) for each in samples)
 
-    def test_missing_pillow_shows_before_the_first_file(self, monkeypatch):
+    def test_missing_pillow_is_reported_before_hashing(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "PIL", None)
         with pytest.raises(MissingExtraError):
             next(hashing.of_files("nowhere", ["x"], GREY, Pool(2)))
@@ -831,16 +831,16 @@ class TestText:
         assert found.decode() == unicodedata.normalize("NFC", value)
 
     @given(value=st.text(st.characters(min_codepoint=1, max_codepoint=127)))
-    def test_ascii_is_as_it_is(self, value):
+    def test_ascii_is_unchanged(self, value):
         assert forms.TEXT.canonical(value.encode()) == value.encode()
 
-    def test_what_unicode_has_not_assigned_is_named(self):
+    def test_unassigned_code_point_is_named(self):
         with pytest.raises(
             SourceError, match=r"U\+E0FFF, which Unicode \d+\.\d+\.\d+ does not know"
         ):
             forms.TEXT.canonical("fine \U000e0fff".encode())
 
-    def test_marks_are_counted_each_time(self):
+    def test_long_run_of_marks_is_refused_every_time(self):
         """What is remembered of characters is no way around the bound."""
         fine = ("e" + "\u0301" * 1000).encode()
         for _ in range(2):
@@ -863,7 +863,7 @@ JSON = st.recursive(
 
 class TestRecord:
     @given(value=st.dictionaries(TEXTS, JSON))
-    def test_fast_and_slow_way_are_one(self, value):
+    def test_fast_and_slow_writer_agree(self, value):
         """Python's own writer serves only where it does what RFC 8785 says."""
         expected = rfc8785.dumps(value)
         assert record.record(value) == expected
@@ -873,7 +873,7 @@ class TestRecord:
             assert record.fragment(each).encode() == rfc8785.dumps(each)
 
     @given(value=st.dictionaries(TEXTS, TEXTS, min_size=1))
-    def test_rows_by_pattern_are_records(self, value):
+    def test_rows_written_by_pattern_are_records(self, value):
         order, pattern = record.row_pattern(value)
         cells = tuple(record.quoted(value[name]) for name in order)
         assert (pattern % cells).encode() == rfc8785.dumps(value)
@@ -885,7 +885,7 @@ class TestRecord:
             )
         )
     )
-    def test_whole_numbers_are_digits_whether_a_double_holds_them_or_not(self, value):
+    def test_whole_numbers_keep_all_digits(self, value):
         exact = rfc8785.dumps(float(value)).decode() == str(value)
         digits = str(value) if exact else f'"{value}"'
         found = forms.RECORD.canonical(f'{{"b":[{value},{{"c":{value}}}],"a":{value}}}'.encode())
@@ -894,7 +894,7 @@ class TestRecord:
         assert record.fragment(value) == digits
 
     @pytest.mark.parametrize("value", [b"x", object(), {1: 2}, {"a": {1}}])
-    def test_no_json_value(self, value):
+    def test_refuses_values_that_json_does_not_have(self, value):
         with pytest.raises(SourceError, match="no canonical JSON"):
             record.record({"a": value})
 
@@ -902,12 +902,12 @@ class TestRecord:
 @pytest.mark.parametrize(
     "data", [b"{}", b'{"jpg":1}', b'{"jpg":"00"}', b'{"jpg":"' + b"A" * 64 + b'"}', b"[]"]
 )
-def test_no_sample(data):
-    with pytest.raises(SourceError, match=r"no sample|not a JSON object"):
+def test_refuses_anything_but_a_sample(data):
+    with pytest.raises(SourceError, match=r"not a sample|not a JSON object"):
         forms.SAMPLE.canonical(data)
 
 
-def test_file_in_each_form(tmp_path):
+def test_file_is_hashed_in_each_form(tmp_path):
     (tmp_path / "x").write_bytes(b'{"b":1,"a":"e\xcc\x81"}')
     for form, expected in [
         (forms.TEXT, b'{"b":1,"a":"\xc3\xa9"}'),

@@ -364,7 +364,7 @@ class TestFaults:
         holds(on_ranges(changed(corrupted)), "root from leaves and tiles/")
 
     def test_zeros_are_read_from_another_gateway(self, holds):
-        holds(on_ranges(changed(lambda data: bytes(len(data)))), "lead to")
+        holds(on_ranges(changed(lambda data: bytes(len(data)))), "root from leaves and tiles/")
 
     def test_leaves_of_another_dataset(self, holds, tmp_path):
         """As many, in order, with a tree of their own: a lie that only the root tells."""
@@ -378,7 +378,7 @@ class TestFaults:
             data = (tmp_path / "other" / name).read_bytes()[begin : end + 1]
             handler.reply(206, data, Content_Range=f"bytes {begin}-{end}/{size}")
 
-        holds(on_ranges(answer), "lead to")
+        holds(on_ranges(answer), "root from leaves and tiles/")
 
     def test_a_wrong_cid(self, holds):
         """Another file than the one that was asked for."""
@@ -466,8 +466,8 @@ class TestFaults:
                 handler.wfile.flush()
 
         try:
-            holds(on_ranges(silent), "gives no answer within 0.3 s", timeout=0.3)
-            holds(on_all(silent), "gives no answer within 0.3 s", timeout=0.3)
+            holds(on_ranges(silent), "sent no answer within 0.3 s", timeout=0.3)
+            holds(on_all(silent), "sent no answer within 0.3 s", timeout=0.3)
             holds(on_ranges(dripping), "takes longer than 0.3 s", timeout=0.3)
         finally:
             released.set()
@@ -529,7 +529,7 @@ class TestFaults:
             rescued = ask(nothing, local, of_bytes(b"x"), *liars, honest)
         assert alone.verdict == UNVERIFIABLE
         for each in (first, third):
-            assert f"gateway {each.address} gave: root that" in alone.steps[-1].detail
+            assert f"gateway {each.address} gave: root from" in alone.steps[-1].detail
         assert rescued.verdict == ABSENT
         for each in liars:
             assert any(each.address in line for line in rescued.notes)
@@ -541,7 +541,7 @@ class TestFaults:
             other.fault = on_ranges(reply(403))
             each = FallbackGateways([Gateway(liar.url), Gateway(other.url)])
             opened = each.open(Cid.raw(local.metadata.digest), nothing)
-            with pytest.raises(StorageError, match="lead to") as caught:
+            with pytest.raises(StorageError, match="root from leaves and tiles/") as caught:
                 opened.prove(leaf_of(local, 300))
             liar.fault = on_ranges(reply(500))
             with pytest.raises(StorageError, match="answers HTTP 500") as again:
@@ -625,7 +625,7 @@ class TestPublisher:
         with serving(content) as server:
             each = FallbackGateways([Gateway(server.url)])
             shelf = Shelf(nothing, (), each)
-            with pytest.raises(StorageError, match="lead to"):
+            with pytest.raises(StorageError, match="root from leaves and tiles/"):
                 shelf.open(lie.metadata.digest).prove(of_bytes(b"x"))
             laid_out(tmp_path / "good", content)
             build(tmp_path / "good", [b"1", b"2"])
@@ -925,7 +925,7 @@ class TestCache:
         cache.put(served_manifest._cache_key(entry, 8192), bytes(8192))
         result = ask(nothing, local, present, honest, cache=cache)
         assert result.verdict == INCLUDED
-        assert result.notes[0].startswith(f"the cache or gateway {honest.address} gave: root that")
+        assert result.notes[0].startswith(f"the cache or gateway {honest.address} gave: root from")
         assert (
             cache.get(served_manifest._cache_key(entry, 8192)) == next(local.blocks())[8192:16384]
         )

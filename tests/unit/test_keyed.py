@@ -1,4 +1,4 @@
-"""Keyed leaves: one is opened by its item's key alone, and none without the publisher's key."""
+"""Keyed leaves: an item key shows one leaf; without the publisher's key none can be computed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TestScheme:
 
     @pytest.mark.parametrize("vector", VECTOR_FILE["proofs"], ids=lambda vector: vector["about"])
     def test_proofs(self, vector):
-        """Over the leaves that the last key makes of the garden's digests."""
+        """The leaves are those of the garden's digests with the last key."""
         leaves = sorted(bytes.fromhex(item["leaf"]) for item in VECTORS[-1]["items"])
         root = bytes.fromhex(vector["root"])
         assert reference.mth(leaves) == root
@@ -67,11 +67,11 @@ class TestScheme:
                 loaded.check(root, len(leaves))
 
     @given(key=keys, values=st.lists(digests, max_size=20))
-    def test_many_leaves_are_the_same_as_one_by_one(self, key, values):
+    def test_many_leaves_at_once_are_those_of_single_calls(self, key, values):
         assert key.leaves(b"".join(values)) == b"".join(map(key.leaf, values))
 
     @given(key=keys, digest=digests)
-    def test_is_the_hmac_of_the_specification(self, key, digest):
+    def test_leaf_is_the_hmac_of_the_specification(self, key, digest):
         item_key = hmac.new(key.secret, b"alithis item key" + digest, "sha256").digest()
         assert key.leaf(digest) == hmac.new(item_key, digest, "sha256").digest()
 
@@ -90,7 +90,7 @@ class TestScheme:
         with pytest.raises(SourceError, match=f"32 bytes, not {length}"):
             PublisherKey(bytes(length))
 
-    def test_is_not_shown(self):
+    def test_repr_does_not_show_the_key(self):
         assert KEY.secret.hex() not in repr(KEY)
         assert repr(KEY.secret) not in repr(KEY)
         with pytest.raises(IntegrityError) as caught:
@@ -164,7 +164,7 @@ class TestKeyFile:
         (tmp_path / "key").write_bytes(content)
         (tmp_path / "key").chmod(0o600)
 
-        with pytest.raises(SourceError, match="must hold 64 hexadecimal digits") as caught:
+        with pytest.raises(SourceError, match="must contain 64 hexadecimal digits") as caught:
             read_key(tmp_path / "key")
         if content:
             assert content.decode() not in str(caught.value).replace(str(tmp_path), "")
@@ -197,7 +197,7 @@ class TestOpening:
         with pytest.raises(ProofError):
             Opening(bytes(both[:SIZE]), bytes(both[SIZE:])).check(key.leaf(digest))
 
-    def test_is_checked_with_the_proof(self):
+    def test_opening_is_checked_with_the_proof(self):
         leaf = KEY.leaf(bytes(SIZE))
         root = merkle.root(leaf)
         Inclusion(leaf, 0, (), Opening(bytes(SIZE), KEY.item_key(bytes(SIZE)))).check(root, 1)
@@ -214,7 +214,7 @@ class TestOpening:
             ({"digest": "00" * 31, "key": "00" * SIZE}, "digest must be 64"),
         ],
     )
-    def test_malformed(self, opening, said):
+    def test_refuses_a_malformed_opening(self, opening, said):
         document = json.loads(proof.dump(Inclusion(bytes(SIZE), 0, ()), proof.Subject()))
         with pytest.raises(FormatError, match=said):
             proof.load(json.dumps(document | {"opening": opening}).encode())
@@ -230,7 +230,7 @@ class TestOpening:
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A manifest of keyed leaves."""
+    """Return a manifest of keyed leaves."""
     build(tmp_path / "patients", ROWS, key=KEY)
     return tmp_path / "patients"
 
@@ -241,7 +241,7 @@ def asked(folder, content, *, key=None, proof_file=None):
 
 
 def proved(folder, manifest, content, *, key=KEY):
-    """A proof file about a row, as its publisher writes it."""
+    """Return a proof file about a row, as the publisher writes it."""
     opened = Manifest.open(manifest)
     target = Target("", digest=of_bytes(content), key=key)
     found = opened.prove(target.leaf(opened.metadata))
@@ -256,34 +256,34 @@ def leaf_step(result):
 
 
 class TestManifest:
-    def test_says_so(self, dataset):
+    def test_metadata_states_the_scheme_and_the_key_check(self, dataset):
         data = Manifest.open(dataset).metadata
 
         assert (data.scheme, data.key_check) == ("keyed", KEY.check)
         assert sorted(map(KEY.leaf, map(of_bytes, ROWS))) == list(Manifest.open(dataset).leaves())
         assert all(step.ok for step in audit(dataset))
 
-    def test_holds_neither_key_nor_digest(self, dataset):
+    def test_manifest_contains_neither_key_nor_digest(self, dataset):
         published = b"".join(path.read_bytes() for path in dataset.rglob("*") if path.is_file())
         for secret in (KEY.secret, *map(of_bytes, ROWS)):
             assert secret not in published
             assert secret.hex().encode() not in published
 
     @pytest.mark.parametrize("value", [None, "00", "AA" * SIZE, 7])
-    def test_without_a_key_check_is_refused(self, dataset, value):
+    def test_refuses_metadata_without_a_key_check(self, dataset, value):
         document = json.loads((dataset / "metadata.json").read_text())
         document["alithis"]["keyCheck"] = value
         with pytest.raises(FormatError, match="keyCheck must be 64"):
             metadata.load(json.dumps(document).encode())
 
-    def test_plain_leaves_have_no_key_check(self, tmp_path):
+    def test_metadata_of_plain_leaves_has_no_key_check(self, tmp_path):
         plain = build(tmp_path / "plain", ROWS).metadata
         assert (plain.scheme, plain.key_check) == ("sha256", None)
         assert "keyCheck" not in plain.document["alithis"]
 
 
 class TestVerifying:
-    def test_with_the_publishers_key(self, dataset, tmp_path):
+    def test_publisher_can_verify_with_the_key(self, dataset, tmp_path):
         inside = verify_manifest(asked(tmp_path, ROWS[7], key=KEY), dataset)
         outside = verify_manifest(asked(tmp_path, b"nobody", key=KEY), dataset)
 
@@ -293,7 +293,7 @@ class TestVerifying:
         )
 
     @pytest.mark.parametrize("content", [ROWS[7], b"nobody"])
-    def test_without(self, dataset, tmp_path, content):
+    def test_nothing_is_verified_without_the_key(self, dataset, tmp_path, content):
         result = verify_manifest(asked(tmp_path, content), dataset)
 
         assert result.verdict == UNVERIFIABLE
@@ -321,7 +321,7 @@ class TestProofs:
 
         assert result.verdict == INCLUDED
 
-    def test_holds_the_items_key_and_not_the_publishers(self, dataset, tmp_path):
+    def test_proof_file_contains_the_item_key_only(self, dataset, tmp_path):
         written = proved(tmp_path, dataset, ROWS[7]).read_text()
 
         assert KEY.item_key(of_bytes(ROWS[7])).hex() in written
@@ -343,7 +343,7 @@ class TestProofs:
 
         assert self.alone(dataset, asked(tmp_path, ROWS[7], proof_file=file)).verdict == INCLUDED
 
-    def test_forged_item_key(self, dataset, tmp_path):
+    def test_forged_item_key_is_refused(self, dataset, tmp_path):
         file = proved(tmp_path, dataset, ROWS[7])
         file.write_text(
             file.read_text().replace(KEY.item_key(of_bytes(ROWS[7])).hex(), "00" * SIZE)
@@ -447,7 +447,7 @@ class TestProofs:
 
 @pytest.fixture
 def patients(tmp_path, monkeypatch):
-    """A folder of short records, and nothing of ours in the environment."""
+    """Return a folder of short records, in an environment without our variables."""
     for name in ("ALITHIS_RPC", "ALITHIS_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -458,7 +458,7 @@ def patients(tmp_path, monkeypatch):
 
 
 class TestCommands:
-    def test_publisher_data_subject_and_auditor(self, patients):
+    def test_commands_of_publisher_data_subject_and_auditor_work(self, patients):
         made = run("manifest", patients, "--key-file", "key")
         assert made.stderr.splitlines()[0] == (
             "key: made a new key. Keep a copy: a lost key cannot be replaced"
@@ -478,7 +478,7 @@ class TestCommands:
         wrong = run_json("verify", "8", "--manifest", "again", "--key-file", "key", status=2)
         assert wrong["results"][0]["verdict"] == UNVERIFIABLE
 
-    def test_the_key_is_shown_nowhere(self, patients):
+    def test_no_command_shows_the_key(self, patients):
         shown = run("manifest", patients, "--key-file", "key")
         secret = Path("key").read_text().strip()
         again = run_json("manifest", patients, "--key-file", "key", "--force")
@@ -487,7 +487,7 @@ class TestCommands:
         for text in (shown.stdout, shown.stderr, json.dumps(again), prove.stdout, prove.stderr):
             assert secret not in text
 
-    def test_the_same_key_makes_the_same_manifest(self, patients):
+    def test_same_key_gives_the_same_manifest(self, patients):
         roots = {
             run_json("manifest", patients, "-o", out, "--key-file", "key", *workers)["root"]
             for out, workers in (("a", []), ("b", ["--workers", 1]))
@@ -502,7 +502,7 @@ class TestCommands:
         )
         assert not Path(place).exists()
 
-    def test_a_key_that_others_may_read(self, patients):
+    def test_manifest_refuses_a_key_that_others_may_read(self, patients):
         run("manifest", patients, "--key-file", "key")
         Path("key").chmod(0o644)
 
@@ -521,7 +521,7 @@ class TestCommands:
         assert "other: cannot be read: No such file" in refused(*verify)
         assert not Path("other").exists()
 
-    def test_what_a_proof_of_absence_shows(self, patients):
+    def test_proof_of_absence_needs_the_key_to_verify(self, patients):
         run("manifest", patients, "--key-file", "key")
         Path("8").write_bytes(b"born in 1999")
         words = ["8", "--key-file", "key"]
@@ -532,13 +532,13 @@ class TestCommands:
         assert "absent" in run(*verify, "--key-file", "key", status=1).stdout
         assert "only their publisher" in run(*verify, status=2).stdout
 
-    def test_prove_without_the_key(self, patients):
+    def test_prove_needs_the_key(self, patients):
         run("manifest", patients, "--key-file", "key")
 
         said = refused("prove", "patients.alithis", "patients/7")
         assert "only their publisher can compute them" in said
 
-    def test_many_leaves_are_made_by_the_workers(self, tmp_path, monkeypatch):
+    def test_many_leaves_are_computed_by_the_workers(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         rows = (1 << 14) + 3
         header = b"\0\0\x08\x02" + rows.to_bytes(4, "big") + (3).to_bytes(4, "big")
@@ -552,7 +552,7 @@ class TestCommands:
 
 
 class TestAuditing:
-    """Who holds the key, and the data, makes every leaf again."""
+    """With the key and the data, an auditor can compute every leaf again."""
 
     AUDIT = ("audit", "patients.alithis", "--source", "patients")
 
@@ -563,18 +563,18 @@ class TestAuditing:
     def test_an_audit_with_the_source_passes(self):
         assert run(*self.AUDIT, "--key-file", "key").stdout.startswith("patients.alithis: sound")
 
-    def test_a_source_that_differs(self):
+    def test_audit_of_another_source_fails(self):
         Path("patients/7").write_bytes(b"born in 1999")
         steps = run_json(*self.AUDIT, "--key-file", "key", status=2)["steps"]
         assert [step["step"] for step in steps if not step["ok"]] == ["source"]
 
-    def test_without_the_key_or_with_another(self, patients):
+    def test_audit_without_the_key_or_with_another_fails(self, patients):
         run("manifest", patients, "-o", "other", "--key-file", "another")
         assert "--source requires --key-file" in refused(*self.AUDIT)
         said = refused(*self.AUDIT, "--key-file", "another")
         assert "not the one the leaves were made with" in said
 
-    def test_without_the_source_no_key_is_needed(self):
+    def test_audit_without_a_source_needs_no_key(self):
         Path("patients.alithis/items.parquet").unlink()
         run("audit", "patients.alithis", "--withheld")
 
@@ -598,8 +598,8 @@ def out_of_space(*_):
 
 @pytest.mark.parametrize("command", ["manifest", "verify", "prove", "audit"])
 @pytest.mark.parametrize("prefix", ["", "0x", "./"])
-def test_a_key_that_is_typed_as_its_files_name_is_not_repeated(patients, command, prefix):
-    """Into a log, or as the name of a new key's file."""
+def test_key_given_as_a_file_name_is_not_repeated(patients, command, prefix):
+    """The key must not get into a log, or become the name of a new key file."""
     run("manifest", patients, "--key-file", "key", "-o", "keyed")
     words = {
         "manifest": [patients, "-o", "other"],
@@ -609,13 +609,13 @@ def test_a_key_that_is_typed_as_its_files_name_is_not_repeated(patients, command
     }
     before = sorted(Path().iterdir())
     result = run(command, *words[command], "--key-file", prefix + KEY.secret.hex(), status=2)
-    assert "64 hexadecimal digits, as a key: name the file" in result.stderr
+    assert "64 hexadecimal digits, like a key. Give the name of a file" in result.stderr
     assert KEY.secret.hex() not in result.output
     assert sorted(Path().iterdir()) == before
 
 
 class TestWarning:
-    """Who publishes plain digests of what can be guessed hears of it, once, in one line."""
+    """A publisher of plain digests that can be guessed gets one warning, on one line."""
 
     @staticmethod
     def said(folder, contents):
@@ -624,7 +624,7 @@ class TestWarning:
             (folder / f"{number:04}").write_bytes(content)
         return run("manifest", folder).stderr
 
-    def test_short_data_points(self, patients):
+    def test_warns_of_short_data_points(self, patients):
         said = run("manifest", patients).stderr
         assert said.startswith("warning: 20 of 20 data points have at most 64 bytes.")
         assert "--key-file" in said
@@ -635,12 +635,12 @@ class TestWarning:
         contents = [os.urandom(64 if number < short else 65) for number in range(200)]
         assert ("at most 64 bytes" in self.said(Path("mixed"), contents)) is warned
 
-    def test_repeats_show_that_few_different_ones_exist(self, patients):
+    def test_warns_of_many_repeats(self, patients):
         rows = [b'{"born": %d, "ward": "%s"}' % (n % 30, b"w" * 80) for n in range(40)]
         said = self.said(Path("rows"), rows)
         assert said.startswith("warning: 10 of 40 data points are repeats")
 
-    def test_large_files_may_be_copies_of_each_other(self, patients):
+    def test_does_not_warn_of_copies_of_large_files(self, patients):
         assert self.said(Path("photos"), [os.urandom(1025)] * 3 + [os.urandom(1025)]) == ""
 
     def test_unknown_sizes_are_not_counted_as_small(self, tmp_path):
@@ -669,7 +669,7 @@ class TestWarning:
     def test_large_distinct_data_points_give_no_warning(self, patients):
         assert self.said(Path("photos"), [os.urandom(65) for _ in range(50)]) == ""
 
-    def test_keyed_leaves_are_not_guessed_but_names_are_shown(self, patients):
+    def test_note_says_that_items_show_names(self, patients):
         said = run("manifest", patients, "--key-file", "key").stderr.splitlines()
         assert len(said) == 2
         assert said[1].startswith("note: patients.alithis/items.parquet holds names")

@@ -165,7 +165,7 @@ class TestFolder:
 
     def test_file_without_a_label(self, tmp_path):
         with pytest.raises(
-            SourceError, match="stray: is in no folder whose name could be its label"
+            SourceError, match="stray: is not in a folder, so no folder name can be its label"
         ):
             folder(fill(tmp_path, "cat/1", "stray"), label_from_folder=True)
 
@@ -186,7 +186,7 @@ class TestFolder:
         source = folder(fill(tmp_path, "train/cat/1", "test/2"), split_from_folder=True)
         assert [columns["split"] for _, _, columns in read(source).values()] == ["test", "train"]
         with pytest.raises(
-            SourceError, match="stray: is in no folder whose name could be its split"
+            SourceError, match="stray: is not in a folder, so no folder name can be its split"
         ):
             folder(fill(tmp_path, "stray"), split_from_folder=True)
 

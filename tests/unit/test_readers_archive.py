@@ -325,7 +325,9 @@ class TestZip:
         at = data.rindex(b"PK\1\2") + 42
         data[at] += 1
         path.write_bytes(data)
-        with pytest.raises(SourceError, match="y: is not where the zip's directory says"):
+        with pytest.raises(
+            SourceError, match="y: damaged: it is not at the offset in the zip's directory"
+        ):
             read(open_source(path))
 
     def test_resumes(self, tmp_path):
@@ -399,14 +401,14 @@ class TestSamples:
         assert everything(source) == [(sha256(b"map"), "a/1", 3, {"label": "0"})]
         assert skipped(source) == {
             "README": "its name has no extension",
-            "a/2": "the sample has no seg.png",
-            "a/3": "the sample has no seg.png",
-            "a/1": "the sample has no seg.png",
+            "a/2": "the sample has no file seg.png",
+            "a/3": "the sample has no file seg.png",
+            "a/1": "the sample has no file seg.png",
         }
 
     def test_refuses_missing_and_long_labels(self, write):
         for shard, message in [
-            ([("1.jpg", b"")], "1: the sample has no cls"),
+            ([("1.jpg", b"")], "1: the sample has no file cls"),
             ([("1.jpg", b""), ("1.cls", b"\xff")], r"1\.cls: not UTF-8"),
             ([("1.jpg", b""), ("1.cls", b"x" * 4097)], r"1\.cls: 4097 bytes; at most 4096"),
         ]:

@@ -172,7 +172,7 @@ class TestWhereNothingIsFound:
     def test_everything_is_skipped(self, place):
         Path("x.jsonl").write_text('{"a": null}\n\n')
         said = refused("manifest", "x.jsonl", "--column", "a")
-        assert "all 2 were skipped, as x.jsonl#0: a is null or missing" in said
+        assert "all 2 entries were skipped, for example x.jsonl#0: a is null or missing" in said
 
     def test_unreachable_host(self, place):
         said = refused("manifest", "http://127.0.0.1:1/x.csv")

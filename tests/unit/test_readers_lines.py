@@ -93,7 +93,9 @@ class TestJsonl:
         source = open_source(
             write("x.jsonl", '{"b":1,"a":2}\n{"a":3}\n{"b":4}'), columns=("b", "z")
         )
-        with pytest.raises(SourceError, match=r"x\.jsonl: line 2: none of the columns b, z in it"):
+        with pytest.raises(
+            SourceError, match=r"x\.jsonl: line 2: the row has none of the columns b, z"
+        ):
             read(source)
 
     @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def _sample(value: Mapping[Any, Any]) -> bytes:
         if not isinstance(name, str) or not isinstance(data, bytes):
             raise SourceError(f"a sample has bytes for each extension, not {name!r}: {_kind(data)}")
         members[name] = hashlib.sha256(data).hexdigest()
-    return record.sample(members)
+    return record.record(members)
 
 
 def _array(value: Any) -> NDArray[Any] | None:
