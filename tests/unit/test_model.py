@@ -1311,7 +1311,7 @@ class TestCommand:
             (["--run", "list.json"], "list.json: not a JSON object"),
             (["--run", "params.json"], "params.json: is not the record of a Run"),
             (["--params", "list.json"], "list.json: not a JSON object"),
-            (["--params", "large.json"], "large.json: more than 262144 bytes"),
+            (["--params", "large.json"], "large.json: is larger than 262144 bytes"),
             (["--run", "odd.json"], "odd.json: parameters is not a JSON object"),
             (["--run", "inputs.json"], "inputs.json states malformed inputs"),
             (["--force", "-o", "base.safetensors"], "exists and is not a manifest"),

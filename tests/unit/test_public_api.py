@@ -144,7 +144,7 @@ def test_what_differs_is_found(folder):
 
 def test_a_relation_to_the_wrong_kind_is_refused(folder):
     train = alithis.hash_dataset("photos/", "train.alithis")
-    with pytest.raises(alithis.AlithisError, match="names a model"):
+    with pytest.raises(alithis.AlithisError, match="needs a model"):
         alithis.hash_model("model.bin", "model.alithis", inputs=[("fine_tuned_from", train)])
 
 

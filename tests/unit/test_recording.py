@@ -835,7 +835,7 @@ class TestHuggingFace:
         [
             (
                 None,
-                "name the column that contains the data points .text. with point=; the columns "
+                "which column has the data points .their form is text.; the columns "
                 "are id, text",
             ),
             ("body", "no column body; the columns are id, text"),

@@ -556,7 +556,7 @@ class TestCommand:
             (["--rai", "dataBiases"], "write TERM=TEXT"),
             (["--rai", "bias=x"], "unknown Croissant RAI term 'bias'"),
             (["--data-mining-policy", "https://example.org"], "choose one of allowed"),
-            (["--metadata-from", "large.json"], "large.json: more than 262144 bytes"),
+            (["--metadata-from", "large.json"], "large.json: is larger than 262144 bytes"),
             (["--metadata-from", "list.json"], "list.json: not a JSON object"),
             (["--metadata-from", "art"], "not a regular file"),
         ):
