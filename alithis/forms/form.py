@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alithis.errors import FormatError, SourceError
-from alithis.forms import image as pixels
+from alithis.forms import pixels
 from alithis.forms import record, text
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Form:
         if self.name == "bytes":
             return data
         if self.name == "pixels":
-            return pixels.decoded(data, str(self.mode), self.check_size)
+            return pixels.decode_pixels(data, str(self.mode), self.check_size)
         if self.name == "text":
             return text.text_of(data)
         if self.name == "record":
@@ -112,7 +112,7 @@ class Form:
                 loss.
         """
         self.check_size(*image.size)
-        return pixels.raster(image, str(self.mode))
+        return pixels.pixels_of_image(image, str(self.mode))
 
     def check_size(self, width: int, height: int) -> None:
         """Check that an image has the width and height, in pixels, that all data points share.

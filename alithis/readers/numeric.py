@@ -60,7 +60,7 @@ def arrays(
             digests = of_array(data[start : start + _BATCH])
             yield row_points(name, start, digests, data.nbytes // len(data), values)
 
-    form = raster(data.shape) if data.dtype.name == "uint8" else BYTES
+    form = pixels_form(data.shape) if data.dtype.name == "uint8" else BYTES
     return Source(form, len(data), digested)
 
 
@@ -120,7 +120,7 @@ def check_labels(
     return list(values.tolist())
 
 
-def raster(shape: Sequence[int]) -> Form:
+def pixels_form(shape: Sequence[int]) -> Form:
     """Return the form of unsigned bytes of a shape (items, height, width, channels)."""
     mode = {(): "L", (3,): "RGB", (4,): "RGBA"}.get(tuple(shape[3:]))
     if len(shape) < 3 or mode is None:
@@ -165,7 +165,7 @@ def idx_file(data_file: DataFile, labels: DataFile | None = None) -> Source:
                 start = stop
 
     identity = identity_of("idx", [each for each in (data_file, labels) if each])
-    return Source(raster(shape), count, digested, identity)
+    return Source(pixels_form(shape), count, digested, identity)
 
 
 def idx_array(path: Path) -> NDArray[np.uint8]:

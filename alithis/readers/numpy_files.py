@@ -15,7 +15,7 @@ from alithis.forms.form import BYTES
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
 from alithis.readers.data_file import DataFile, changed_since, identity_of
-from alithis.readers.numeric import check_labels, check_portable, of_array, raster
+from alithis.readers.numeric import check_labels, check_portable, of_array, pixels_form
 from alithis.readers.source import Source, row_points
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def numpy_file(
                     yield row_points(path, start + skip, of_array(rows[skip:]), size, values)
                 start = stop
 
-    form = raster(shape) if dtype.name == "uint8" else BYTES
+    form = pixels_form(shape) if dtype.name == "uint8" else BYTES
     identity = identity_of("numpy", [each for each in (data_file, labels) if each], name, label)
     return Source(form, shape[0], digested, identity)
 

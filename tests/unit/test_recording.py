@@ -835,8 +835,7 @@ class TestHuggingFace:
         [
             (
                 None,
-                "which column has the data points .their form is text.; the columns "
-                "are id, text",
+                "which column has the data points .their form is text.; the columns are id, text",
             ),
             ("body", "no column body; the columns are id, text"),
             ("id", "column id has the type int64, neither bytes nor text"),

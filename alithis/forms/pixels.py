@@ -38,7 +38,7 @@ def load_pillow() -> Any:
     return Image
 
 
-def decoded(data: bytes, mode: str, check_size: Callable[[int, int], None]) -> bytes:
+def decode_pixels(data: bytes, mode: str, check_size: Callable[[int, int], None]) -> bytes:
     """Decode an image file into its samples.
 
     Args:
@@ -73,7 +73,7 @@ def decoded(data: bytes, mode: str, check_size: Callable[[int, int], None]) -> b
         raise SourceError("not an image that can be decoded") from error
 
 
-def raster(image: Image.Image, mode: str) -> bytes:
+def pixels_of_image(image: Image.Image, mode: str) -> bytes:
     """Return the samples of a decoded image in a colour mode.
 
     Raises:
