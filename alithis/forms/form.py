@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alithis.errors import FormatError, SourceError
-from alithis.forms import pixels
-from alithis.forms import record, text
+from alithis.forms import pixels, record, text
 
 if TYPE_CHECKING:
     from PIL import Image
