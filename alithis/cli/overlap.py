@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,17 +56,26 @@ def overlap(
       alithis overlap train.alithis https://example.org/test.alithis --json
       alithis overlap 7 ipfs://f01551220… --rpc URL --registry 0x…
     """
-    from alithis.manifest.overlap import shared
+    from alithis.manifest.overlap import shared, shown
 
     sides = _opened(references, left), _opened(references, right)
     found = shared(*(side.manifest for side in sides))
     show = _list_json if as_json else _list_lines
     count = show(found, sides) if listed else sum(len(leaves) // 32 for leaves in found)
     facts = {key: _side(side) for key, side in zip("ab", sides, strict=True)}
+    # Both have the same scheme and form, except that only one may state the images' size.
+    stated = sides[0].manifest.metadata
+    form = replace(stated.form, width=None, height=None)
     if as_json:
-        say(json.dumps({"shared": count, **facts}, indent=1)[listed:].lstrip())
+        facts_of_form = {key: value for key, value in asdict(form).items() if value is not None}
+        same = {"scheme": stated.scheme, "form": facts_of_form}
+        say(json.dumps({"shared": count, "compared": same, **facts}, indent=1)[listed:].lstrip())
     else:
         say(f"{count:,} shared data points")
+        say(
+            f"  compared: digests in the canonical form {shown(form)}, scheme {stated.scheme}; "
+            "only equal digests are found, not the same data in another form"
+        )
         for side in facts.values():
             say(f"  {count / side['size']:.4%} of the {side['size']:,} in {side['name']}")
     ctx.exit(1 if fail_over is not None and count > fail_over else 0)

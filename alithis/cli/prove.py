@@ -31,7 +31,12 @@ from alithis.cli.options import (
 )
 @key_option
 @chain_options()
-@click.option("--token", type=TOKEN, metavar="ID", help="The token that the proof names.")
+@click.option(
+    "--token",
+    type=TOKEN,
+    metavar="ID",
+    help="The token that the proof names.",
+)
 @store_option
 @gateway_option
 def prove(
@@ -51,7 +56,11 @@ def prove(
     FILE is converted to the manifest's canonical form; HASH is the SHA-256 of that form. Of a
     manifest at a URL or on IPFS, only the needed parts are read. A token requires --rpc and
     --registry, and the proof names it. A proof from any other manifest names the --token,
-    --registry and --chain that you give.
+    --registry and --chain that you give. With --rpc and --registry, the token must commit to that
+    manifest; without them this is not checked.
+
+    No proof of absence is written if leaves that were read are out of order, or if the token was
+    proved to be out of order.
 
     With --key-file, the proof contains the item key of this data point, so that others can check
     its keyed leaf. It reveals nothing about other leaves.
@@ -67,6 +76,7 @@ def prove(
     """
     from dataclasses import replace
 
+    from alithis.errors import ProofError
     from alithis.manifest import proof
     from alithis.verify.reference import Reference
     from alithis.verify.target import Target
@@ -78,12 +88,27 @@ def prove(
     asked = Target.parse(target, key=read_key(key_file))
     if asked.proof is not None:
         raise click.UsageError(f"{target} is already a proof file. `alithis verify` checks it")
+    record = artifact.record
+    if token is not None and record and record.id != token:
+        raise click.UsageError(f"--token {token}: the proof is from token {record.id}")
+    if token is not None and not record and references.registry:
+        record = references.registry.record(token)
+        if record.metadata_digest != opened.metadata.digest:
+            raise click.UsageError(
+                f"--token {token}: commits to metadata {record.metadata_digest.hex()}, but the "
+                f"metadata of {place} is {opened.metadata.digest.hex()}"
+            )
     found = opened.prove(asked.leaf(opened.metadata))
+    if record and record.disordered and isinstance(found, proof.Exclusion):
+        raise ProofError(
+            f"not found, but token {record.id} was proved to be out of order, so absence cannot be "
+            "proved"
+        )
     say_notes(opened.notes)
     if isinstance(found, proof.Inclusion):
         found = replace(found, opening=asked.opening(opened.metadata))
-    if artifact.record and references.registry:
-        subject = subject_of(references.registry, artifact.record)
+    if record and references.registry:
+        subject = subject_of(references.registry, record)
     else:
         named = registry if was_typed("registry") else None
         subject = proof.Subject(None, opened.metadata.digest, chain, named, token)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="DIR|URL|CID",
     help="A manifest to verify against: a folder, an http, https or s3 URL, or ipfs://CID; may be "
-    "repeated. With --rpc, it is only used to look up tokens' manifests.",
+    "repeated. With --rpc and --registry, it must be the manifest of a token that is compared.",
 )
 @click.option("--proof", "proof_file", type=EXISTING, help="A proof file for FILE.")
 @key_option
@@ -77,7 +77,9 @@ def verify(
     With --rpc and --registry, root and size come from the chain, and manifests come from
     --manifest, the local store or IPFS gateways. A gateway learns which manifest you read, and
     which 8 KiB of it; --gateway none asks no gateway. Without --rpc, root and size come from
-    --root and --size, or from the manifest itself; the output says which.
+    --root and --size, or from the manifest itself; the output says which. The root does not fix
+    the size: with a proof file alone, the index holds for the size that you give. A proof of
+    absence also needs the manifest, for its canonical form.
 
     With --proof, the proof must be about FILE. For keyed leaves, you need a proof from the
     publisher, or the publisher's key.
@@ -101,16 +103,18 @@ def verify(
     asked = targets.Target.parse(target, proof_file=proof_file, key=read_key(key_file))
     if (root is None) != (size is None):
         raise click.UsageError("--root and --size go together")
-    found = _opened(list(map(_reference, places)), references)
+    found = list(_opened(list(map(_reference, places)), references))
     if root is None and (registry := references.registry):
-        shelf = Shelf(references.store, _available(found), references.gateways)
-        results = tokens_module.verify_tokens(asked, registry, shelf, tokens or None)
+        opened = [each for _, each in found if not isinstance(each, AlithisError)]
+        shelf = Shelf(references.store, opened, references.gateways)
+        results = tokens_module.verify_tokens(asked, registry, shelf, tokens or None, named=opened)
+        results += _unopened(found)
     elif any(map(was_typed, ("rpc", "registry", "chain", "tokens"))):
         raise click.UsageError(
             "--token needs --rpc and --registry; none of them can be used with --root and --size"
         )
     elif places or root:
-        results = _verify_offline(asked, list(found), root, size)
+        results = _verify_offline(asked, found, root, size)
     else:
         raise click.UsageError(
             "there is nothing to verify against. Give --manifest DIR or URL, or --rpc URL and "
@@ -166,12 +170,13 @@ def _opened(places: list[Reference], references: Resolver) -> Iterator[Found]:
             yield str(place), error
 
 
-def _available(places: Iterable[Found]) -> Iterator[Manifest]:
-    for _, found in places:
-        if isinstance(found, AlithisError):
-            say(f"alithis: {found}", err=True)
-        else:
-            yield found
+def _unopened(places: Iterable[Found]) -> list[Result]:
+    """Return a result for each named manifest that was not compared, as it cannot be opened."""
+    from alithis.verify import steps
+
+    return [
+        steps.unopened(place, found) for place, found in places if isinstance(found, AlithisError)
+    ]
 
 
 def _root(text: str) -> bytes:

@@ -38,14 +38,14 @@ def require_comparable(left: Metadata, right: Metadata) -> None:
         FormatError: they would not; the message states the reason.
     """
     forms = [replace(each.form, width=None, height=None) for each in (left, right)]
-    for what, same, shown in (
+    for what, same, said in (
         ("schemes", left.scheme == right.scheme, f"{left.scheme} and {right.scheme}"),
-        ("canonical forms", forms[0] == forms[1], " and ".join(map(_shown, forms))),
+        ("canonical forms", forms[0] == forms[1], " and ".join(map(shown, forms))),
         ("publisher's keys", left.key_check == right.key_check, "by their key checks"),
     ):
         if not same:
             raise FormatError(
-                f"{left.name} and {right.name} have different {what}, {shown}: "
+                f"{left.name} and {right.name} have different {what}, {said}: "
                 "a data point in both would have two leaves"
             )
     for what in ("width", "height"):
@@ -57,7 +57,7 @@ def require_comparable(left: Metadata, right: Metadata) -> None:
             )
 
 
-def _shown(form: Form) -> str:
+def shown(form: Form) -> str:
     """Return a canonical form in words: its name and those attributes that are set."""
     facts = {name: value for name, value in asdict(form).items() if value is not None}
     return " ".join(map(str, facts.values()))

@@ -9,7 +9,9 @@ files"). The chain, registry and token in a proof file only say where to look.
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ VERSION = 1
 MAX_BYTES = MAX_PROOF_BYTES
 _MAX_NUMBER = (1 << 64) - 1
 _ADDRESS = "0x[0-9a-fA-F]{40}"
+_MARK = re.compile(rb'"alithis"\s*:\s*"proof"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,30 @@ def is_proof(data: bytes) -> bool:
         return parse(data, "proof").get("alithis") == "proof"
     except FormatError:
         return False
+
+
+def looks_like_proof(data: bytes) -> str | None:
+    """Return what bytes seem to be instead of a proof file: a damaged one, or one in UTF-16.
+
+    If such a file were treated as a data point, the verdict would be "absent", and its reader would
+    take that for the verdict of the proof.
+
+    Args:
+        data: the first bytes of a file.
+
+    Returns:
+        What it looks like, and what to do; None for anything else.
+    """
+    if _MARK.search(data):
+        if data.startswith(codecs.BOM_UTF8):
+            return "looks like a proof file with a byte order mark: save it as UTF-8 without one"
+        return "looks like a damaged proof file"
+    # Windows PowerShell writes UTF-16. Its ASCII characters have one zero byte, those of UTF-32
+    # have three; with or without a byte order mark.
+    if not _MARK.search(data.replace(b"\0", b"")):
+        return None
+    name = "UTF-32" if data.count(0) > len(data) * 5 // 8 else "UTF-16"
+    return f"looks like a proof file in {name}: save it as UTF-8"
 
 
 def _side(neighbour: Inclusion | None) -> dict[str, Any] | None:

@@ -97,6 +97,9 @@ class ServedManifest(Manifest):
             raise ProofError(f"a leaf has {SIZE} bytes, not {len(leaf)}")
         return self._look_up(lambda manifest: manifest.prove(leaf))
 
+    def check_order(self) -> None:
+        """Do nothing: a look-up checks the order of what it reads, and may repeat the reading."""
+
     def at(self, index: int) -> Inclusion:
         """Prove which leaf is at an index; unlike `Manifest.at`, this checks the proof.
 
@@ -113,8 +116,9 @@ class ServedManifest(Manifest):
     def _look_up(self, question: Callable[[Manifest], P]) -> P:
         failures = list[str]()
         for lookup in self._lookups():
+            manifest = Manifest(self.data, lookup.open)
             try:
-                found = question(Manifest(self.data, lookup.open))
+                found = question(manifest)
             except (IntegrityError, ProofError) as error:
                 if not lookup.used:
                     raise
@@ -127,6 +131,7 @@ class ServedManifest(Manifest):
             else:
                 add_notes(self.notes, *failures)
                 lookup.keep(found, self.metadata.size, self._cache)
+                self.ordered = self.ordered or manifest.ordered
                 return found
         raise StorageError("; ".join(dict.fromkeys(failures)))
 

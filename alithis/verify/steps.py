@@ -18,14 +18,17 @@ out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from alithis.errors import (
     AlithisError,
+    FormatError,
     IntegrityError,
     NotStoredError,
     ProofError,
     SourceError,
+    StorageError,
 )
 from alithis.forms.form import BYTES
 from alithis.manifest.metadata import Metadata
@@ -97,13 +100,13 @@ def verify_proof(target: Target, *, root: bytes, size: int) -> Result:
     Args:
         target: a proof file.
         root: the committed tree hash, 32 bytes.
-        size: the committed number of leaves.
+        size: the number of leaves as the caller states it: a root alone does not fix it.
     """
 
     def nowhere() -> Manifest:
         raise NotStoredError("no manifest was given")
 
-    return verify(target, Commitment(root, size, "root and size as given"), nowhere)
+    return verify(target, Commitment(root, size, "root and size as given", bare=True), nowhere)
 
 
 def unopened(place: str, error: AlithisError) -> Result:
@@ -210,27 +213,38 @@ class _Verification:
         if isinstance(proof, Inclusion) and proof.opening:
             proof.opening.check(proof.leaf)
             return f"{leaf}, whose opening shows its digest: {proof.opening.digest.hex()}"
-        if self._scheme != "keyed":
-            return leaf
         if isinstance(proof, Exclusion):
+            stated = self._metadata_for_absence()
+            if self._scheme != "keyed":
+                return f"{leaf}; the leaves are digests in the canonical form {stated.form.name}"
             # A data point has a different leaf with each key. So the absence of a leaf, which may
             # have been made with any key, does not show that a data point is absent.
             raise SourceError(
                 "the absence of a keyed leaf shows nothing about a data point: give the file too, "
                 "and the publisher's key with --key-file"
             )
+        if self._scheme != "keyed":
+            return leaf
         return f"{leaf}; only its publisher knows which data point it belongs to"
+
+    def _metadata_for_absence(self) -> Metadata:
+        """Return the metadata, without which an absent leaf says nothing about a data point.
+
+        A leaf of another scheme, or a digest in another form than the tree's, is absent even if the
+        data point is included.
+        """
+        if self._stated is None:
+            raise SourceError(
+                "a proof of absence shows nothing without the scheme and the canonical form of the "
+                "leaves, which metadata.json states: give --manifest"
+            )
+        return self._stated
 
     def _expected_leaf(self, proof: Proof) -> bytes:
         """Return the leaf that a proof file about the target must contain."""
         stated = self._stated
-        if isinstance(proof, Exclusion) and stated is None:
-            # In a form that the tree does not use, the file's digest is absent even if the file is
-            # included in the tree's form.
-            raise SourceError(
-                "absence can only be checked in the canonical form that metadata.json states: "
-                "give --manifest"
-            )
+        if isinstance(proof, Exclusion):
+            stated = self._metadata_for_absence()
         digest = self._target.digest(stated.form if stated else BYTES)
         if isinstance(proof, Inclusion) and proof.opening:
             if proof.opening.digest != digest:
@@ -258,14 +272,26 @@ class _Verification:
             proof = opened.prove(self._target.leaf(opened.metadata))
         self._proof = proof
         if isinstance(proof, Inclusion):
-            return f"found at index {proof.index} of {self._commitment.size}"
+            place = f"found at index {proof.index} of {self._commitment.size}"
+            return f"{place}, with the size as given" if self._commitment.bare else place
         if self._commitment.disordered:
             # Two neighbours prove absence only if the leaves are in order.
             raise ProofError(
                 "not found, but the leaves were proved to be out of order, so absence cannot be "
                 "proved"
             )
-        return _between(proof)
+        return f"{_between(proof)}; {self._order()}"
+
+    def _order(self) -> str:
+        """Say whether the order of the leaves, on which absence rests, was checked."""
+        opened = self._manifest
+        if opened and self._target.proof is not None:
+            # The proof file is enough without the leaves, but leaves that are here can refute it.
+            with suppress(FormatError, StorageError):
+                opened.check_order()
+        if opened and opened.ordered:
+            return "all leaves were read and ascend"
+        return "the order of all leaves was not checked: alithis audit does"
 
     def path(self) -> str:
         """Check the proof against the committed root."""

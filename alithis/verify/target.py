@@ -14,8 +14,6 @@ from alithis.manifest import proof as proof_module
 from alithis.manifest.metadata import Metadata
 from alithis.manifest.proof import Opening, Proof, Subject
 
-_LOOKS_LIKE_PROOF = re.compile(rb'"alithis"\s*:\s*"proof"')
-
 
 class Target:
     """The target of a verification.
@@ -102,11 +100,8 @@ class Target:
             raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
         if proof_module.is_proof(head):
             return cls(str(path), proof=proof_module.load(head))
-        # If a damaged proof file were treated as a data point, the verdict would be "absent".
-        if _LOOKS_LIKE_PROOF.search(head):
-            raise FormatError(
-                f"{path}: looks like a damaged proof file; if it is a data point, give its SHA-256"
-            )
+        if looks := proof_module.looks_like_proof(head):
+            raise FormatError(f"{path}: {looks}; if it is a data point, give its SHA-256")
         return cls(str(path), path=path)
 
     @property

@@ -8,7 +8,8 @@ from dataclasses import replace
 from alithis.chain.records import Link, Record
 from alithis.chain.registry import Registry
 from alithis.errors import NoTokenError
-from alithis.manifest.proof import Subject
+from alithis.manifest.proof import Inclusion, Subject
+from alithis.manifest.reader import Manifest
 from alithis.manifest.terms import Kind
 from alithis.verify.grade import Endpoint, evidence
 from alithis.verify.library import Shelf
@@ -18,7 +19,12 @@ from alithis.verify.verdict import Commitment, LinkedModel, Result
 
 
 def verify_tokens(
-    target: Target, registry: Registry, shelf: Shelf, tokens: Sequence[int] | None = None
+    target: Target,
+    registry: Registry,
+    shelf: Shelf,
+    tokens: Sequence[int] | None = None,
+    *,
+    named: Iterable[Manifest] = (),
 ) -> list[Result]:
     """Verify a target against tokens of a registry.
 
@@ -28,15 +34,18 @@ def verify_tokens(
         shelf: finds the tokens' manifests.
         tokens: the tokens. With None, those that the target's proof file names by id or by
             metadata; if it names none, all tokens.
+        named: manifests that the user named; each must be the manifest of one of the tokens.
 
     Raises:
-        RegistryError: the node gives no usable answer, or there is no such token.
+        RegistryError: the node gives no usable answer, or there is no such token, or none with a
+            named manifest.
     """
     if tokens is None and target.subject.token is not None:
         tokens = [target.subject.token]
     records = list(registry.tokens() if tokens is None else registry.records(tokens))
     if tokens is None and target.subject.metadata is not None:
         records = _committing(records, target.subject.metadata)
+    _require_compared(named, records)
     models = _models(registry, shelf, records)
     return [
         replace(
@@ -56,6 +65,19 @@ def _committing(records: Iterable[Record], digest: bytes) -> list[Record]:
             "is about: give the right registry with --registry"
         )
     return found
+
+
+def _require_compared(named: Iterable[Manifest], records: Iterable[Record]) -> None:
+    """Check that no named manifest is left out: results about tokens would say nothing of it."""
+    compared = {record.metadata_digest for record in records}
+    for manifest in named:
+        if manifest.metadata.digest not in compared:
+            raise NoTokenError(
+                f"{manifest.metadata.name}: none of the {len(compared)} tokens that would be "
+                f"compared commits to this manifest (metadata {manifest.metadata.digest.hex()}), "
+                "so nothing was compared: give --manifest without --rpc, --registry, ALITHIS_RPC "
+                "and ALITHIS_REGISTRY, or leave out --manifest"
+            )
 
 
 def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Record) -> Result:
@@ -79,8 +101,9 @@ def verify_token(target: Target, registry: Registry, shelf: Shelf, record: Recor
         subject=subject_of(registry, record),
         disordered=record.disordered,
     )
-    # A proof file without a data point needs no manifest, so no gateway is asked.
-    open_manifest = shelf.open_local if target.kind == "proof" else shelf.open
+    # A proof of inclusion without a data point needs no manifest, so no gateway is asked.
+    alone = target.kind == "proof" and isinstance(target.proof, Inclusion)
+    open_manifest = shelf.open_local if alone else shelf.open
     result = verify(target, commitment, lambda: open_manifest(record.metadata_digest))
     return replace(result, kind=record.kind.value, marks=marks(record))
 

@@ -30,6 +30,7 @@ class Commitment:
         subject: the subject in proof files for this commitment; a proof file with another subject
             is refused.
         disordered: whether the leaves were proved to be out of order.
+        bare: whether root and size are only stated by the caller, with no metadata beside them.
     """
 
     root: bytes
@@ -41,6 +42,7 @@ class Commitment:
     token: int | None = None
     subject: Subject = field(default_factory=Subject)
     disordered: bool = False
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,9 @@ def _linked(model: LinkedModel) -> str:
 
 def _verdict(result: Result) -> str:
     if result.verdict == INCLUDED:
-        return f"included, at index {result.index} of {result.size}"
+        # The step says with which size the index holds.
+        place = next(step.detail for step in result.steps if step.step == "position")
+        return f"included, {place.removeprefix('found ')}"
     if result.verdict == ABSENT:
         return f"absent from the committed {result.size} leaves"
     return "unverifiable: could not check"

@@ -12,7 +12,7 @@ from eth_account import Account
 from alithis.chain import mint as signed_mint
 from alithis.forms.hashing import of_bytes
 from alithis.manifest import proof
-from alithis.manifest.proof import Subject
+from alithis.manifest.proof import Exclusion, Subject
 from alithis.manifest.reader import Manifest
 from alithis.storage.store import Store
 from alithis_ape.contract import container
@@ -318,8 +318,9 @@ class TestReportDisorder:
         refused(run, registry, "report-disorder", 1, *manifest, said="AlreadyDisordered(id=1)")
 
     def test_proves_disorder_from_contradictory_proof_files(self, run, lying, registry, tmp_path):
-        # The look-up, which trusts the order, denies the leaf; the leaf is there all the same.
-        denied = written(tmp_path / "out.json", lying.prove(LEAVES[40]))
+        # The publisher denies the leaf with two neighbours; the leaf is there all the same.
+        absence = Exclusion(LEAVES[40], 40, lying.at(39), lying.at(40))
+        denied = written(tmp_path / "out.json", absence)
         shown = written(tmp_path / "in.json", lying.at(299))
         stderr = run("report-disorder", 1, shown, denied).stderr
 

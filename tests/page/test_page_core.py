@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -358,6 +359,16 @@ class TestLineage:
             assert len(way) == 1 or set(way) <= set(DERIVES)
 
 
+class Plain:
+    """A file that is not local: the library reads only the runs that a look-up needs."""
+
+    def __init__(self, data):
+        self.data, self.size = data, len(data)
+
+    def read(self, offset, length):
+        return self.data[offset : offset + length]
+
+
 class TestLookup:
     def test_large_manifest_takes_few_reads(self, page, tmp_path):
         manifest = artifacts.build_random(tmp_path / "m.alithis", 70_000)
@@ -387,6 +398,30 @@ class TestLookup:
         }
         with pytest.raises(javascript.RefusedError, match="not found within 8 reads"):
             page.ask("prove", **asked)
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 6, 200, 256, 257, 600])
+    def test_leaves_out_of_order_are_treated_as_by_the_library(self, page, tmp_path, count):
+        """Each has the same proof, or is refused, whether the leaf is there or not."""
+        tree = sample(count)
+        rng = random.Random(count)
+        hidden = rng.randrange(count)
+        orders = [tree, tree[::-1], [*tree[:hidden], *tree[hidden + 1 :], tree[hidden]]]
+        for number, order in enumerate(orders):
+            folder = tmp_path / str(number)
+            manifest = artifacts.build_as_given(folder, order)
+            files, data = files_of(folder, manifest), (folder / metadata.FILE).read_bytes()
+            for leaf in [tree[hidden], *rng.sample(tree, min(count, 5)), rng.randbytes(32)]:
+                asked = {"metadata": data.hex(), "files": files, "leaves": leaf.hex()}
+                remote = Manifest(data, lambda entry: Plain((folder / entry.name).read_bytes()))  # noqa: B023
+                try:
+                    ours = remote.prove(leaf)
+                except AlithisError as error:
+                    with pytest.raises(javascript.RefusedError, match=re.escape(str(error))):
+                        page.ask("prove", **asked)
+                    continue
+                (theirs,) = page.ask("prove", **asked)
+                assert proof.load(theirs["proof"].encode())[0] == ours
+                assert theirs["ordered"] == remote.ordered
 
     def test_damaged_leaves_give_no_proof(self, page, tmp_path):
         manifest = artifacts.build_random(tmp_path / "m.alithis", 3000)
@@ -442,6 +477,15 @@ def hexed(end: Endpoint) -> dict[str, object]:
         name: value.hex() if isinstance(value, bytes) else value
         for name, value in asdict(end).items()
     }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-8"])
+def test_proof_files_in_other_encodings_are_recognised(page, encoding):
+    text = proof.dump(Inclusion(bytes(32), 0, ()), Subject()).decode()
+    data = text.encode(encoding)
+    ours = proof.looks_like_proof(data)
+    assert page.ask("looks", data=data.hex()).startswith(ours)
+    assert page.ask("looks", data=b"{}".hex()) is proof.looks_like_proof(b"{}") is None
 
 
 def test_an_opening_of_another_leaf_is_refused(page):

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 from alithis import cli
+from alithis.chain.registry import Registry
 from alithis.cli import terminal
 from alithis.errors import SourceError
 from alithis.forms import hashing
@@ -33,7 +35,7 @@ from alithis.manifest.terms import Relation
 from alithis.readers import idx_array
 from alithis.storage.store import Store
 from alithis.verify.target import Target
-from helpers.artifacts import build, commitment
+from helpers.artifacts import build, build_as_given, commitment
 from helpers.commands import refused, run, run_json
 from helpers.fake_chain import reverting
 from helpers.paths import MNIST
@@ -618,7 +620,26 @@ class TestProve:
 
         data = Manifest.open(hashed).metadata
         arguments = ["proof.json", "--root", "0x" + data.root.hex(), "--size", data.size]
-        assert "absent from the committed 3 leaves" in run("verify", *arguments, status=1).stdout
+        alone = run("verify", *arguments, status=2).stdout
+        assert "FAIL leaf       a proof of absence shows nothing without" in alone
+        assert alone.endswith("give --manifest\n")
+        said = run("verify", *arguments, "--manifest", hashed, status=1).stdout
+        assert "absent from the committed 3 leaves" in said
+        assert "; the leaves are digests in the canonical form bytes\n" in said
+
+    def test_refuses_absence_from_leaves_out_of_order(self, place):
+        leaves = sorted(of_bytes(b"%d" % number) for number in range(6))
+        build_as_given(place / "hiding.alithis", [leaves[3], *leaves[:3], *leaves[4:]])
+        absent = ["hiding.alithis", of_bytes(b"x").hex()]
+
+        said = refused("prove", *absent, "-o", "proof.json")
+        assert "not found, but the leaves are out of order at 0 and 1" in said
+        assert "run alithis audit" in said
+        assert not Path("proof.json").exists()
+        checked = run("verify", absent[1], "--manifest", absent[0], status=2).stdout
+        assert "FAIL position   not found, but the leaves are out of order at 0 and 1" in checked
+        found = run("verify", leaves[3].hex(), "--manifest", absent[0]).stdout
+        assert "included, at index 0 of 6" in found
 
     def test_prints_the_proof_without_out(self, hashed):
         printed = json.loads(run("prove", hashed, LOWEST).stdout)
@@ -737,6 +758,24 @@ class TestVerifyOffline:
             Path("proof.json").write_bytes(whole[:length])
             said = refused("verify", "proof.json", "--manifest", hashed)
             assert said.startswith("Error: proof.json: looks like a damaged proof file")
+
+    @pytest.mark.parametrize(
+        ("encoding", "said"),
+        [
+            ("utf-8-sig", "a proof file with a byte order mark: save it as UTF-8 without one"),
+            ("utf-16", "a proof file in UTF-16: save it as UTF-8"),
+            ("utf-16-be", "a proof file in UTF-16: save it as UTF-8"),
+            ("utf-32", "a proof file in UTF-32: save it as UTF-8"),
+        ],
+    )
+    def test_refuses_a_proof_file_in_another_encoding(self, hashed, encoding, said):
+        """PowerShell writes UTF-16. As a data point it would be absent."""
+        run("prove", hashed, of_bytes(b"a").hex(), "-o", "proof.json")
+        text = Path("proof.json").read_text()
+        Path("proof.json").write_text(text, encoding=encoding)
+        assert f"proof.json: looks like {said}; if" in refused(
+            "verify", "proof.json", "--manifest", hashed
+        )
 
     def test_refuses_a_malformed_proof_file(self, hashed):
         Path("proof.json").write_text('{"alithis": "proof", "version": 1}')
@@ -922,9 +961,46 @@ class TestVerifyOnChain:
         with serving(place) as server:
             places = ["--manifest", f"{server.url}/altered", "--manifest", f"{server.url}/no"]
             told = run(*options, *places, "--json", status=2)
-        (missed,) = json.loads(told.stdout)["results"]
-        assert missed["verdict"] == "unverifiable"
-        assert told.stderr.startswith("alithis: server 127.0.0.1:")
+        assert not told.stdout
+        assert "lettuce: none of the 1 tokens that would be compared commits to" in told.stderr
+        with serving(place) as server:
+            places = ["--manifest", f"{server.url}/no", "--manifest", on_chain.folder / "letters"]
+            found, missed = run_json(*options, *places)["results"]
+        assert (found["verdict"], missed["verdict"]) == ("included", "unverifiable")
+        assert missed["steps"][-1]["detail"].startswith("server 127.0.0.1:")
+
+    def test_a_named_manifest_of_no_token_is_not_left_out(self, on_chain, hashed):
+        """The options may be environment variables, which the user has forgotten."""
+        target = of_bytes(b"no").hex()
+        environment = {"ALITHIS_RPC": on_chain.options[1], "ALITHIS_REGISTRY": on_chain.address}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            said = refused("verify", target, *on_chain.store, "--manifest", hashed)
+            assert said.startswith("Error: photos: none of the 3 tokens that would be compared")
+            words = ["--manifest", on_chain.folder / "words"]
+            assert "--token" not in refused("verify", target, "--token", 1, *words)
+            run("verify", target, *on_chain.store, *words, status=1)
+
+    def test_prove_refuses_a_token_of_other_metadata(self, on_chain, hashed):
+        words = on_chain.folder / "words"
+        said = refused("prove", words, LOWEST, "--token", 1, *on_chain.options)
+        assert said.startswith("Error: --token 1: commits to metadata ")
+        about = json.loads(run("prove", words, LOWEST, "--token", 2, *on_chain.options).stdout)
+        assert (about["about"]["token"], about["about"]["chain"]) == (2, 314159)
+        options = [*on_chain.options, *on_chain.store]
+        said = refused("prove", 2, LOWEST, "--token", 1, *options)
+        assert said.startswith("Error: --token 1: the proof is from token 2")
+
+    def test_prove_refuses_absence_of_a_disordered_token(self, on_chain, monkeypatch):
+        record = Registry.record
+        disordered = lambda *args: replace(record(*args), disordered=True)  # noqa: E731
+        monkeypatch.setattr(Registry, "record", disordered)
+        options = [*on_chain.options, *on_chain.store]
+        for place in ([2], [on_chain.folder / "words", "--token", 2]):
+            said = refused("prove", *place, LOWEST, *options)
+            assert "not found, but token 2 was proved to be out of order" in said
+            run("prove", *place, of_bytes(b"one").hex(), *options)
 
     def test_reads_a_tokens_manifest_from_a_folder(self, on_chain):
         options = [*on_chain.options, "--token", 1]
@@ -972,7 +1048,8 @@ class TestVerifyOnChain:
     def test_finds_the_token_of_a_proof_file_by_its_metadata(self, on_chain):
         run("prove", on_chain.folder / "words", LOWEST, "-o", "proof.json")
 
-        (result,) = run_json("verify", "proof.json", *on_chain.options, status=1)["results"]
+        options = [*on_chain.options, *on_chain.store]
+        (result,) = run_json("verify", "proof.json", *options, status=1)["results"]
         assert (result["token"], result["verdict"]) == (2, "absent")
 
     def test_says_that_nothing_was_checked_in_an_empty_registry(self, upstream):

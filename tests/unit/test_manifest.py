@@ -47,11 +47,11 @@ from alithis.manifest.audit import audit
 from alithis.manifest.builder import build
 from alithis.manifest.folder import atomic_folder, check_target
 from alithis.manifest.metadata import Description, FileEntry
-from alithis.manifest.proof import Inclusion
+from alithis.manifest.proof import Exclusion, Inclusion
 from alithis.manifest.reader import DataPoints, Manifest
 from alithis.readers import folder
 from helpers import reference
-from helpers.artifacts import tree_with_tiles
+from helpers.artifacts import build_as_given, tree_with_tiles
 from helpers.paths import ROOT, VECTOR_FILES
 from helpers.session import examples
 from helpers.strategies import digests, leaf_sets
@@ -959,13 +959,57 @@ class TestDamagedFiles:
             memory.opened(**{"tiles/1": tile}).prove(memory.leaves[300])
 
     @pytest.mark.parametrize("count", [2, 3, 600])
-    def test_proofs_do_not_check_the_order_of_all_leaves(self, count):
-        """Its proofs fit its root, whether true or not: only an audit checks the order."""
+    def test_reversed_leaves_are_found_or_refused(self, count):
         memory = InMemory(uniform(count)[::-1])
-        found = [memory.opened().prove(leaf) for leaf in memory.leaves]
-        for each in found:
-            each.check(memory.tree.root, memory.tree.size)
-        assert not all(isinstance(each, Inclusion) for each in found)
+        found = 0
+        for leaf in memory.leaves:
+            try:
+                proof = memory.opened().prove(leaf)
+            except IntegrityError:
+                continue
+            assert isinstance(proof, Inclusion)
+            found += 1
+        assert found
+        with pytest.raises(IntegrityError, match="so absence cannot be proved"):
+            memory.opened().prove(near(memory.leaves[0], 1))
+
+    @pytest.mark.parametrize("hidden", [0, 3, 255])
+    def test_a_leaf_out_of_order_in_the_run_that_is_read_is_found(self, hidden):
+        leaves = uniform(256)
+        memory = InMemory([leaves[hidden], *leaves[:hidden], *leaves[hidden + 1 :]])
+        assert memory.opened().prove(leaves[hidden]).index == 0
+
+    def test_a_leaf_hidden_in_another_run_does_not_claim_the_order(self):
+        leaves = uniform(600)
+        memory = InMemory([*leaves[1:], leaves[0]])
+        opened = memory.opened()
+        assert isinstance(opened.prove(leaves[0]), Exclusion)
+        assert not opened.ordered
+
+    def test_runs_that_contradict_each_other_are_refused(self):
+        leaves = uniform(1024)
+        memory = InMemory([*leaves[768:], *leaves[512:768], *leaves[:512]])
+        with pytest.raises(IntegrityError, match="the leaves are out of order at 255 and 256"):
+            memory.opened().prove(near(leaves[400], 1))
+
+    @pytest.mark.parametrize("count", [256, 600])
+    def test_a_local_manifest_is_checked_as_a_whole_before_absence(self, tmp_path, count):
+        leaves = uniform(count)
+        sound = build_as_given(tmp_path / "sound", leaves)
+        assert isinstance(sound.prove(near(leaves[9], 1)), Exclusion)
+        assert sound.ordered
+
+        hiding = build_as_given(tmp_path / "hiding", [*leaves[1:], leaves[0]])
+        with pytest.raises(IntegrityError, match=f"at {count - 2} and {count - 1}, so absence"):
+            hiding.prove(near(leaves[9], 1))
+
+    def test_a_sorted_file_beside_an_unsorted_tree_is_refused(self, tmp_path):
+        leaves = uniform(600)
+        hiding = build_as_given(tmp_path / "hiding", [*leaves[1:], leaves[0]])
+        shown = [*leaves[1:], b"\xff" * 32]  # only the last run differs, which is not read
+        (tmp_path / "hiding" / "leaves").write_bytes(b"".join(shown))
+        with pytest.raises(IntegrityError, match="root from leaves"):
+            hiding.prove(leaves[0])
 
     @pytest.mark.parametrize("name", ["leaves", "tiles/1"])
     @pytest.mark.parametrize("change", [-32, -1, 1, 32])

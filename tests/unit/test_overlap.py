@@ -296,13 +296,17 @@ def sets(tmp_path, monkeypatch):
 class TestCommand:
     def test_overlap_is_counted(self):
         assert run("overlap", "train", "test").stdout == (
-            "2 shared data points\n  10.0000% of the 20 in train\n  40.0000% of the 5 in test\n"
+            "2 shared data points\n"
+            "  compared: digests in the canonical form bytes, scheme sha256; "
+            "only equal digests are found, not the same data in another form\n"
+            "  10.0000% of the 20 in train\n  40.0000% of the 5 in test\n"
         )
 
     def test_overlap_is_counted_as_json(self):
         told = run_json("overlap", "test", "train")
         assert (told["shared"], told["a"]["name"], told["a"]["size"]) == (2, "test", 5)
         assert told["b"]["root"] == Manifest.open(Path("train")).metadata.root.hex()
+        assert told["compared"] == {"scheme": "sha256", "form": {"name": "bytes"}}
         assert "data_points" not in told
 
     def test_shared_data_points_are_listed_with_paths(self):

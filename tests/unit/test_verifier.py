@@ -36,7 +36,7 @@ from alithis.verify.steps import verify, verify_manifest, verify_proof
 from alithis.verify.target import Target
 from alithis.verify.tokens import verify_tokens
 from alithis.verify.verdict import ABSENT, INCLUDED, UNVERIFIABLE, Commitment, LinkedModel
-from helpers.artifacts import build, commitment, rewrite
+from helpers.artifacts import build, build_as_given, commitment, rewrite
 from helpers.session import examples
 from helpers.transports import Counting
 
@@ -167,7 +167,10 @@ class TestVerdicts:
         result = ask_one(reader, shelf, hashed(leaf))
 
         assert (result.verdict, result.index) == (ABSENT, index)
-        assert result.steps[4].detail == f"not found: its place would be {said}"
+        assert result.steps[4].detail == (
+            f"not found: its place would be {said}; "
+            "the order of all leaves was not checked: alithis audit does"
+        )
 
     def test_a_leaf_between_two_leaves_is_absent(self, reader, shelf, tmp_path):
         result = ask_one(reader, shelf, written(tmp_path, b"no photo"))
@@ -192,6 +195,8 @@ class TestVerdicts:
 
     def test_a_folder_can_replace_the_store(self, reader, photos, tmp_path):
         at_hand = Shelf(Store(tmp_path), [photos])
+        between = ask_one(reader, at_hand, hashed(BETWEEN)).steps[4].detail
+        assert between.endswith("; all leaves were read and ascend")
 
         assert ask_one(reader, at_hand, hashed(LEAVES[3])).verdict == INCLUDED
         assert ask_one(reader, at_hand, hashed(BETWEEN)).verdict == ABSENT
@@ -611,7 +616,7 @@ class TestKeyedToken:
         found = Manifest.open(tmp_path / "patients").prove(self.KEY.leaf(of_bytes(b"x")))
         nothing = Shelf(Store(tmp_path / "empty"))
         detail = failed(ask_one(reader, nothing, proof_file(tmp_path, found), token), "leaf")
-        assert detail.startswith("the absence of a keyed leaf shows nothing about a data point")
+        assert detail.startswith("a proof of absence shows nothing without the scheme and the")
 
 
 def image_manifest(folder):
@@ -726,13 +731,36 @@ class TestProofFiles:
     def opened(self, reader, photos):
         return Manifest.open(photos)
 
-    @pytest.mark.parametrize("leaf", [LEAVES[9], LEAVES[299], BETWEEN, LOWEST, HIGHEST])
-    def test_a_proof_file_needs_only_the_chain(self, reader, opened, tmp_path, leaf):
+    @pytest.mark.parametrize("leaf", [BETWEEN, LOWEST, HIGHEST])
+    def test_a_proof_of_absence_needs_the_metadata(self, reader, shelf, opened, tmp_path, leaf):
+        """In another form or scheme than the tree's, every digest is absent."""
+        target = proof_file(tmp_path, opened.prove(leaf), token=1)
+        (alone,) = ask(reader, Shelf(Store(tmp_path / "none")), target)
+        assert "give --manifest" in failed(alone, "leaf")
+        offline = verify_proof(target, root=opened.metadata.root, size=opened.metadata.size)
+        assert "give --manifest" in failed(offline, "leaf")
+
+        (result,) = ask(reader, shelf, target)
+        assert result.verdict == ABSENT
+        assert result.steps[3].detail == (
+            f"{leaf.hex()}, from the proof file; the leaves are digests in the canonical form bytes"
+        )
+
+    def test_a_local_manifest_refutes_a_proof_of_absence(self, tmp_path):
+        """Its publisher hid a leaf; the proof alone leads to the root."""
+        hiding = build_as_given(tmp_path / "hiding", [*LEAVES[1:], LEAVES[0]])
+        denied = Exclusion(LEAVES[0], 0, None, hiding.at(0))
+        denied.check(hiding.metadata.root, 300)
+        detail = failed(verify_manifest(proof_file(tmp_path, denied), hiding), "position")
+        assert "the leaves are out of order at 298 and 299" in detail
+
+    @pytest.mark.parametrize("leaf", [LEAVES[9], LEAVES[299]])
+    def test_a_proof_of_inclusion_needs_only_the_chain(self, reader, opened, tmp_path, leaf):
         target = proof_file(tmp_path, opened.prove(leaf), token=1)
 
         (result,) = ask(reader, Shelf(Store(tmp_path / "none")), target)
 
-        assert result.verdict == (INCLUDED if leaf in LEAVES else ABSENT)
+        assert result.verdict == INCLUDED
         assert (result.token, result.name, result.kind) == (1, None, "dataset")
         assert result.steps[1].detail.startswith("not read, as the proof file contains the path (")
         assert result.steps[3].detail == f"{leaf.hex()}, from the proof file"
@@ -809,8 +837,9 @@ class TestProofFiles:
         nothing = Shelf(Store(tmp_path / "none"))
         for leaf in (LEAVES[9], BETWEEN):
             target = proof_file(tmp_path, opened.prove(leaf))
-            failed(ask_one(Record(reader, root=HIGHEST), nothing, target), "path")
-            failed(ask_one(Record(reader, size=1), nothing, target), "path")
+            step = "path" if leaf in LEAVES else "leaf"
+            failed(ask_one(Record(reader, root=HIGHEST), nothing, target), step)
+            failed(ask_one(Record(reader, size=1), nothing, target), step)
 
     @given(change=st.data())
     @settings(deadline=None, max_examples=examples(150))
@@ -823,7 +852,7 @@ class TestProofFiles:
         mutate(document, place, change.draw)
         (folder / "proof.json").write_text(json.dumps(document))
 
-        verdict = verdict_of(folder / "proof.json", opened.metadata)
+        verdict = verdict_of(folder / "proof.json", opened)
 
         if place == ("leaf",) and verdict == ABSENT:  # the neighbours of one are those of others
             assert bytes.fromhex(document["leaf"]) not in LEAVES
@@ -842,10 +871,7 @@ class TestProofFiles:
             replace(absent, right=None),
         ]
         for found in forged:
-            result = verify_proof(
-                proof_file(tmp_path, found), root=opened.metadata.root, size=opened.metadata.size
-            )
-            failed(result, "path")
+            failed(verify_manifest(proof_file(tmp_path, found), opened), "path")
 
     def test_given_root_and_size_are_enough(self, opened, tmp_path):
         target = proof_file(tmp_path, opened.prove(LEAVES[9]))
@@ -890,12 +916,12 @@ def mutate(document, place, draw):
         holder[place[-1]] = draw(other.filter(lambda new: new != old or type(new) is not type(old)))
 
 
-def verdict_of(path, data):
+def verdict_of(path, opened):
     try:
         target = Target.parse(str(path))
         if target.proof is None:  # no longer a proof file at all
             return UNVERIFIABLE
-        return verify_proof(target, root=data.root, size=data.size).verdict
+        return verify_manifest(target, opened).verdict
     except FormatError:
         return UNVERIFIABLE
 
@@ -1076,7 +1102,9 @@ class TestShowing:
         record = reader.record(1)
         result = verify_proof(proof_file(tmp_path, found), root=record.root, size=record.size)
 
-        assert verdicts.as_text(result).startswith("unnamed: included, at index 9 of 300\n")
+        assert verdicts.as_text(result).startswith(
+            "unnamed: included, at index 9 of 300, with the size as given\n"
+        )
 
     def test_the_text_never_claims_more_than_was_shown(self, reader, shelf):
         for leaf in (LEAVES[9], LOWEST):

@@ -17,7 +17,7 @@ import {
   verifyInclusion,
 } from "../src/core/merkle.js";
 import { loadMetadata } from "../src/core/metadata.js";
-import { checkProof, dumpProof, loadProof } from "../src/core/proof.js";
+import { checkProof, dumpProof, loadProof, looksLikeProof } from "../src/core/proof.js";
 import { decodedDigest } from "../src/forms/digest.js";
 
 const list = (hashes) => hashes.map(fromHex);
@@ -64,6 +64,7 @@ const ANSWERS = {
     checkProof(proof, fromHex(root), size);
     return dumpProof(proof, subject);
   },
+  looks: ({ data }) => looksLikeProof(fromHex(data)),
   read: ({ data }) => dumpProof(loadProof(fromHex(data)).proof, {}),
   /** Prove leaves; the manifest's files are given whole. */
   prove: async ({ metadata, files, leaves }) => {
@@ -74,7 +75,7 @@ const ANSWERS = {
       const lookup = new Lookup(stated, async ({ name }, at, length) => contents[name].subarray(at, at + length));
       const proof = await lookup.prove(leaf);
       checkProof(proof, stated.root, stated.size);
-      found.push({ proof: dumpProof(proof, {}), reads: lookup.reads, bytes: lookup.bytes });
+      found.push({ proof: dumpProof(proof, {}), reads: lookup.reads, bytes: lookup.bytes, ordered: lookup.ordered });
     }
     return found;
   },

@@ -4,9 +4,9 @@
  */
 
 import { TILE, TILE_HEIGHT } from "../generated/terms.js";
-import { compare, equal, rows, SIZE } from "./bytes.js";
+import { compare, equal, rows, SIZE, toHex } from "./bytes.js";
 import { FormatError, IntegrityError, UnavailableError } from "./errors.js";
-import { leafHash, pathFromNodes, subtreeRoot } from "./merkle.js";
+import { leafHash, pathFromNodes, rootFromPath, rootOf, subtreeRoot } from "./merkle.js";
 
 /** @import {FileEntry, Metadata} from "./metadata.js" */
 /** @import {Neighbour, Proof} from "./proof.js" */
@@ -33,6 +33,8 @@ export class Lookup {
     this.bytes = 0;
     /** @type {Map<string, Promise<Uint8Array[]>>} */
     this.groups = new Map();
+    /** Whether all leaves were read, led to the root, and ascend; a look-up reads all if they are one run. */
+    this.ordered = false;
   }
 
   /**
@@ -45,16 +47,29 @@ export class Lookup {
     if (found) return { kind: "inclusion", leaf, index, path: await this.path(index), opening: null };
     const left = index > 0 ? await this.at(index - 1) : null;
     const right = index < this.metadata.size ? await this.at(index) : null;
+    if (this.metadata.size <= TILE) await this.checkOrder();
     return { kind: "absence", leaf, index, left, right };
+  }
+
+  /** Check all leaves of a list of one run; find() has checked that the run ascends. */
+  async checkOrder() {
+    const found = rootOf((await this.group(0, 0)).map(leafHash));
+    if (!equal(found, this.metadata.root)) {
+      throw new IntegrityError("root of all leaves", toHex(this.metadata.root), toHex(found));
+    }
+    this.ordered = true;
   }
 
   /**
    * Find the index of a leaf, or the index at which it would be inserted.
    * @param {Uint8Array} leaf
+   * @throws {IntegrityError} it was not found, and leaves that were read are out of order
    */
   async find(leaf) {
     const key = keyOf(leaf);
     let [low, high, lowKey, highKey] = [0, this.metadata.size, 0n, KEY];
+    /** @type {[Uint8Array | null, Uint8Array | null]} the leaves at low - 1 and at high */
+    let [before, after] = [null, null];
     for (let attempt = 0; low < high; attempt++) {
       const byValue = attempt < INTERPOLATIONS && lowKey <= key && key < highKey;
       const guess = byValue
@@ -64,14 +79,40 @@ export class Lookup {
       const group = await this.group(0, number);
       const [first, last] = [/** @type {Uint8Array} */ (group[0]), /** @type {Uint8Array} */ (group.at(-1))];
       const start = number * TILE;
-      if (compare(leaf, first) < 0) [high, highKey] = [start, keyOf(first)];
-      else if (compare(leaf, last) > 0) [low, lowKey] = [start + group.length, keyOf(last)];
-      else {
-        const place = group.findIndex((each) => compare(each, leaf) >= 0);
-        return { index: start + place, found: equal(/** @type {Uint8Array} */ (group[place]), leaf) };
-      }
+      // A path to the root shows inclusion in any order; only absence rests on the order.
+      const there = group.findIndex((each) => equal(each, leaf));
+      if (there >= 0) return { index: start + there, found: true };
+      const at = group.findIndex(
+        (each, place) => place > 0 && compare(/** @type {Uint8Array} */ (group[place - 1]), each) >= 0,
+      );
+      if (at > 0) throw await this.disorder(start + at - 1, start + at);
+      if (before && compare(before, first) >= 0) throw await this.disorder(low - 1, start);
+      if (after && compare(last, after) >= 0) throw await this.disorder(start + group.length - 1, high);
+      if (compare(leaf, first) < 0) [high, highKey, after] = [start, keyOf(first), first];
+      else if (compare(leaf, last) > 0) [low, lowKey, before] = [start + group.length, keyOf(last), last];
+      else return { index: start + group.findIndex((each) => compare(each, leaf) > 0), found: false };
     }
     return { index: low, found: false };
+  }
+
+  /**
+   * Return the error for two leaves that are out of order. If the tree does not have these leaves, the
+   * gateway is at fault, and that error is thrown instead.
+   * @param {number} index
+   * @param {number} later
+   */
+  async disorder(index, later) {
+    const { root, size } = this.metadata;
+    const [first, second] = [await this.at(index), await this.at(later)];
+    for (const each of [first, second]) {
+      const found = rootFromPath(leafHash(each.leaf), each.index, size, each.path);
+      if (!equal(found, root)) throw new IntegrityError("root that the leaves lead to", toHex(root), toHex(found));
+    }
+    return new IntegrityError(
+      `not found, but the leaves are out of order at ${index} and ${later}, so absence cannot be proved (run alithis audit)`,
+      `more than ${toHex(first.leaf).slice(0, 12)}…`,
+      `${toHex(second.leaf).slice(0, 12)}…`,
+    );
   }
 
   /**

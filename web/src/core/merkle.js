@@ -58,6 +58,17 @@ export function subtreeRoot(hashes) {
 }
 
 /**
+ * Return the root over the hashes of all leaves (section 2.1.1).
+ * @param {readonly Uint8Array[]} hashes
+ * @returns {Uint8Array}
+ */
+export function rootOf(hashes) {
+  let left = 1; // the largest power of two below the number of leaves
+  while (left * 2 < hashes.length) left *= 2;
+  return hashes.length < 2 ? subtreeRoot(hashes) : nodeHash(rootOf(hashes.slice(0, left)), rootOf(hashes.slice(left)));
+}
+
+/**
  * Return the inclusion path of a leaf, from the leaf to the root. The complete nodes are read; the
  * few incomplete ones, at the right edge of the tree, are computed from the frontier.
  * @param {number} index the leaf's index, from 0

@@ -72,12 +72,25 @@ export function isProof(data) {
 }
 
 /**
- * Return whether bytes look like a damaged proof file. As a data point it would be reported absent,
- * which its reader would take for the verdict of the proof.
+ * Return what bytes seem to be instead of a proof file: a damaged one, or one in UTF-16; null for
+ * anything else. As a data point it would be reported absent, which its reader would take for the
+ * verdict of the proof.
  * @param {Uint8Array} data
  */
 export function looksLikeProof(data) {
-  return /"alithis"\s*:\s*"proof"/.test(new TextDecoder("latin1").decode(data.subarray(0, MAX_PROOF_BYTES + 1)));
+  const head = data.subarray(0, MAX_PROOF_BYTES + 1);
+  const mark = /"alithis"\s*:\s*"proof"/;
+  if (mark.test(new TextDecoder("latin1").decode(head))) {
+    const marked = head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf;
+    return marked
+      ? "looks like a proof file with a byte order mark: save it as UTF-8 without one"
+      : "looks like a damaged proof file: get it again";
+  }
+  // ASCII has one zero byte a character in UTF-16, three in UTF-32, with or without a byte order mark.
+  const shown = head.filter((byte) => byte !== 0);
+  if (!mark.test(new TextDecoder("latin1").decode(shown))) return null;
+  const name = head.length - shown.length > (head.length * 5) / 8 ? "UTF-32" : "UTF-16";
+  return `looks like a proof file in ${name}: save it as UTF-8`;
 }
 
 /**

@@ -24,13 +24,12 @@ export async function targetsOf(files, hasher) {
   const proofs = [];
   const plain = [];
   for (const file of files.slice(0, MAX_FILES)) {
-    const head = file.size <= MAX_PROOF_BYTES ? new Uint8Array(await file.arrayBuffer()) : null;
-    if (head && isProof(head)) proofs.push({ file, brought: loadProof(head) });
-    else if (head && looksLikeProof(head)) {
-      throw new FormatError(
-        `${file.name} looks like a damaged proof file: get it again. If it is not meant as a proof, paste its fingerprint`,
-      );
-    } else plain.push(file);
+    // A proof file in UTF-16 or UTF-32 may be larger than one in UTF-8 can be.
+    const head = new Uint8Array(await file.slice(0, MAX_PROOF_BYTES + 1).arrayBuffer());
+    const looks = isProof(head) ? null : looksLikeProof(head);
+    if (looks) throw new FormatError(`${file.name} ${looks}. If it is not meant as a proof, paste its fingerprint`);
+    if (isProof(head)) proofs.push({ file, brought: loadProof(head) });
+    else plain.push(file);
   }
   const [only] = proofs;
   if (only && proofs.length === 1 && plain.length === 1) {

@@ -102,6 +102,7 @@ class Verification {
     /** @type {Proof | null} */
     this.proof = null;
     this.lossy = false;
+    this.ordered = false; // whether the order of the whole list was checked
     this.cost = { reads: 0, bytes: 0 };
   }
 
@@ -171,12 +172,14 @@ class Verification {
       checkOpening(brought.opening, brought.leaf);
       return `${from}, which names the data point: digest ${toHex(brought.opening.digest)}`;
     }
-    if (this.token.scheme !== "keyed") return from;
     if (brought.kind === "absence") {
+      const { form } = this.metadataForAbsence();
+      if (this.token.scheme !== "keyed") return `${from}; the leaves are digests in the canonical form ${form.name}`;
       throw new SourceError(
         "the entries are private, so the proof file's absent entry shows nothing about any file: ask the publisher for a proof file about yours",
       );
     }
+    if (this.token.scheme !== "keyed") return from;
     return `${from}; only its publisher knows which data point it stands for`;
   }
 
@@ -184,15 +187,19 @@ class Verification {
   async digest() {
     const { digest } = this.target;
     if (!digest) throw new SourceError("there is no file or fingerprint to compare");
-    const form = this.found?.metadata.form;
-    if (!form && this.target.brought?.proof.kind === "absence") {
-      throw new SourceError(
-        "no gateway has its description, which states how files are compared; without it, absence cannot be checked: try again later",
-      );
-    }
+    const absence = this.target.brought?.proof.kind === "absence";
+    const form = absence ? this.metadataForAbsence().form : this.found?.metadata.form;
     const made = await digest(form ?? { name: "bytes" });
     this.lossy = made.lossy;
     return made.digest;
+  }
+
+  /** Return the metadata: in another form than the list's, every file is absent. */
+  metadataForAbsence() {
+    if (this.found) return this.found.metadata;
+    throw new SourceError(
+      "no gateway has its description, which states how files are compared; without it, absence cannot be checked: try again later",
+    );
   }
 
   origin() {
@@ -214,7 +221,10 @@ class Verification {
     }
     const left = proof.left ? `after ${short(proof.left.leaf)} at ${proof.left.index}` : "before all others";
     const right = proof.right ? `before ${short(proof.right.leaf)} at ${proof.right.index}` : "after all others";
-    return `not found: it would stand ${left}, ${right}`;
+    const order = this.ordered
+      ? "all leaves were read and ascend"
+      : "the order of all leaves was not checked: alithis audit does";
+    return `not found: it would stand ${left}, ${right}; ${order}`;
   }
 
   /** Try one gateway after the other, until the hashes from one lead to the root. */
@@ -228,6 +238,7 @@ class Verification {
         const proof = await lookup.prove(this.value);
         checkProof(proof, this.token.root, this.token.size);
         this.found = { gateway, metadata };
+        this.ordered = lookup.ordered;
         return proof;
       } catch (error) {
         gateway.forget();
