@@ -439,10 +439,16 @@ def report(
 def _opened(
     manifest: str | os.PathLike[str] | Manifest, resolver: Resolver | None = None
 ) -> Manifest:
+    from alithis.errors import FormatError
     from alithis.verify.reference import Reference
 
-    if not isinstance(manifest, str | os.PathLike):
+    if not isinstance(manifest, str | os.PathLike) and hasattr(manifest, "metadata"):
         return manifest
+    if not isinstance(manifest, str | os.PathLike):
+        raise FormatError(
+            f"a {type(manifest).__name__} is not a manifest: give a Manifest, or a reference as "
+            "text: a folder, a URL, ipfs://CID or a token's number"
+        )
     return (resolver or _resolver()).open(Reference.parse(os.fspath(manifest))).manifest
 
 

@@ -360,6 +360,7 @@ def _known(
     """Return a metadata.json, the local paths of its files, and the files that are withheld."""
     from alithis.errors import NotStoredError
     from alithis.manifest import metadata
+    from alithis.manifest.reader import FileReader
     from alithis.storage.store import local_files
 
     opened = references.store
@@ -367,7 +368,7 @@ def _known(
         if reference.kind == "folder":
             folder = reference.folder()
             here = {part.name: part.path for part in local_files(folder)}
-            data = (folder / metadata.FILE).read_bytes()
+            data = FileReader(folder / metadata.FILE).read(0, metadata.MAX_BYTES + 1)
             return data, here, tuple(name for name in _items_of(data) if name not in here)
         if reference.kind in ("url", "bucket"):
             return references.open(reference).manifest.data, {}, ()
