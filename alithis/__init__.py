@@ -266,6 +266,7 @@ def prove(
     out: str | os.PathLike[str] | None = None,
     *,
     key_file: str | os.PathLike[str] | None = None,
+    replace: bool = False,
 ) -> Proof:
     """Prove that a data point is in a manifest, or that it is absent.
 
@@ -274,13 +275,16 @@ def prove(
         manifest: a reference or an open manifest.
         out: a proof file to write; `verify` can check it without the manifest.
         key_file: the publisher's key, if the manifest has keyed leaves.
+        replace: whether an existing file at ``out`` may be replaced even if it is not a proof file.
+            A file that is read here, or of a manifest, is never replaced.
 
     Returns:
         An ``Inclusion`` or an ``Exclusion``: ``leaf`` (32 bytes), ``index`` and path (hashes of
         32 bytes).
 
     Raises:
-        SourceError: the target cannot be read or cannot be converted to the canonical form.
+        SourceError: the target cannot be read or cannot be converted to the canonical form, or
+            ``out`` may not be replaced.
         IntegrityError: the manifest is damaged.
 
     Example:
@@ -288,19 +292,26 @@ def prove(
         >>> proof = alithis.prove("photos/cat.jpg", manifest, "cat.proof.json")
         >>> proof.check(manifest.metadata.root, manifest.metadata.size)  # or raises
     """
-    from dataclasses import replace
+    from dataclasses import replace as with_changes
     from pathlib import Path
 
-    from alithis.base.files import write_atomic
+    from alithis.base.files import write_atomic, write_errors
     from alithis.manifest import proof
+    from alithis.manifest.output import Output, check_output
 
+    if out is not None:
+        reads = [
+            each for each in (target, manifest, key_file) if isinstance(each, str | os.PathLike)
+        ]
+        check_output(out, Output.PROOF, reads, replace=replace)
     opened, asked = _opened(manifest), _target(target, key_file)
     found = opened.prove(asked.leaf(opened.metadata))
     if isinstance(found, proof.Inclusion):
-        found = replace(found, opening=asked.opening(opened.metadata))
+        found = with_changes(found, opening=asked.opening(opened.metadata))
     if out is not None:
         about = proof.Subject(opened.metadata.name, opened.metadata.digest)
-        write_atomic(Path(out), proof.dump(found, about))
+        with write_errors(Path(out)):
+            write_atomic(Path(out), proof.dump(found, about))
     return found
 
 
@@ -428,10 +439,16 @@ def report(
 def _opened(
     manifest: str | os.PathLike[str] | Manifest, resolver: Resolver | None = None
 ) -> Manifest:
+    from alithis.errors import FormatError
     from alithis.verify.reference import Reference
 
-    if not isinstance(manifest, str | os.PathLike):
+    if not isinstance(manifest, str | os.PathLike) and hasattr(manifest, "metadata"):
         return manifest
+    if not isinstance(manifest, str | os.PathLike):
+        raise FormatError(
+            f"a {type(manifest).__name__} is not a manifest: give a Manifest, or a reference as "
+            "text: a folder, a URL, ipfs://CID or a token's number"
+        )
     return (resolver or _resolver()).open(Reference.parse(os.fspath(manifest))).manifest
 
 

@@ -66,6 +66,7 @@ class Destination:
 @click.command("sign", cls=command.ConnectedCommand)
 @click.argument("manifest", metavar="MANIFEST")
 @click.option("-o", "--out", type=_OUT, required=True, help="The file to write.")
+@click.option("--force", is_flag=True, help="Replace an existing file of another kind.")
 @links_module.link_option
 @click.option("--publisher", help="The publisher's address.  [default: the account that signs]")
 @click.option("--unsigned", is_flag=True, help="Leave the signature to --publisher's wallet.")
@@ -90,6 +91,7 @@ def sign(
     network: NetworkAPI,
     manifest: str,
     out: Path,
+    force: bool,
     links: tuple[str, ...],
     publisher: str | None,
     unsigned: bool,
@@ -116,8 +118,10 @@ def sign(
       ape alithis registry sign photos.alithis -o mint.json --chain 314 --nonce 0 --registry 0x…
       ape alithis registry sign photos.alithis -o mint.json --publisher 0x… --unsigned
     """
+    from alithis.manifest.output import Output, check_output
     from alithis.verify.reference import Resolver
 
+    check_output(out, Output.MINT, (manifest,), replace=force)
     is_online = chain is None and nonce is None
     offline = None if is_online else _offline(chain, nonce, address)
     account = None if unsigned else signer(alias, network, chain)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from alithis.base.text import one_line
+from alithis.base.text import one_line, quoted
 from alithis.errors import AlithisError
 
 # requests takes a quarter of a second to load: it is imported where it is used.
@@ -90,6 +90,13 @@ class RequestBody(Protocol):
         """Yield its pieces."""
 
 
+def _but(url: str) -> str:
+    """Say what a URL is instead, without its path, which may contain an API key."""
+    scheme, separator, rest = url.partition("://")
+    host = re.split("[/?#]", rest)[0].rpartition("@")[2]
+    return f", but {quoted(f'{scheme}://{host}')}" if separator else ""
+
+
 class Client:
     """Sends requests, and turns every failure into a one-line error.
 
@@ -130,7 +137,9 @@ class Client:
         except ValueError:
             host = port = None
         if not host or parts.scheme not in ("http", "https"):
-            raise self._error(f"the {self._called}'s URL is not http://HOST… or https://HOST…")
+            raise self._error(
+                f"the {self._called}'s URL is not http://HOST… or https://HOST…{_but(url)}"
+            )
         return host if port is None else f"{host}:{port}"
 
     def failure(self, url: str, what: str) -> AlithisError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from alithis.errors import MissingExtraError
 
+_BUCKETS = ("s3", "s3a", "gs", "gcs")
 _EXTRAS = {
     "http": ("aiohttp", "http"),
     "https": ("aiohttp", "http"),
@@ -21,8 +23,24 @@ def shown_url(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return url.partition("://")[0] + "://…"
+        scheme, _, rest = url.partition("://")
+        return f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def url_problem(url: str) -> str | None:
+    """Return what is wrong with a URL as it is written, or None; nothing is contacted."""
+    shown = shown_url(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        return f"{shown}: is not a valid URL: {error}"
+    if parts.scheme in ("http", "https") and not parts.hostname:
+        return f"{shown}: has no host; write {parts.scheme}://HOST/PATH"
+    if parts.scheme in _BUCKETS and not parts.netloc:
+        return f"{shown}: has no bucket; write {parts.scheme}://BUCKET/PATH"
+    return None
 
 
 def open_file_system(url: str) -> tuple[Any, str]:

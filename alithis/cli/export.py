@@ -12,6 +12,8 @@ import click
 from alithis.cli.options import (
     ANY,
     REFERENCE,
+    check_output,
+    force_option,
     open_reference,
     reference_options,
     say,
@@ -37,6 +39,7 @@ _OF_MODELS = (*_OF_REPORTS, "model-signing")
     "--to", "form", type=click.Choice(FORMATS), required=True, help="The format to write."
 )
 @click.option("-o", "--out", type=ANY, help="The file to write  [default: print it].")
+@force_option
 @click.option("--check", is_flag=True, help="Check the output with the standard's own library.")
 @click.option(
     "--key",
@@ -56,6 +59,7 @@ def export(
     place: str,
     form: str,
     out: Path | None,
+    force: bool,
     check: bool,
     key: Path | None,
     places: tuple[str, ...],
@@ -93,6 +97,8 @@ def export(
     linked = given[0] if form == "croissant" and given and given != (NONE,) else None
     if linked and not is_url(linked):
         raise click.UsageError(f"--gateway {linked}: is not an http or https URL")
+    kind = "PROOF" if form == "proofs" else form.upper().replace("-", "_")
+    check_output(out, kind, (place, key, *places), force=force)
     if form in _OF_REPORTS:
         subject = subject_of(references, place)
         if not isinstance(subject, int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -158,14 +159,8 @@ def manifest(
 
     reading = {name: others.pop(name) for name in READING}
     target = out or Path(_stem(source) + ".alithis")
-    if (
-        isinstance(source, Path)
-        and source.is_dir()
-        and target.resolve().is_relative_to(source.resolve())
-    ):
-        raise click.UsageError(
-            f"{target} is inside {source} and would become part of it. Name another place with -o"
-        )
+    if isinstance(source, Path) and source.is_dir():
+        _check_outside(source, target)
     if engine == "ray" and (key_file or restart):
         raise click.UsageError(
             "--engine ray cannot be used with --key-file, because the key must not leave this "
@@ -214,6 +209,22 @@ def manifest(
         say(line, err=True)
 
 
+def _check_outside(source: Path, target: Path) -> None:
+    """Refuse a manifest in the folder that is read."""
+    at, folder = _real(target), _real(source)
+    if at == folder:
+        raise click.UsageError(f"-o {target}: the output folder is the source. Name another place")
+    if at.is_relative_to(folder):
+        raise click.UsageError(
+            f"{target} is inside {source} and would become part of it. Name another place with -o"
+        )
+
+
+def _real(path: Path) -> Path:
+    """Resolve symbolic links; unlike `Path.resolve`, this accepts links that lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def _description(
     source: Mapping[str, str], metadata_from: Path | None, rai: Iterable[str], **words: Any
 ) -> Description:
@@ -239,7 +250,7 @@ def _publishers_key(key_file: Path, source: Path | str, target: Path) -> Publish
     from alithis.forms.keyed import obtain_key
 
     for folder in (source, target) if isinstance(source, Path) else (target,):
-        if key_file.resolve().is_relative_to(folder.resolve()):
+        if _real(key_file).is_relative_to(_real(folder)):
             raise click.UsageError(f"{key_file} is inside {folder}. Keep the key in another folder")
     key, made = obtain_key(key_file)
     if made:

@@ -60,6 +60,14 @@ gateway_option = click.option(
 )
 
 
+force_option = click.option(
+    "--force",
+    is_flag=True,
+    help="Replace an existing file of any kind; without it, only one that this command could have "
+    "written. A file that the command reads, or of a manifest, is never replaced.",
+)
+
+
 def chain_options(*, required: bool = False) -> Callable[[_Command], _Command]:
     """Add the options that name a registry: --rpc, --registry and --chain."""
     options = (
@@ -263,6 +271,24 @@ def refuse_standard_output(out: Path | None, what: str) -> None:
         raise click.UsageError(
             f"-o -: {what} cannot be printed. Give a name (./- if it is called -)"
         )
+
+
+def check_output(
+    out: Path | None, kind: str, reads: Iterable[str | Path | None], *, force: bool
+) -> None:
+    """Refuse an ``-o`` that would destroy something; see `alithis.manifest.output`.
+
+    Args:
+        out: the file to write; None and ``-`` are printed.
+        kind: the name of a kind in `alithis.manifest.output.Output`.
+        reads: what the command reads.
+        force: whether an existing file of another kind may be replaced.
+    """
+    from alithis.manifest.output import Output, check_output
+
+    if out is not None and out != STANDARD_OUTPUT:
+        used = [each for each in reads if each is not None]
+        check_output(out, Output[kind], used, replace=force)
 
 
 def write_output(out: Path | None, parts: Iterable[bytes]) -> bool:

@@ -11,6 +11,8 @@ from alithis.cli.options import (
     REFERENCE,
     TOKEN,
     chain_options,
+    check_output,
+    force_option,
     gateway_option,
     key_option,
     read_key,
@@ -29,6 +31,7 @@ from alithis.cli.options import (
 @click.option(
     "-o", "--out", type=ANY, metavar="FILE", help="The proof file to write  [default: print it]."
 )
+@force_option
 @key_option
 @chain_options()
 @click.option(
@@ -43,6 +46,7 @@ def prove(
     place: str,
     target: str,
     out: Path | None,
+    force: bool,
     key_file: Path | None,
     rpc: str | None,
     registry: str | None,
@@ -82,6 +86,7 @@ def prove(
     from alithis.verify.target import Target
     from alithis.verify.tokens import subject_of
 
+    check_output(out, "PROOF", (place, target, key_file), force=force)
     references = resolver(rpc, registry, chain, store_folder, gateways)
     artifact = references.open(Reference.parse(place))
     opened = artifact.manifest

@@ -11,6 +11,8 @@ import click
 from alithis.cli.options import (
     ANY,
     REFERENCE,
+    check_output,
+    force_option,
     open_reference,
     reference_options,
     say,
@@ -45,6 +47,7 @@ _ENDINGS: dict[str, Form] = {
     help="Output format  [default: by the ending of --out (.md, .html, .json), or markdown].",
 )
 @click.option("-o", "--out", type=ANY, help="The file to write; - prints it  [default: -].")
+@force_option
 @click.option(
     "--template",
     type=click.Choice(["eu-training-summary"]),
@@ -62,6 +65,7 @@ def report(
     subject: str,
     form: Form | None,
     out: Path | None,
+    force: bool,
     template: str | None,
     places: tuple[str, ...],
     references: Resolver,
@@ -88,6 +92,7 @@ def report(
     from alithis.verify.library import Shelf
 
     form = form or _form_of(out)
+    check_output(out, "REPORT", (subject, *places), force=force)
     asked = subject_of(references, subject)
     shelf = Shelf(references.store, _opened(references, places), references.gateways)
     found = gather(asked, shelf, references.registry)

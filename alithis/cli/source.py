@@ -36,7 +36,11 @@ class SourceType(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a URL unchanged, or a path."""
+        from alithis.base.remote_files import url_problem
+
         if isinstance(value, str) and "://" in value and not value.startswith("file://"):
+            if problem := url_problem(value):
+                self.fail(problem, param, ctx)
             return value
         return super().convert(str(value).removeprefix("file://"), param, ctx)
 

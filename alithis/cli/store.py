@@ -13,6 +13,8 @@ from alithis.cli.options import (
     ANY,
     REFERENCE,
     Failure,
+    check_output,
+    force_option,
     json_option,
     reference_options,
     refuse_standard_output,
@@ -184,9 +186,10 @@ def store_get(place: str, out: Path, references: Resolver, as_json: bool) -> Non
 @store.command("export")
 @click.argument("place", metavar="TOKEN|DIR|CID")
 @click.option("-o", "--out", type=ANY, metavar="FILE", required=True, help="The CAR file to write.")
+@force_option
 @reference_options()
 @json_option
-def store_export(place: str, out: Path, references: Resolver, as_json: bool) -> None:
+def store_export(place: str, out: Path, force: bool, references: Resolver, as_json: bool) -> None:
     """Write a manifest, or a file in the store, as a CAR file for other IPFS tools.
 
     The format is CARv1. The roots are metadata.json and each file that it names.
@@ -201,6 +204,7 @@ def store_export(place: str, out: Path, references: Resolver, as_json: bool) -> 
 
     refuse_standard_output(out, "a CAR file")
     reference = _storable(place)
+    check_output(out, "CAR", (place,), force=force)
     if reference.kind == "folder":
         parts = local_files(reference.folder())
     else:
@@ -356,6 +360,7 @@ def _known(
     """Return a metadata.json, the local paths of its files, and the files that are withheld."""
     from alithis.errors import NotStoredError
     from alithis.manifest import metadata
+    from alithis.manifest.reader import FileReader
     from alithis.storage.store import local_files
 
     opened = references.store
@@ -363,7 +368,7 @@ def _known(
         if reference.kind == "folder":
             folder = reference.folder()
             here = {part.name: part.path for part in local_files(folder)}
-            data = (folder / metadata.FILE).read_bytes()
+            data = FileReader(folder / metadata.FILE).read(0, metadata.MAX_BYTES + 1)
             return data, here, tuple(name for name in _items_of(data) if name not in here)
         if reference.kind in ("url", "bucket"):
             return references.open(reference).manifest.data, {}, ()

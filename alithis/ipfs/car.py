@@ -267,8 +267,8 @@ class Sections:
     def _read_header(self) -> tuple[Cid, ...]:
         length = self._varint()
         if not length or length > MAX_HEADER:
-            raise self._bad(f"is not a CAR: its header must have 1 to {MAX_HEADER} bytes")
-        data = self._exactly(length)
+            raise self._bad("is not a CAR file, or is damaged at its beginning. Download it again")
+        data = self._exactly(length, "its header")
         if data == _VERSION_2:
             raise self._bad(
                 "is a CAR of version 2; only version 1 is supported. Extract the CARv1 inside it"
@@ -283,7 +283,9 @@ class Sections:
         try:
             return Cid.from_bytes(section[:end]), section[end:]
         except FormatError as error:
-            raise self._bad(f"the block at {start} has a bad CID: {error}") from None
+            raise self._bad(
+                f"is damaged: the block at byte {start} has a bad CID: {error}. Download it again"
+            ) from None
 
     def _varint(self) -> int | None:
         """Read a length; None at the end of the stream."""
@@ -298,15 +300,17 @@ class Sections:
         try:
             return unixfs.read_varint(data, 0)[0]
         except ValueError:
-            raise self._bad(f"the block length that ends at {self.at} is malformed") from None
+            raise self._bad(
+                f"is damaged before byte {self.at}: its structure is wrong. Download it again"
+            ) from None
 
-    def _exactly(self, length: int) -> bytes:
+    def _exactly(self, length: int, what: str = "a block") -> bytes:
         data = self._file.read(length)
         self.at += len(data)
         if len(data) != length:
             raise self._bad(
-                f"is truncated: it ends at {self.at}, inside a block of {length} bytes. "
-                "Download it again"
+                f"is cut short: it ends at byte {self.at}, inside {what} of {length} bytes; or it "
+                "is not a CAR file. Download it again"
             )
         return data
 

@@ -6,7 +6,10 @@ library, checks more; it is optional and runs on request.
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -26,6 +29,7 @@ _FILES = {
     "cr:FileSet": ("name", "encodingFormat", "includes"),
 }
 _SOURCES = ("fileObject", "fileSet")
+_LOGGERS = ("absl", "rdflib.term")
 _REMOTE_CONTEXT = "an @context is a URL, which loaders would fetch: write the context here instead"
 
 
@@ -74,12 +78,29 @@ def judged(data: Metadata) -> list[str]:
     if _has_remote_context(data.document):
         return [f"mlcroissant: not run, because {_REMOTE_CONTEXT}"]
     try:
-        found = mlcroissant.Dataset(deepcopy(data.document)).metadata.ctx.issues.errors
+        with _quiet():
+            found = mlcroissant.Dataset(deepcopy(data.document)).metadata.ctx.issues.errors
     except mlcroissant.ValidationError as error:
         return [f"mlcroissant: {one_line(error, 10_000)}"]
     except Exception as error:  # on unexpected JSON-LD it raises KeyError, TypeError and others
         return [f"mlcroissant: cannot read the document: {type(error).__name__}: {one_line(error)}"]
     return [f"mlcroissant: {error}" for error in sorted(found)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what mlcroissant and its libraries log off standard error; errors are raised anyway."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [logger.disabled for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.disabled = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
 
 
 def through(data: Metadata, gateway: str | None) -> dict[str, Any]:
@@ -171,8 +192,8 @@ def _field_problems(field: Mapping[str, Any], sources: set[str]) -> Iterator[str
         yield f"{name}: @type must be cr:Field"
     if not isinstance(field.get("dataType"), str):
         yield f"{name} has no dataType"
-    named = [_inner(field, "source", key).get("@id") for key in _SOURCES]
-    if not any(source in sources for source in named if source is not None):
+    named = [_id(_inner(field, "source", key)) for key in _SOURCES]
+    if not any(source in sources for source in named if source):
         yield f"{name}: its source is not in the distribution"
     if not _inner(field, "source", "extract"):
         yield f"{name}: its source has no extract"

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from alithis.base.text import is_url, quoted
 from alithis.base.untrusted_json import JsonObject, parse
 from alithis.errors import FormatError, VersionError
 from alithis.forms.form import FORMS, Form
@@ -103,7 +104,7 @@ class Description:
         """
         words = {term: source[term] for term in ("name", "url") if source.get(term)}
         kept = vocabulary.kept_terms(base)
-        if "url" in base:
+        if "url" in base or not is_url(words.get("url", "")):
             words.pop("url", None)  # the base's URL is kept with its other terms
         if "name" in base:
             words["name"] = kept.get("name", source["name"])
@@ -111,10 +112,12 @@ class Description:
 
     def __post_init__(self) -> None:
         """Check that the description fits into a document, before any data point is hashed."""
-        _checked_name(self.name)
+        _checked_name(self.name, f", not {quoted(self.name)}. Use --name (in Python: description=)")
         _text(asdict(self))
         if self.license is not None:
             vocabulary.license_terms(self.license)
+        if self.url and not is_url(self.url):
+            raise FormatError(f"url {quoted(self.url)}: must be an http or https URL")
         _check_length(_text(_described("dataset", self, bytes(SIZE), {})))
 
     def statements(self) -> dict[str, Any]:
@@ -504,7 +507,9 @@ def _check_length(data: bytes) -> None:
         raise FormatError(f"{FILE}: {len(data)} bytes; at most {MAX_BYTES} are allowed")
 
 
-def _checked_name(name: str) -> str:
+def _checked_name(name: str, remedy: str = "") -> str:
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-        raise FormatError(f"{FILE}: name must be 1 to {MAX_NAME} printable characters, on one line")
+        raise FormatError(
+            f"{FILE}: name must be 1 to {MAX_NAME} printable characters, on one line{remedy}"
+        )
     return name

@@ -26,6 +26,7 @@ from alithis.forms.form import BYTES, Form
 from alithis.forms.hashing import of_bytes
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
+from alithis.readers import zip_files
 from alithis.readers.compression import decompressed, is_compressed
 from alithis.readers.data_file import MAX_READ, DataFile, identity_of, read_errors, useful_pool
 from alithis.readers.source import Skips, Source, first_folder, parent_folder, split_evenly
@@ -77,7 +78,13 @@ class ArchiveOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A file in an archive: its path, its size when decompressed, its offset or `ZipInfo`."""
+    """A file in an archive.
+
+    Attributes:
+        name: its path.
+        size: its size when decompressed.
+        spot: its offset; in a zip, its `ZipInfo` and the offset where the next member begins.
+    """
 
     name: str
     size: int
@@ -162,12 +169,12 @@ class _Reader:
         """Yield the data points from number ``first`` on."""
         file: Any
         with self._data_file.open() as file, _readable(self._data_file):
-            head = file.peek(262)[:262]
+            head = file.peek(_TAR_BLOCK)[:_TAR_BLOCK]
             compressed = is_compressed(head)
-            is_zip = head.startswith(b"PK") and head[257:] != b"ustar"
-            if is_zip:
+            if not compressed and not _is_tar(head) and zip_files.is_zip(file, head):
                 members, apart = self._zip_members(file), True
             else:
+                file.seek(0)
                 file = _Forward(decompressed(file) if compressed else file, compressed=compressed)
                 members, apart = self._tar_members(file), not compressed
             if apart and pool is not None and self._data_file.is_local:
@@ -229,6 +236,7 @@ class _Reader:
     def _zip_members(self, file: BinaryIO) -> Iterator[_Member]:
         source: Any = _Bounded(file, _MAX_DIRECTORY)
         with zipfile.ZipFile(source) as archive:
+            ends = zip_files.ends(source, archive)
             for info in archive.infolist():
                 name = self._checked(info.filename, info.file_size)
                 if info.is_dir():
@@ -240,7 +248,7 @@ class _Reader:
                         f"{self._data_file.where}: {name}: is encrypted; pack it without a password"
                     )
                 else:
-                    yield _Member(name, info.file_size, info)
+                    yield _Member(name, info.file_size, (info, ends[info.header_offset]))
 
     def _checked(self, name: str, size: int) -> str:
         """Return a member's name as a relative POSIX path.
@@ -389,18 +397,20 @@ def _result(file: BinaryIO, task: _Task, form: Form, where: str) -> _Result:
 
 
 def _opened(file: BinaryIO, member: _Member) -> Any:
-    if not isinstance(member.spot, zipfile.ZipInfo):
-        file.seek(member.spot)
-        return file
-    file.seek(member.spot.header_offset)
-    head = file.read(30)
-    if len(head) < 30 or head[:4] != b"PK\3\4":
-        raise SourceError(
-            "damaged: it is not at the offset in the zip's directory. Download it again"
-        )
-    name, extra = struct.unpack("<HH", head[26:])
-    file.seek(name + extra, 1)
-    return zipfile.ZipExtFile(file, "r", member.spot)
+    if isinstance(member.spot, tuple):
+        info, end = member.spot
+        return zip_files.opened(file, info, end)
+    file.seek(member.spot)
+    return file
+
+
+def _is_tar(head: bytes) -> bool:
+    """Tell whether a file begins with the header of a tar's member, whose checksum is right."""
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _stream(file: BinaryIO, size: int) -> bytes:

@@ -14,6 +14,7 @@ from alithis.errors import SourceError
 from alithis.forms.form import BYTES
 from alithis.forms.pool import Pool
 from alithis.manifest.reader import DataPoints
+from alithis.readers import zip_files
 from alithis.readers.data_file import DataFile, changed_since, identity_of
 from alithis.readers.numeric import check_labels, check_portable, of_array, pixels_form
 from alithis.readers.source import Source, row_points
@@ -102,6 +103,7 @@ def _chosen(data_file: DataFile, array: str | None, label: str | None) -> str:
 def _archive(data_file: DataFile, file: Any) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
+            zip_files.ends(file, archive)  # of two joined files, the arrays of one would be lost
             yield archive
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise SourceError(

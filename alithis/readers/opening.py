@@ -154,6 +154,8 @@ def open_source(source: str | Path, options: SourceOptions | None = None, **name
         MissingExtraError: an optional library that it needs is not installed.
     """
     options = options or SourceOptions(**named)
+    if not str(source):  # Path("") is the current folder
+        raise SourceError("the source is empty: give a folder, a file or a URL")
     if isinstance(source, str) and remote.is_url(source):
         found, is_folder, skipped = remote.list_url(source)
         where, several = found[0].where if not is_folder else source, is_folder

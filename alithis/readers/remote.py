@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from alithis.base.remote_files import open_file_system, shown_url
+from alithis.base.remote_files import open_file_system, shown_url, url_problem
 from alithis.base.text import first_line
 from alithis.errors import AlithisError, ChangedError, SourceError
 from alithis.forms.form import BYTES, Form
@@ -87,6 +87,8 @@ def list_url(url: str) -> tuple[list[RemoteDataFile], bool, Skips]:
         MissingExtraError: the library for URLs of this kind is not installed.
         SourceError: there is nothing at the URL, or it cannot be reached.
     """
+    if problem := url_problem(url):
+        raise SourceError(problem)
     where = shown_url(url)
     with _reachable(where):
         system, path = open_file_system(url)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from alithis.base.files import regular_file
 from alithis.errors import FormatError, MissingExtraError, SourceError
 from alithis.manifest.items import model_files
 from alithis.manifest.reader import Manifest
@@ -71,6 +72,8 @@ def signed(stated: Mapping[str, Any], key: Path) -> bytes:
         from model_signing._signing import sign_ec_key, signing
     except ImportError as error:
         raise MissingExtraError("model-signing", "signing") from error
+    with regular_file(key):  # a FIFO would be waited for; the library opens the path itself
+        pass
     try:
         signer = sign_ec_key.Signer(key)
     except OSError as error:

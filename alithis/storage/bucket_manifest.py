@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from alithis.base.remote_files import open_file_system, shown_url
+from alithis.base.remote_files import open_file_system, shown_url, url_problem
 from alithis.errors import AlithisError, FormatError, IntegrityError, NotStoredError, StorageError
 from alithis.manifest import metadata
 from alithis.manifest.metadata import FileEntry
@@ -31,6 +31,8 @@ class BucketFolder:
             StorageError: fsspec does not know such URLs.
         """
         self.name = shown_url(url).removesuffix(metadata.FILE).rstrip("/")
+        if problem := url_problem(url):
+            raise StorageError(problem)
         with self._errors():
             try:
                 self._system, path = open_file_system(url)

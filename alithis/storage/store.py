@@ -313,7 +313,7 @@ class Store:
             if file.size > limit:
                 raise StorageError(f"{cid}: has {file.size} bytes; at most {limit} are allowed")
             data = file.read(0, file.size)
-        _require(cid, of_bytes(data), f"content in the store {self.root}")
+        _require(cid, of_bytes(data), self._damaged(cid))
         return data
 
     def get_file(self, cid: Cid, target: str | os.PathLike[str]) -> FileDigests:
@@ -331,9 +331,13 @@ class Store:
             _incoming_file(target.parent, 0o666) as (temporary, file),
         ):
             digests = _copy(source.blocks(), file)
-            _require(cid, digests.cid, f"content in the store {self.root}")
+            _require(cid, digests.cid, self._damaged(cid))
             _settle(temporary, file, target)
         return digests
+
+    def _damaged(self, cid: Cid) -> str:
+        path = self._path_of(cid)
+        return f"{path} in the store is damaged; remove the file, and add or fetch it again"
 
     def cids(self) -> Iterator[Cid]:
         """Yield the CIDs in the store, in the order of its folders.

@@ -657,7 +657,7 @@ class TestProve:
         assert (about["chain"], about["registry"], about["token"]) == (314159, NOBODY, 7)
 
     def test_replaces_an_existing_proof_file_atomically(self, hashed, place):
-        (place / "proof.json").write_text("old")
+        run("prove", hashed, of_bytes(b"a").hex(), "-o", "proof.json")
         run("prove", hashed, LOWEST, "-o", "proof.json")
 
         assert json.loads((place / "proof.json").read_text())["leaf"] == LOWEST

@@ -689,12 +689,13 @@ class TestCommand:
     def test_keeps_the_old_file_when_writing_fails(self, family, tmp_path, monkeypatch):
         """An export that fails in the middle must not damage the existing file."""
         out = tmp_path / "proofs.jsonl"
-        out.write_bytes(b"before")
+        before = b'{"alithis": "proof"}'
+        out.write_bytes(before)
         leaves = (family.photos / "leaves").read_bytes()
         copy = shutil.copytree(family.photos, tmp_path / "photos")
         (copy / "leaves").write_bytes(leaves[:-1])
         refused("export", copy, "--to", "proofs", "-o", out)
-        assert out.read_bytes() == b"before"
+        assert out.read_bytes() == before
         assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 

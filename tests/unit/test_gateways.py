@@ -583,7 +583,7 @@ class TestFaults:
         path.write_bytes(b"{}")
         result = ask(store, local, leaf_of(local, 300), honest)
         assert result.verdict == INCLUDED
-        assert "content in the store" in result.notes[0]
+        assert "in the store is damaged" in result.notes[0]
 
     def test_leaves_that_only_gateways_have(self, folder, honest, local, tmp_path):
         store = Store(tmp_path / "store")

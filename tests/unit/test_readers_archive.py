@@ -72,6 +72,19 @@ def zipped(path, files, compression=zipfile.ZIP_DEFLATED):
     return path
 
 
+def _without_entry(data: bytes, number: int = 0) -> bytes:
+    """A zip without one entry in its directory; the body of that member stays."""
+    end = data.rindex(b"PK\5\6")
+    start = int.from_bytes(data[end + 16 : end + 20], "little")
+    entries = [b"PK\1\2" + each for each in data[start:end].split(b"PK\1\2")[1:]]
+    del entries[number]
+    directory = b"".join(entries)
+    record = bytearray(data[end:])
+    record[8:12] = len(entries).to_bytes(2, "little") * 2
+    record[12:16] = len(directory).to_bytes(4, "little")
+    return data[:start] + directory + bytes(record)
+
+
 @pytest.fixture
 def write(tmp_path):
     def write(name: str, data: bytes):
@@ -326,9 +339,120 @@ class TestZip:
         data[at] += 1
         path.write_bytes(data)
         with pytest.raises(
+            SourceError, match="x: the bytes before 33 belong to no member in the zip's directory"
+        ):
+            read(open_source(path))
+        data[at] -= 1
+        data[data.rindex(b"PK\3\4") + 3] += 1
+        path.write_bytes(data)
+        with pytest.raises(
             SourceError, match="y: damaged: it is not at the offset in the zip's directory"
         ):
             read(open_source(path))
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_refuses_two_zips_in_one_file(self, tmp_path, workers):
+        one = zipped(tmp_path / "1.zip", {"x": b"1", "y": b"2"}).read_bytes()
+        two = zipped(tmp_path / "2.zip", {"z": b"3"}).read_bytes()
+        empty = zipped(tmp_path / "3.zip", {}).read_bytes()
+        for data, said in (
+            (one + two, "two zips in one file, .*members would be lost"),
+            (one + empty, "two zips in one file"),
+            (one + two[:-22], r"\d+ bytes follow the end of the zip, at \d+; if they are another"),
+            (one + b"\n", "1 bytes follow the end of the zip"),
+        ):
+            path = tmp_path / "x.zip"
+            path.write_bytes(data)
+            with pytest.raises(SourceError, match=rf"x\.zip: {said}"):
+                read(open_source(path), workers)
+
+    def test_refuses_a_joined_zip_with_corrected_offsets(self, tmp_path):
+        zipped(tmp_path / "x.zip", {"x": b"1"})
+        before = (tmp_path / "x.zip").read_bytes()
+        with (tmp_path / "joined.zip").open("w+b") as file:
+            file.write(before)
+            with zipfile.ZipFile(file, "a") as archive:  # appends, and lists the old member too
+                archive.writestr("y", "2")
+        assert list(contents(open_source(tmp_path / "joined.zip"))) == ["x", "y"]
+        data = (tmp_path / "joined.zip").read_bytes()
+        (tmp_path / "joined.zip").write_bytes(_without_entry(data))
+        with pytest.raises(SourceError, match="two zips in one file, or members that"):
+            read(open_source(tmp_path / "joined.zip"))
+
+    @pytest.mark.parametrize("stub", [b"MZ" + b"\0" * 3000, b"#!/bin/sh\nunzip $0\n", b"PK"])
+    def test_refuses_a_self_extracting_archive(self, tmp_path, stub):
+        path = zipped(tmp_path / "x.zip", {"x": b"1"})
+        path.write_bytes(stub + path.read_bytes())
+        said = rf"x\.zip: {len(stub)} bytes stand before the zip, as in a self-extracting archive"
+        with pytest.raises(SourceError, match=said):
+            read(open_source(path))
+        with path.open("wb") as file:
+            file.write(stub)
+            with zipfile.ZipFile(file, "w") as archive:  # offsets count from the file's beginning
+                archive.writestr("x", "1")
+        with pytest.raises(SourceError, match=said):
+            read(open_source(path))
+
+    @pytest.mark.filterwarnings("ignore:Duplicate name")
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_refuses_entries_that_share_a_body(self, tmp_path, workers):
+        path = zipped(tmp_path / "x.zip", {"x": b"1" * 50, "y": b"1" * 50}, zipfile.ZIP_STORED)
+        data = bytearray(path.read_bytes())
+        at = data.rindex(b"PK\1\2") + 42
+        data[at : at + 4] = bytes(4)  # the second entry points to the first body
+        path.write_bytes(data)
+        with pytest.raises(SourceError, match=r"x\.zip: .*overlaps with another one"):
+            read(open_source(path), workers)
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_refuses_bytes_between_members(self, tmp_path, workers):
+        path = zipped(tmp_path / "x.zip", {"x": b"1", "y": b"2", "z": b"3"}, zipfile.ZIP_STORED)
+        path.write_bytes(_without_entry(path.read_bytes(), 1))
+        said = r"x\.zip: .*belong to no member in the zip's directory: damaged, or members"
+        with pytest.raises(SourceError, match=said):
+            read(open_source(path), workers)
+
+    def test_reads_streamed_commented_and_empty_zips(self, tmp_path):
+        class Unseekable(io.RawIOBase):
+            def __init__(self):
+                self.data = b""
+
+            def writable(self):
+                return True
+
+            def write(self, data):
+                self.data += bytes(data)
+                return len(data)
+
+        streamed = Unseekable()
+        with zipfile.ZipFile(streamed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in FILES.items():
+                archive.writestr(name, data)
+            archive.comment = b"a comment"
+        (tmp_path / "x.zip").write_bytes(streamed.data)
+        assert contents(open_source(tmp_path / "x.zip")) == {
+            name: sha256(data) for name, data in FILES.items()
+        }
+        with (
+            zipfile.ZipFile(tmp_path / "big.zip", "w") as archive,
+            archive.open("ü" * 100, "w", force_zip64=True) as member,
+        ):
+            member.write(b"1")
+        assert list(contents(open_source(tmp_path / "big.zip"))) == ["ü" * 100]
+        path = tmp_path / "x.zip"
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(SourceError, match="cut short in the zip's comment"):
+            read(open_source(path))
+        with zipfile.ZipFile(tmp_path / "none.zip", "w"):
+            pass
+        assert everything(open_source(tmp_path / "none.zip")) == []
+
+    def test_a_tar_with_a_zip_at_its_end_is_a_tar(self, tmp_path, write):
+        inner = zipped(tmp_path / "x.zip", {"x": b"1"}).read_bytes()
+        data = bytearray(tar([("PK.zip", inner)], format=tarfile.USTAR_FORMAT))
+        data[257:265] = bytes(8)  # a header of 1979, without the magic
+        data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * 32 + sum(data[156:512]))
+        assert contents(open_source(write("x.tar", bytes(data)))) == {"PK.zip": sha256(inner)}
 
     def test_resumes(self, tmp_path):
         assert_resumes(open_source(zipped(tmp_path / "x.zip", FILES)), 2)

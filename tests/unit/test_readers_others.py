@@ -131,6 +131,10 @@ class TestNumpy:
             read(open_source(tmp_path / "x.npy"))
 
     def test_refuses_other_files(self, tmp_path):
+        np.savez(tmp_path / "x.npz", x=np.arange(3))
+        (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes() * 2)
+        with pytest.raises(SourceError, match=r"x\.npz: .*two zips in one file"):
+            open_source(tmp_path / "x.npz")
         (tmp_path / "x.npz").write_bytes(b"PK\3\4 no zip")
         with pytest.raises(SourceError, match=r"x\.npz: not a \.npy or \.npz file, or damaged"):
             open_source(tmp_path / "x.npz")

@@ -8,9 +8,9 @@ import secrets
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from alithis.base.files import read_at, regular_file
 from alithis.base.http import (
     UPLOADS,
     Client,
@@ -24,6 +24,7 @@ from alithis.errors import (
     AlithisError,
     ChangedError,
     FormatError,
+    SourceError,
     StorageError,
 )
 from alithis.ipfs import cid as cids
@@ -80,11 +81,10 @@ def read_secret(variable: str) -> str:
         )
     if not value:
         try:
-            with Path(str(path)).open(encoding="utf-8", errors="replace") as file:
-                value = file.read(1 << 13)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise StorageError(f"{variable}_FILE: {path}: cannot be read: {reason}") from error
+            with regular_file(str(path)) as (handle, _):
+                value = read_at(handle, 0, 1 << 13, str(path)).decode(errors="replace")
+        except SourceError as error:
+            raise StorageError(f"{variable}_FILE: {error}") from error
     value = value.strip()
     if not re.fullmatch(r"[!-~]{1,4096}", value):
         raise StorageError(f"{variable}: is not a key: a key is one word of printable ASCII")
