@@ -346,7 +346,9 @@ class Manifest:
         if name not in self._readers:
             reader = self._open_file(self.metadata.file(name))
             if reader.size != size:
-                raise IntegrityError(f"bytes in {name}", expected=size, found=reader.size)
+                raise IntegrityError(
+                    f"{self.metadata.name}: bytes in {name}", expected=size, found=reader.size
+                )
             self._readers[name] = reader
         return self._readers[name]
 

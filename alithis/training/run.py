@@ -405,16 +405,9 @@ class _Used:
     def input(self, relation: str) -> Input:
         logged = FedLogSnapshot([recorder.fed_log for recorder in self.recorders])
         transcript = Transcript.of_sorted(logged.blocks, self.manifest, logged.given)
-        if transcript.size > logged.given:
-            # A row that was changed after it was read is hashed again, since the training may have
-            # seen both values. Each value counts as read, or the counts would contradict.
-            warnings.warn(
-                f"{self.manifest.metadata.name}: data points were changed after they were read, "
-                "and are recorded with both values. Pass a copy to use() if the data is changed in "
-                "place",
-                stacklevel=2,
-            )
-            transcript = replace(transcript, given=transcript.size)
+        # A row that was changed after it was read is hashed again, since the training may have seen
+        # both values. Each value counts as read, or the counts would contradict each other.
+        transcript = replace(transcript, given=max(logged.given, transcript.size))
         return replace(self.stated(relation), transcript=transcript)
 
     def stated(self, relation: str) -> Input:

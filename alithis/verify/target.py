@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Self
 
+from alithis.base.files import read_at, regular_file
 from alithis.errors import FormatError, SourceError
 from alithis.forms import hashing
 from alithis.forms.form import Form
@@ -93,11 +94,8 @@ class Target:
 
     @classmethod
     def _of_file(cls, path: Path) -> Self:
-        try:
-            with path.open("rb") as file:
-                head = file.read(proof_module.MAX_BYTES + 1)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+        with regular_file(path) as (handle, _):
+            head = read_at(handle, 0, proof_module.MAX_BYTES + 1, path)
         if proof_module.is_proof(head):
             return cls(str(path), proof=proof_module.load(head))
         if looks := proof_module.looks_like_proof(head):

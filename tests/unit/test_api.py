@@ -297,7 +297,8 @@ class TestVerify:
             ]
             assert each["marks"] == wanted["marks"]
 
-    def test_the_command_accepts_the_proofs(self, client, world, tmp_path):
+    def test_the_command_accepts_the_proofs(self, client, world, store, tmp_path):
+        """Absence needs the metadata, which states the form: it is in the server's store."""
         digest = file_digest("plum\n")
         chain = ["--rpc", world.node.uri, "--registry", world.registry]
         statuses = {"included": 0, "absent": 1}
@@ -311,7 +312,7 @@ class TestVerify:
             found, subject = proof.load(file.read_bytes())
             assert (found.leaf, subject.token) == (digest, result["token"])
             status = statuses[result["verdict"]]
-            options = ["--store", tmp_path / "store", "--json"]
+            options = ["--store", store.root, "--json"]
             commands.run("verify", file, *chain, *options, status=status)
             seen.add(result["verdict"])
         assert seen == set(statuses)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -184,20 +183,17 @@ def test_damaged_content_of_the_store_names_the_file_and_the_remedy(tmp_path):
 
 
 def test_rows_that_change_after_they_were_read_keep_the_counts_consistent(tmp_path):
-    """size > given is a contradiction: nobody can read more distinct data points than he reads."""
+    """A transcript with more distinct data points than reads contradicts itself."""
     rows = np.arange(60, dtype=np.uint8).reshape(10, 6)
     np.save(tmp_path / "x.npy", rows)
     data = alithis.hash_dataset(tmp_path / "x.npy", tmp_path / "x", workers=1)
     changing = rows.copy()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        with alithis.Run("m") as training:
-            used = training.use(changing, data)
-            used[:5].sum()
-            changing[:] = 255 - changing
-            used[5:].sum()
-        (given,) = training.inputs()
+    with alithis.Run("m") as training:
+        used = training.use(changing, data)
+        used[:5].sum()
+        changing[:] = 255 - changing
+        used[5:].sum()
+    (given,) = training.inputs()
     assert given.transcript is not None
     assert given.transcript.given is not None
     assert given.transcript.size <= given.transcript.given
-    assert any("changed after they were read" in str(each.message) for each in caught)
