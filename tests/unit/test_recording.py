@@ -995,7 +995,7 @@ class TestRun:
         data[[0, 1500, 2000, 2999]] ^= 1  # row 2000 was not fed
         assert fed(run) == (21, 2979, 3, 24)
         data[0] ^= 2
-        assert fed(run) == (21, 2979, 4, 22)
+        assert fed(run) == (21, 2979, 4, 25)
 
     @pytest.mark.parametrize("make", ["bytes", "file for reading"])
     def test_read_only_data_is_not_read_again(self, tmp_path, make):
