@@ -16,7 +16,7 @@
     │   ├── TransportError     no usable answer from the RPC endpoint
     │   │   └── RpcError       … but an error message
     │   │       └── RefusedError … the contract's own: it refuses the transaction
-    │   ├── ChainError         the wrong chain
+    │   ├── ChainError         another chain than expected
     │   ├── NoRegistryError    no Alithis registry at the address
     │   └── NoTokenError       no such token
     ├── MintError              a token that cannot be minted as asked
@@ -129,7 +129,7 @@ class RefusedError(RpcError):
 
 
 class ChainError(RegistryError):
-    """The RPC endpoint serves the wrong chain."""
+    """The RPC endpoint serves another chain, or a local index is of another registry or chain."""
 
 
 class NoRegistryError(RegistryError):

@@ -259,7 +259,7 @@ class Index(Queries):
             self._database.execute(f"INSERT INTO {table} VALUES ({values})", row)  # noqa: S608
 
     def without_text(self, after: bytes = b"", limit: int = 1000) -> list[bytes]:
-        """Return the digests of metadata whose text the index lacks, ascending.
+        """Return the SHA-256 of metadata for which `store_texts` stored no text yet, ascending.
 
         Args:
             after: only digests greater than this one.

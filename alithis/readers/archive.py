@@ -451,7 +451,10 @@ class _Bounded:
 
 
 class _Forward:
-    """A tar file that is read forward only: seeking in a compressed one would start it again."""
+    """A tar file with bounded reads, which skips ahead in compressed data by reading.
+
+    A seek could start the decompression again.
+    """
 
     def __init__(self, file: BinaryIO, *, compressed: bool) -> None:
         self._file, self._compressed, self._at = file, compressed, 0

@@ -237,7 +237,7 @@ def _digest_json(
 
 
 def _of_text(value: Any, column: str, form: Form, hashed: bool) -> tuple[bytes, int]:
-    """Return the digest of a text, and its number of bytes."""
+    """Return the digest of a text's form, empty unless ``hashed``, and the bytes of it in UTF-8."""
     if type(value) is not str:
         raise SourceError(f"{column} is not text: read it as a record (--columns {column})")
     try:

@@ -129,7 +129,12 @@ class DatasetWrapper(Wrapper):
             yield batch
 
     def map(self, *args: Any, **options: Any) -> Any:
-        """Map the rows; if the result has another number of rows, all rows count as read."""
+        """Map the rows.
+
+        If the result has as many rows, each is taken to come from the row at its place, and is
+        recorded when it is read. Otherwise all rows count as read now, and the result is not
+        wrapped.
+        """
         made = self._wrapped.map(*args, **options)
         if len(made) == len(self):
             return DatasetWrapper(made, self._numbers, self._rows)
