@@ -43,7 +43,7 @@ class Bucket:
             self._system, self._folder = open_file_system(self.name)
 
     def has(self, local: LocalFile) -> bool:
-        """Return whether the bucket has an object with the file's CID as its name and of its size."""
+        """Return whether the bucket has an object with the file's CID as name, and of its size."""
         with self._errors("read"):
             try:
                 return bool(self._info(local)["size"] == local.size)
