@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from alithis.base.text import one_line, quoted
+from alithis.base.text import one_line
 from alithis.errors import AlithisError
 
 # requests takes a quarter of a second to load: it is imported where it is used.
@@ -90,13 +90,6 @@ class RequestBody(Protocol):
         """Yield its pieces."""
 
 
-def _but(url: str) -> str:
-    """Say what a URL is instead, without its path, which may contain an API key."""
-    scheme, separator, rest = url.partition("://")
-    host = re.split("[/?#]", rest)[0].rpartition("@")[2]
-    return f", but {quoted(f'{scheme}://{host}')}" if separator else ""
-
-
 class Client:
     """Sends requests, and turns every failure into a one-line error.
 
@@ -138,7 +131,8 @@ class Client:
             host = port = None
         if not host or parts.scheme not in ("http", "https"):
             raise self._error(
-                f"the {self._called}'s URL is not http://HOST… or https://HOST…{_but(url)}"
+                f"the {self._called}'s URL is not http://HOST… or https://HOST… (it is not shown: "
+                "it may contain a key)"
             )
         return host if port is None else f"{host}:{port}"
 
