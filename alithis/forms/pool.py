@@ -22,6 +22,7 @@ from alithis.errors import SourceError
 
 _A = TypeVar("_A")
 _R = TypeVar("_R")
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 
 
 class Pool:
@@ -98,8 +99,7 @@ def _executor(workers: int) -> Executor:
     """
     parent = (os.getpid(),)
     if sys.platform == "linux" and _threads() == 1:
-        fork = multiprocessing.get_context("fork")
-        return ProcessPoolExecutor(workers, fork, initializer=_begin_worker, initargs=parent)
+        return _forked(workers, parent)
     from loky import ProcessPoolExecutor as FreshExecutor
     from loky.backend.context import get_context
 
@@ -108,6 +108,18 @@ def _executor(workers: int) -> Executor:
         workers, context=context, initializer=_begin_worker, initargs=parent
     )
     return fresh
+
+
+def _forked(workers: int, parent: tuple[int]) -> Executor:
+    """Fork workers. A signal waits until a worker has its own handlers: ours would raise in it."""
+    fork = multiprocessing.get_context("fork")
+    executor = ProcessPoolExecutor(workers, fork, initializer=_begin_fork, initargs=parent)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        executor.submit(int)  # the first task forks all workers
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return executor
 
 
 def _threads() -> int:
@@ -125,6 +137,11 @@ def _begin_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _begin_fork(parent: int) -> None:
+    _begin_worker(parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def _end_with(parent: int) -> None:
