@@ -8,6 +8,7 @@ from alithis.chain.contract import artifact
 from alithis.chain.registry import Registry
 from alithis.chain.rpc import HttpTransport
 from helpers.paths import ROOT
+from helpers.serving import wait_until
 
 TOOL = ROOT / "tools" / "verify_deployment.py"
 BYTECODE = artifact()["bytecode"]
@@ -28,12 +29,14 @@ def node(upstream):
 
 @pytest.fixture(scope="module")
 def send(node):
-    """Sends a transaction from an account that the node holds; its hash."""
+    """Sends a transaction from an account that the node holds; its hash, once it is mined."""
     sender = node.request("eth_accounts", [])[9]
 
     def sent(**fields):
         call = {"from": sender, "gas": hex(6_000_000), **fields}
-        return node.request("eth_sendTransaction", [call])
+        transaction = node.request("eth_sendTransaction", [call])
+        wait_until(lambda: node.request("eth_getTransactionReceipt", [transaction]))
+        return transaction
 
     return sent
 
