@@ -293,7 +293,10 @@ class TestProofFiles:
         out = tmp_path / "absent.proof.json"
         download.value.save_as(out)
         chain = ["--rpc", world.node.uri, "--registry", world.registry]
-        commands.run("verify", out, *chain, "--store", tmp_path / "store", status=1)
+        manifest = ["--manifest", world.folder / "garden.alithis"]
+        commands.run("verify", out, *chain, *manifest, status=1)
+        # Without the metadata, neither form nor scheme of the leaves is known.
+        commands.run("verify", out, *chain, "--store", tmp_path / "store", status=2)
 
     def test_a_dropped_proof_is_checked_against_the_chain(self, page, world, tmp_path):
         out = tmp_path / "pear.proof.json"
@@ -456,7 +459,7 @@ class TestWhatGoesWrong:
         expect(card(page, world, "retired")).to_contain_text("Withdrawn by its owner")
         disordered = card(page, world, "shuffled")
         expect(disordered).to_have_attribute("data-verdict", "unverifiable")
-        expect(disordered).to_contain_text("proved to be out of order")
+        expect(disordered).to_contain_text("somebody proved that its published list is not sorted")
         expect(disordered).to_contain_text("cannot show that anything is absent")
         drop(page, world.folder / "garden" / "plum.txt")
         found = card(page, world, "garden")
