@@ -235,7 +235,7 @@ def _mlflow_errors(run_id: str) -> Iterator[None]:
     """Turn MLflow's errors into one line that names the run."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # its stores raise the errors of databases and HTTP clients
         raise StorageError(f"MLflow's run {run_id}: {first_line(error)}") from error
 
 

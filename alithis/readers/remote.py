@@ -160,7 +160,7 @@ def _reachable(where: str) -> Iterator[None]:
         cause = error.__cause__ or error
         reason = "not found" if isinstance(cause, FileNotFoundError) else first_line(cause)
         raise SourceError(f"{where}: cannot be read: {reason}") from error
-    except Exception as error:
+    except Exception as error:  # each file system raises the errors of its own library
         raise SourceError(f"{where}: cannot be read: {first_line(error)}") from error
 
 

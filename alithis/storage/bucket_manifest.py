@@ -90,7 +90,7 @@ class BucketFolder:
             raise NotStoredError(
                 f"{self.name}: has no {name}. Give the URL of the manifest's folder"
             ) from error
-        except Exception as error:
+        except Exception as error:  # each file system raises the errors of its own library
             raise StorageError(
                 f"{self.name}: cannot be read ({type(error).__name__}). "
                 "Check the address and the credentials"

@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -369,6 +370,10 @@ class Plain:
         return self.data[offset : offset + length]
 
 
+def plain(folder, entry):
+    return Plain((folder / entry.name).read_bytes())
+
+
 class TestLookup:
     def test_large_manifest_takes_few_reads(self, page, tmp_path):
         manifest = artifacts.build_random(tmp_path / "m.alithis", 70_000)
@@ -412,7 +417,7 @@ class TestLookup:
             files, data = files_of(folder, manifest), (folder / metadata.FILE).read_bytes()
             for leaf in [tree[hidden], *rng.sample(tree, min(count, 5)), rng.randbytes(32)]:
                 asked = {"metadata": data.hex(), "files": files, "leaves": leaf.hex()}
-                remote = Manifest(data, lambda entry: Plain((folder / entry.name).read_bytes()))  # noqa: B023
+                remote = Manifest(data, partial(plain, folder))
                 try:
                     ours = remote.prove(leaf)
                 except AlithisError as error:

@@ -996,7 +996,10 @@ class TestVerifyOnChain:
 
     def test_prove_refuses_absence_of_a_disordered_token(self, on_chain, monkeypatch):
         record = Registry.record
-        disordered = lambda *args: replace(record(*args), disordered=True)  # noqa: E731
+
+        def disordered(*args):
+            return replace(record(*args), disordered=True)
+
         monkeypatch.setattr(Registry, "record", disordered)
         options = [*on_chain.options, *on_chain.store]
         for place in ([2], [on_chain.folder / "words", "--token", 2]):

@@ -499,7 +499,8 @@ class TestContext:
         try:
             description = based(croissant(**{"@context": context}))
         except FormatError as error:
-            assert "\n" not in str(error)  # noqa: PT017
+            if "\n" in str(error):
+                raise
             return
         own = metadata._context("dataset")
         merged = vocabulary.merged_context(own, description.base)

@@ -121,7 +121,7 @@ class Bucket:
             yield
         except AlithisError:
             raise
-        except Exception as error:
+        except Exception as error:  # each file system raises the errors of its own library
             raise StorageError(f"{self.name}: cannot be {what} ({type(error).__name__})") from error
 
 
