@@ -357,7 +357,7 @@ class TestNamesake:
 # -- The chain through a transport -----------------------------------------------------------------
 
 
-@pytest.fixture(params=["filecoin:local:test", "filecoin:local:foundry"])
+@pytest.fixture(scope="module", params=["filecoin:local:test", "filecoin:local:foundry"])
 def chain(request, networks, owner):
     """Two mints on Ape's embedded chain, which must answer just as a node does; and on a node."""
     with networks.parse_network_choice(request.param) as provider:
